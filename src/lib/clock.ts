@@ -1,0 +1,26 @@
+// Time comes in from outside: engines take `now` as an argument, and whatever schedules takes a Clock.
+
+export interface Timer {
+  /** Stops the timer; safe to call more than once and after it fired. */
+  cancel(): void;
+}
+
+/** Monotonic milliseconds for intervals, wall-clock milliseconds for what is written down. */
+export interface Clock {
+  /** Milliseconds from an arbitrary origin; never goes back. May have a fraction. */
+  now(): number;
+  /** Milliseconds since 1970-01-01 UTC. */
+  wall(): number;
+  /** Runs `fire` once after `delayMs`; the timer does not keep the process alive. */
+  after(delayMs: number, fire: () => void): Timer;
+}
+
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  wall: () => Date.now(),
+  after(delayMs, fire) {
+    const timer = setTimeout(fire, Math.max(0, delayMs));
+    timer.unref();
+    return { cancel: () => clearTimeout(timer) };
+  },
+};

@@ -1,0 +1,39 @@
+// The one dial type: forwarders never learn whether they dial the overlay, the host's network or a test's memory.
+import type { Duplex } from 'node:stream';
+
+/** A TCP target: an IP literal or a name that the dialler resolves, and a port 1–65535. */
+export interface DialTarget {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface DialOptions {
+  /** Aborting rejects the dial; an established stream is not affected. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Opens a TCP stream to the target. The stream is half-open capable (`allowHalfOpen`): `end()` sends FIN, `destroy()` resets.
+ * Rejects with an error whose `code` is Node's (`ECONNREFUSED`, `ETIMEDOUT`, `EHOSTUNREACH`, `ECONNRESET`, `ABORT_ERR`).
+ */
+export type Dial = (target: DialTarget, options: DialOptions) => Promise<Duplex>;
+
+/** An address as text and its port: where a connection came from. */
+export interface Endpoint {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** `host:port` with brackets around IPv6. */
+export function formatHostPort(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Splits `host:port`, `[v6]:port` or a bare host with the default port; undefined where the port is not 0–65535 or the host is empty. */
+export function parseHostPort(text: string, defaultPort?: number): DialTarget | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+))(?::([0-9]{1,5}))?$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  if (host === undefined) return undefined;
+  const port = match?.[3] === undefined ? defaultPort : Number(match[3]);
+  return port === undefined || port > 65_535 ? undefined : { host, port };
+}

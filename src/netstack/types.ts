@@ -1,0 +1,83 @@
+// What the userspace TCP/IP stack is to those who drive it. It does no I/O and keeps no clock: packets come in as calls with the
+// time; packets, data and events go out through callbacks, synchronously. Callbacks may call back into the stack.
+import type { IpAddress } from '#lib/ip.ts';
+
+export interface SocketAddress {
+  readonly ip: IpAddress;
+  readonly port: number;
+}
+
+/** Why a connection ended: both sides finished, or an error in Node's spelling. */
+export type TcpEnd = 'finished' | 'ECONNREFUSED' | 'ECONNRESET' | 'ETIMEDOUT' | 'EHOSTUNREACH' | 'ENETUNREACH' | 'EADDRNOTAVAIL';
+
+export interface TcpHandler {
+  /** The handshake is complete. Not called for accepted connections, which are handed over established. */
+  established(now: number): void;
+  /**
+   * Received bytes in order, valid only during the call. Everything handed over counts against the receive window until
+   * `consumed` says that it has been passed on, so a slow reader closes the window.
+   */
+  data(bytes: Uint8Array, now: number): void;
+  /** The other side sent FIN: no more `data`. */
+  remoteEnded(now: number): void;
+  /** There is room in the send buffer again, after `write` took less than it was given. */
+  writable(now: number): void;
+  /** The connection is gone; nothing more is called. Exactly once. */
+  closed(reason: TcpEnd, now: number): void;
+}
+
+export interface TcpConnection {
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  /** Sets the handler; for an accepted connection it must be called before the accept callback returns. */
+  attach(handler: TcpHandler): void;
+  /** Copies into the send buffer as much as fits and returns how many bytes that was. */
+  write(bytes: Uint8Array, now: number): number;
+  /** The application has passed on `count` received bytes: the window opens. */
+  consumed(count: number, now: number): void;
+  /** Sends FIN after what was written. */
+  end(now: number): void;
+  /** Sends RST and forgets the connection; `closed` is not called. */
+  abort(now: number): void;
+  readonly sendBufferFree: number;
+}
+
+export interface TcpListener {
+  close(): void;
+}
+
+export interface UdpSocket {
+  readonly local: SocketAddress;
+  send(bytes: Uint8Array, to: SocketAddress, now: number): void;
+  close(): void;
+}
+
+export interface StackOptions {
+  /** The inner addresses of this host; packets to any other are dropped. */
+  readonly addresses: readonly IpAddress[];
+  /** Largest IP packet in bytes, both ways. */
+  readonly mtu: number;
+  /** Fills with cryptographically strong bytes (ports, initial sequence numbers). */
+  readonly random: (target: Uint8Array) => void;
+  /** An IP packet to send; valid only during the call. */
+  readonly output: (packet: Uint8Array) => void;
+}
+
+export interface IpStack {
+  /** Replaces the host's addresses; connections of an address that went are reset. */
+  setAddresses(addresses: readonly IpAddress[], now: number): void;
+  receivePacket(packet: Uint8Array, now: number): void;
+  /** Opens a connection from the address of the same family; the outcome comes through the handler. */
+  connect(remote: SocketAddress, handler: TcpHandler, now: number): TcpConnection;
+  /**
+   * Accepts connections to a port, or to every port that has no listener of its own (`'any'`). `admit` is asked at the SYN:
+   * false answers RST, as a closed port would.
+   */
+  listen(port: number | 'any', admit: (local: SocketAddress, remote: SocketAddress) => boolean, accept: (connection: TcpConnection, now: number) => void): TcpListener;
+  /** Binds a UDP port (0 picks one). `receive` gets datagrams, valid only during the call. */
+  bindUdp(port: number, receive: (bytes: Uint8Array, from: SocketAddress, to: SocketAddress, now: number) => void): UdpSocket;
+  poll(now: number): void;
+  pollAt(): number;
+  /** Open TCP connections, for status and limits. */
+  connectionCount(): number;
+}
