@@ -69,7 +69,8 @@ t.test('every import goes down the table of the house', async (t) => {
         const room = target.split('/')[0] ?? '';
         if (room !== folder && !allowed.includes(room)) wrong.push(`${file}: ${folder}/ must not import ${room}/ (${specifier})`);
         if (room === folder) wrong.push(`${file}: ${specifier} is in its own folder; write a relative path`);
-        if (room !== folder && closed.includes(room) && target !== `${room}/index.ts`) wrong.push(`${file}: ${room}/ is imported only at its index.ts`);
+        if (room !== folder && closed.includes(room) && target !== `${room}/index.ts`)
+          wrong.push(`${file}: ${room}/ is imported only at its index.ts`);
       }
     }
   }
@@ -110,7 +111,9 @@ t.test('protocol engines take time and randomness as arguments', async (t) => {
 });
 
 t.test('a file holds one concept', async (t) => {
-  const large = files.filter((file) => !file.includes('/gen/')).map((file) => ({ file, lines: readFileSync(join(source, file), 'utf8').split('\n').length }));
+  const large = files
+    .filter((file) => !file.includes('/gen/'))
+    .map((file) => ({ file, lines: readFileSync(join(source, file), 'utf8').split('\n').length }));
   t.same(
     large.filter(({ lines }) => lines > 500).map(({ file, lines }) => `${file}: ${lines} lines`),
     [],

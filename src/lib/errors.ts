@@ -53,7 +53,10 @@ export function errorTables(): ReadonlyMap<string, ErrorTable> {
 /** One line for the log: code, detail and the chain of causes. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const head = error instanceof MeshgateError ? `${error.code}: ${error.message}${error.detail === '' ? '' : ` (${error.detail})`}` : error.message || error.name;
+  const head =
+    error instanceof MeshgateError
+      ? `${error.code}: ${error.message}${error.detail === '' ? '' : ` (${error.detail})`}`
+      : error.message || error.name;
   return error.cause === undefined ? head : `${head} <- ${describeError(error.cause)}`;
 }
 

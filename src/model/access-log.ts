@@ -1,0 +1,25 @@
+// One record per request or flow, written by gateways and kept by the control plane.
+import type { ServiceId } from './ids.ts';
+
+export interface AccessLogEntry {
+  /** Also on the visitor's error page and in the log, so that the three can be joined. */
+  readonly id: string;
+  readonly serviceId: ServiceId | undefined;
+  /** Wall-clock milliseconds at the request's first byte. */
+  readonly timestamp: number;
+  readonly protocol: 'http' | 'tcp' | 'udp' | 'tls';
+  readonly method: string;
+  readonly host: string;
+  /** Without the query. */
+  readonly path: string;
+  readonly durationMs: number;
+  readonly status: number;
+  readonly sourceIp: string;
+  readonly userId: string;
+  readonly authMethod: string;
+  readonly authSuccess: boolean;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  /** Machine-readable: an allow or deny reason, or the stage that failed. */
+  readonly reason: string;
+}

@@ -1,0 +1,128 @@
+// A published service: the name it has outside and the targets it has inside.
+import type { AccountId, GroupId, ServiceId } from './ids.ts';
+import type { ServiceStatus } from './status.ts';
+
+export const serviceModes = ['http', 'tcp', 'udp', 'tls'] as const;
+export type ServiceMode = (typeof serviceModes)[number];
+export const targetTypes = ['peer', 'host', 'domain', 'subnet', 'cluster'] as const;
+export type TargetType = (typeof targetTypes)[number];
+export const targetProtocols = ['http', 'https', 'tcp', 'udp'] as const;
+export type TargetProtocol = (typeof targetProtocols)[number];
+
+export interface TargetOptions {
+  readonly skipTlsVerify: boolean;
+  readonly requestTimeoutMs: number | undefined;
+  /** Forward the matched prefix too (`preserve`), or strip it (`strip`). */
+  readonly pathRewrite: 'strip' | 'preserve';
+  readonly customHeaders: Readonly<Record<string, string>>;
+  readonly proxyProtocol: boolean;
+  readonly sessionIdleTimeoutMs: number | undefined;
+  /** Dial from the gateway's own network instead of the overlay. */
+  readonly directUpstream: boolean;
+}
+
+export interface ServiceTarget {
+  readonly targetId: string;
+  readonly targetType: TargetType;
+  /** Path prefix with segment boundaries; `/` for all. */
+  readonly path: string;
+  readonly protocol: TargetProtocol;
+  /** For `peer` the control plane fills it in from the peer's address. */
+  readonly host: string;
+  readonly port: number;
+  readonly enabled: boolean;
+  readonly options: TargetOptions;
+}
+
+export interface ServiceAuth {
+  /** Sign-in at the identity provider; `groups` empty lets every user of the account pass. */
+  readonly oidc: { readonly enabled: boolean; readonly groups: readonly GroupId[] };
+  /** scrypt strings; never leave the server. */
+  readonly password: { readonly enabled: boolean; readonly hash: string } | undefined;
+  readonly pin: { readonly enabled: boolean; readonly hash: string } | undefined;
+  readonly headers: readonly { readonly enabled: boolean; readonly header: string; readonly hash: string }[];
+}
+
+export interface AccessRestrictions {
+  readonly allowedCidrs: readonly string[];
+  readonly blockedCidrs: readonly string[];
+  readonly allowedCountries: readonly string[];
+  readonly blockedCountries: readonly string[];
+  readonly crowdsecMode: 'off' | 'enforce' | 'observe';
+}
+
+export const noRestrictions: AccessRestrictions = {
+  allowedCidrs: [],
+  blockedCidrs: [],
+  allowedCountries: [],
+  blockedCountries: [],
+  crowdsecMode: 'off',
+};
+
+/** A service as the control plane keeps it. */
+export interface Service {
+  readonly id: ServiceId;
+  readonly accountId: AccountId;
+  readonly name: string;
+  /** Lower case, no trailing dot. */
+  readonly domain: string;
+  readonly mode: ServiceMode;
+  readonly listenPort: number | undefined;
+  readonly portAutoAssigned: boolean;
+  /** The cluster address that serves it. */
+  readonly cluster: string;
+  readonly targets: readonly ServiceTarget[];
+  readonly enabled: boolean;
+  readonly passHostHeader: boolean;
+  readonly rewriteRedirects: boolean;
+  readonly auth: ServiceAuth;
+  readonly restrictions: AccessRestrictions;
+  readonly private: boolean;
+  readonly accessGroups: readonly GroupId[];
+  readonly createdAt: number;
+  readonly certificateIssuedAt: number | undefined;
+  readonly status: ServiceStatus;
+}
+
+/** One path of a service as a gateway gets it: where a matching request goes. */
+export interface MappingPath {
+  readonly path: string;
+  readonly target: {
+    readonly protocol: TargetProtocol;
+    readonly host: string;
+    readonly port: number;
+    /** Prefix put before the forwarded path; empty for none. */
+    readonly basePath: string;
+  };
+  readonly options: TargetOptions;
+}
+
+/** Which proofs a gateway asks for. `unsupported` names schemes that this gateway cannot check: it denies then. */
+export interface MappingAuth {
+  readonly oidc: boolean;
+  readonly maxSessionAgeMs: number;
+  readonly unsupported: readonly ('password' | 'pin' | 'header')[];
+}
+
+/** A service as a gateway gets it: complete, so that a new one replaces the old one whole. */
+export interface ServiceMapping {
+  readonly id: ServiceId;
+  readonly accountId: AccountId;
+  readonly domain: string;
+  readonly mode: ServiceMode;
+  readonly listenPort: number | undefined;
+  readonly paths: readonly MappingPath[];
+  readonly auth: MappingAuth;
+  readonly passHostHeader: boolean;
+  readonly rewriteRedirects: boolean;
+  readonly restrictions: AccessRestrictions;
+  readonly private: boolean;
+  /** One-time token for `CreateProxyPeer`. */
+  readonly authToken: string;
+}
+
+export type MappingChange =
+  | { readonly kind: 'set'; readonly mapping: ServiceMapping }
+  | { readonly kind: 'remove'; readonly id: ServiceId }
+  /** Everything that was not set since the stream began is gone. */
+  | { readonly kind: 'snapshot-complete' };

@@ -1,0 +1,42 @@
+// What the overlay is to the processes that use it, and what it needs from the control plane's client.
+import type { Duplex } from 'node:stream';
+import type { Closable } from '#lib/lifecycle.ts';
+import type { Dial, Endpoint } from '#lib/net.ts';
+import type { PublicKey } from '#model/ids.ts';
+import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
+import type { SignalMessage } from '#model/signal.ts';
+import type { LinkStatus, PeerPathStatus } from '#model/status.ts';
+
+/** Carries signal messages between peers; the control client implements it (sealed for the receiver), mesh/ plugs it in. */
+export interface SignalPort {
+  /** Best effort, bounded retries; never rejects: a lost message is repeated by the path's own schedule. */
+  send(to: PublicKey, message: SignalMessage): void;
+  /** One receiver; messages come with the sender's key, proven by the envelope. */
+  receive(handler: (from: PublicKey, message: SignalMessage) => void): void;
+  /** Called each time the signal stream comes up again. */
+  onConnected(handler: () => void): void;
+}
+
+/** An accepted overlay connection. `remote.address` is an overlay address that belongs to the peer. */
+export interface OverlayConnection {
+  readonly stream: Duplex;
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+  readonly peer: PublicKey;
+}
+
+export interface Overlay extends Closable {
+  readonly dial: Dial;
+  /**
+   * Accepts TCP connections to any port of this peer's overlay addresses. Only what the map's packet filter admits reaches `wants`,
+   * and where that says no, the other side gets a reset.
+   */
+  accept(wants: (port: number) => boolean, handler: (connection: OverlayConnection) => void): void;
+  /** Replaces the network map; unchanged peers keep their sessions and paths, removed ones lose them at once. */
+  apply(map: NetworkMap): void;
+  /** Relay and STUN servers and tokens, as the control plane renews them. */
+  setEndpoints(endpoints: MeshEndpoints): void;
+  /** Something about the network of this host changed, or the signal stream is new: look for paths again. */
+  refresh(): void;
+  status(): { readonly relay: LinkStatus; readonly peers: readonly PeerPathStatus[] };
+}

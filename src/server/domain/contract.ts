@@ -1,0 +1,336 @@
+// The use cases of the control plane, as the API, the management service and the identity provider call them. Each checks nothing
+// about who calls (that is the caller's door) but records who did it. Failures are rows of domain/errors.ts.
+import type { AccessLogEntry } from '#model/access-log.ts';
+import type { AccountId, GroupId, PeerId, PolicyId, ProxyId, PublicKey, ServiceId, SessionId, SetupKeyId, TokenId, UserId } from '#model/ids.ts';
+import type { Identity, Revocation, Role, Session, User } from '#model/identity.ts';
+import type { NetworkMap } from '#model/network-map.ts';
+import type { Group, Peer, PeerMeta, Policy, PolicyRule, SetupKey } from '#model/network.ts';
+import type { Service, ServiceMapping } from '#model/service.ts';
+import type { ServiceStatus } from '#model/status.ts';
+
+/** Who did it, for the audit log. */
+export type Actor =
+  | { readonly kind: 'user'; readonly id: UserId }
+  | { readonly kind: 'peer'; readonly id: PeerId }
+  | { readonly kind: 'proxy'; readonly id: TokenId }
+  | { readonly kind: 'system' };
+
+export interface PeerLogin {
+  readonly publicKey: PublicKey;
+  readonly meta: PeerMeta;
+  /** As the peer sent it; empty where it did not. */
+  readonly setupKey: string;
+  /** The user of a verified sign-in token, where one came along. */
+  readonly userId: UserId | undefined;
+}
+
+/** What a peer needs to know of itself. `networkBits` are the prefix lengths of the network. */
+export interface PeerSelf {
+  readonly peer: Peer;
+  readonly networkBits: { readonly v4: number; readonly v6: number };
+  readonly fqdn: string;
+}
+
+export interface PeerUseCases {
+  /**
+   * Signs a known peer in, or registers it by setup key or user. DOMAIN_PEER_UNKNOWN where it is neither known nor brings proof;
+   * DOMAIN_SETUP_KEY_INVALID | _EXPIRED | _REVOKED | _USED_UP for the key. A used key is counted in the same transaction that adds the peer.
+   */
+  login(request: PeerLogin): Promise<PeerSelf>;
+  /** DOMAIN_PEER_UNKNOWN where the key is in no account (deleted, never registered). */
+  self(publicKey: PublicKey): Promise<PeerSelf>;
+  updateMeta(publicKey: PublicKey, meta: PeerMeta): Promise<void>;
+  setConnected(publicKey: PublicKey, connected: boolean, connectionIp: string): Promise<void>;
+  /** Removes the peer on its own wish. */
+  logout(publicKey: PublicKey): Promise<void>;
+  /** Idempotent by public key. DOMAIN_PROXY_TOKEN_INVALID where the one-time token does not fit. */
+  registerProxyPeer(request: {
+    readonly oneTimeToken: string;
+    readonly serviceId: ServiceId;
+    readonly publicKey: PublicKey;
+    readonly cluster: string;
+    readonly proxyId: ProxyId;
+  }): Promise<PeerSelf>;
+  list(): Promise<readonly Peer[]>;
+  get(id: PeerId): Promise<Peer>;
+  rename(id: PeerId, name: string, actor: Actor): Promise<Peer>;
+  delete(id: PeerId, actor: Actor): Promise<void>;
+  /** Removes ephemeral and gateway peers that have been away too long; called by the server's timer. */
+  reapAbandoned(): Promise<void>;
+}
+
+export interface MapUseCases {
+  /** The map of one peer as of now. */
+  build(publicKey: PublicKey): Promise<NetworkMap>;
+}
+
+/** What changed, told to everyone in this process (and, with PostgreSQL, in the others) after the transaction. */
+export type Change =
+  /** Maps may differ: `peers` undefined means possibly all. */
+  | { readonly kind: 'network'; readonly peers: readonly PublicKey[] | undefined }
+  | { readonly kind: 'peer-removed'; readonly publicKey: PublicKey }
+  | { readonly kind: 'service-set'; readonly serviceId: ServiceId; readonly cluster: string }
+  | { readonly kind: 'service-removed'; readonly serviceId: ServiceId; readonly cluster: string }
+  | { readonly kind: 'proxy-token-revoked'; readonly tokenId: TokenId }
+  | { readonly kind: 'revocation'; readonly revocation: Revocation };
+
+export interface ChangeFeed {
+  /** Calls back for each change, in order, never inside the writer's transaction; returns how to stop. */
+  subscribe(listener: (change: Change) => void): () => void;
+}
+
+export interface UserUseCases {
+  /** Whether the first user still has to be made. */
+  setupRequired(): Promise<boolean>;
+  /** The one-time code that guards the first set-up; a new process makes a new one while set-up is required. Undefined afterwards. */
+  setupCode(): Promise<string | undefined>;
+  /** Makes the owner. DOMAIN_SETUP_DONE where somebody was first, DOMAIN_SETUP_CODE_WRONG where the code does not match (counted and limited). */
+  setup(request: { readonly code: string; readonly email: string; readonly password: string; readonly name: string }): Promise<User>;
+  list(): Promise<readonly User[]>;
+  get(id: UserId): Promise<User>;
+  /** A missing password gets a generated one, returned once; a service user has none. */
+  create(
+    request: {
+      readonly email: string;
+      readonly name: string;
+      readonly role: Role;
+      readonly autoGroups: readonly GroupId[];
+      readonly service: boolean;
+      readonly password: string | undefined;
+    },
+    actor: Actor,
+  ): Promise<{ readonly user: User; readonly password: string | undefined }>;
+  update(
+    id: UserId,
+    change: { readonly role?: Role; readonly autoGroups?: readonly GroupId[]; readonly blocked?: boolean },
+    actor: Actor,
+  ): Promise<User>;
+  setPassword(id: UserId, password: string, actor: Actor): Promise<void>;
+  delete(id: UserId, actor: Actor): Promise<void>;
+  /** Constant work whether or not the user exists; undefined for wrong or blocked. */
+  checkPassword(email: string, password: string): Promise<User | undefined>;
+  /** The user behind an external sign-in, made at the first one. DOMAIN_USER_BLOCKED where blocked. */
+  fromConnector(request: { readonly connector: string; readonly subject: string; readonly email: string; readonly name: string }): Promise<User>;
+  /** Names of the groups that a user's identity carries, sorted. */
+  groupNames(id: UserId): Promise<readonly string[]>;
+}
+
+export interface ApiToken {
+  readonly id: TokenId;
+  readonly userId: UserId;
+  readonly name: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  readonly lastUsed: number | undefined;
+  readonly createdBy: UserId;
+}
+
+export interface ProxyToken {
+  readonly id: TokenId;
+  readonly name: string;
+  readonly createdAt: number;
+  readonly expiresAt: number | undefined;
+  readonly lastUsed: number | undefined;
+  readonly revoked: boolean;
+}
+
+export interface TokenUseCases {
+  /** Personal access tokens (`nbp_…`): plain text is returned once, a digest is kept. */
+  list(userId: UserId): Promise<readonly ApiToken[]>;
+  get(userId: UserId, id: TokenId): Promise<ApiToken>;
+  create(userId: UserId, name: string, expiresInDays: number, actor: Actor): Promise<{ readonly token: ApiToken; readonly plain: string }>;
+  delete(userId: UserId, id: TokenId, actor: Actor): Promise<void>;
+  /** The user a plain token belongs to; undefined for unknown, expired, or a blocked user. */
+  verify(plain: string): Promise<User | undefined>;
+  /** Gateway tokens (`nbx_…`). */
+  listProxy(): Promise<readonly ProxyToken[]>;
+  createProxy(name: string, expiresInSeconds: number, actor: Actor): Promise<{ readonly token: ProxyToken; readonly plain: string }>;
+  revokeProxy(id: TokenId, actor: Actor): Promise<void>;
+  verifyProxy(plain: string): Promise<ProxyToken | undefined>;
+}
+
+export interface SetupKeyUseCases {
+  list(): Promise<readonly SetupKey[]>;
+  get(id: SetupKeyId): Promise<SetupKey>;
+  /** The plain key (upper-case UUID) is returned once. `expiresInSeconds` 0 never expires. */
+  create(
+    request: {
+      readonly name: string;
+      readonly type: 'reusable' | 'one-off';
+      readonly expiresInSeconds: number;
+      readonly usageLimit: number;
+      readonly ephemeral: boolean;
+      readonly autoGroups: readonly GroupId[];
+    },
+    actor: Actor,
+  ): Promise<{ readonly key: SetupKey; readonly plain: string }>;
+  update(id: SetupKeyId, change: { readonly revoked: boolean; readonly autoGroups: readonly GroupId[] }, actor: Actor): Promise<SetupKey>;
+  delete(id: SetupKeyId, actor: Actor): Promise<void>;
+}
+
+export interface GroupUseCases {
+  list(): Promise<readonly Group[]>;
+  get(id: GroupId): Promise<Group>;
+  create(request: { readonly name: string; readonly peers: readonly PeerId[] }, actor: Actor): Promise<Group>;
+  update(id: GroupId, request: { readonly name: string; readonly peers: readonly PeerId[] }, actor: Actor): Promise<Group>;
+  /** DOMAIN_GROUP_IN_USE names what uses it. */
+  delete(id: GroupId, actor: Actor): Promise<void>;
+}
+
+export type PolicyInput = Omit<Policy, 'id' | 'rules'> & { readonly rules: readonly Omit<PolicyRule, 'id'>[] };
+
+export interface PolicyUseCases {
+  list(): Promise<readonly Policy[]>;
+  get(id: PolicyId): Promise<Policy>;
+  create(request: PolicyInput, actor: Actor): Promise<Policy>;
+  update(id: PolicyId, request: PolicyInput, actor: Actor): Promise<Policy>;
+  delete(id: PolicyId, actor: Actor): Promise<void>;
+}
+
+/** A service as somebody asks for it. Secrets come in the clear; undefined on update keeps the old one. `host` of peer targets is ignored. */
+export type ServiceInput = Omit<
+  Service,
+  'id' | 'accountId' | 'portAutoAssigned' | 'cluster' | 'auth' | 'createdAt' | 'certificateIssuedAt' | 'status'
+> & {
+  readonly auth: {
+    readonly oidc: Service['auth']['oidc'];
+    readonly password: { readonly enabled: boolean; readonly password: string | undefined } | undefined;
+    readonly pin: { readonly enabled: boolean; readonly pin: string | undefined } | undefined;
+    readonly headers: readonly { readonly enabled: boolean; readonly header: string; readonly value: string | undefined }[];
+  };
+};
+
+export interface ServiceUseCases {
+  list(): Promise<readonly Service[]>;
+  get(id: ServiceId): Promise<Service>;
+  /** The cluster follows from the domain. DOMAIN_SERVICE_DOMAIN_TAKEN, DOMAIN_SERVICE_CLUSTER_UNKNOWN, DOMAIN_SERVICE_TARGET_UNKNOWN … */
+  create(request: ServiceInput, actor: Actor): Promise<Service>;
+  update(id: ServiceId, request: ServiceInput, actor: Actor): Promise<Service>;
+  delete(id: ServiceId, actor: Actor): Promise<void>;
+  /** Enabled services of a cluster as gateways get them, each with a fresh one-time token (32 random bytes, 5 minutes, bound to the service). */
+  mappings(cluster: string): Promise<readonly ServiceMapping[]>;
+  /** One of them, or undefined where it is gone or disabled. */
+  mapping(id: ServiceId): Promise<ServiceMapping | undefined>;
+  /** From a gateway; `certificateIssued` stamps the first issue. */
+  reportStatus(report: {
+    readonly serviceId: ServiceId;
+    readonly proxyId: ProxyId;
+    readonly status: ServiceStatus;
+    readonly certificateIssued: boolean;
+  }): Promise<void>;
+}
+
+export interface Domain {
+  readonly id: string;
+  readonly domain: string;
+  readonly type: 'free' | 'custom';
+  readonly cluster: string;
+  readonly validated: boolean;
+}
+
+export interface Cluster {
+  readonly id: string;
+  readonly address: string;
+  readonly online: boolean;
+  readonly connectedProxies: number;
+}
+
+export interface ProxyConnection {
+  readonly proxyId: ProxyId;
+  readonly tokenId: TokenId;
+  readonly cluster: string;
+  readonly version: string;
+}
+
+export interface ClusterUseCases {
+  clusters(): Promise<readonly Cluster[]>;
+  deleteCluster(address: string, actor: Actor): Promise<void>;
+  domains(): Promise<readonly Domain[]>;
+  createDomain(domain: string, cluster: string, actor: Actor): Promise<Domain>;
+  deleteDomain(id: string, actor: Actor): Promise<void>;
+  /** Looks the CNAME up (injected resolver) and stores the outcome. */
+  validateDomain(id: string): Promise<void>;
+  proxyConnected(connection: ProxyConnection): Promise<void>;
+  proxyHeartbeat(proxyId: ProxyId): Promise<void>;
+  proxyDisconnected(proxyId: ProxyId): Promise<void>;
+}
+
+export interface SessionUseCases {
+  /** Checks that the user may use the service; DOMAIN_USER_BLOCKED, DOMAIN_GROUP_NOT_ALLOWED, DOMAIN_SERVICE_UNKNOWN. Returns the plain id once; a digest is kept. */
+  create(serviceId: ServiceId, userId: UserId): Promise<Session>;
+  /** The live session behind a plain id, or why there is none. Groups are as of now. */
+  find(id: SessionId, serviceId: ServiceId): Promise<{ readonly session: Session } | { readonly missing: 'unknown' | 'expired' | 'revoked' }>;
+  end(id: SessionId): Promise<void>;
+  endAllOf(userId: UserId, actor: Actor): Promise<void>;
+  /** A service token presented at a service: the identity it stands for, or why not. */
+  verifyServiceToken(
+    plain: string,
+    serviceId: ServiceId,
+  ): Promise<{ readonly identity: Identity } | { readonly denied: 'token_invalid' | 'group_not_allowed' }>;
+}
+
+export interface AuditEvent {
+  readonly id: string;
+  readonly timestamp: number;
+  /** `user.create`, `policy.update` … */
+  readonly activityCode: string;
+  /** In words. */
+  readonly activity: string;
+  readonly initiatorId: string;
+  readonly initiatorName: string;
+  readonly initiatorEmail: string;
+  readonly targetId: string;
+  readonly meta: Readonly<Record<string, string>>;
+}
+
+export interface AccessLogQuery {
+  readonly page: number;
+  readonly pageSize: number;
+  readonly search?: string;
+  readonly sourceIp?: string;
+  readonly host?: string;
+  readonly path?: string;
+  readonly userId?: string;
+  readonly userEmail?: string;
+  readonly method?: string;
+  readonly serviceId?: ServiceId;
+  readonly outcome?: 'success' | 'failed';
+  readonly statusCode?: number;
+  readonly from?: number;
+  readonly to?: number;
+}
+
+export interface EventUseCases {
+  audit(): Promise<readonly AuditEvent[]>;
+  record(activityCode: string, actor: Actor, targetId: string, meta: Readonly<Record<string, string>>): Promise<void>;
+  addAccess(entries: readonly AccessLogEntry[]): Promise<void>;
+  accessLog(query: AccessLogQuery): Promise<{ readonly entries: readonly AccessLogEntry[]; readonly total: number }>;
+}
+
+/** Key-value secrets and state of other parts of the server (identity provider, server key), encrypted at rest. */
+export interface VaultUseCases {
+  get(key: string): Promise<Uint8Array | undefined>;
+  set(key: string, value: Uint8Array, expiresAt?: number): Promise<void>;
+  delete(key: string): Promise<void>;
+  /** Removes every entry whose key begins so. */
+  deletePrefix(prefix: string): Promise<void>;
+}
+
+export interface ControlDomain {
+  readonly accountId: AccountId;
+  readonly dnsDomain: string;
+  readonly peers: PeerUseCases;
+  readonly maps: MapUseCases;
+  readonly changes: ChangeFeed;
+  readonly users: UserUseCases;
+  readonly tokens: TokenUseCases;
+  readonly setupKeys: SetupKeyUseCases;
+  readonly groups: GroupUseCases;
+  readonly policies: PolicyUseCases;
+  readonly services: ServiceUseCases;
+  readonly clusters: ClusterUseCases;
+  readonly sessions: SessionUseCases;
+  readonly events: EventUseCases;
+  readonly vault: VaultUseCases;
+  close(): Promise<void>;
+}
