@@ -44,3 +44,33 @@ export interface User {
   readonly createdAt: number;
   readonly lastLogin: number | undefined;
 }
+
+export type SessionLookup =
+  | { readonly kind: 'live'; readonly session: Session }
+  | { readonly kind: 'none'; readonly why: 'unknown' | 'expired' | 'revoked' };
+
+export type SessionGrant =
+  | { readonly kind: 'granted'; readonly session: Session }
+  | { readonly kind: 'refused'; readonly why: 'user_blocked' | 'group_not_allowed' | 'token_invalid' };
+
+export type TokenCheck =
+  | { readonly kind: 'valid'; readonly identity: Identity }
+  | { readonly kind: 'denied'; readonly why: 'token_invalid' | 'group_not_allowed' };
+
+/** Who keeps sessions: the control plane, asked by a gateway. Every call rejects where it cannot be asked, and the gateway denies then. */
+export interface SessionAuthority {
+  /** Trades a verified sign-in for a session; the authority checks the ID token and its nonce itself. */
+  createSession(serviceId: ServiceId, idToken: string, nonce: string, signal: AbortSignal): Promise<SessionGrant>;
+  findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<SessionLookup>;
+  endSession(id: SessionId, signal: AbortSignal): Promise<void>;
+  verifyServiceToken(plain: string, serviceId: ServiceId, signal: AbortSignal): Promise<TokenCheck>;
+}
+
+/** What a gateway needs to be the identity provider's relying party, told by the control plane. */
+export interface RelyingPartyConfig {
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** 32 bytes that all gateways of a cluster share: seals the sign-in state that a browser carries. */
+  readonly stateKey: Uint8Array;
+}
