@@ -1,0 +1,124 @@
+// `npm test`: brings in what the suites need where it can, runs every check and every suite, and ends with one line that counts them.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+
+/** Debian package → the program that shows it is there, and the suites that need it. */
+const packages: readonly { readonly name: string; readonly program: string; readonly suites: string }[] = [
+  { name: 'wireguard-go', program: 'wireguard-go', suites: 'WireGuard against wireguard-go' },
+  { name: 'wireguard-tools', program: 'wg', suites: 'WireGuard against wireguard-go' },
+  { name: 'iproute2', program: 'ip', suites: 'the TCP/IP stack against the kernel' },
+  { name: 'chromium', program: 'chromium', suites: 'sign-in with a real browser' },
+  { name: 'postgresql', program: '/usr/lib/postgresql', suites: 'the store on PostgreSQL' },
+  { name: 'dex', program: 'dex', suites: 'sign-in through an external OIDC provider' },
+  { name: 'curl', program: 'curl', suites: 'the product with curl' },
+  { name: 'nginx', program: 'nginx', suites: 'the benchmark' },
+  { name: 'wrk', program: 'wrk', suites: 'the benchmark' },
+];
+
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { 'no-install': { type: 'boolean', default: false }, only: { type: 'boolean', default: false } },
+});
+
+let passed = 0;
+let failed = 0;
+const skipped: string[] = [];
+const failures: string[] = [];
+
+function isThere(program: string): boolean {
+  return program.startsWith('/') ? existsSync(program) : spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
+}
+
+function installPackages(): void {
+  const missing = packages.filter(({ program }) => !isThere(program));
+  if (missing.length === 0 || flags['no-install']) return;
+  const names = missing.map(({ name }) => name).join(' ');
+  if (!existsSync('/etc/debian_version') || process.getuid?.() !== 0) {
+    console.log(`Not installed, and only root on Debian can install it here: ${names}. The suites that need it are named as skipped below.`);
+    return;
+  }
+  console.log(`Installing for the suites: ${names}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  spawnSync('apt-get', ['update', '-q'], { env, stdio: 'ignore' });
+  const done = spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing.map(({ name }) => name)], {
+    env,
+    encoding: 'utf8',
+  });
+  if (done.status !== 0) console.log(`apt-get could not install everything: ${done.stderr.trim().split('\n').at(-1) ?? ''}`);
+}
+
+/** A check that is a command: it passes or fails as a whole. */
+function runCheck(name: string, command: string, args: readonly string[]): void {
+  const result = spawnSync(command, args, { encoding: 'utf8' });
+  if (result.status === 0) {
+    passed++;
+    console.log(`ok      ${name}`);
+  } else {
+    failed++;
+    failures.push(name);
+    console.log(`FAILED  ${name}\n${result.stdout}${result.stderr}`);
+  }
+}
+
+/** Runs tap, prints a line a suite, the comments that carry figures, and whole reports of what failed. */
+async function runSuites(files: readonly string[]): Promise<void> {
+  const tap = spawn('tap', ['run', '--reporter=tap', ...files], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const exit = new Promise<number>((resolve) => {
+    tap.on('close', (code) => resolve(code ?? 1));
+  });
+  let report: string[] = [];
+  let counted = false;
+  for await (const line of createInterface({ input: tap.stdout })) {
+    report.push(line);
+    const skip = /^\s*ok \d+ - (.*?) # SKIP ?(.*)$/.exec(line);
+    if (skip !== null) skipped.push(`${skip[1] ?? ''}: ${skip[2] ?? ''}`);
+    const figure = /^\s*# (figure: .*)$/.exec(line);
+    if (figure !== null) console.log(`        ${figure[1] ?? ''}`);
+    const suite = /^(ok|not ok) \d+ - (\S+\.test\.ts)/.exec(line);
+    if (suite !== null) {
+      console.log(`${suite[1] === 'ok' ? 'ok    ' : 'FAILED'}  ${suite[2] ?? ''}`);
+      if (suite[1] !== 'ok') {
+        failures.push(suite[2] ?? '');
+        console.log(failedPart(report).join('\n'));
+      }
+      report = [];
+    }
+    const total = /^# \{ total: (\d+), pass: (\d+)(?:, fail: (\d+))?/.exec(line);
+    if (total !== null) {
+      counted = true;
+      passed += Number(total[2]);
+      failed += Number(total[3] ?? 0);
+    }
+  }
+  if ((await exit) !== 0 && failed === 0) failed++;
+  if (!counted) {
+    failed++;
+    failures.push('tap printed no total');
+  }
+}
+
+/** The lines of a suite's report from each failure to the end of its diagnostics. */
+function failedPart(report: readonly string[]): string[] {
+  const out: string[] = [];
+  let inside = 0;
+  for (const line of report) {
+    if (/^\s*not ok /.test(line)) inside = 40;
+    if (inside-- > 0) out.push(line);
+  }
+  return out.slice(0, 400);
+}
+
+installPackages();
+if (!flags.only) {
+  runCheck('types (tsc)', 'tsc', []);
+  runCheck('lint (oxlint)', 'oxlint', ['-c', 'config/oxlint.json', '--type-aware', 'src', 'test']);
+  runCheck('format (oxfmt)', 'oxfmt', ['-c', 'config/oxfmt.json', '--check', 'src', 'test']);
+  runCheck('unused files, exports and packages (knip)', 'knip', ['-c', 'config/knip.json']);
+}
+await runSuites(positionals);
+if (skipped.length > 0) console.log(`\nSkipped, with the reason:\n${skipped.map((line) => `  ${line}`).join('\n')}`);
+if (failures.length > 0) console.log(`\nFailed:\n${failures.map((line) => `  ${line}`).join('\n')}`);
+console.log(`${passed} passed, ${failed} failed${skipped.length > 0 ? `, ${skipped.length} skipped` : ''}`);
+process.exitCode = failed === 0 ? 0 : 1;
