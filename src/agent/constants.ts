@@ -1,0 +1,10 @@
+// Limits of the agent's forwarding; each bounds what a peer can make this process hold.
+
+/** Open forwarded connections; one more is closed at once. */
+export const maxConnections = 4_096;
+/** How long an internal target may take to accept, milliseconds. */
+export const dialTimeoutMs = 10_000;
+/** A forwarded connection that is silent both ways for this long is closed, milliseconds. */
+export const idleTimeoutMs = 15 * 60_000;
+/** The failures kept per target for `status`. */
+export const maxTargetsInStatus = 256;

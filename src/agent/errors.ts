@@ -1,0 +1,17 @@
+// What can go wrong at an agent, apart from what its mesh node reports.
+import { defineErrors } from '#lib/errors.ts';
+
+export const agentError = defineErrors('agent', {
+  AGENT_SETUP_KEY_UNREADABLE: {
+    text: 'The setup key file cannot be read. Create a key with `meshgate setup-key create`, write it to the file, and make it readable for this user.',
+    origin: 'input',
+    retry: false,
+    status: 500,
+  },
+  AGENT_CA_UNREADABLE: {
+    text: 'The CA file of the control plane cannot be read. Check control.caFile.',
+    origin: 'input',
+    retry: false,
+    status: 500,
+  },
+});

@@ -1,0 +1,112 @@
+// From the overlay to an internal target. What may reach this point at all is the packet filter's choice, made from the policies of
+// the control plane: default deny. Here a granted port is mapped to its target, and to nothing else.
+import type { Duplex } from 'node:stream';
+import { describeError } from '#lib/errors.ts';
+import type { Logger } from '#lib/log.ts';
+import { formatHostPort, type Dial, type DialTarget } from '#lib/net.ts';
+import { splice } from '#lib/splice.ts';
+import type { OverlayConnection } from '#mesh/index.ts';
+import { dialTimeoutMs, idleTimeoutMs, maxConnections, maxTargetsInStatus } from './constants.ts';
+
+/** Overlay port → where it leads. */
+export type TargetMap = ReadonlyMap<number, DialTarget>;
+
+export interface TargetStatus {
+  readonly target: string;
+  readonly open: number;
+  readonly total: number;
+  /** Empty after a success; otherwise why the last dial failed. */
+  readonly reason: string;
+}
+
+export interface ForwarderDeps {
+  /** Dials internal targets: the host's own network. */
+  readonly dial: Dial;
+  readonly log: Logger;
+}
+
+interface TargetRecord {
+  open: number;
+  total: number;
+  reason: string;
+}
+
+export class Forwarder {
+  readonly #targets: TargetMap;
+  readonly #defaultHost: string | undefined;
+  readonly #deps: ForwarderDeps;
+  readonly #records = new Map<string, TargetRecord>();
+  readonly #streams = new Set<Duplex>();
+
+  /** Ports without an entry lead to the same port of `defaultHost`, or nowhere where that is undefined. */
+  constructor(targets: TargetMap, defaultHost: string | undefined, deps: ForwarderDeps) {
+    this.#targets = targets;
+    this.#defaultHost = defaultHost;
+    this.#deps = deps;
+  }
+
+  /** Whether a connection to this port would be forwarded: asked at the SYN, a no is a reset. */
+  wants(port: number): boolean {
+    return this.#streams.size < maxConnections && this.#targetOf(port) !== undefined;
+  }
+
+  /** Forwards one accepted connection until it ends; never rejects. */
+  async handle(connection: OverlayConnection): Promise<void> {
+    const target = this.#targetOf(connection.local.port);
+    if (target === undefined) {
+      connection.stream.destroy();
+      return;
+    }
+    const name = formatHostPort(target.host, target.port);
+    const record = this.#record(name);
+    record.open++;
+    record.total++;
+    this.#streams.add(connection.stream);
+    try {
+      const upstream = await this.#dialTarget(target, connection.stream);
+      record.reason = '';
+      await splice(connection.stream, upstream, { idleMs: idleTimeoutMs });
+    } catch (error) {
+      record.reason = describeError(error);
+      this.#deps.log.warn('target refused', { target: name, peer: connection.remote.address, reason: record.reason });
+      connection.stream.destroy();
+    } finally {
+      record.open--;
+      this.#streams.delete(connection.stream);
+    }
+  }
+
+  status(): readonly TargetStatus[] {
+    return [...this.#records].map(([target, record]) => ({ target, ...record }));
+  }
+
+  /** Resets everything that is open. */
+  close(): void {
+    for (const stream of this.#streams) stream.destroy();
+  }
+
+  /** Dials with a deadline, and gives up where the overlay side goes away first. */
+  async #dialTarget(target: DialTarget, waiting: Duplex): Promise<Duplex> {
+    const gone = new AbortController();
+    const abort = (): void => gone.abort();
+    waiting.once('close', abort);
+    waiting.on('error', abort);
+    try {
+      return await this.#deps.dial(target, { signal: AbortSignal.any([gone.signal, AbortSignal.timeout(dialTimeoutMs)]) });
+    } finally {
+      waiting.off('close', abort);
+    }
+  }
+
+  #targetOf(port: number): DialTarget | undefined {
+    return this.#targets.get(port) ?? (this.#defaultHost === undefined ? undefined : { host: this.#defaultHost, port });
+  }
+
+  #record(name: string): TargetRecord {
+    const known = this.#records.get(name);
+    if (known !== undefined) return known;
+    const record: TargetRecord = { open: 0, total: 0, reason: '' };
+    if (this.#records.size < maxTargetsInStatus) this.#records.set(name, record);
+    return record;
+  }
+}
