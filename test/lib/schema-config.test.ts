@@ -78,18 +78,17 @@ t.test('an issue names the place that has to be changed', async (t) => {
 
 t.test('a file cannot reach a prototype', async (t) => {
   const value: unknown = JSON.parse('{"__proto__":{"listen":"x"}}');
-  t.same(
-    refusal({ env, file: { name: 'c.json', value } }),
-    ['c.json: __proto__ is not known; did you mean token?'].slice(0, 0).concat(refusal({ env, file: { name: 'c.json', value } })),
-  );
+  t.same(refusal({ env, file: { name: 'c.json', value } }), ['c.json: __proto__ is not known']);
   t.equal(({} as { listen?: string }).listen, undefined);
 });
 
 t.test('variables that look like ours are warned about, not refused', async (t) => {
-  const { warnings } = loadConfig(schema, 'MESHGATE_T', { env: { ...env, MESHGATE_T_LISTN: 'x', MESHGATE_T_SERVICE_HOST: '10.0.0.1', PATH: '/' } });
+  const { warnings } = loadConfig(schema, 'MESHGATE_T', {
+    env: { ...env, MESHGATE_T_LISTN: 'x', MESHGATE_T_PORT_9000_TCP_ADDR: '10.0.0.1', PATH: '/' },
+  });
   t.same(warnings, [
     'the environment variable MESHGATE_T_LISTN is not known; did you mean MESHGATE_T_LISTEN?',
-    'the environment variable MESHGATE_T_SERVICE_HOST is not known',
+    'the environment variable MESHGATE_T_PORT_9000_TCP_ADDR is not known',
   ]);
 });
 
