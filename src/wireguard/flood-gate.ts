@@ -1,0 +1,45 @@
+// Decides which handshake messages are worth a key agreement. Up to a rate all are; above it (under load) a sender has to show by a
+// cookie that it receives at its address, and no source, nor all together, gets more than a share.
+import { toHex } from '#lib/bytes.ts';
+import type { DeviceLimits } from './constants.ts';
+
+/** `cookie` asks the sender to come again with a cookie. */
+export type GateDecision = 'accept' | 'cookie' | 'drop';
+
+const windowMs = 1_000;
+
+/** Counts by whole seconds; the load of the second before still counts, so that the answer does not flap. */
+export class FloodGate {
+  readonly #limits: DeviceLimits;
+  readonly #sources = new Map<string, number>();
+  #windowStart = -Infinity;
+  #seen = 0;
+  #accepted = 0;
+  #loadedBefore = false;
+
+  constructor(limits: DeviceLimits) {
+    this.#limits = limits;
+  }
+
+  /** Asks for a message with a good MAC1. `hasCookie` is called under load only. */
+  decide(source: Uint8Array, hasCookie: () => boolean, now: number): GateDecision {
+    if (now - this.#windowStart >= windowMs) {
+      this.#loadedBefore = now - this.#windowStart < 2 * windowMs && this.#seen > this.#limits.handshakesPerSecond;
+      this.#windowStart = now;
+      this.#seen = 0;
+      this.#accepted = 0;
+      this.#sources.clear();
+    }
+    this.#seen++;
+    if (this.#seen <= this.#limits.handshakesPerSecond && !this.#loadedBefore) return 'accept';
+    if (!hasCookie()) return 'cookie';
+    if (this.#accepted >= this.#limits.handshakesAccepted) return 'drop';
+    const name = toHex(source);
+    const count = this.#sources.get(name) ?? 0;
+    if (count >= this.#limits.handshakesPerSource) return 'drop';
+    if (count === 0 && this.#sources.size >= this.#limits.handshakeSources) return 'drop';
+    this.#sources.set(name, count + 1);
+    this.#accepted++;
+    return 'accept';
+  }
+}
