@@ -1,0 +1,146 @@
+// Sets the control plane up through its own API: the owner, the agent's key, the gateway's token, the service. Every step looks first,
+// so a start that was cut short anywhere goes on where it stopped.
+import { join } from 'node:path';
+import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
+import { list, object, parse, string, type Schema } from '#lib/schema.ts';
+import { sleep } from '#lib/backoff.ts';
+import { controlApi, type ControlApi } from './control-api.ts';
+import { startError } from './errors.ts';
+import { saveKept, type Kept } from './kept.ts';
+import type { StartOptions } from './options.ts';
+
+const pollMs = 50;
+const tokenDays = 365;
+const setupKeySeconds = 86_400;
+export const agentName = 'local-agent';
+
+/** Makes the owner where there is none yet; returns the API as the owner. */
+export async function ensureOwner(url: string, ca: string, stateDir: string, kept: Kept): Promise<ControlApi> {
+  if (kept.token !== undefined) return controlApi(url, ca, kept.token);
+  const anonymous = controlApi(url, ca, undefined);
+  try {
+    const code = await readFileIfThere(join(stateDir, 'server', 'setup-code'));
+    if (code === undefined) {
+      throw startError(
+        'START_API_REFUSED',
+        `the control plane in ${stateDir} was set up by somebody else; use another --state-dir, or remove this one to begin anew`,
+      );
+    }
+    const answer = await anonymous.call('POST', '/api/setup', {
+      code: code.trim(),
+      email: kept.email,
+      password: kept.password,
+      name: 'Administrator',
+      create_pat: true,
+      pat_expire_in: tokenDays,
+    });
+    const token = field(answer, 'personal_access_token');
+    await saveKept(stateDir, { ...kept, token });
+    return controlApi(url, ca, token);
+  } finally {
+    await anonymous.close();
+  }
+}
+
+/** Files with the secrets that the agent and the gateway start with, made once. */
+export async function ensureKeys(api: ControlApi, stateDir: string): Promise<void> {
+  const keyFile = join(stateDir, 'agent', 'setup-key');
+  if ((await readFileIfThere(keyFile)) === undefined) {
+    const key = await api.call('POST', '/api/setup-keys', {
+      name: agentName,
+      type: 'one-off',
+      expires_in: setupKeySeconds,
+      usage_limit: 1,
+      auto_groups: [],
+    });
+    await writeFileAtomic(keyFile, `${field(key, 'key')}\n`);
+  }
+  const tokenFile = join(stateDir, 'gateway', 'token');
+  if ((await readFileIfThere(tokenFile)) === undefined) {
+    const token = await api.call('POST', '/api/reverse-proxies/proxy-tokens', { name: 'local-gateway', expires_in: 0 });
+    await writeFileAtomic(tokenFile, `${field(token, 'plain_token')}\n`);
+  }
+  const curlFile = join(stateDir, 'curl-header');
+  if ((await readFileIfThere(curlFile)) === undefined) {
+    const machine = await api.call('POST', '/api/users', { name: 'Sample machine', email: '', role: 'user', auto_groups: [], is_service_user: true });
+    const token = await api.call('POST', `/api/users/${field(machine, 'id')}/tokens`, { name: 'curl', expires_in: tokenDays });
+    await writeFileAtomic(curlFile, `Authorization: Bearer ${field(token, 'plain_token')}\n`);
+  }
+}
+
+/** Publishes the agent's app under the hostname, once both agent and gateway have joined. */
+export async function ensureService(api: ControlApi, options: StartOptions, signal: AbortSignal): Promise<void> {
+  const cluster = options.hostname.slice(options.hostname.indexOf('.') + 1);
+  const peerId = await waitUntil(
+    signal,
+    'the agent to join',
+    async () => entry(await api.call('GET', `/api/peers?name=${agentName}`), 'name', agentName)?.['id'],
+  );
+  await waitUntil(
+    signal,
+    'the gateway to join',
+    async () => entry(await api.call('GET', '/api/reverse-proxies/clusters'), 'address', cluster)?.['address'],
+  );
+  const https = options.upstream?.protocol === 'https';
+  const service = {
+    name: options.hostname,
+    domain: options.hostname,
+    mode: 'http',
+    enabled: true,
+    pass_host_header: true,
+    rewrite_redirects: false,
+    auth: { bearer_auth: { enabled: true, distribution_groups: [] } },
+    targets: [
+      {
+        target_id: peerId,
+        target_type: 'peer',
+        path: '/',
+        protocol: https ? 'https' : 'http',
+        port: https ? 443 : 80,
+        enabled: true,
+        ...(https ? { options: { skip_tls_verify: true } } : {}),
+      },
+    ],
+  };
+  const present = entry(await api.call('GET', '/api/reverse-proxies/services'), 'domain', options.hostname);
+  if (present === undefined) await api.call('POST', '/api/reverse-proxies/services', service);
+  else if (!leadsTo(present, peerId, https ? 'https' : 'http'))
+    await api.call('PUT', `/api/reverse-proxies/services/${String(present['id'])}`, service);
+}
+
+function leadsTo(service: Readonly<Record<string, unknown>>, peerId: string, protocol: string): boolean {
+  const parsed = parse(list(anyRecord), service['targets']);
+  const first = parsed.ok ? parsed.value[0] : undefined;
+  return first?.['target_id'] === peerId && first['protocol'] === protocol;
+}
+
+async function waitUntil(signal: AbortSignal, what: string, look: () => Promise<unknown>): Promise<string> {
+  for (;;) {
+    const found = await look();
+    if (typeof found === 'string') return found;
+    if (signal.aborted) throw startError('START_NOT_READY', `waited for ${what}`);
+    await sleep(pollMs, signal);
+  }
+}
+
+/** Any JSON object: the API's own shapes are its own, and only a few fields matter here. */
+const anyRecord: Schema<Readonly<Record<string, unknown>>> = {
+  ...object({}),
+  read: (input, path, report) => {
+    if (typeof input === 'object' && input !== null && !Array.isArray(input)) return Object.fromEntries(Object.entries(input));
+    report(path, 'must be an object');
+    return undefined;
+  },
+};
+
+function entry(answer: unknown, key: string, value: string): Readonly<Record<string, unknown>> | undefined {
+  const parsed = parse(list(anyRecord), answer);
+  return parsed.ok ? parsed.value.find((item) => item[key] === value) : undefined;
+}
+
+function field(answer: unknown, name: string): string {
+  const parsed = parse(anyRecord, answer);
+  const value = parsed.ok ? parse(string(), parsed.value[name]) : undefined;
+  if (value?.ok !== true) throw startError('START_API_REFUSED', `the answer has no ${name}`);
+  return value.value;
+}

@@ -1,0 +1,50 @@
+// Everything a gateway can be told, with its defaults: the schema is also the reference and the example.
+import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
+import { logLevels } from '#lib/log.ts';
+import { parseHostPort, type DialTarget } from '#lib/net.ts';
+import { boolean, convert, integer, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
+
+export const gatewaySchema = object({
+  stateDir: string({ about: 'Where the key, the last good configuration and the status socket are kept.', default: '.meshgate/gateway' }),
+  logLevel: oneOf(logLevels, { about: 'The least serious event that is logged.', default: 'info' }),
+  control: object({
+    url: string({
+      about: 'The control plane.',
+      pattern: /^https?:\/\/[^/]+$/,
+      hint: 'must be https://host[:port]',
+      example: 'https://mesh.example.com',
+    }),
+    caFile: optional(string({ about: 'PEM file with a private CA of the control plane.' })),
+    allowInsecure: boolean({ about: 'Permits an http:// control plane: the token travels in the clear then.', default: false }),
+  }),
+  tokenFile: optional(string({ about: 'File with the gateway’s token (nbx_…), from `meshgate proxy-token create`.' })),
+  token: optional(string({ about: 'The token itself; for the environment, not for files.', secret: true })),
+  cluster: string({
+    about: 'The domain that this gateway serves: services are named below it. Its public DNS record leads here.',
+    pattern: /^[a-z0-9-]+(?:\.[a-z0-9-]+)*$/,
+    hint: 'must be a domain in lower case',
+    example: 'apps.example.com',
+  }),
+  listen: convert(
+    string({ about: 'Public TCP address for HTTPS.', default: '[::]:443' }),
+    (text, refuse): DialTarget | undefined => parseHostPort(text) ?? refuse('must be host:port, such as 0.0.0.0:443 or [::]:443'),
+    'host:port',
+  ),
+  certDir: string({ about: 'Directory of the certificates; see certs/README.md.', default: 'certs' }),
+  trustedProxies: list(
+    convert(
+      string({ about: 'Prefix.', example: '10.0.0.0/8' }),
+      (text, refuse): IpPrefix | undefined => parsePrefix(text) ?? refuse('must be an address or a prefix'),
+      'CIDR',
+    ),
+    { about: 'Proxies in front of this gateway whose X-Forwarded-For counts. Empty trusts nobody.', default: [], max: 200 },
+  ),
+  wireguard: object({
+    port: integer({ about: 'UDP port of the overlay; 0 takes any.', max: 65_535, default: 0 }),
+    mtu: integer({ about: 'Largest overlay packet, bytes.', min: 1280, max: 1420, default: 1280 }),
+    forceRelay: boolean({ about: 'Never look for direct paths.', default: false }),
+  }),
+  accessLog: oneOf(['stdout', 'off'], { about: 'Where a JSON line per request goes, besides the control plane.', default: 'off' }),
+});
+
+export type GatewayConfig = Infer<typeof gatewaySchema>;

@@ -1,0 +1,68 @@
+// Everything the control plane can be told, with its defaults: the schema is also the reference and the example.
+import { logLevels } from '#lib/log.ts';
+import { parseHostPort, type DialTarget } from '#lib/net.ts';
+import { convert, list, object, oneOf, optional, string, boolean, type Infer } from '#lib/schema.ts';
+
+function hostPort(about: string, fallback: string) {
+  return convert(
+    string({ about, default: fallback }),
+    (text, refuse): DialTarget | undefined => parseHostPort(text) ?? refuse('must be host:port, such as 0.0.0.0:443 or [::]:443'),
+    'host:port',
+  );
+}
+
+export const serverSchema = object({
+  stateDir: string({ about: 'Where the database, the master key and the status socket are kept.', default: '.meshgate/server' }),
+  logLevel: oneOf(logLevels, { about: 'The least serious event that is logged.', default: 'info' }),
+  listen: hostPort('The one port for peers, gateways, browsers and tools.', '[::]:443'),
+  publicUrl: convert(
+    string({ about: 'How everybody reaches that port; sign-in pages and peers are sent there.', example: 'https://mesh.example.com' }),
+    (text, refuse): URL | undefined => {
+      const url = URL.canParse(text) ? new URL(text) : undefined;
+      const plain = url !== undefined && /^https?:$/.test(url.protocol) && url.pathname === '/' && url.search === '' && url.username === '';
+      return plain ? url : refuse('must be https://host[:port] and nothing behind it');
+    },
+    'URL',
+  ),
+  tls: object({
+    certFile: optional(string({ about: 'PEM certificate chain of publicUrl.' })),
+    keyFile: optional(string({ about: 'PEM private key.' })),
+    insecure: boolean({ about: 'Serve without TLS, behind a proxy that does it. Never on a public port.', default: false }),
+  }),
+  store: optional(
+    string({
+      about:
+        'Database: sqlite:PATH (default: server.db in stateDir) or postgres://user@host/name. A URL with a password belongs into the environment.',
+      pattern: /^(?:sqlite:.+|postgres(?:ql)?:\/\/.+)$/,
+      hint: 'must begin with sqlite: or postgres://',
+      secret: true,
+    }),
+  ),
+  dnsDomain: string({
+    about: 'Domain of the peers’ names inside the mesh.',
+    default: 'mesh.internal',
+    pattern: /^[a-z0-9-]+(?:\.[a-z0-9-]+)*$/,
+    hint: 'must be a domain in lower case',
+  }),
+  stun: object({
+    listen: hostPort('UDP address of the STUN server.', '0.0.0.0:3478'),
+    publicAddress: optional(string({ about: 'host:port that peers are told; the host of publicUrl and the port of stun.listen where left out.' })),
+  }),
+  connectors: list(
+    object({
+      id: string({
+        about: 'Part of the redirect URL: publicUrl/oauth2/connectors/ID/callback.',
+        pattern: /^[a-z0-9-]{1,32}$/,
+        hint: 'must be 1–32 of a–z, 0–9, -',
+      }),
+      name: string({ about: 'On the button of the sign-in page.', max: 64 }),
+      issuer: string({ about: 'OIDC issuer URL.', pattern: /^https?:\/\//, hint: 'must be a URL' }),
+      clientId: string({ about: 'Our client id there.' }),
+      clientSecret: string({ about: 'Our client secret there.', secret: true }),
+      caFile: optional(string({ about: 'PEM file with a private CA of the issuer.' })),
+    }),
+    { about: 'External OpenID Connect providers that people may sign in with.', default: [], max: 16 },
+  ),
+});
+
+export type ServerConfig = Infer<typeof serverSchema>;
