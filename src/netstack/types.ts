@@ -61,9 +61,29 @@ export interface StackOptions {
   readonly random: (target: Uint8Array) => void;
   /** An IP packet to send; valid only during the call. */
   readonly output: (packet: Uint8Array) => void;
+  /** Fewer connections than MAX_CONNECTIONS. */
+  readonly maxConnections?: number;
+}
+
+/** What happened to packets, for status. They only grow. */
+export interface StackCounters {
+  received: number;
+  sent: number;
+  /** Broken headers and wrong checksums. */
+  malformed: number;
+  /** Dropped: fragments are not reassembled. */
+  fragments: number;
+  /** To an address that is not ours, or from one that nobody can answer. */
+  notOurs: number;
+  unknownProtocol: number;
+  /** Arrived from inside `output` beyond the bound. */
+  reentrantDropped: number;
+  /** Datagrams of ours that did not fit the MTU. */
+  udpTooBig: number;
 }
 
 export interface IpStack {
+  readonly counters: Readonly<StackCounters>;
   /** Replaces the host's addresses; connections of an address that went are reset. */
   setAddresses(addresses: readonly IpAddress[], now: number): void;
   receivePacket(packet: Uint8Array, now: number): void;
@@ -73,7 +93,11 @@ export interface IpStack {
    * Accepts connections to a port, or to every port that has no listener of its own (`'any'`). `admit` is asked at the SYN:
    * false answers RST, as a closed port would.
    */
-  listen(port: number | 'any', admit: (local: SocketAddress, remote: SocketAddress) => boolean, accept: (connection: TcpConnection, now: number) => void): TcpListener;
+  listen(
+    port: number | 'any',
+    admit: (local: SocketAddress, remote: SocketAddress) => boolean,
+    accept: (connection: TcpConnection, now: number) => void,
+  ): TcpListener;
   /** Binds a UDP port (0 picks one). `receive` gets datagrams, valid only during the call. */
   bindUdp(port: number, receive: (bytes: Uint8Array, from: SocketAddress, to: SocketAddress, now: number) => void): UdpSocket;
   poll(now: number): void;

@@ -1,0 +1,87 @@
+// Every limit and time of the stack that is our own choice, and those of the RFCs that it applies. Times in milliseconds, sizes in bytes.
+
+/** Smallest MTU that IPv6 allows (RFC 8200 §5); a stack is not built for less. */
+export const MIN_MTU = 1280;
+export const MAX_MTU = 65_535;
+
+/** Connections of one stack, those in TIME-WAIT not counted. About 1 KB each while idle. */
+export const MAX_CONNECTIONS = 32_768;
+/** Handshakes that others have begun and not completed. A SYN beyond it is dropped, so that its sender tries again. */
+export const MAX_HALF_OPEN = 1024;
+/** Half-open handshakes from one remote address, so that one peer cannot fill the backlog for all. */
+export const MAX_HALF_OPEN_PER_PEER = 256;
+/** Ends kept in TIME-WAIT; the oldest goes first. */
+export const MAX_TIME_WAIT = 8192;
+export const MAX_UDP_SOCKETS = 4096;
+export const MAX_LISTENERS = 4096;
+/** Packets that arrive from inside `output` are copied and wait for the call on the stack to finish; more than these are dropped. */
+export const MAX_REENTRANT_PACKETS = 256;
+
+/** Dynamic ports (RFC 6335 §6). */
+export const EPHEMERAL_FIRST = 49_152;
+export const EPHEMERAL_LAST = 65_535;
+/** Ports tried, from a random one on, before a connection fails with EADDRNOTAVAIL. */
+export const EPHEMERAL_ATTEMPTS = 4096;
+
+/** Unsent and unacknowledged bytes of one connection. The ring grows to this as it is needed. */
+export const SEND_BUFFER = 256 * 1024;
+export const SEND_RING_FIRST = 8 * 1024;
+/** An empty send ring larger than its first size is given back after this. */
+export const SEND_RING_IDLE_MS = 10_000;
+/** `writable` is called when this much is free again, so that a fast writer is not woken for every acknowledgment. */
+export const SEND_LOW_WATER = SEND_BUFFER / 4;
+
+/** Received bytes that wait for the application, and with them the window: where it starts and how far it grows. */
+export const RECEIVE_BUFFER_FIRST = 256 * 1024;
+export const RECEIVE_BUFFER_MAX = 1024 * 1024;
+/** Lets the 16-bit field carry RECEIVE_BUFFER_MAX (RFC 7323 §2). */
+export const WINDOW_SCALE = 5;
+/** Out-of-order bytes and pieces of one connection. Pieces bound what many small segments cost beside their bytes. */
+export const MAX_OUT_OF_ORDER_BYTES = RECEIVE_BUFFER_MAX;
+export const MAX_OUT_OF_ORDER_PIECES = 1024;
+/** Gaps between them; real loss makes few. */
+export const MAX_OUT_OF_ORDER_RANGES = 256;
+/** Ranges that the peer reports as received; further ones are ignored and so sent again. */
+export const MAX_SACKED_RANGES = 256;
+
+/** What a peer that sends no MSS option takes (RFC 9293 §3.7.1), by family. */
+export const DEFAULT_MSS_V4 = 536;
+export const DEFAULT_MSS_V6 = 1220;
+/** A smaller MSS offer is raised to this: it would cost a header for every few bytes. */
+export const MIN_MSS = 88;
+
+/** RFC 6298 §2.1. */
+export const RTO_INITIAL_MS = 1000;
+/** RFC 6298 §5.7: where the SYN had to be repeated. */
+export const RTO_AFTER_SYN_LOSS_MS = 3000;
+/** Below RFC 6298's second, as every current stack; added to the smoothed round trip as the least variance, to outlast delayed ACKs. */
+export const RTO_MIN_MS = 200;
+export const RTO_MAX_MS = 60_000;
+/** A handshake without an answer ends with ETIMEDOUT. */
+export const SYN_TIMEOUT_MS = 60_000;
+/** Data (or a window probe) without an answer for so long ends the connection with ETIMEDOUT (RFC 9293 §3.8.3, R2). */
+export const USER_TIMEOUT_MS = 120_000;
+/** RFC 9293 §3.8.6.3 allows 500. */
+export const DELAYED_ACK_MS = 40;
+export const DELAYED_ACK_SEGMENTS = 2;
+/** An idle connection is probed after this, then each interval; without an answer to so many probes it is ETIMEDOUT. */
+export const KEEPALIVE_IDLE_MS = 120_000;
+export const KEEPALIVE_INTERVAL_MS = 30_000;
+export const KEEPALIVE_PROBES = 4;
+/** Twice the maximum segment lifetime. RFC 9293 says four minutes; within an overlay no segment lives for seconds. */
+export const TIME_WAIT_MS = 60_000;
+/** Answers to segments that may be forged or looping: at most one per connection in this time (RFC 5961 §7). */
+export const CHALLENGE_ACK_MS = 500;
+/** A timestamp older than this no longer rejects anything (RFC 7323 §5.5). */
+export const PAWS_IDLE_MS = 24 * 24 * 3600 * 1000;
+
+/** Duplicate ACKs, or SACKed segments above, that mean loss (RFC 5681, RFC 6675). */
+export const DUPLICATE_ACKS = 3;
+/** Segments of the initial window (RFC 6928), in bytes at most 14,600. */
+export const INITIAL_WINDOW_SEGMENTS = 10;
+export const INITIAL_WINDOW_BYTES = 14_600;
+
+/** Resets for segments to no connection, per second and in a burst. */
+export const RESETS_PER_SECOND = 1000;
+/** ICMP errors and echo replies, per second and in a burst (RFC 4443 §2.4 f). */
+export const ICMP_PER_SECOND = 100;

@@ -1,0 +1,311 @@
+// The stack: takes packets apart, finds whose they are, and runs what became due. All sending for connections happens when the work
+// that caused it is done, so callbacks may call back into the stack at any point; packets that arrive from inside `output` wait.
+import { formatIp } from '#lib/ip.ts';
+import type { IpAddress } from '#lib/ip.ts';
+import { pseudoSum } from '#wire/checksum.ts';
+import { icmpMtu } from '#wire/icmp.ts';
+import { IPV4_HEADER, PROTOCOL, emptyIpHeader, readIpv4, writeIpv4 } from '#wire/ipv4.ts';
+import type { IpHeader } from '#wire/ipv4.ts';
+import { IPV6_HEADER, readIpv6, writeIpv6 } from '#wire/ipv6.ts';
+import { emptyTcpSegment, readTcp } from '#wire/tcp.ts';
+import { UDP_HEADER, emptyUdpHeader, readUdp, writeUdp } from '#wire/udp.ts';
+import { OwnAddresses, isUnicast } from './addresses.ts';
+import { ICMP_PER_SECOND, MAX_MTU, MAX_REENTRANT_PACKETS, MIN_MTU } from './constants.ts';
+import { netstackError } from './errors.ts';
+import { applyIcmpError, buildEchoReply, buildPortUnreachable, readIcmp, readQuotedSegment } from './icmp.ts';
+import { checkPort } from './ports.ts';
+import { RateLimit } from './rate-limit.ts';
+import { TcpLayer } from './tcp-layer.ts';
+import type { IpStack, SocketAddress, StackCounters, StackOptions, TcpConnection, TcpHandler, TcpListener, UdpSocket } from './types.ts';
+import { UdpTable } from './udp-socket.ts';
+import type { UdpReceiver } from './udp-socket.ts';
+
+/**
+ * Makes a stack. Nothing happens until it is called: the owner feeds `receivePacket`, and calls `poll` at or after `pollAt()`, which
+ * it reads again after every call. Throws NETSTACK_MTU.
+ */
+export function createStack(options: StackOptions): IpStack {
+  return new Stack(options);
+}
+
+class Stack implements IpStack {
+  readonly counters: StackCounters = {
+    received: 0,
+    sent: 0,
+    malformed: 0,
+    fragments: 0,
+    notOurs: 0,
+    unknownProtocol: 0,
+    reentrantDropped: 0,
+    udpTooBig: 0,
+  };
+  readonly #output: (packet: Uint8Array) => void;
+  readonly #mtu: number;
+  readonly #own = new OwnAddresses();
+  readonly #scratch: Uint8Array;
+  /** Views of the scratch buffer by length, so that sending a packet makes no new one. */
+  readonly #views: (Uint8Array | undefined)[] = [];
+  readonly #header = emptyIpHeader();
+  readonly #segment = emptyTcpSegment();
+  readonly #datagram = emptyUdpHeader();
+  readonly #tcp: TcpLayer;
+  readonly #udp: UdpTable;
+  readonly #icmpLimit = new RateLimit(ICMP_PER_SECOND);
+  readonly #waiting: Uint8Array[] = [];
+  #busy = false;
+  #emitting = false;
+
+  constructor(options: StackOptions) {
+    if (!Number.isInteger(options.mtu) || options.mtu < MIN_MTU || options.mtu > MAX_MTU) throw netstackError('NETSTACK_MTU', String(options.mtu));
+    this.#output = options.output;
+    this.#mtu = options.mtu;
+    this.#scratch = new Uint8Array(options.mtu);
+    this.#own.replace(options.addresses);
+    this.#tcp = new TcpLayer({
+      scratch: this.#scratch,
+      mtu: options.mtu,
+      random: options.random,
+      emit: (length) => this.#emit(length),
+      flush: (now) => this.#flush(now),
+      ...(options.maxConnections === undefined ? {} : { maxConnections: options.maxConnections }),
+    });
+    this.#udp = new UdpTable(() => this.#tcp.random32());
+  }
+
+  setAddresses(addresses: readonly IpAddress[], now: number): void {
+    this.#own.replace(addresses);
+    this.#run(now, () => this.#tcp.dropWithoutAddress((ip) => this.#own.match(ip.bytes, 0, ip.family) !== undefined, now));
+  }
+
+  receivePacket(packet: Uint8Array, now: number): void {
+    if (this.#busy) {
+      if (this.#waiting.length < MAX_REENTRANT_PACKETS) this.#waiting.push(packet.slice());
+      else this.counters.reentrantDropped++;
+      return;
+    }
+    this.#busy = true;
+    try {
+      this.#dispatch(packet, now);
+      this.#drain(now);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  connect(remote: SocketAddress, handler: TcpHandler, now: number): TcpConnection {
+    checkPort(remote.port);
+    const connection = this.#tcp.connect(this.#own.sourceFor(remote.ip.family), remote, handler, now);
+    this.#flush(now);
+    return connection;
+  }
+
+  listen(
+    port: number | 'any',
+    admit: (local: SocketAddress, remote: SocketAddress) => boolean,
+    accept: (connection: TcpConnection, now: number) => void,
+  ): TcpListener {
+    return this.#tcp.listen(port, admit, accept);
+  }
+
+  bindUdp(port: number, receive: UdpReceiver): UdpSocket {
+    // A receiver of its own for each socket, so that closing twice never frees a port that somebody else has taken since.
+    const receiver: UdpReceiver = (bytes, from, to, now) => receive(bytes, from, to, now);
+    const bound = this.#udp.bind(port, receiver);
+    const own = this.#own;
+    let open = true;
+    return {
+      get local() {
+        const ip = own.sourceFor(4) ?? own.sourceFor(6) ?? { family: 4 as const, bytes: new Uint8Array(4) };
+        return { ip, port: bound };
+      },
+      send: (bytes, to) => {
+        if (open) this.#sendUdp(bound, bytes, to);
+      },
+      close: () => {
+        open = false;
+        this.#udp.release(bound, receiver);
+      },
+    };
+  }
+
+  poll(now: number): void {
+    this.#run(now, () => this.#tcp.runDue(now));
+  }
+
+  pollAt(): number {
+    return this.#waiting.length > 0 ? -Infinity : this.#tcp.nextDue();
+  }
+
+  connectionCount(): number {
+    return this.#tcp.openCount;
+  }
+
+  #run(now: number, work: () => void): void {
+    if (this.#busy) return work();
+    this.#busy = true;
+    try {
+      work();
+      this.#drain(now);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** Sends what calls from outside have asked for. Packets that arrive meanwhile wait for `poll`, so no handler runs inside such a call. */
+  #flush(now: number): void {
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      this.#tcp.transmitWanted(now);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #drain(now: number): void {
+    this.#tcp.transmitWanted(now);
+    // As many as wait now: two stacks that answer each other at once must not keep this call forever.
+    for (let left = MAX_REENTRANT_PACKETS; left > 0; left--) {
+      const packet = this.#waiting.shift();
+      if (packet === undefined) return;
+      this.#dispatch(packet, now);
+      this.#tcp.transmitWanted(now);
+    }
+  }
+
+  #dispatch(packet: Uint8Array, now: number): void {
+    this.counters.received++;
+    const header = this.#header;
+    const verdict = packet.length > 0 && (packet[0] as number) >> 4 === 6 ? readIpv6(packet, header) : readIpv4(packet, header);
+    if (verdict !== 'ok') {
+      if (verdict === 'fragment') this.counters.fragments++;
+      else this.counters.malformed++;
+      return;
+    }
+    const local = this.#own.match(packet, header.destinationAt, header.family);
+    if (local === undefined || !isUnicast(packet, header.sourceAt, header.family)) {
+      this.counters.notOurs++;
+      return;
+    }
+    switch (header.protocol) {
+      case PROTOCOL.tcp:
+        return this.#receiveTcp(packet, header, local, now);
+      case PROTOCOL.udp:
+        return this.#receiveUdp(packet, header, local, now);
+      case header.family === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6:
+        return this.#receiveIcmp(packet, header, now);
+      default:
+        this.counters.unknownProtocol++;
+    }
+  }
+
+  #pseudo(packet: Uint8Array, header: IpHeader): number {
+    return pseudoSum(packet, header.sourceAt, packet, header.destinationAt, header.addressLength, header.protocol);
+  }
+
+  #receiveTcp(packet: Uint8Array, header: IpHeader, local: IpAddress, now: number): void {
+    const segment = this.#segment;
+    if (!readTcp(packet, header.payloadStart, header.payloadEnd, this.#pseudo(packet, header), segment)) {
+      this.counters.malformed++;
+      return;
+    }
+    this.#tcp.receive(packet, header, segment, local, now);
+  }
+
+  #receiveUdp(packet: Uint8Array, header: IpHeader, local: IpAddress, now: number): void {
+    const datagram = this.#datagram;
+    if (!readUdp(packet, header.payloadStart, header.payloadEnd, this.#pseudo(packet, header), header.family, datagram)) {
+      this.counters.malformed++;
+      return;
+    }
+    const receiver = this.#udp.find(datagram.destinationPort);
+    if (receiver === undefined) {
+      if (this.#icmpLimit.take(now)) this.#answer(packet, header, buildPortUnreachable(this.#scratch, headerSize(header.family), packet, header));
+      return;
+    }
+    const from = { ip: sourceOf(packet, header), port: datagram.sourcePort };
+    receiver(packet.subarray(datagram.payloadStart, datagram.payloadEnd), from, { ip: local, port: datagram.destinationPort }, now);
+  }
+
+  #receiveIcmp(packet: Uint8Array, header: IpHeader, now: number): void {
+    const kind = readIcmp(packet, header);
+    if (kind === undefined) {
+      this.counters.malformed++;
+      return;
+    }
+    if (kind === 'other') return;
+    if (kind === 'echo-request') {
+      const size = headerSize(header.family) + header.payloadEnd - header.payloadStart;
+      if (size <= this.#mtu && this.#icmpLimit.take(now)) {
+        this.#answer(packet, header, buildEchoReply(this.#scratch, headerSize(header.family), packet, header));
+      }
+      return;
+    }
+    const quoted = readQuotedSegment(packet, header);
+    if (quoted === undefined) return;
+    const block = this.#tcp.find(header.family, packet, quoted.header.sourceAt, quoted.header.destinationAt, quoted.localPort, quoted.remotePort);
+    if (block === undefined) return;
+    applyIcmpError(block, kind, quoted.seq, icmpMtu(header.family, packet, header.payloadStart), now);
+    this.#tcp.wantOutput(block);
+  }
+
+  /** Sends the ICMP message that stands in the scratch buffer back to where `packet` came from. */
+  #answer(packet: Uint8Array, header: IpHeader, length: number): void {
+    const { sourceAt, destinationAt, addressLength } = header;
+    const local = packet.subarray(destinationAt, destinationAt + addressLength);
+    const remote = packet.subarray(sourceAt, sourceAt + addressLength);
+    if (header.family === 4) writeIpv4(this.#scratch, length, PROTOCOL.icmp, local, remote);
+    else writeIpv6(this.#scratch, length, PROTOCOL.icmpv6, local, remote);
+    this.#emit(length);
+  }
+
+  #sendUdp(port: number, bytes: Uint8Array, to: SocketAddress): void {
+    checkPort(to.port);
+    const { family } = to.ip;
+    const at = headerSize(family);
+    const length = at + UDP_HEADER + bytes.length;
+    const source = this.#own.sourceFor(family);
+    if (source === undefined) return;
+    if (length > this.#mtu) {
+      this.counters.udpTooBig++;
+      return;
+    }
+    // While a packet is being emitted the scratch buffer belongs to it.
+    const target = this.#emitting ? new Uint8Array(length) : this.#scratch;
+    target.set(bytes, at + UDP_HEADER);
+    const pseudo = pseudoSum(source.bytes, 0, to.ip.bytes, 0, source.bytes.length, PROTOCOL.udp);
+    writeUdp(target, at, length, port, to.port, pseudo);
+    if (family === 4) writeIpv4(target, length, PROTOCOL.udp, source.bytes, to.ip.bytes);
+    else writeIpv6(target, length, PROTOCOL.udp, source.bytes, to.ip.bytes);
+    if (target === this.#scratch) this.#emit(length);
+    else {
+      this.counters.sent++;
+      this.#output(target);
+    }
+  }
+
+  #emit(length: number): void {
+    const view = (this.#views[length] ??= this.#scratch.subarray(0, length));
+    this.counters.sent++;
+    this.#emitting = true;
+    try {
+      this.#output(view);
+    } finally {
+      this.#emitting = false;
+    }
+  }
+}
+
+function headerSize(family: 4 | 6): number {
+  return family === 4 ? IPV4_HEADER : IPV6_HEADER;
+}
+
+function sourceOf(packet: Uint8Array, header: IpHeader): IpAddress {
+  return { family: header.family, bytes: packet.slice(header.sourceAt, header.sourceAt + header.addressLength) };
+}
+
+/** `address:port`, IPv6 in brackets, for logs. */
+export function formatSocketAddress(address: SocketAddress): string {
+  const ip = formatIp(address.ip);
+  return address.ip.family === 4 ? `${ip}:${address.port}` : `[${ip}]:${address.port}`;
+}

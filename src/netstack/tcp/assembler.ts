@@ -1,0 +1,134 @@
+// Bytes that arrived before their turn: sorted ranges of the sequence space, each a list of copied pieces, bounded in bytes, pieces and
+// gaps. It also knows which ranges to report as SACK blocks, the most recently touched first (RFC 2018 §4).
+import { MAX_OUT_OF_ORDER_BYTES, MAX_OUT_OF_ORDER_PIECES, MAX_OUT_OF_ORDER_RANGES } from '../constants.ts';
+import { seqLess, seqLessEqual } from './seq.ts';
+
+interface Range {
+  start: number;
+  end: number;
+  /** Contiguous, in order. */
+  pieces: Uint8Array[];
+  touched: number;
+}
+
+export class Assembler {
+  readonly #ranges: Range[] = [];
+  #bytes = 0;
+  #pieces = 0;
+  #clock = 0;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get pieces(): number {
+    return this.#pieces;
+  }
+
+  get empty(): boolean {
+    return this.#ranges.length === 0;
+  }
+
+  /**
+   * Keeps a copy of what of `bytes` is new, starting at `seq`. What is held already wins over what comes later. Returns false when
+   * a limit keeps something out; the sender will send it again.
+   */
+  insert(seq: number, bytes: Uint8Array): boolean {
+    const end = (seq + bytes.length) | 0;
+    const stamp = ++this.#clock;
+    let at = seq;
+    let index = this.#firstEndingAtOrAfter(seq);
+    while (seqLess(at, end)) {
+      const range = this.#ranges[index];
+      if (range !== undefined && seqLessEqual(range.start, at)) {
+        range.touched = stamp;
+        if (seqLess(at, range.end)) at = range.end;
+        const next = this.#ranges[index + 1];
+        const until = next !== undefined && seqLess(next.start, end) ? next.start : end;
+        if (seqLess(at, until)) {
+          if (!this.#keep(range, at, bytes.subarray((at - seq) | 0, (until - seq) | 0))) return false;
+          at = until;
+        }
+        if (next !== undefined && range.end === next.start) this.#join(index);
+        else index++;
+      } else {
+        const until = range !== undefined && seqLess(range.start, end) ? range.start : end;
+        if (this.#ranges.length >= MAX_OUT_OF_ORDER_RANGES) return false;
+        const fresh: Range = { start: at, end: at, pieces: [], touched: stamp };
+        if (!this.#keep(fresh, at, bytes.subarray((at - seq) | 0, (until - seq) | 0))) return false;
+        this.#ranges.splice(index, 0, fresh);
+        at = until;
+        if (range !== undefined && fresh.end === range.start) this.#join(index);
+      }
+    }
+    return true;
+  }
+
+  /** Takes out the next piece that starts at `next` or reaches beyond it, cut to begin there; undefined where there is a gap. */
+  take(next: number): Uint8Array | undefined {
+    for (;;) {
+      const range = this.#ranges[0];
+      if (range === undefined || seqLess(next, range.start)) return undefined;
+      const piece = range.pieces.shift();
+      if (piece === undefined) {
+        this.#ranges.shift();
+        continue;
+      }
+      this.#pieces--;
+      this.#bytes -= piece.length;
+      const skip = (next - range.start) | 0;
+      range.start = (range.start + piece.length) | 0;
+      if (range.pieces.length === 0) this.#ranges.shift();
+      if (skip < piece.length) return skip === 0 ? piece : piece.subarray(skip);
+    }
+  }
+
+  /** Writes up to `limit` blocks into `edges`, left and right by turns, the most recently touched first. Returns how many. */
+  blocks(edges: Int32Array, limit: number): number {
+    const count = Math.min(limit, this.#ranges.length);
+    let below = Infinity;
+    for (let i = 0; i < count; i++) {
+      let best: Range | undefined;
+      for (const range of this.#ranges) {
+        if (range.touched < below && (best === undefined || range.touched > best.touched)) best = range;
+      }
+      if (best === undefined) return i;
+      below = best.touched;
+      edges[2 * i] = best.start;
+      edges[2 * i + 1] = best.end;
+    }
+    return count;
+  }
+
+  clear(): void {
+    this.#ranges.length = 0;
+    this.#bytes = 0;
+    this.#pieces = 0;
+  }
+
+  /** New data mostly belongs to the last range, so the search goes from there. */
+  #firstEndingAtOrAfter(seq: number): number {
+    let index = this.#ranges.length;
+    while (index > 0 && seqLessEqual(seq, (this.#ranges[index - 1] as Range).end)) index--;
+    return index;
+  }
+
+  #keep(range: Range, at: number, bytes: Uint8Array): boolean {
+    if (this.#pieces >= MAX_OUT_OF_ORDER_PIECES || this.#bytes + bytes.length > MAX_OUT_OF_ORDER_BYTES) return false;
+    range.pieces.push(bytes.slice());
+    range.end = (at + bytes.length) | 0;
+    this.#pieces++;
+    this.#bytes += bytes.length;
+    return true;
+  }
+
+  /** Joins the range at `index` with the one behind it, which it touches. */
+  #join(index: number): void {
+    const range = this.#ranges[index] as Range;
+    const next = this.#ranges[index + 1] as Range;
+    range.end = next.end;
+    range.touched = Math.max(range.touched, next.touched);
+    range.pieces.push(...next.pieces);
+    this.#ranges.splice(index + 1, 1);
+  }
+}

@@ -1,0 +1,238 @@
+// Sending: what may go out now, in which order, and how a segment is built. `transmit` is the only place that sends for a connection,
+// and it runs when the stack is done with whatever caused it, so callbacks never see half a change.
+//
+// Nagle's algorithm is off: we carry other people's connections, whose ends have already decided what belongs together, and holding
+// a small piece for an ACK adds a round trip to every request. Writes made within one callback still share segments.
+import { FLAG, TCP_HEADER, sackOptionLength, sealTcp, writeSack, writeSynOptions, writeTcp, writeTimestamps } from '#wire/tcp.ts';
+import { PROTOCOL, writeIpv4 } from '#wire/ipv4.ts';
+import { writeIpv6 } from '#wire/ipv6.ts';
+import { WINDOW_SCALE } from '../constants.ts';
+import { seqLess, seqLessEqual } from './seq.ts';
+import type { ControlBlock } from './state.ts';
+import { timestampOf } from './state.ts';
+
+const sackEdges = new Int32Array(8);
+
+/** Sends everything that the block may send now: SYN, reset, lost data, new data, FIN, probes, a pure ACK. */
+export function transmit(block: ControlBlock, now: number): void {
+  if (block.resetPending) {
+    block.resetPending = false;
+    sendSegment(block, block.sndNxt, 0, FLAG.rst | FLAG.ack, now);
+  }
+  switch (block.state) {
+    case 'closed':
+      return;
+    case 'syn-sent':
+      if (block.synPending) sendSyn(block, FLAG.syn, now);
+      return;
+    case 'syn-received':
+      if (block.synPending) sendSyn(block, FLAG.syn | FLAG.ack, now);
+      else if (block.ackNow) sendSegment(block, block.sndNxt, 0, FLAG.ack, now);
+      return;
+    case 'established':
+    case 'fin-wait-1':
+    case 'close-wait':
+    case 'closing':
+    case 'last-ack':
+      sendData(block, now);
+      break;
+    case 'fin-wait-2':
+    case 'time-wait':
+      break;
+  }
+  if (block.probePending) {
+    // One below what is acknowledged: not acceptable, so it must be answered, and carries nothing that a full receiver had to drop.
+    block.probePending = false;
+    sendSegment(block, (block.sndUna - 1) | 0, 0, FLAG.ack, now);
+  }
+  if (block.ackNow) sendSegment(block, block.sndNxt, 0, FLAG.ack, now);
+}
+
+function sendSyn(block: ControlBlock, flags: number, now: number): void {
+  block.synPending = false;
+  block.ackNow = false;
+  const { scratch } = block.host;
+  const start = block.ipHeader;
+  const answer = (flags & FLAG.ack) !== 0;
+  const scale = answer && block.rcvScale === 0 ? -1 : WINDOW_SCALE;
+  const end = writeSynOptions(
+    scratch,
+    start + TCP_HEADER,
+    block.ownMss,
+    scale,
+    !answer || block.sack,
+    !answer || block.timestamps,
+    timestampOf(block, now),
+    block.tsRecent,
+  );
+  const window = Math.min(block.rcvBuffer, 65_535); // never scaled in a SYN (RFC 7323 §2.2)
+  if (answer) {
+    block.rcvAdvertised = (block.rcvNxt + window) | 0;
+    block.lastAckSent = block.rcvNxt;
+  }
+  writeTcp(scratch, start, end - start, block.local.port, block.remote.port, block.iss, answer ? block.rcvNxt : 0, flags, window);
+  block.sndNxt = (block.iss + 1) | 0;
+  block.retransmitAt = now + block.roundTrip.timeout;
+  if (block.synRepeated) block.timedAt = -1;
+  else {
+    block.timedSeq = block.sndNxt;
+    block.timedAt = now;
+  }
+  block.lastSentAt = now;
+  finishPacket(block, end);
+}
+
+function sendData(block: ControlBlock, now: number): void {
+  const { board, congestion } = block;
+  const fullSize = block.mss - pendingSackLength(block);
+  if (block.flight === 0) {
+    if (now - block.lastSentAt > block.roundTrip.timeout) congestion.onIdle();
+    block.progressAt = now;
+  }
+  const edge = board.lossEdge(block.sndUna, block.mss, block.sack);
+  let room = congestion.window - board.pipe(block.sndUna, block.sndNxt, edge, block.mss, block.sack);
+  block.windowLimited = false;
+  // A callback of `emit` may close the block.
+  while (block.synchronized) {
+    if (board.mode !== 'open' && board.findHole(block.sndUna, edge)) {
+      const length = Math.min(fullSize, (board.holeEnd - board.holeStart) | 0);
+      if (room < length && !board.forced) {
+        block.windowLimited = true;
+        break;
+      }
+      board.forced = false;
+      retransmit(block, length, now);
+      room -= length;
+      continue;
+    }
+    const length = newDataLength(block, fullSize);
+    if (length < 0) {
+      if (room < fullSize || !(board.findDoubtfulHole(block.sndUna) || board.findRescue(block.sndUna, block.sndNxt, fullSize))) break;
+      const again = Math.min(fullSize, (board.holeEnd - board.holeStart) | 0);
+      retransmit(block, again, now);
+      room -= again;
+      continue;
+    }
+    if (room < length) {
+      block.windowLimited = true;
+      break;
+    }
+    sendNew(block, length, now);
+    room -= length;
+  }
+  armTimers(block, now);
+}
+
+/** How many new bytes may go out in one segment now (0 for a lone FIN), or -1 for none. */
+function newDataLength(block: ControlBlock, fullSize: number): number {
+  if (block.finSent) return -1;
+  const unsent = block.ring.length - block.flight;
+  const window = (block.sndUna + block.sndWnd - block.sndNxt) | 0;
+  if (window <= 0 || (unsent === 0 && !block.finQueued)) return -1;
+  const length = Math.min(unsent, fullSize, window);
+  // Silly window avoidance (RFC 9293 §3.8.6.2.1): a full segment, all there is, or half of the largest window ever seen.
+  if (length < fullSize && length < unsent && length < block.maxSndWnd / 2 && !block.probePending) return -1;
+  return length;
+}
+
+function sendNew(block: ControlBlock, length: number, now: number): void {
+  const seq = block.sndNxt;
+  const last = length === block.ring.length - block.flight;
+  let flags = FLAG.ack;
+  if (last && length > 0) flags |= FLAG.psh;
+  block.sndNxt = (seq + length) | 0;
+  if (last && block.finQueued) {
+    flags |= FLAG.fin;
+    block.finSent = true;
+    block.sndNxt = (block.sndNxt + 1) | 0;
+  }
+  block.probePending = false;
+  if (!block.timestamps && block.timedAt < 0) {
+    block.timedSeq = block.sndNxt;
+    block.timedAt = now;
+  }
+  sendSegment(block, seq, length, flags, now);
+}
+
+/** Sends bytes from the scoreboard's hole again, with the FIN where the hole reaches it. */
+function retransmit(block: ControlBlock, length: number, now: number): void {
+  const { board } = block;
+  const seq = board.holeStart;
+  const end = (seq + length) | 0;
+  const withFin = block.finSent && seqLess(block.finSeq, end);
+  const bytes = withFin ? (block.finSeq - seq) | 0 : length;
+  if (seqLessEqual(board.highRetransmit, seq)) board.highRetransmit = end;
+  block.timedAt = -1;
+  sendSegment(block, seq, bytes, withFin ? FLAG.ack | FLAG.fin : FLAG.ack, now);
+}
+
+function armTimers(block: ControlBlock, now: number): void {
+  if (block.flight > 0) {
+    if (block.retransmitAt === Infinity) block.retransmitAt = now + block.roundTrip.timeout;
+    block.persistAt = Infinity;
+    return;
+  }
+  block.retransmitAt = Infinity;
+  const waiting = !block.finSent && (block.ring.length > 0 || block.finQueued);
+  if (!waiting) block.persistAt = Infinity;
+  else if (block.persistAt === Infinity) {
+    block.persistBackoff = 0;
+    block.persistSince = now;
+    block.persistAt = now + block.roundTrip.timeout;
+  }
+}
+
+function pendingSackLength(block: ControlBlock): number {
+  if (!block.sack || block.assembler.empty) return 0;
+  return sackOptionLength(block.assembler.blocks(sackEdges, block.timestamps ? 3 : 4));
+}
+
+/** Builds and sends one segment; `length` bytes come from the ring at `seq`. Every segment acknowledges all that has arrived. */
+function sendSegment(block: ControlBlock, seq: number, length: number, flags: number, now: number): void {
+  const { scratch } = block.host;
+  const start = block.ipHeader;
+  let at = start + TCP_HEADER;
+  if (block.timestamps) at = writeTimestamps(scratch, at, timestampOf(block, now), block.tsRecent);
+  if (block.sack && !block.assembler.empty) {
+    at = writeSack(scratch, at, sackEdges, block.assembler.blocks(sackEdges, block.timestamps ? 3 : 4));
+  }
+  if (length > 0) block.ring.copyTo(scratch, at, (seq - block.sndUna) | 0, length);
+  writeTcp(scratch, start, at - start, block.local.port, block.remote.port, seq, block.rcvNxt, flags, chooseWindow(block));
+  block.ackNow = false;
+  block.segmentsToAck = 0;
+  block.delayedAckAt = Infinity;
+  block.lastAckSent = block.rcvNxt;
+  if (length > 0 || (flags & FLAG.fin) !== 0) block.lastSentAt = now;
+  finishPacket(block, at + length);
+}
+
+/**
+ * The window field. The edge moves by whole steps only (RFC 9293 §3.8.6.2.2) and never back; rounding up to the scale keeps it from
+ * moving back by a few bytes.
+ */
+function chooseWindow(block: ControlBlock): number {
+  const wanted = (block.rcvNxt + Math.max(0, block.rcvBuffer - block.unconsumed)) | 0;
+  const gain = (wanted - block.rcvAdvertised) | 0;
+  const edge = gain >= Math.min(block.ownMss, block.rcvBuffer >> 1) ? wanted : block.rcvAdvertised;
+  const open = Math.max(0, (edge - block.rcvNxt) | 0);
+  const field = Math.min(65_535, (open + (1 << block.rcvScale) - 1) >> block.rcvScale);
+  const advertised = (block.rcvNxt + (field << block.rcvScale)) | 0;
+  if (seqLess(block.rcvAdvertised, advertised)) block.rcvAdvertised = advertised;
+  return field;
+}
+
+/** Whether consuming has opened the window so far that the other side should be told without waiting for a segment to go out. */
+export function windowUpdateDue(block: ControlBlock): boolean {
+  const wanted = (block.rcvNxt + Math.max(0, block.rcvBuffer - block.unconsumed)) | 0;
+  const gain = (wanted - block.rcvAdvertised) | 0;
+  if (gain >= block.rcvBuffer >> 2) return true;
+  return block.rcvWindow < 2 * block.ownMss && gain >= Math.min(2 * block.ownMss, block.rcvBuffer >> 1);
+}
+
+function finishPacket(block: ControlBlock, length: number): void {
+  const { scratch } = block.host;
+  sealTcp(scratch, block.ipHeader, length, block.pseudo);
+  if (block.flow.family === 4) writeIpv4(scratch, length, PROTOCOL.tcp, block.local.ip.bytes, block.remote.ip.bytes);
+  else writeIpv6(scratch, length, PROTOCOL.tcp, block.local.ip.bytes, block.remote.ip.bytes);
+  block.host.emit(length);
+}

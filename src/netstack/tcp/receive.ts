@@ -1,0 +1,92 @@
+// Data and FIN that arrive: delivery in order, keeping what comes early, and when to acknowledge.
+import { FLAG } from '#wire/tcp.ts';
+import type { TcpSegment } from '#wire/tcp.ts';
+import { DELAYED_ACK_MS, DELAYED_ACK_SEGMENTS, RECEIVE_BUFFER_MAX } from '../constants.ts';
+import { seqLess, seqMin } from './seq.ts';
+import type { ControlBlock } from './state.ts';
+
+/** Takes in the data and FIN of an acceptable segment (RFC 9293 §3.10.7.4, seventh and eighth step). Returns whether the FIN is now due. */
+export function receiveData(block: ControlBlock, segment: TcpSegment, packet: Uint8Array, now: number): boolean {
+  const fin = (segment.flags & FLAG.fin) !== 0;
+  const length = segment.dataEnd - segment.dataStart;
+  if (length === 0 && !fin) return false;
+  if (block.finReceived) {
+    block.ackNow = true; // our ACK of the FIN was lost
+    return false;
+  }
+  const edge = (segment.seq + length) | 0;
+  if (fin && !block.remoteFinKnown) {
+    block.remoteFinKnown = true;
+    block.remoteFinSeq = edge;
+  }
+  const skip = seqLess(segment.seq, block.rcvNxt) ? (block.rcvNxt - segment.seq) | 0 : 0;
+  let limit = seqMin(edge, block.rcvAdvertised);
+  if (block.remoteFinKnown) limit = seqMin(limit, block.remoteFinSeq); // nothing follows a FIN
+  const fresh = ((limit - segment.seq) | 0) - skip;
+  if (fresh > 0) {
+    const start = segment.dataStart + skip;
+    const bytes = packet.subarray(start, start + fresh);
+    const seq = (segment.seq + skip) | 0;
+    if (seq === block.rcvNxt) takeInOrder(block, bytes, now);
+    else {
+      block.assembler.insert(seq, bytes);
+      block.ackNow = true;
+    }
+  } else if (length > 0) {
+    block.ackNow = true; // all of it is old, or beyond the window
+  }
+  if (block.remoteFinKnown && block.rcvNxt === block.remoteFinSeq && block.synchronized) {
+    block.finReceived = true;
+    block.rcvNxt = (block.rcvNxt + 1) | 0;
+    if (seqLess(block.rcvAdvertised, block.rcvNxt)) block.rcvAdvertised = block.rcvNxt;
+    block.ackNow = true;
+    return true;
+  }
+  if (fin) block.ackNow = true;
+  return false;
+}
+
+function takeInOrder(block: ControlBlock, bytes: Uint8Array, now: number): void {
+  const filling = !block.assembler.empty;
+  deliver(block, bytes, now);
+  if (filling) {
+    let piece = block.assembler.take(block.rcvNxt);
+    while (piece !== undefined && block.synchronized) {
+      deliver(block, piece, now);
+      piece = block.assembler.take(block.rcvNxt);
+    }
+    block.ackNow = true; // a gap was filled at least in part (RFC 5681 §4.2)
+  }
+  growBuffer(block, now);
+  block.segmentsToAck++;
+  if (block.segmentsToAck >= DELAYED_ACK_SEGMENTS) block.ackNow = true;
+  else if (block.delayedAckAt === Infinity) block.delayedAckAt = now + DELAYED_ACK_MS;
+}
+
+function deliver(block: ControlBlock, bytes: Uint8Array, now: number): void {
+  block.rcvNxt = (block.rcvNxt + bytes.length) | 0;
+  block.unconsumed += bytes.length;
+  block.grownBytes += bytes.length;
+  block.handler?.data(bytes, now);
+}
+
+/** More than half a buffer within one round trip: the window is what limits the sender, so it doubles up to the maximum. */
+function growBuffer(block: ControlBlock, now: number): void {
+  const rtt = block.roundTrip.smoothed;
+  if (now - block.growMeasuredAt < rtt) return;
+  const quick = block.grownBytes * 2 >= block.rcvBuffer && now - block.growMeasuredAt <= 2 * rtt;
+  if (quick && block.unconsumed * 2 < block.rcvBuffer) block.rcvBuffer = Math.min(RECEIVE_BUFFER_MAX, 2 * block.rcvBuffer);
+  block.grownBytes = 0;
+  block.growMeasuredAt = now;
+}
+
+/** Whether a segment lies in the window (RFC 9293 §3.10.7.4, first step). */
+export function acceptable(block: ControlBlock, seq: number, length: number): boolean {
+  const window = block.rcvWindow;
+  const offset = (seq - block.rcvNxt) | 0;
+  // A pure ACK may stand right at the edge: its sender has filled the window, and what it sent before is lost or late.
+  if (length === 0) return offset >= 0 && offset <= window;
+  // What begins at the next byte is always looked at: with a full window its data is dropped, but its ACK counts.
+  if (offset <= 0) return offset === 0 || seqLess(block.rcvNxt, (seq + length) | 0);
+  return offset < window;
+}

@@ -1,0 +1,68 @@
+// The send buffer: a ring that holds bytes from the first unacknowledged one on. It starts small, doubles up to SEND_BUFFER, and
+// is given back when the connection has been quiet, so ten thousand idle connections hold no buffers.
+import { SEND_BUFFER, SEND_RING_FIRST } from '../constants.ts';
+
+const NOTHING = new Uint8Array(0);
+
+export class SendRing {
+  #bytes: Uint8Array = NOTHING;
+  #head = 0;
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get free(): number {
+    return SEND_BUFFER - this.#length;
+  }
+
+  get capacity(): number {
+    return this.#bytes.length;
+  }
+
+  /** Copies in as much as fits and returns how much that was. */
+  push(bytes: Uint8Array): number {
+    const count = Math.min(bytes.length, this.free);
+    if (count === 0) return 0;
+    if (this.#length + count > this.#bytes.length) this.#grow(this.#length + count);
+    const mask = this.#bytes.length - 1;
+    const tail = (this.#head + this.#length) & mask;
+    const first = Math.min(count, this.#bytes.length - tail);
+    this.#bytes.set(first === bytes.length ? bytes : bytes.subarray(0, first), tail);
+    if (first < count) this.#bytes.set(bytes.subarray(first, count), 0);
+    this.#length += count;
+    return count;
+  }
+
+  /** Copies `count` bytes that start `offset` bytes after the first unacknowledged one. The caller stays within `length`. */
+  copyTo(target: Uint8Array, at: number, offset: number, count: number): void {
+    const size = this.#bytes.length;
+    const start = (this.#head + offset) & (size - 1);
+    const first = Math.min(count, size - start);
+    target.set(this.#bytes.subarray(start, start + first), at);
+    if (first < count) target.set(this.#bytes.subarray(0, count - first), at + first);
+  }
+
+  /** The first `count` bytes have been acknowledged. */
+  drop(count: number): void {
+    this.#length -= count;
+    this.#head = this.#length === 0 ? 0 : (this.#head + count) & (this.#bytes.length - 1);
+  }
+
+  /** Gives the memory back; what was buffered is gone. */
+  clear(): void {
+    this.#bytes = NOTHING;
+    this.#head = 0;
+    this.#length = 0;
+  }
+
+  #grow(needed: number): void {
+    let size = Math.max(SEND_RING_FIRST, this.#bytes.length);
+    while (size < needed) size *= 2;
+    const grown = new Uint8Array(size);
+    if (this.#length > 0) this.copyTo(grown, 0, 0, this.#length);
+    this.#bytes = grown;
+    this.#head = 0;
+  }
+}

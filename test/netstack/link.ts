@@ -1,0 +1,278 @@
+// A network in virtual time: two stacks joined by a link with delay, bandwidth, a queue, and seeded loss, reordering, duplication
+// and corruption; and endpoints that send and check hashed streams over it.
+import { createHash } from 'node:crypto';
+import type { Hash } from 'node:crypto';
+import { parseIp } from '#lib/ip.ts';
+import type { IpAddress } from '#lib/ip.ts';
+import { createStack } from '#netstack/stack.ts';
+import type { IpStack, SocketAddress, StackOptions, TcpConnection, TcpEnd, TcpHandler } from '#netstack/types.ts';
+
+/** A seeded generator (mulberry32), uniform in [0, 1). */
+export function seeded(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+export function fillWith(random: () => number): (target: Uint8Array) => void {
+  return (target) => {
+    for (let i = 0; i < target.length; i++) target[i] = Math.floor(random() * 256);
+  };
+}
+
+export function ip(text: string): IpAddress {
+  const parsed = parseIp(text);
+  if (parsed === undefined) throw new TypeError(`not an address: ${text}`);
+  return parsed;
+}
+
+export interface LinkOptions {
+  readonly seed?: number;
+  /** One way, milliseconds. */
+  readonly delayMs?: number;
+  /** 0 means no limit. */
+  readonly bitsPerSecond?: number;
+  /** Packets that wait for the link; more are dropped. */
+  readonly queuePackets?: number;
+  readonly loss?: number;
+  /** Share of packets that arrive up to `reorderMs` later than their turn. */
+  readonly reorder?: number;
+  readonly reorderMs?: number;
+  readonly duplicate?: number;
+  readonly corrupt?: number;
+  readonly mtu?: number;
+  readonly options?: Partial<StackOptions>;
+  /** Sees every packet that is sent, before the link; false drops it. */
+  readonly filter?: (packet: Uint8Array, from: 'a' | 'b', now: number) => boolean;
+}
+
+interface Flying {
+  readonly at: number;
+  readonly order: number;
+  readonly to: 'a' | 'b';
+  readonly packet: Uint8Array;
+}
+
+export const A4 = ip('100.64.0.1');
+export const B4 = ip('100.64.0.2');
+export const A6 = ip('fd00::1');
+export const B6 = ip('fd00::2');
+
+/** Two stacks and what flies between them. */
+export class Network {
+  now = 1000;
+  readonly a: IpStack;
+  readonly b: IpStack;
+  readonly link: LinkOptions;
+  dropped = 0;
+  delivered = 0;
+  readonly #random: () => number;
+  readonly #flying: Flying[] = [];
+  readonly #freeAt = { a: 0, b: 0 };
+  #order = 0;
+
+  constructor(link: LinkOptions = {}) {
+    this.link = link;
+    this.#random = seeded(link.seed ?? 1);
+    const random = fillWith(seeded((link.seed ?? 1) + 77));
+    const mtu = link.mtu ?? 1280;
+    this.a = createStack({ addresses: [A4, A6], mtu, random, output: (packet) => this.#send(packet, 'a'), ...link.options });
+    this.b = createStack({ addresses: [B4, B6], mtu, random, output: (packet) => this.#send(packet, 'b'), ...link.options });
+  }
+
+  #send(packet: Uint8Array, from: 'a' | 'b'): void {
+    const { link } = this;
+    if (link.filter !== undefined && !link.filter(packet, from, this.now)) return;
+    if (this.#random() < (link.loss ?? 0)) {
+      this.dropped++;
+      return;
+    }
+    const copies = this.#random() < (link.duplicate ?? 0) ? 2 : 1;
+    for (let i = 0; i < copies; i++) this.#fly(packet, from);
+  }
+
+  #fly(packet: Uint8Array, from: 'a' | 'b'): void {
+    const { link } = this;
+    let leaves = this.now;
+    if (link.bitsPerSecond !== undefined && link.bitsPerSecond > 0) {
+      const takes = (packet.length * 8000) / link.bitsPerSecond;
+      const start = Math.max(this.now, this.#freeAt[from]);
+      if ((start - this.now) / takes > (link.queuePackets ?? 256)) {
+        this.dropped++;
+        return;
+      }
+      leaves = start + takes;
+      this.#freeAt[from] = leaves;
+    }
+    const late = this.#random() < (link.reorder ?? 0) ? this.#random() * (link.reorderMs ?? 5) : 0;
+    const copy = packet.slice();
+    if (this.#random() < (link.corrupt ?? 0)) {
+      const at = Math.floor(this.#random() * copy.length);
+      copy[at] = (copy[at] ?? 0) ^ (1 << Math.floor(this.#random() * 8));
+    }
+    this.#insert({ at: leaves + (link.delayMs ?? 0) + late, order: this.#order++, to: from === 'a' ? 'b' : 'a', packet: copy });
+  }
+
+  #insert(entry: Flying): void {
+    let index = this.#flying.length;
+    while (index > 0 && this.#isLater(index - 1, entry.at)) index--;
+    this.#flying.splice(index, 0, entry);
+  }
+
+  #isLater(index: number, at: number): boolean {
+    return (this.#flying[index]?.at ?? 0) > at;
+  }
+
+  /** When something happens next. */
+  next(): number {
+    return Math.max(this.now, Math.min(this.#flying[0]?.at ?? Infinity, this.a.pollAt(), this.b.pollAt()));
+  }
+
+  /** One event; false when there is none until `limit`. */
+  step(limit = Infinity): boolean {
+    const at = this.next();
+    if (at === Infinity || at > limit) return false;
+    this.now = at;
+    const first = this.#flying[0];
+    if (first !== undefined && first.at <= at) {
+      this.#flying.shift();
+      this.delivered++;
+      this[first.to].receivePacket(first.packet, this.now);
+    }
+    if (this.a.pollAt() <= this.now) this.a.poll(this.now);
+    if (this.b.pollAt() <= this.now) this.b.poll(this.now);
+    return true;
+  }
+
+  /** Runs until `done` holds; returns whether it did within `limitMs` of virtual time. */
+  runUntil(done: () => boolean, limitMs: number): boolean {
+    const limit = this.now + limitMs;
+    while (!done()) if (!this.step(limit)) return done();
+    return true;
+  }
+
+  /** Lets `ms` pass. */
+  pass(ms: number): void {
+    const end = this.now + ms;
+    while (this.step(end)) continue;
+    this.now = end;
+  }
+}
+
+/** An endpoint that writes a stream of known bytes, hashes what it reads, and remembers what happened. */
+export class Endpoint implements TcpHandler {
+  readonly hash: Hash = createHash('sha256');
+  connection: TcpConnection | undefined;
+  isEstablished = false;
+  ended = false;
+  end: TcpEnd | undefined;
+  received = 0;
+  /** Bytes received and not consumed, while `reading` is false. */
+  held = 0;
+  reading = true;
+  endWhenRemoteEnds = true;
+  keep = false;
+  readonly chunks: Buffer[] = [];
+  #source: Uint8Array = new Uint8Array(0);
+  #written = 0;
+  #endAfter = false;
+
+  established(now: number): void {
+    this.isEstablished = true;
+    this.#pump(now);
+  }
+
+  data(bytes: Uint8Array, now: number): void {
+    this.received += bytes.length;
+    this.hash.update(bytes);
+    if (this.keep) this.chunks.push(Buffer.from(bytes));
+    if (this.reading) this.connection?.consumed(bytes.length, now);
+    else this.held += bytes.length;
+  }
+
+  remoteEnded(now: number): void {
+    this.ended = true;
+    if (this.endWhenRemoteEnds) this.connection?.end(now);
+  }
+
+  writable(now: number): void {
+    this.#pump(now);
+  }
+
+  closed(reason: TcpEnd): void {
+    if (this.end !== undefined) throw new TypeError('closed twice');
+    this.end = reason;
+  }
+
+  /** Sends `bytes`, and then ends where asked. */
+  send(bytes: Uint8Array, end: boolean, now: number): void {
+    this.#source = bytes;
+    this.#written = 0;
+    this.#endAfter = end;
+    this.#pump(now);
+  }
+
+  resume(now: number): void {
+    this.reading = true;
+    const { held } = this;
+    this.held = 0;
+    this.connection?.consumed(held, now);
+  }
+
+  get written(): number {
+    return this.#written;
+  }
+
+  #pump(now: number): void {
+    const { connection } = this;
+    if (connection === undefined) return;
+    while (this.#written < this.#source.length) {
+      const taken = connection.write(this.#source.subarray(this.#written, this.#written + 65_536), now);
+      if (taken === 0) return;
+      this.#written += taken;
+    }
+    if (this.#endAfter) {
+      this.#endAfter = false;
+      connection.end(now);
+    }
+  }
+}
+
+/** Connects a to b over `network`; the server's endpoint comes back as soon as there is one. */
+export function dial(network: Network, family: 4 | 6 = 4, port = 80): { client: Endpoint; server: Endpoint } {
+  const client = new Endpoint();
+  const server = new Endpoint();
+  network.b.listen(
+    port,
+    () => true,
+    (connection) => {
+      server.connection = connection;
+      server.isEstablished = true;
+      connection.attach(server);
+    },
+  );
+  client.connection = network.a.connect(at(family === 4 ? B4 : B6, port), client, network.now);
+  return { client, server };
+}
+
+export function at(address: IpAddress, port: number): SocketAddress {
+  return { ip: address, port };
+}
+
+/** `length` bytes that differ from place to place, and their hash. */
+export function payload(length: number, seed = 5): { bytes: Uint8Array; digest: string } {
+  const random = seeded(seed);
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i += 4) {
+    const word = Math.floor(random() * 4294967296);
+    bytes[i] = word;
+    bytes[i + 1] = word >>> 8;
+    bytes[i + 2] = word >>> 16;
+    bytes[i + 3] = word >>> 24;
+  }
+  return { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
+}
