@@ -122,7 +122,9 @@ export interface ServiceMapping {
 }
 
 export type MappingChange =
+  /** A stream from the control plane begins: the whole truth follows. */
+  | { readonly kind: 'snapshot-begin' }
   | { readonly kind: 'set'; readonly mapping: ServiceMapping }
   | { readonly kind: 'remove'; readonly id: ServiceId }
-  /** Everything that was not set since the stream began is gone. */
+  /** Everything that was not set since the begin is gone. */
   | { readonly kind: 'snapshot-complete' };

@@ -1,0 +1,20 @@
+// Limits and times of the gateway; what a stranger can make it hold is bounded here and in publish/.
+
+/** Public connections that are open at once; one more is closed at accept. */
+export const maxConnections = 20_000;
+/** Public connections from one address (an IPv6 /64 counts as one). */
+export const maxConnectionsPerAddress = 1_000;
+/** Services a gateway takes from the control plane. */
+export const maxMappings = 20_000;
+/** Access-log records that wait for the control plane; the oldest is dropped, and counted. */
+export const maxQueuedAccessLog = 10_000;
+/** Records under way to the control plane at once. */
+export const accessLogInFlight = 16;
+/** One call to the control plane, milliseconds. */
+export const callTimeoutMs = 10_000;
+/** Open requests get this long at a shutdown, milliseconds. */
+export const drainMs = 5_000;
+/** After a change the states of the services are told to the control plane at most this often, milliseconds. */
+export const reportIntervalMs = 500;
+/** Registering as a peer is tried again after this long, milliseconds (first, factor, longest). */
+export const registerBackoff = { firstMs: 500, factor: 2, maxMs: 10_000, jitter: 0.2 } as const;

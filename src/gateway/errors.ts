@@ -1,0 +1,15 @@
+// What can go wrong at a gateway, apart from what its mesh node and its publisher report.
+import { defineErrors } from '#lib/errors.ts';
+
+const input = { origin: 'input', retry: false, status: 500 } as const;
+
+export const gatewayError = defineErrors('gateway', {
+  GATEWAY_TOKEN_MISSING: {
+    text: 'The gateway has no token. Make one with `meshgate proxy-token create` and name its file in tokenFile, or set MESHGATE_GATEWAY_TOKEN.',
+    ...input,
+  },
+  GATEWAY_FILE_UNREADABLE: { text: 'A file that the configuration names cannot be read.', ...input },
+  GATEWAY_PORT_IN_USE: { text: 'The public port is in use. Stop the program that holds it, or change listen.', ...input },
+  GATEWAY_PORT_FORBIDDEN: { text: 'This user may not open the public port. Choose a port above 1023, or grant CAP_NET_BIND_SERVICE.', ...input },
+  GATEWAY_PORT_FAILED: { text: 'The public port cannot be opened. Check the address in listen.', ...input },
+});
