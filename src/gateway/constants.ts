@@ -18,3 +18,5 @@ export const drainMs = 5_000;
 export const reportIntervalMs = 500;
 /** Registering as a peer is tried again after this long, milliseconds (first, factor, longest). */
 export const registerBackoff = { firstMs: 500, factor: 2, maxMs: 10_000, jitter: 0.2 } as const;
+/** After a failure the access log waits this long before it is sent again, milliseconds. */
+export const accessLogRetryMs = 2_000;
