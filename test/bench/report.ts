@@ -1,0 +1,67 @@
+// What every benchmark prints: one line per pair of subject and peer, from the same run, as text or as JSON.
+
+export interface Pair {
+  readonly bench: string;
+  readonly metric: string;
+  readonly unit: string;
+  readonly subject: string;
+  readonly value: number;
+  /** What it is held against, or null where a figure stands alone. */
+  readonly peer: string | null;
+  readonly peerValue: number | null;
+  readonly ratio: number | null;
+  /** The ratio that an issue asks for, or null where none is asked yet. */
+  readonly bar: number | null;
+  readonly holds: boolean;
+}
+
+export interface Held {
+  readonly metric: string;
+  readonly unit: string;
+  readonly value: number;
+  readonly peer?: { readonly name: string; readonly value: number };
+  /** The ratio must be at least (or, for `lowerIsBetter`, at most) this. */
+  readonly bar?: number;
+  readonly lowerIsBetter?: boolean;
+}
+
+export function pair(bench: string, subject: string, held: Held): Pair {
+  const ratio = held.peer === undefined ? null : held.value / held.peer.value;
+  const bar = held.bar ?? null;
+  const holds = bar === null || (ratio !== null && (held.lowerIsBetter === true ? ratio <= bar : ratio >= bar));
+  return {
+    bench,
+    metric: held.metric,
+    unit: held.unit,
+    subject,
+    value: round(held.value),
+    peer: held.peer?.name ?? null,
+    peerValue: held.peer === undefined ? null : round(held.peer.value),
+    ratio: ratio === null ? null : round(ratio),
+    bar,
+    holds,
+  };
+}
+
+export function print(pairs: readonly Pair[], json: boolean): void {
+  for (const row of pairs) {
+    if (json) {
+      console.log(JSON.stringify(row));
+      continue;
+    }
+    const against =
+      row.peer === null
+        ? ''
+        : `   ${row.peer} ${row.peerValue} ${row.unit}, ratio ${row.ratio}${row.bar === null ? '' : ` (bar ${row.bar}: ${row.holds ? 'holds' : 'MISSED'})`}`;
+    console.log(`${row.bench}  ${row.metric.padEnd(34)} ${row.subject} ${row.value} ${row.unit}${against}`);
+  }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+function round(value: number): number {
+  return Number(value.toPrecision(4));
+}
