@@ -7,7 +7,7 @@ export class OwnAddresses {
   #all: readonly IpAddress[] = [];
 
   replace(addresses: readonly IpAddress[]): void {
-    this.#all = addresses.map((ip) => ({ family: ip.family, bytes: ip.bytes.slice() }));
+    this.#all = addresses.map((ip) => ({ family: ip.family, bytes: new Uint8Array(ip.bytes) }));
   }
 
   /** Our address that stands at `at` in `packet`, or undefined where the packet is not for us. */

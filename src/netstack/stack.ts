@@ -79,7 +79,7 @@ class Stack implements IpStack {
 
   receivePacket(packet: Uint8Array, now: number): void {
     if (this.#busy) {
-      if (this.#waiting.length < MAX_REENTRANT_PACKETS) this.#waiting.push(packet.slice());
+      if (this.#waiting.length < MAX_REENTRANT_PACKETS) this.#waiting.push(new Uint8Array(packet));
       else this.counters.reentrantDropped++;
       return;
     }
@@ -301,7 +301,7 @@ function headerSize(family: 4 | 6): number {
 }
 
 function sourceOf(packet: Uint8Array, header: IpHeader): IpAddress {
-  return { family: header.family, bytes: packet.slice(header.sourceAt, header.sourceAt + header.addressLength) };
+  return { family: header.family, bytes: new Uint8Array(packet.subarray(header.sourceAt, header.sourceAt + header.addressLength)) };
 }
 
 /** `address:port`, IPv6 in brackets, for logs. */

@@ -81,7 +81,7 @@ export class TcpLayer implements TcpHost {
 
   connect(source: IpAddress | undefined, remote: SocketAddress, handler: TcpHandler, now: number): TcpConnection {
     const ip = source ?? { family: remote.ip.family, bytes: new Uint8Array(remote.ip.bytes.length) };
-    const to = { ip: { family: remote.ip.family, bytes: remote.ip.bytes.slice() }, port: remote.port };
+    const to = { ip: { family: remote.ip.family, bytes: new Uint8Array(remote.ip.bytes) }, port: remote.port };
     const flow = this.#flow;
     let reason: TcpEnd | undefined;
     let port: number | undefined;
@@ -147,7 +147,7 @@ export class TcpLayer implements TcpHost {
     const listener = this.#listeners.find(segment.destinationPort);
     const { family, sourceAt, addressLength } = header;
     const local = { ip, port: segment.destinationPort };
-    const remote = { ip: { family, bytes: packet.slice(sourceAt, sourceAt + addressLength) }, port: segment.sourcePort };
+    const remote = { ip: { family, bytes: new Uint8Array(packet.subarray(sourceAt, sourceAt + addressLength)) }, port: segment.sourcePort };
     if (listener === undefined) return this.#reset(packet, header, segment, now);
     // Full: dropped, not refused, so that the other side tries again.
     if (this.#halfOpen.size >= MAX_HALF_OPEN || this.openCount >= this.#maxConnections) return;

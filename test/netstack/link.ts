@@ -73,6 +73,7 @@ export class Network {
   readonly #random: () => number;
   readonly #flying: Flying[] = [];
   readonly #freeAt = { a: 0, b: 0 };
+  readonly #arrival = Buffer.alloc(65_536);
   #order = 0;
 
   constructor(link: LinkOptions = {}) {
@@ -141,7 +142,11 @@ export class Network {
     if (first !== undefined && first.at <= at) {
       this.#flying.shift();
       this.delivered++;
-      this[first.to].receivePacket(first.packet, this.now);
+      // Drivers read into one Buffer again and again: what the stack keeps it has to copy.
+      const view = this.#arrival.subarray(0, first.packet.length);
+      view.set(first.packet);
+      this[first.to].receivePacket(view, this.now);
+      view.fill(0xee);
     }
     if (this.a.pollAt() <= this.now) this.a.poll(this.now);
     if (this.b.pollAt() <= this.now) this.b.poll(this.now);

@@ -115,7 +115,7 @@ export class Assembler {
 
   #keep(range: Range, at: number, bytes: Uint8Array): boolean {
     if (this.#pieces >= MAX_OUT_OF_ORDER_PIECES || this.#bytes + bytes.length > MAX_OUT_OF_ORDER_BYTES) return false;
-    range.pieces.push(bytes.slice());
+    range.pieces.push(new Uint8Array(bytes)); // not slice(), which on a Buffer copies nothing
     range.end = (at + bytes.length) | 0;
     this.#pieces++;
     this.#bytes += bytes.length;
