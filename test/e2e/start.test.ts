@@ -72,7 +72,7 @@ t.test('curl with a service token reaches the app and never sees a login page', 
   t.teardown(() => mesh.stop());
   const curl = (...args: string[]) => spawnSync('curl', ['-sS', '--cacert', mesh.caFile, '-w', '\n%{http_code}', ...args], { encoding: 'utf8' });
   if (curl('--version').error !== undefined) {
-    t.skip('needs curl');
+    t.plan(0, 'needs curl');
     return;
   }
   const good = curl('-H', `@${join(mesh.stateDir, 'curl-header')}`, `${mesh.url}/`);
