@@ -259,9 +259,9 @@ export function parseDuration(text: string): number | undefined {
   return parts.reduce((sum, part) => sum + Number(part[1]) * durationUnits[part[2] as keyof typeof durationUnits], 0);
 }
 
-/** The shortest exact text of whole milliseconds: `90s`, `1500ms`, `2h`. */
+/** One unit that Go's parser knows too: `90s`, `1500ms`, `48h`. */
 export function formatDuration(ms: number): string {
-  for (const unit of ['d', 'h', 'm', 's'] as const) if (ms !== 0 && ms % durationUnits[unit] === 0) return `${ms / durationUnits[unit]}${unit}`;
+  for (const unit of ['h', 'm', 's'] as const) if (ms !== 0 && ms % durationUnits[unit] === 0) return `${ms / durationUnits[unit]}${unit}`;
   return ms === 0 ? '0s' : `${ms}ms`;
 }
 

@@ -1,0 +1,90 @@
+// Published services. Answers tell which proofs are asked for, never the secrets themselves, hashed or not.
+import { formatDuration } from '#lib/schema.ts';
+import type { ServiceId } from '#model/ids.ts';
+import type { Service, ServiceTarget } from '#model/service.ts';
+import { deleted, idParam, ok, readBody, type Handler } from './call.ts';
+import { present, time } from './fields.ts';
+import { serviceRequest } from './service-request.ts';
+
+function durationText(ms: number | undefined): string | undefined {
+  return ms === undefined ? undefined : formatDuration(ms);
+}
+
+function targetShape(target: ServiceTarget): Readonly<Record<string, unknown>> {
+  const { options } = target;
+  return {
+    target_id: target.targetId,
+    target_type: target.targetType,
+    path: target.path,
+    protocol: target.protocol,
+    host: target.host,
+    port: target.port,
+    enabled: target.enabled,
+    options: present({
+      skip_tls_verify: options.skipTlsVerify,
+      request_timeout: durationText(options.requestTimeoutMs),
+      path_rewrite: options.pathRewrite === 'preserve' ? 'preserve' : undefined,
+      custom_headers: options.customHeaders,
+      proxy_protocol: options.proxyProtocol,
+      session_idle_timeout: durationText(options.sessionIdleTimeoutMs),
+      direct_upstream: options.directUpstream,
+    }),
+  };
+}
+
+function authShape(auth: Service['auth']): Readonly<Record<string, unknown>> {
+  return present({
+    password_auth: auth.password === undefined ? undefined : { enabled: auth.password.enabled, password: '' },
+    pin_auth: auth.pin === undefined ? undefined : { enabled: auth.pin.enabled, pin: '' },
+    bearer_auth: { enabled: auth.oidc.enabled, distribution_groups: auth.oidc.groups },
+    header_auths: auth.headers.map(({ enabled, header }) => ({ enabled, header, value: '' })),
+  });
+}
+
+function serviceShape(service: Service): Readonly<Record<string, unknown>> {
+  return present({
+    id: service.id,
+    name: service.name,
+    domain: service.domain,
+    mode: service.mode,
+    listen_port: service.listenPort,
+    port_auto_assigned: service.portAutoAssigned,
+    proxy_cluster: service.cluster,
+    targets: service.targets.map(targetShape),
+    enabled: service.enabled,
+    terminated: false,
+    pass_host_header: service.passHostHeader,
+    rewrite_redirects: service.rewriteRedirects,
+    auth: authShape(service.auth),
+    access_restrictions: {
+      allowed_cidrs: service.restrictions.allowedCidrs,
+      blocked_cidrs: service.restrictions.blockedCidrs,
+      allowed_countries: service.restrictions.allowedCountries,
+      blocked_countries: service.restrictions.blockedCountries,
+      crowdsec_mode: service.restrictions.crowdsecMode,
+    },
+    meta: present({
+      created_at: time(service.createdAt),
+      certificate_issued_at: service.certificateIssuedAt === undefined ? undefined : time(service.certificateIssuedAt),
+      status: service.status.state,
+      /** Our own addition: why it is not active. */
+      status_reason: service.status.reason === '' ? undefined : service.status.reason,
+    }),
+    private: service.private,
+    access_groups: service.accessGroups,
+  });
+}
+
+export const listServices: Handler = async ({ domain }) => ok((await domain.services.list()).map(serviceShape));
+
+export const getService: Handler = async (call) => ok(serviceShape(await call.domain.services.get(idParam<ServiceId>(call))));
+
+export const createService: Handler = async (call) => ok(serviceShape(await call.domain.services.create(readBody(call, serviceRequest), call.actor)));
+
+export const updateService: Handler = async (call) =>
+  ok(serviceShape(await call.domain.services.update(idParam<ServiceId>(call), readBody(call, serviceRequest), call.actor)));
+
+export const deleteService: Handler = async (call) => {
+  await call.domain.services.delete(idParam<ServiceId>(call), call.actor);
+  return deleted;
+};
