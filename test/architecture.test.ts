@@ -37,7 +37,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'oidc-provider': ['server/idp/'],
   'openid-client': ['identity/'],
   pino: ['lib/log.ts'],
-  ws: ['overlay/path/', 'server/relay/', 'server/dashboard/', 'rpc/'],
+  ws: ['overlay/path/', 'server/relay/', 'server/dashboard/', 'server/front.ts'],
 };
 
 /** The servers of the mesh's edges keep no state of the product, so each can run alone. */

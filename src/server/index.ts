@@ -1,0 +1,3 @@
+// The control plane's face to the CLI.
+export { serverSchema } from './config.ts';
+export { startServer } from './server.ts';

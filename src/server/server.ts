@@ -1,0 +1,179 @@
+// The composition root of the control plane: the only file that knows all of its parts. Only the CLI may import it, through index.ts.
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemClock } from '#lib/clock.ts';
+import { describeError, errorCode } from '#lib/errors.ts';
+import { writeFileAtomic } from '#lib/files.ts';
+import { startScoped, type Closable, type Scope } from '#lib/lifecycle.ts';
+import type { Logger } from '#lib/log.ts';
+import { formatHostPort, parseHostPort } from '#lib/net.ts';
+import { serveStatus } from '#lib/status-socket.ts';
+import type { MeshEndpoints } from '#model/network-map.ts';
+import { createRpcServer, type RpcServer, type RpcServerOptions } from '#rpc/server.ts';
+import { createApi } from './api/index.ts';
+import type { ServerConfig } from './config.ts';
+import { openControlDomain, type ControlDomain } from './domain/index.ts';
+import { serverError } from './errors.ts';
+import { createFront } from './front.ts';
+import { createIdentityProvider, type IdentityProvider } from './idp/index.ts';
+import { createManagementServices } from './management/index.ts';
+import { createRelayServer, type RelayServer } from './relay/index.ts';
+import { openSecrets, type ServerSecrets } from './secrets.ts';
+import { createSignalService } from './signal/index.ts';
+import { createStunServer } from './stun/index.ts';
+
+/** How often ephemeral and abandoned peers are looked for, milliseconds. */
+const reapIntervalMs = 60_000;
+const relayTokenMs = 12 * 3_600_000;
+const gatewayClientId = 'meshgate-gateway';
+export const version = '0.1.0';
+
+export interface RunningServer extends Closable {
+  readonly port: number;
+  describe(): readonly string[];
+}
+
+/** Starts the control plane; where a step fails, what was started is ended and the error says what to do. */
+export function startServer(config: ServerConfig, deps: { readonly log: Logger }): Promise<RunningServer> {
+  return startScoped(async (scope) => {
+    const { log } = deps;
+    const clock = systemClock;
+    const publicUrl = config.publicUrl.origin;
+    const tls = await readCertificate(config);
+    const secrets = await openSecrets(config.stateDir);
+    const domain = await openControlDomain({
+      storeUrl: config.store ?? `sqlite:${join(config.stateDir, 'server.db')}`,
+      masterKey: secrets.masterKey,
+      dnsDomain: config.dnsDomain,
+      clock,
+      log: log.with({ part: 'domain' }),
+    });
+    scope.use(domain);
+    const idp = scope.use(await openIdentityProvider(config, publicUrl, secrets, domain, log));
+    const relayUrl = `${config.publicUrl.protocol === 'https:' ? 'rels' : 'rel'}://${hostAndPort(config.publicUrl)}`;
+    const relay = scope.use(createRelayServer({ secret: secrets.relaySecret, instanceUrl: () => relayUrl, log: log.with({ part: 'relay' }), clock }));
+    const stun = scope.use(await createStunServer({ ...config.stun.listen, log: log.with({ part: 'stun' }) }));
+    const stunUrl = `stun:${config.stun.publicAddress ?? formatHostPort(config.publicUrl.hostname, stun.port)}`;
+    const management = createManagementServices(
+      domain,
+      {
+        privateKey: secrets.envelopeKey,
+        endpoints: () => endpoints(config.publicUrl, stunUrl, relay, relayUrl),
+        relayTokenMs,
+        verifyIdToken: (idToken, nonce, clientId) => idp.verifyIdToken(idToken, nonce, clientId),
+        relyingParty: (cluster) => ({
+          issuer: `${publicUrl}/oauth2`,
+          clientId: gatewayClientId,
+          clientSecret: secrets.gatewayClientSecret,
+          stateKey: secrets.stateKey(cluster),
+        }),
+      },
+      { log: log.with({ part: 'management' }), clock },
+    );
+    scope.use(management);
+    const api = createApi({ domain, verifyAccessToken: (jwt) => idp.verifyAccessToken(jwt), log: log.with({ part: 'api' }), clock, version });
+    const front = createFront({ api: (request, response) => api.handle(request, response), identity: (request, response) => idp.handle(request, response), relay });
+    const signal = createSignalService(log.with({ part: 'signal' }));
+    const rpc = await listen(config, {
+      ...config.listen,
+      tls,
+      services: [...management.services, signal],
+      onRequest: (request, response) => front.request(request, response),
+      onUpgrade: (request, socket, head) => front.upgrade(request, socket, head),
+    }, log);
+    scope.use(rpc);
+    scope.defer(domain.changes.subscribe((change) => {
+      if (change.kind !== 'revocation' || change.revocation.kind !== 'user') return;
+      idp.endSessionsOf(change.revocation.userId).catch((error: unknown) => log.error('sign-ins could not be ended', { reason: describeError(error) }));
+    }));
+    const reaper = setInterval(() => {
+      domain.peers.reapAbandoned().catch((error: unknown) => log.error('abandoned peers could not be removed', { reason: describeError(error) }));
+    }, reapIntervalMs);
+    scope.defer(() => clearInterval(reaper));
+    const codeFile = await offerSetupCode(config.stateDir, domain);
+    await shareStatus(scope, config, log, () => ({ process: 'server', pid: process.pid, version, url: publicUrl, port: rpc.port, relay: relay.stats() }));
+    log.info('control plane is ready', { url: publicUrl, port: rpc.port, stun: stun.port });
+    return {
+      port: rpc.port,
+      describe: () => [`Control plane at ${publicUrl}`, ...(codeFile === undefined ? [] : [`First set-up: meshgate setup --api ${publicUrl}; the one-time code is in ${codeFile}`])],
+      close: () => scope.close(),
+    };
+  });
+}
+
+async function openIdentityProvider(config: ServerConfig, publicUrl: string, secrets: ServerSecrets, domain: ControlDomain, log: Logger): Promise<IdentityProvider> {
+  const connectors = await Promise.all(
+    config.connectors.map(async ({ caFile, ...connector }) => ({ ...connector, ca: caFile === undefined ? undefined : await readConfigured(caFile) })),
+  );
+  return createIdentityProvider({
+    issuer: `${publicUrl}/oauth2`,
+    domain,
+    gatewayRedirectAllowed: async (uri) => {
+      const host = URL.parse(uri)?.hostname;
+      const services = await domain.services.list();
+      return services.some((service) => service.enabled && service.mode === 'http' && service.domain === host);
+    },
+    gatewayClient: { id: gatewayClientId, secret: secrets.gatewayClientSecret },
+    connectors,
+    clock: systemClock,
+    log: log.with({ part: 'identity' }),
+  });
+}
+
+function endpoints(publicUrl: URL, stunUrl: string, relay: RelayServer, relayUrl: string): MeshEndpoints {
+  const token = relay.issueToken(Date.now());
+  const { host, port } = parseHostPort(hostAndPort(publicUrl)) ?? { host: publicUrl.hostname, port: 443 };
+  return {
+    signal: { host, port, tls: publicUrl.protocol === 'https:' },
+    stunUrls: [stunUrl],
+    relay: { urls: [relayUrl], tokenPayload: token.payload, tokenSignature: token.signature },
+  };
+}
+
+function hostAndPort(url: URL): string {
+  return url.port === '' ? `${url.hostname}:${url.protocol === 'https:' ? 443 : 80}` : url.host;
+}
+
+async function readCertificate(config: ServerConfig): Promise<RpcServerOptions['tls']> {
+  const { certFile, keyFile, insecure } = config.tls;
+  if (insecure) return undefined;
+  if (certFile === undefined || keyFile === undefined) throw serverError('SERVER_TLS_MISSING');
+  return { certPem: await readConfigured(certFile), keyPem: await readConfigured(keyFile) };
+}
+
+async function readConfigured(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw serverError('SERVER_FILE_UNREADABLE', path, error);
+  }
+}
+
+async function listen(config: ServerConfig, options: RpcServerOptions, log: Logger): Promise<RpcServer> {
+  try {
+    return await createRpcServer(options, log.with({ part: 'rpc' }));
+  } catch (error) {
+    const code = errorCode(error);
+    const row = code === 'EADDRINUSE' ? 'SERVER_PORT_IN_USE' : code === 'EACCES' ? 'SERVER_PORT_FORBIDDEN' : undefined;
+    if (row === undefined && !String(code).startsWith('E')) throw error;
+    throw serverError(row ?? 'SERVER_PORT_FAILED', formatHostPort(config.listen.host, config.listen.port), error);
+  }
+}
+
+/** Writes the one-time code of the first set-up to `setup-code` (0600); removes a stale one. Returns the file where a set-up is due. */
+async function offerSetupCode(stateDir: string, domain: ControlDomain): Promise<string | undefined> {
+  const file = join(stateDir, 'setup-code');
+  const code = await domain.users.setupCode();
+  if (code === undefined) {
+    await rm(file, { force: true });
+    return undefined;
+  }
+  await writeFileAtomic(file, `${code}\n`);
+  return file;
+}
+
+async function shareStatus(scope: Scope, config: ServerConfig, log: Logger, read: () => unknown): Promise<void> {
+  const socket = await serveStatus(config.stateDir, read);
+  if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
+  else scope.use(socket);
+}
