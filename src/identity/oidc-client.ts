@@ -1,0 +1,166 @@
+// The relying party's side of OpenID Connect: code flow with PKCE, state and nonce against one issuer.
+import { Backoff, sleep } from '#lib/backoff.ts';
+import { MeshgateError } from '#lib/errors.ts';
+import type { Closable } from '#lib/lifecycle.ts';
+import type { Logger } from '#lib/log.ts';
+import * as oidc from 'openid-client';
+import { clockToleranceSeconds, discoveryMs, discoveryRetryMs, discoveryTries, oidcRequestMs } from './constants.ts';
+import { identityError } from './errors.ts';
+import { createIssuerFetch } from './issuer-fetch.ts';
+import type { LoginState } from './login-state.ts';
+
+export interface OidcClientOptions {
+  /** An https URL. */
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** PEM of a private authority that is trusted besides the system's. */
+  readonly ca?: string | undefined;
+  readonly log: Logger;
+}
+
+export interface AuthorizationRequest extends LoginState {
+  readonly redirectUri: string;
+  /** Space-separated; must contain `openid`. */
+  readonly scope: string;
+}
+
+export interface CodeExchange extends LoginState {
+  /** The URL that the browser came back to; only its query counts. */
+  readonly callbackUrl: URL;
+  /** Exactly as in the authorization request. */
+  readonly redirectUri: string;
+}
+
+export interface ExchangeResult {
+  /** As received; signature, issuer, audience, times and nonce have been checked. */
+  readonly idToken: string;
+  readonly claims: { readonly sub: string; readonly [claim: string]: unknown };
+}
+
+/** Every call rejects with a row of identity/errors.ts, or with the signal's reason. */
+export interface OidcClient extends Closable {
+  /** Where the browser is sent. */
+  authorizationUrl(request: AuthorizationRequest, signal: AbortSignal): Promise<URL>;
+  /** Trades the code. IDENTITY_SIGN_IN_REFUSED where the issuer says no, IDENTITY_SIGN_IN_INVALID where anything does not fit. */
+  exchange(answer: CodeExchange, signal: AbortSignal): Promise<ExchangeResult>;
+  /** Where the browser is sent to end the sign-in at the issuer too, or undefined where the issuer has no such page. */
+  endSessionUrl(postLogoutRedirectUri: string, signal: AbortSignal): Promise<URL | undefined>;
+}
+
+/** Makes a client; asks nothing before the first call. Throws IDENTITY_BAD_ISSUER. */
+export function createOidcClient(options: OidcClientOptions): OidcClient {
+  return new Client(options);
+}
+
+class Client implements OidcClient {
+  readonly #options: OidcClientOptions;
+  readonly #issuer: URL;
+  readonly #net: ReturnType<typeof createIssuerFetch>;
+  readonly #stop = new AbortController();
+  #known: { readonly configuration: oidc.Configuration; readonly at: number } | undefined;
+  #asking: Promise<oidc.Configuration> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: OidcClientOptions) {
+    const issuer = URL.parse(options.issuer);
+    if (issuer === null || issuer.protocol !== 'https:') throw identityError('IDENTITY_BAD_ISSUER', options.issuer);
+    this.#options = options;
+    this.#issuer = issuer;
+    this.#net = createIssuerFetch(options.ca);
+  }
+
+  async authorizationUrl(request: AuthorizationRequest, signal: AbortSignal): Promise<URL> {
+    const configuration = await this.#configuration(signal);
+    return oidc.buildAuthorizationUrl(configuration, {
+      redirect_uri: request.redirectUri,
+      scope: request.scope,
+      state: request.state,
+      nonce: request.nonce,
+      code_challenge: await oidc.calculatePKCECodeChallenge(request.codeVerifier),
+      code_challenge_method: 'S256',
+    });
+  }
+
+  async exchange(answer: CodeExchange, signal: AbortSignal): Promise<ExchangeResult> {
+    const configuration = await this.#configuration(signal);
+    // The redirect URI is what we sent, whatever host and path the request seems to have come in on.
+    const url = new URL(answer.redirectUri);
+    url.search = answer.callbackUrl.search;
+    try {
+      const checks = { expectedState: answer.state, expectedNonce: answer.nonce, pkceCodeVerifier: answer.codeVerifier, idTokenExpected: true };
+      const tokens = await untilAborted(oidc.authorizationCodeGrant(configuration, url, checks), signal);
+      const claims = tokens.claims();
+      if (tokens.id_token === undefined || claims === undefined) throw identityError('IDENTITY_SIGN_IN_INVALID', 'no ID token');
+      return { idToken: tokens.id_token, claims };
+    } catch (error) {
+      throw translate(error, signal);
+    }
+  }
+
+  async endSessionUrl(postLogoutRedirectUri: string, signal: AbortSignal): Promise<URL | undefined> {
+    const configuration = await this.#configuration(signal);
+    if (configuration.serverMetadata().end_session_endpoint === undefined) return undefined;
+    return oidc.buildEndSessionUrl(configuration, { post_logout_redirect_uri: postLogoutRedirectUri });
+  }
+
+  close(): Promise<void> {
+    this.#stop.abort(identityError('IDENTITY_CLOSED'));
+    this.#closing ??= this.#net.close();
+    return this.#closing;
+  }
+
+  /** What the issuer says about itself: asked for once, then again each hour; the last good answer serves while it is away. */
+  async #configuration(signal: AbortSignal): Promise<oidc.Configuration> {
+    this.#stop.signal.throwIfAborted();
+    const known = this.#known;
+    if (known !== undefined && performance.now() - known.at < discoveryMs) return known.configuration;
+    this.#asking ??= this.#discover().finally(() => (this.#asking = undefined));
+    if (known === undefined) return untilAborted(this.#asking, signal);
+    this.#asking.catch(() => this.#options.log.warn('an identity provider did not answer; its last answer is used', { issuer: this.#issuer.href }));
+    return known.configuration;
+  }
+
+  async #discover(): Promise<oidc.Configuration> {
+    const { clientId, clientSecret, log } = this.#options;
+    const backoff = new Backoff({ firstMs: discoveryRetryMs, factor: 2, maxMs: 2000, jitter: 0.2, random: Math.random });
+    for (let left = discoveryTries; ; left--) {
+      try {
+        const configuration = await oidc.discovery(
+          this.#issuer,
+          clientId,
+          { [oidc.clockTolerance]: clockToleranceSeconds },
+          oidc.ClientSecretPost(clientSecret),
+          { [oidc.customFetch]: this.#net.fetch, timeout: oidcRequestMs / 1000, execute: [oidc.enableNonRepudiationChecks] },
+        );
+        this.#known = { configuration, at: performance.now() };
+        return configuration;
+      } catch (error) {
+        if (left <= 1 || this.#stop.signal.aborted) throw identityError('IDENTITY_PROVIDER_UNREACHABLE', this.#issuer.href, error);
+        log.debug('discovery failed, trying again', { issuer: this.#issuer.href });
+        await sleep(backoff.next(), this.#stop.signal);
+      }
+    }
+  }
+}
+
+/** A row of our table for whatever openid-client throws. */
+function translate(error: unknown, signal: AbortSignal): unknown {
+  if (error instanceof MeshgateError || (signal.aborted && error === signal.reason)) return error;
+  if (error instanceof oidc.AuthorizationResponseError) return identityError('IDENTITY_SIGN_IN_REFUSED', error.error, error);
+  // What the network throws comes wrapped; everything else is an answer that does not fit.
+  const network = error instanceof TypeError || (error instanceof oidc.ClientError && error.code === 'OAUTH_TIMEOUT');
+  return network
+    ? identityError('IDENTITY_PROVIDER_UNREACHABLE', 'token endpoint', error)
+    : identityError('IDENTITY_SIGN_IN_INVALID', error instanceof Error ? error.message : '', error);
+}
+
+/** The promise, or the signal's reason as soon as it aborts. The work behind it ends by its own deadlines. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}

@@ -1,0 +1,41 @@
+// A user as the OpenID library sees one: an account with the claims sub, email, name and groups.
+import { errorCode } from '#lib/errors.ts';
+import { asId, type UserId } from '#model/ids.ts';
+import type { User } from '#model/identity.ts';
+import type { Account } from 'oidc-provider';
+import type { UserUseCases } from '../domain/contract.ts';
+
+/** Scope → the claims that it opens. All of them are in the ID token too. */
+export const claimsOfScopes: Readonly<Record<string, readonly string[]>> = {
+  openid: ['sub'],
+  profile: ['name'],
+  email: ['email', 'email_verified'],
+  groups: ['groups'],
+};
+
+/** Every scope that a client may ask for. */
+export const scopes = ['openid', 'profile', 'email', 'groups', 'offline_access'] as const;
+
+/** The user where he may sign in: known, not blocked, not a service user. */
+export async function activeUser(users: Pick<UserUseCases, 'get'>, id: UserId): Promise<User | undefined> {
+  try {
+    const user = await users.get(id);
+    return user.blocked || user.service ? undefined : user;
+  } catch (error) {
+    if (errorCode(error) === 'DOMAIN_USER_UNKNOWN') return undefined;
+    throw error;
+  }
+}
+
+/** The account of a user id, or undefined where its user may not sign in. */
+export async function findAccount(users: Pick<UserUseCases, 'get' | 'groupNames'>, id: string): Promise<Account | undefined> {
+  const user = await activeUser(users, asId<UserId>(id));
+  if (user === undefined) return undefined;
+  return {
+    accountId: user.id,
+    async claims() {
+      const groups = await users.groupNames(user.id);
+      return { sub: user.id, email: user.email, email_verified: true, name: user.name, groups };
+    },
+  };
+}

@@ -1,0 +1,28 @@
+// Everything that the identity provider throws or shows for a failure of its own.
+import { defineErrors } from '#lib/errors.ts';
+
+export const idpError = defineErrors('idp', {
+  IDP_BAD_ISSUER: {
+    text: 'The issuer must be an https URL without query and fragment whose path is /oauth2.',
+    origin: 'input',
+    retry: false,
+    status: 500,
+  },
+  IDP_BAD_CLIENT: { text: 'The gateway client needs an id and a secret of at least 32 characters.', origin: 'input', retry: false, status: 500 },
+  IDP_BAD_CONNECTOR: { text: 'A connector needs a unique id of lower case letters, digits and dashes.', origin: 'input', retry: false, status: 500 },
+  IDP_VAULT_DAMAGED: { text: 'A stored record of the identity provider cannot be read.', origin: 'internal', retry: false, status: 500 },
+  IDP_FORM_TOO_LARGE: { text: 'The form is too large.', origin: 'peer', retry: false, status: 413 },
+  IDP_FORM_SLOW: { text: 'The form did not arrive in time.', origin: 'peer', retry: true, status: 408 },
+  IDP_FORM_INVALID: { text: 'The form could not be read.', origin: 'peer', retry: false, status: 400 },
+  IDP_FORM_FOREIGN: { text: 'The form was sent from another site.', origin: 'peer', retry: false, status: 403 },
+  IDP_SIGN_IN_GONE: {
+    text: 'This sign-in has expired, or was started in another browser. Go back to the page that you wanted to open and try again.',
+    origin: 'peer',
+    retry: false,
+    status: 400,
+  },
+  IDP_CONNECTOR_FAILED: { text: 'Signing in with the external account did not work. Try again.', origin: 'peer', retry: true, status: 502 },
+  IDP_TOO_MANY: { text: 'Too many attempts from your address. Wait a moment and try again.', origin: 'peer', retry: true, status: 429 },
+  IDP_TOKEN_INVALID: { text: 'The token is not valid here.', origin: 'peer', retry: false, status: 401 },
+  IDP_CLOSED: { text: 'The identity provider is shutting down.', origin: 'internal', retry: true, status: 503 },
+});

@@ -1,0 +1,28 @@
+// The frame of every page of the provider.
+import { Html, html } from './html.ts';
+import { style } from './style.ts';
+
+// The style is our own constant, and its hash is in the page's policy: not one byte of it may change.
+const styleElement = new Html(`<style>${style}</style>`);
+
+/** A whole page. Works without scripts; the problem, where there is one, is read out first. */
+export function page(title: string, content: Html, problem?: string): string {
+  const warning = problem === undefined ? undefined : html`<p class="problem" role="alert">${problem}</p>`;
+  return html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <meta name="robots" content="noindex" />
+        <title>${title} – Meshgate</title>
+        ${styleElement}
+      </head>
+      <body>
+        <main>
+          <p class="mark">Meshgate</p>
+          <h1>${title}</h1>
+          ${warning} ${content}
+        </main>
+      </body>
+    </html> `.text;
+}

@@ -1,0 +1,81 @@
+// The pages on which somebody proves who he is: sign-in and the set-up of the first user.
+import { html } from './html.ts';
+import { page } from './layout.ts';
+
+export interface SignInPage {
+  /** Path that the form is sent to. */
+  readonly action: string;
+  /** Host that the person will return to. */
+  readonly target: string;
+  readonly email: string;
+  readonly problem?: string | undefined;
+  readonly connectors: readonly { readonly name: string; readonly href: string }[];
+  /** Where the first user is made, while there is none. */
+  readonly setupHref: string | undefined;
+}
+
+export function signInPage(view: SignInPage): string {
+  const connectors = view.connectors.map(({ name, href }) => html`<a class="button quiet" href="${href}">Sign in with ${name}</a> `);
+  const content = html`<p class="soft">to continue to ${view.target}</p>
+    ${view.setupHref === undefined ? undefined : html`<p>There is no user yet. <a href="${view.setupHref}">Set up the first one.</a></p>`}
+    <form method="post" action="${view.action}">
+      <label for="email">E-mail</label>
+      <input
+        id="email"
+        name="email"
+        type="email"
+        autocomplete="username"
+        required
+        maxlength="320"
+        value="${view.email}"
+        ${view.email === '' ? html` autofocus` : undefined}
+      />
+      <label for="password">Password</label>
+      <input
+        id="password"
+        name="password"
+        type="password"
+        autocomplete="current-password"
+        required
+        maxlength="1024"
+        ${view.email === '' ? undefined : html` autofocus`}
+      />
+      <button type="submit">Sign in</button>
+    </form>
+    ${connectors.length === 0 ? undefined : html`<p class="or">or</p>`} ${connectors}`;
+  return page('Sign in', content, view.problem);
+}
+
+export interface SetupPage {
+  readonly action: string;
+  readonly email: string;
+  readonly name: string;
+  readonly problem?: string | undefined;
+}
+
+export function setupPage(view: SetupPage): string {
+  const content = html`<p>This user owns everything here. The one-time code is in the log of the server.</p>
+    <form method="post" action="${view.action}">
+      <label for="code">One-time code</label>
+      <input id="code" name="code" autocomplete="one-time-code" autocapitalize="off" spellcheck="false" required maxlength="128" autofocus />
+      <label for="name">Name</label>
+      <input id="name" name="name" autocomplete="name" required maxlength="200" value="${view.name}" />
+      <label for="email">E-mail</label>
+      <input id="email" name="email" type="email" autocomplete="username" required maxlength="320" value="${view.email}" />
+      <label for="password">Password</label>
+      <input id="password" name="password" type="password" autocomplete="new-password" required minlength="8" maxlength="1024" />
+      <button type="submit">Create the first user</button>
+    </form>`;
+  return page('Set up the first user', content, view.problem);
+}
+
+export function setupDonePage(continueHref: string | undefined): string {
+  const onward =
+    continueHref === undefined ? html`<p>You can sign in now.</p>` : html`<a class="button" href="${continueHref}">Go on and sign in</a>`;
+  return page('The first user is set up', onward);
+}
+
+/** A failure that ends here; `text` is safe for anybody. */
+export function failurePage(text: string): string {
+  return page('That did not work', html`<p class="soft">Nothing was changed.</p>`, text);
+}

@@ -1,0 +1,94 @@
+// Checks of our own tokens, offline: with the keys in memory and the marks of revocation in the vault.
+import { equalBytes, utf8 } from '#lib/bytes.ts';
+import { asId, type UserId } from '#model/ids.ts';
+import { createLocalJWKSet, errors, jwtVerify, type JWTPayload, type JWTVerifyOptions } from 'jose';
+import type { UserUseCases } from '../domain/contract.ts';
+import { activeUser } from './accounts.ts';
+import { apiClientIds } from './clients.ts';
+import { clockToleranceSeconds } from './constants.ts';
+import { idpError } from './errors.ts';
+import { publicJwk, type KeySet } from './keys.ts';
+import type { VaultRecords } from './vault-adapter.ts';
+
+export interface TokenCheckerOptions {
+  readonly issuer: string;
+  readonly users: Pick<UserUseCases, 'get'>;
+  readonly records: VaultRecords;
+  readonly keys: KeySet;
+  /** Asked once where a token names a key that is not known: another process may have rotated. Undefined where nothing is new. */
+  readonly reloadKeys: () => Promise<KeySet | undefined>;
+}
+
+/** Longest token that is looked at. */
+const tokenLength = 8192;
+
+export class TokenChecker {
+  readonly #options: TokenCheckerOptions;
+  #keys: ReturnType<typeof createLocalJWKSet>;
+
+  constructor(options: TokenCheckerOptions) {
+    this.#options = options;
+    this.#keys = keySet(options.keys);
+  }
+
+  /** From now on these keys count. */
+  useKeys(keys: KeySet): void {
+    this.#keys = keySet(keys);
+  }
+
+  async accessToken(jwt: string): Promise<UserId | undefined> {
+    const payload = await this.#verify(jwt, { audience: [...apiClientIds], typ: 'at+jwt', requiredClaims: ['sub', 'exp', 'iat', 'client_id'] });
+    const { sub, grant, client_id: clientId } = payload ?? {};
+    if (payload === undefined || sub === undefined || payload.aud !== clientId || (await this.#revoked(payload, grant))) return undefined;
+    return (await activeUser(this.#options.users, asId<UserId>(sub)))?.id;
+  }
+
+  async idToken(jwt: string, nonce: string, clientId: string): Promise<UserId> {
+    const payload = await this.#verify(jwt, { audience: clientId, requiredClaims: ['sub', 'exp', 'iat', 'nonce'] });
+    const claimed = payload?.['nonce'];
+    // Each of our ID tokens has one audience; with several, `azp` would have to be judged too.
+    const mine = payload?.aud === clientId && typeof claimed === 'string' && nonce !== '' && equalBytes(utf8(claimed), utf8(nonce));
+    if (payload?.sub === undefined || !mine || (await this.#revoked(payload, undefined))) throw idpError('IDP_TOKEN_INVALID');
+    return asId<UserId>(payload.sub);
+  }
+
+  /** The claims, or undefined where signature, issuer, audience, type or times do not fit. */
+  async #verify(jwt: string, want: JWTVerifyOptions): Promise<JWTPayload | undefined> {
+    if (jwt.length > tokenLength) return undefined;
+    const options: JWTVerifyOptions = {
+      ...want,
+      issuer: this.#options.issuer,
+      algorithms: ['RS256'],
+      clockTolerance: clockToleranceSeconds,
+      currentDate: new Date(this.#options.records.now()),
+    };
+    try {
+      return (await jwtVerify(jwt, this.#keys, options)).payload;
+    } catch (error) {
+      if (!(error instanceof errors.JOSEError)) throw error;
+      if (!(error instanceof errors.JWKSNoMatchingKey)) return undefined;
+    }
+    const fresh = await this.#options.reloadKeys();
+    if (fresh === undefined) return undefined;
+    this.useKeys(fresh);
+    try {
+      return (await jwtVerify(jwt, this.#keys, options)).payload;
+    } catch (error) {
+      if (error instanceof errors.JOSEError) return undefined;
+      throw error;
+    }
+  }
+
+  async #revoked(payload: JWTPayload, grant: unknown): Promise<boolean> {
+    const { records } = this.#options;
+    // Tokens tell whole seconds: one of the very second of a revocation counts as older.
+    const revokedAt = await records.userRevokedAt(payload.sub ?? '');
+    const dated = typeof payload['auth_time'] === 'number' ? payload['auth_time'] : (payload.iat ?? 0);
+    if (revokedAt > 0 && dated * 1000 <= revokedAt) return true;
+    return typeof grant === 'string' && (await records.grantRevoked(grant));
+  }
+}
+
+function keySet(keys: KeySet): ReturnType<typeof createLocalJWKSet> {
+  return createLocalJWKSet({ keys: keys.keys.map(publicJwk) });
+}

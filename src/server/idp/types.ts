@@ -1,0 +1,43 @@
+// What the server's composition root hands to the identity provider, and what it gets.
+import type { Clock } from '#lib/clock.ts';
+import type { Logger } from '#lib/log.ts';
+import type { Closable } from '#lib/lifecycle.ts';
+import type { UserId } from '#model/ids.ts';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ControlDomain } from '../domain/contract.ts';
+
+/** An external OpenID provider whose accounts may sign in here. */
+export interface ConnectorConfig {
+  /** Part of URLs and of stored users: lower case letters, digits, dashes; at most 32 characters. */
+  readonly id: string;
+  /** On the button. */
+  readonly name: string;
+  readonly issuer: string;
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** PEM of a private authority that signs the issuer's certificate. */
+  readonly ca?: string | undefined;
+}
+
+export interface IdentityProviderOptions {
+  /** `https://host:port/oauth2`. Everything we say about ourselves comes from here, never from a Host header. */
+  readonly issuer: string;
+  readonly domain: Pick<ControlDomain, 'users' | 'vault'>;
+  /** Whether a gateway may get codes at this redirect URI: https, path exactly /.meshgate/callback, host of an enabled http service. */
+  readonly gatewayRedirectAllowed: (uri: string) => Promise<boolean>;
+  readonly gatewayClient: { readonly id: string; readonly secret: string };
+  readonly connectors: readonly ConnectorConfig[];
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface IdentityProvider extends Closable {
+  /** Answers every request whose path is /oauth2 or below; others get 404. Never throws. */
+  handle(req: IncomingMessage, res: ServerResponse): void;
+  /** The user behind an access token of the CLI or the dashboard; undefined where it is not one of ours, expired, revoked, or the user is blocked. */
+  verifyAccessToken(jwt: string): Promise<UserId | undefined>;
+  /** The user behind an ID token that was issued to the client for the nonce. Throws IDP_TOKEN_INVALID. Does not ask whether the user is blocked. */
+  verifyIdToken(idToken: string, nonce: string, clientId: string): Promise<UserId>;
+  /** Ends every sign-in and token of a user: after a block, a deletion, a new password. */
+  endSessionsOf(userId: UserId): Promise<void>;
+}
