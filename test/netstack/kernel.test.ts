@@ -138,7 +138,7 @@ async function bulk(t: Test, kernel: Kernel, family: 4 | 6, opener: 'ours' | 'ke
   return performance.now() - start;
 }
 
-t.test('TCP with the kernel', { ...(reason === undefined ? {} : { skip: reason }), timeout: 110_000 }, async (t) => {
+void t.test('TCP with the kernel', { ...(reason === undefined ? {} : { skip: reason }), timeout: 110_000 }, async (t) => {
   const kernel = new Kernel();
   t.teardown(() => kernel.close());
 

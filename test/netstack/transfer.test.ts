@@ -38,17 +38,17 @@ function transfer(t: Test, link: LinkOptions, size: number, family: 4 | 6, both:
   return { ms, mbit: (size * 8) / ms / 1000 };
 }
 
-t.test('a short exchange closes cleanly in both families', async (t) => {
+void t.test('a short exchange closes cleanly in both families', async (t) => {
   for (const family of [4, 6] as const) transfer(t, { delayMs: 10 }, 5000, family, true);
 });
 
-t.test('a megabyte crosses a clean link at the speed that the window allows', async (t) => {
+void t.test('a megabyte crosses a clean link at the speed that the window allows', async (t) => {
   const { mbit } = transfer(t, { delayMs: 10 }, 4_000_000, 4, false);
   t.comment(`clean link, 20 ms round trip: ${mbit.toFixed(1)} Mbit/s`);
   t.ok(mbit > 40, 'near the send buffer per round trip');
 });
 
-t.test('loss and delay slow a transfer down, never break it', async (t) => {
+void t.test('loss and delay slow a transfer down, never break it', async (t) => {
   const size = 1_000_000;
   t.comment('Mbit/s in virtual time, 1 MB each, 50 Mbit/s link with a queue of 128 packets; columns: one-way delay');
   t.comment('loss      1 ms    10 ms    50 ms   150 ms');
@@ -63,7 +63,7 @@ t.test('loss and delay slow a transfer down, never break it', async (t) => {
   }
 });
 
-t.test('reordering, duplicates and flipped bits do no harm', async (t) => {
+void t.test('reordering, duplicates and flipped bits do no harm', async (t) => {
   const base = { delayMs: 20, bitsPerSecond: 50e6 };
   const cases: readonly (readonly [string, LinkOptions])[] = [
     ['reorder 10 % by up to 5 ms', { ...base, reorder: 0.1, reorderMs: 5 }],
