@@ -1,0 +1,104 @@
+// Every limit and time of the overlay. Times in milliseconds, sizes in bytes; sections are those of netbird-wire.
+
+export const DEFAULT_MTU = 1280;
+/** Both ends keep the NAT's mapping and the session alive (§5.6). */
+export const KEEPALIVE_MS = 25_000;
+/** The side that does not start the handshake waits this long for it, then starts one itself (§5.1). */
+export const RESPONDER_PATIENCE_MS = 5000;
+
+/** Peers of one map; a map with more is cut, as each costs a session's memory. */
+export const MAX_PEERS = 16_384;
+/** Streams that have been opened or accepted and not closed. */
+export const MAX_STREAMS = 32_768;
+/** Dials that wait for a path. */
+export const MAX_WAITING_DIALS = 4096;
+/** Received bytes of a stream are gathered in pieces of this size before they are handed on. */
+export const STREAM_SLAB_BYTES = 64 * 1024;
+/** What a stream buffers beyond the stack's own window, in each direction. */
+export const STREAM_HIGH_WATER_BYTES = 256 * 1024;
+
+/** UDP and ICMP flows that the filter remembers; the oldest is forgotten first. TCP flows are the stack's connections. */
+export const MAX_TRACKED_FLOWS = 8192;
+/** An answer to a UDP packet or a ping is let in for this long after the last packet out. */
+export const FLOW_LIFETIME_MS = 30_000;
+
+/** UDP port: where the one asked for is taken, the next ones are tried. */
+export const UDP_PORT_ATTEMPTS = 16;
+/** Datagrams that wait in the socket; beyond it they are dropped, as a full interface would. */
+export const MAX_QUEUED_DATAGRAMS = 4096;
+/** What the kernel is asked to hold for us while we are busy; it grants less where net.core.rmem_max says so. */
+export const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
+/** Remote addresses kept as objects; when full the table starts anew. */
+export const MAX_KNOWN_REMOTES = 16_384;
+/** Largest datagram that is taken from a socket. */
+export const MAX_DATAGRAM_BYTES = 9000;
+
+/** Offers: the first at once, then by these (§5.2). */
+export const OFFER_FIRST_MS = 3000;
+export const OFFER_FIRST_AFTER_CHANGE_MS = 800;
+export const OFFER_FACTOR = 2;
+export const OFFER_JITTER = 0.1;
+/** The cap is random between these, once for each peer, so that a thousand peers do not offer together. */
+export const OFFER_CAP_MIN_MS = 30_000;
+export const OFFER_CAP_MAX_MS = 45_000;
+/** With the relay up and no direct path: this many retries, and then a slow repetition. NetBird repeats hourly. */
+export const PARTIAL_RETRIES = 3;
+export const PARTIAL_REPEAT_MS = 5 * 60_000;
+/** After a change that concerns every peer, offers are spread over this time. */
+export const CHANGE_SPREAD_MS = 300;
+
+/** ICE (§5.3, RFC 8445). One check leaves an agent in this time. */
+export const ICE_PACE_MS = 50;
+export const ICE_RETRY_FIRST_MS = 200;
+export const ICE_RETRY_FACTOR = 1.5;
+export const ICE_RETRY_MAX_MS = 1600;
+export const ICE_MAX_CHECKS_PER_PAIR = 12;
+/** Without a pair that works after this, the agent has failed. */
+export const ICE_CHECKING_LIMIT_MS = 15_000;
+/** How long a pair that works waits for a better one to be found. */
+export const ICE_NOMINATION_WAIT_MS = { host: 200, srflx: 500, prflx: 1000, relay: 2000 } as const;
+export const ICE_CONSENT_INTERVAL_MS = 4000;
+/** An unanswered consent check is repeated after this, so that one lost packet is not a lost path. */
+export const ICE_CONSENT_RETRY_MS = 500;
+export const ICE_DISCONNECTED_MS = 6000;
+/** After this much more the agent has failed and the path is sought anew. */
+export const ICE_FAILED_MS = 6000;
+export const ICE_MAX_LOCAL_CANDIDATES = 16;
+export const ICE_MAX_REMOTE_CANDIDATES = 32;
+/** Candidates that authenticated checks come from without having been announced. */
+export const ICE_MAX_REFLEXIVE_CANDIDATES = 16;
+/** Candidates of the other side that are kept for a run of ICE that starts after them. */
+export const ICE_MAX_RECENT_CANDIDATES = 32;
+export const ICE_MAX_OPEN_TRANSACTIONS = 64;
+export const ICE_TRANSACTION_LIFETIME_MS = 5000;
+
+/** A direct path that was lost is taken again only after it held this long, doubled with each loss. */
+export const DIRECT_SETTLE_MS = 1000;
+export const DIRECT_SETTLE_MAX_MS = 30_000;
+/** Losses are forgotten after a direct path has held this long. */
+export const DIRECT_FORGIVE_MS = 60_000;
+
+/** Asking a STUN server for our outer address. */
+export const STUN_RETRY_MS = 500;
+export const STUN_ATTEMPTS = 4;
+export const STUN_MAX_SERVERS = 4;
+/** An answer is good for this long (§5.3). */
+export const STUN_FRESH_MS = 25_000;
+
+/** Relay (§4.5, §4.7). */
+export const RELAY_CONNECT_TIMEOUT_MS = 8000;
+export const RELAY_AUTH_TIMEOUT_MS = 8000;
+/** Without a health check of the server for this long, the connection is dropped. */
+export const RELAY_HEALTH_LIMIT_MS = 35_000;
+/** Our own ping, for the round-trip time. */
+export const RELAY_PING_INTERVAL_MS = 10_000;
+export const RELAY_QUICK_RETRY_MS = 1500;
+export const RELAY_RETRY_FIRST_MS = 2000;
+export const RELAY_RETRY_MAX_MS = 60_000;
+export const RELAY_MAX_URLS = 7;
+/** Relays of other peers that we are connected to. */
+export const RELAY_MAX_FOREIGN = 64;
+/** A foreign relay that no peer uses is left after this. */
+export const RELAY_FOREIGN_IDLE_MS = 60_000;
+/** Bytes that wait in the WebSocket; beyond it packets are dropped. */
+export const RELAY_MAX_QUEUED_BYTES = 1024 * 1024;

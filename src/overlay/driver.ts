@@ -1,0 +1,127 @@
+// The one loop of an overlay: datagrams in, through the WireGuard engine and the filter, to the stack and back. One timer serves both
+// engines; it is looked at once in each turn of the event loop, however many packets that turn brings.
+import type { Clock, Timer } from '#lib/clock.ts';
+import { utf8 } from '#lib/bytes.ts';
+import { createStack } from '#netstack/stack.ts';
+import type { IpStack } from '#netstack/types.ts';
+import { createDevice } from '#wireguard/device.ts';
+import type { WireGuardDevice } from '#wireguard/types.ts';
+import type { OverlayFilter } from './filter.ts';
+import type { PathSource } from './path/path.ts';
+import { UdpRemote } from './path/udp-mux.ts';
+import type { OverlayStream, StreamLoop } from './stream.ts';
+
+export interface DriverOptions {
+  readonly privateKey: Uint8Array;
+  readonly mtu: number;
+  readonly clock: Clock;
+  readonly random: (target: Uint8Array) => void;
+  readonly filter: OverlayFilter;
+}
+
+export interface DriverEvents {
+  /** The bytes are valid only during the call. */
+  send(peer: string, datagram: Uint8Array): void;
+  authenticated(peer: string, source: PathSource): void;
+  handshake(peer: string, completed: boolean): void;
+  /** A packet of ours to an address that the engine knows no peer for. */
+  unroutable(packet: Uint8Array): void;
+}
+
+export class Driver implements StreamLoop {
+  readonly clock: Clock;
+  readonly device: WireGuardDevice;
+  readonly stack: IpStack;
+  readonly #gathered: OverlayStream[] = [];
+  #turn: NodeJS.Immediate | undefined;
+  #timer: Timer | undefined;
+  #timerAt = Infinity;
+  #closed = false;
+
+  constructor(options: DriverOptions, events: DriverEvents) {
+    const { clock, filter } = options;
+    this.clock = clock;
+    this.device = createDevice(
+      { privateKey: options.privateKey, random: options.random, wall: () => clock.wall(), sourceName, mtu: options.mtu },
+      {
+        sendDatagram: (peer, datagram, reply) => {
+          if (peer !== undefined) events.send(peer, datagram);
+          else if (isSource(reply)) reply.reply(datagram);
+        },
+        deliverPacket: (_peer, packet) => {
+          const now = clock.now();
+          if (filter.admitsPacket(packet, now)) this.stack.receivePacket(packet, now);
+        },
+        authenticated: (peer, source) => {
+          if (isSource(source)) events.authenticated(peer, source);
+        },
+        handshake: (peer, completed) => events.handshake(peer, completed),
+      },
+    );
+    this.stack = createStack({
+      addresses: [],
+      mtu: options.mtu,
+      random: options.random,
+      output: (packet) => {
+        const now = clock.now();
+        filter.noteOutbound(packet, now);
+        if (!this.device.sendPacket(packet, now)) events.unroutable(packet);
+      },
+    });
+  }
+
+  /** A WireGuard datagram from any path. */
+  receive(datagram: Uint8Array, source: PathSource): void {
+    if (this.#closed) return;
+    this.device.receiveDatagram(datagram, source, this.clock.now());
+    this.touch();
+  }
+
+  touch(): void {
+    if (this.#closed) return;
+    this.#turn ??= setImmediate(() => this.#endTurn());
+  }
+
+  gather(stream: OverlayStream): void {
+    this.#gathered.push(stream);
+    this.touch();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearImmediate(this.#turn);
+    this.#timer?.cancel();
+    this.#gathered.length = 0;
+  }
+
+  #endTurn(): void {
+    for (const stream of this.#gathered.splice(0)) stream.flush();
+    this.#turn = undefined;
+    this.#poll();
+  }
+
+  #poll(): void {
+    const now = this.clock.now();
+    if (this.device.pollAt() <= now) this.device.poll(now);
+    if (this.stack.pollAt() <= now) this.stack.poll(now);
+    // What polling brought in is handed on in the next turn; here only the timer is left.
+    const at = Math.min(this.device.pollAt(), this.stack.pollAt());
+    // A timer that is too early costs one look; one that is too late would cost a deadline.
+    if (this.#closed || at >= this.#timerAt) return;
+    this.#timer?.cancel();
+    this.#timerAt = at;
+    this.#timer = this.clock.after(at - now, () => {
+      this.#timerAt = Infinity;
+      this.#poll();
+    });
+  }
+}
+
+function isSource(value: unknown): value is PathSource {
+  return typeof value === 'object' && value !== null && 'reply' in value;
+}
+
+/** What a cookie is bound to: a UDP address. A relay's packets come from a connection that has been proven. */
+function sourceName(source: unknown): Uint8Array | undefined {
+  return source instanceof UdpRemote ? utf8(source.toString()) : undefined;
+}

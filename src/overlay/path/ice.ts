@@ -1,0 +1,233 @@
+// The direct path to a peer: an ICE agent on the shared socket, its candidates on the signal, its clock (netbird-wire §5.3).
+import type { Clock, Timer } from '#lib/clock.ts';
+import type { StunMessage } from '#wire/stun.ts';
+import { ICE_MAX_RECENT_CANDIDATES } from '../constants.ts';
+import { type Candidate, formatCandidate, parseCandidate } from './ice-candidate.ts';
+import { IceAgent, type IceCredentials, type IceState } from './ice-agent.ts';
+import type { Path } from './path.ts';
+import type { UdpMux, UdpRemote } from './udp-mux.ts';
+
+/** Finds the agent that a STUN message is for: requests by our username fragment, answers by the tag in their transaction id. */
+export class IceRouter {
+  readonly #byUfrag = new Map<string, DirectPath>();
+  readonly #byTag = new Map<number, DirectPath>();
+
+  /** True where some agent was named; that says nothing of whether it believed the message. */
+  route(message: StunMessage, from: UdpRemote): boolean {
+    const path =
+      message.class === 'request'
+        ? this.#byUfrag.get(message.username?.split(':')[0] ?? '')
+        : this.#byTag.get(Buffer.from(message.transactionId.subarray(0, 4)).readUInt32BE());
+    path?.receive(message, from);
+    return path !== undefined;
+  }
+
+  add(path: DirectPath): void {
+    this.#byUfrag.set(path.credentials.ufrag, path);
+    this.#byTag.set(path.tag, path);
+  }
+
+  remove(path: DirectPath): void {
+    this.#byUfrag.delete(path.credentials.ufrag);
+    this.#byTag.delete(path.tag);
+  }
+}
+
+export interface DirectPathOptions {
+  readonly controlling: boolean;
+  readonly mux: () => UdpMux;
+  readonly router: IceRouter;
+  readonly clock: Clock;
+  readonly random: (target: Uint8Array) => void;
+  /** Our candidates as they are now. */
+  readonly localCandidates: () => readonly Candidate[];
+  /** Whether the address may be checked: one inside the overlay must not be. */
+  readonly allowed: (address: string) => boolean;
+  /** Announces one of our candidates. */
+  readonly announce: (text: string) => void;
+  /** The state or the pair changed. */
+  readonly changed: (state: IceState | 'idle') => void;
+}
+
+export class DirectPath implements Path {
+  readonly kind = 'direct';
+  readonly credentials: IceCredentials;
+  readonly tag: number;
+  readonly #options: DirectPathOptions;
+  /** The last candidates of the other side. They may come before the offer they belong to, so a new run is given them again. */
+  readonly #recent: string[] = [];
+  #agent: IceAgent | undefined;
+  #remote: UdpRemote | undefined;
+  #sessionId: Uint8Array;
+  #remoteSession: string | undefined;
+  #reported: IceState | 'idle' = 'idle';
+  #since: number;
+  #timer: Timer | undefined;
+  #timerAt = Infinity;
+
+  constructor(options: DirectPathOptions) {
+    this.#options = options;
+    this.credentials = { ufrag: letters(16, options.random), pwd: letters(32, options.random) };
+    this.tag = Buffer.from(randomBytes(4, options.random)).readUInt32BE();
+    this.#sessionId = randomBytes(5, options.random);
+    this.#since = options.clock.now();
+    options.router.add(this);
+  }
+
+  get up(): boolean {
+    return this.#reported === 'connected';
+  }
+
+  get since(): number {
+    return this.#since;
+  }
+
+  get state(): IceState | 'idle' {
+    return this.#reported;
+  }
+
+  get remote(): string {
+    return this.#remote?.toString() ?? '';
+  }
+
+  get latencyMs(): number | undefined {
+    return this.#agent?.latencyMs;
+  }
+
+  /** Names this run of ICE in offers; new after each run. */
+  get sessionId(): Uint8Array {
+    return this.#sessionId;
+  }
+
+  send(datagram: Uint8Array): void {
+    if (this.#remote !== undefined) this.#options.mux().send(datagram, this.#remote);
+  }
+
+  /**
+   * The other side's credentials, from an offer or answer. Starts an agent; one that runs with the same session is left alone, another is
+   * replaced. Returns whether an agent was started: `announce` is then to be called once the answer is on its way.
+   */
+  start(remote: IceCredentials & { readonly sessionId: Uint8Array | undefined }): boolean {
+    const session = remote.sessionId === undefined ? undefined : Buffer.from(remote.sessionId).toString('hex');
+    if (this.#agent !== undefined) {
+      if (session === undefined || session === this.#remoteSession) return false;
+      this.stop();
+    }
+    this.#remoteSession = session;
+    const now = this.#options.clock.now();
+    this.#agent = new IceAgent(
+      {
+        controlling: this.#options.controlling,
+        local: this.credentials,
+        remote,
+        tag: this.tag,
+        random: this.#options.random,
+        send: (datagram, to) => this.#options.mux().send(datagram, to),
+      },
+      now,
+    );
+    for (const candidate of this.#options.localCandidates()) this.#agent.addLocal(candidate, now);
+    for (const text of this.#recent) this.#take(text);
+    this.#after();
+    return true;
+  }
+
+  /** Tells the other side our candidates. */
+  announce(): void {
+    for (const candidate of this.#options.localCandidates()) this.#options.announce(formatCandidate(candidate));
+  }
+
+  /** A candidate that was found while the agent is at work. */
+  addLocal(candidate: Candidate): void {
+    if (this.#agent === undefined) return;
+    this.#agent.addLocal(candidate, this.#options.clock.now());
+    this.#options.announce(formatCandidate(candidate));
+    this.#after();
+  }
+
+  /** A candidate of the other side, as the signal brought it. */
+  addRemote(text: string): void {
+    if (this.#recent.includes(text)) return;
+    if (this.#recent.length >= ICE_MAX_RECENT_CANDIDATES) this.#recent.shift();
+    this.#recent.push(text);
+    this.#take(text);
+    this.#after();
+  }
+
+  receive(message: StunMessage, from: UdpRemote): void {
+    if (this.#agent === undefined || !this.#options.allowed(from.address)) return;
+    this.#agent.receive(message, from, this.#options.clock.now());
+    this.#after();
+  }
+
+  /** Ends the run; the next one has a new session id. */
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#timerAt = Infinity;
+    if (this.#agent === undefined) return;
+    this.#agent = undefined;
+    this.#remoteSession = undefined;
+    this.#sessionId = randomBytes(5, this.#options.random);
+    this.#report('idle');
+  }
+
+  /** Ends for good. */
+  close(): void {
+    this.#options.router.remove(this);
+    this.stop();
+  }
+
+  #take(text: string): void {
+    const candidate = parseCandidate(text);
+    if (this.#agent === undefined || candidate === undefined || !this.#options.allowed(candidate.address)) return;
+    const now = this.#options.clock.now();
+    this.#agent.addRemote(candidate, now);
+    this.#agent.poll(now);
+  }
+
+  /** After anything that may have changed the agent: its pair, its state, its next deadline. */
+  #after(): void {
+    const agent = this.#agent;
+    if (agent === undefined) return;
+    const selected = agent.selected;
+    this.#remote = selected === undefined ? undefined : this.#options.mux().remote(selected.address, selected.port);
+    if (agent.state !== this.#reported) this.#report(agent.state);
+    if (this.#agent === agent) this.#arm(agent.pollAt());
+  }
+
+  #report(state: IceState | 'idle'): void {
+    if (state === this.#reported) return;
+    this.#reported = state;
+    this.#since = this.#options.clock.now();
+    this.#options.changed(state);
+  }
+
+  #arm(at: number): void {
+    if (at >= this.#timerAt) return;
+    this.#timer?.cancel();
+    this.#timerAt = at;
+    this.#timer = this.#options.clock.after(at - this.#options.clock.now(), () => {
+      this.#timerAt = Infinity;
+      this.#agent?.poll(this.#options.clock.now());
+      this.#after();
+    });
+  }
+}
+
+/** Letters only: NetBird splits credentials at a colon. */
+function letters(count: number, random: (target: Uint8Array) => void): string {
+  const alphabet = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
+  let text = '';
+  while (text.length < count) {
+    // 208 is the largest multiple of 52 in a byte: above it letters would not be equally likely.
+    for (const byte of randomBytes(count, random)) if (byte < 208 && text.length < count) text += alphabet[byte % 52] ?? '';
+  }
+  return text;
+}
+
+function randomBytes(count: number, random: (target: Uint8Array) => void): Uint8Array {
+  const bytes = new Uint8Array(count);
+  random(bytes);
+  return bytes;
+}

@@ -1,0 +1,297 @@
+// One peer as the overlay sees it: offers and answers, the relay at once, a direct path when it is found, and the choice between them
+// (netbird-wire §5). TCP connections live above and never notice a switch.
+import type { Clock, Timer } from '#lib/clock.ts';
+import type { Logger } from '#lib/log.ts';
+import type { PublicKey } from '#model/ids.ts';
+import type { PathOffer, SignalMessage } from '#model/signal.ts';
+import type { PathKind } from '#model/status.ts';
+import { CHANGE_SPREAD_MS, DIRECT_FORGIVE_MS, RESPONDER_PATIENCE_MS } from './constants.ts';
+import { OfferSchedule, type Reach } from './offer-schedule.ts';
+import type { Candidate } from './path/ice-candidate.ts';
+import { DirectPath, type DirectPathOptions } from './path/ice.ts';
+import type { Path, PathSource } from './path/path.ts';
+import type { RelayHub, RelayPath } from './path/relay.ts';
+import { choosePath } from './path/selector.ts';
+
+export interface PeerConnOptions {
+  readonly self: PublicKey;
+  readonly peer: PublicKey;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  readonly version: string;
+  readonly listenPort: () => number;
+  /** No direct path is sought or answered. */
+  readonly forceRelay: boolean;
+  readonly hub: RelayHub;
+  readonly direct: Omit<DirectPathOptions, 'controlling' | 'announce' | 'changed' | 'clock'>;
+  readonly signal: (message: SignalMessage) => void;
+}
+
+export interface PeerConnEvents {
+  /** A datagram came by relay. */
+  datagram(datagram: Uint8Array, source: PathSource): void;
+  /** The path is another, or gone. */
+  switched(conn: PeerConn, path: PathKind | undefined): void;
+  /** A handshake should be started, unless a session is fresh. */
+  initiate(conn: PeerConn): void;
+  /** The peer has asked for rest, or is wanted again: while it rests the engine must not know it. */
+  rested(conn: PeerConn, resting: boolean): void;
+}
+
+type State =
+  | { readonly kind: 'seeking' }
+  | { readonly kind: 'connected'; readonly path: Path; readonly since: number }
+  /** Told to rest (GO_IDLE): no offers until somebody wants the peer, or the peer itself speaks. */
+  | { readonly kind: 'resting' }
+  | { readonly kind: 'closed' };
+
+export class PeerConn {
+  readonly peer: PublicKey;
+  /** The side with the larger key: ICE's controlling side, the one whose relay is used, the one that starts the handshake (§5.1). */
+  readonly controller: boolean;
+  readonly #options: PeerConnOptions;
+  readonly #events: PeerConnEvents;
+  readonly #direct: DirectPath;
+  readonly #relay: RelayPath;
+  readonly #schedule: OfferSchedule;
+  #state: State = { kind: 'seeking' };
+  #reason = 'no answer from the peer yet';
+  #remoteDoesIce = true;
+  #remoteRelay: string | undefined;
+  #lastSource: PathSource | undefined;
+  #directLosses = 0;
+  #directState: DirectPath['state'] = 'idle';
+  #choiceAt = Infinity;
+  #initiateAt = Infinity;
+  #timer: Timer | undefined;
+  #timerAt = Infinity;
+
+  constructor(options: PeerConnOptions, events: PeerConnEvents) {
+    const { clock, hub } = options;
+    this.#options = options;
+    this.#events = events;
+    this.peer = options.peer;
+    this.controller = Buffer.compare(Buffer.from(options.self), Buffer.from(options.peer)) > 0;
+    this.#schedule = new OfferSchedule(options.random, clock.now());
+    this.#relay = hub.open(options.peer, { datagram: (datagram, source) => events.datagram(datagram, source), changed: () => this.#choose() });
+    this.#direct = new DirectPath({
+      ...options.direct,
+      clock,
+      controlling: this.controller,
+      announce: (text) => options.signal({ kind: 'candidate', text }),
+      changed: (state) => this.#directChanged(state),
+    });
+  }
+
+  /** Begins to offer. */
+  start(): void {
+    this.#poll();
+  }
+
+  get path(): Path | undefined {
+    return this.#state.kind === 'connected' ? this.#state.path : undefined;
+  }
+
+  get resting(): boolean {
+    return this.#state.kind === 'resting';
+  }
+
+  /** Clock milliseconds of the last switch; undefined without a path. */
+  get since(): number | undefined {
+    return this.#state.kind === 'connected' ? this.#state.since : undefined;
+  }
+
+  /** Why there is no path, or why the last switch happened. */
+  get reason(): string {
+    return this.#reason;
+  }
+
+  /** Sends by the best path; where none is known, to where the peer last proved itself. */
+  send(datagram: Uint8Array): void {
+    if (this.#state.kind === 'connected') this.#state.path.send(datagram);
+    else if (this.#state.kind === 'seeking') this.#lastSource?.reply(datagram);
+  }
+
+  /** The peer proved itself with a datagram from there. */
+  authenticated(source: PathSource): void {
+    this.#lastSource = source;
+  }
+
+  /** A handshake was given up although a path seemed to be there: look for another. */
+  handshakeFailed(): void {
+    if (this.#state.kind !== 'connected') return;
+    this.#reason = 'the peer did not complete a handshake';
+    this.#direct.stop();
+    this.#schedule.restart(this.#options.clock.now());
+    this.#poll();
+  }
+
+  /** Somebody wants the peer. */
+  wake(): void {
+    if (this.#state.kind !== 'resting') return;
+    this.#state = { kind: 'seeking' };
+    this.#reason = 'waking the peer';
+    this.#events.rested(this, false);
+    this.#schedule.restart(this.#options.clock.now(), 0);
+    this.#poll();
+  }
+
+  /** Our relay, our network or the signal stream changed: offer again soon. */
+  refresh(): void {
+    if (this.#state.kind === 'resting' || this.#state.kind === 'closed') return;
+    const now = this.#options.clock.now();
+    if (this.controller && this.#remoteRelay !== undefined) this.#relay.use(this.#options.hub.homeUrl);
+    this.#schedule.restart(now, this.#options.random() * CHANGE_SPREAD_MS);
+    this.#poll();
+  }
+
+  /** The addresses of this host changed: what the direct path rests on may be gone, so it is sought anew where it is not up. */
+  networkChanged(): void {
+    if (!this.#direct.up) this.#direct.stop();
+    this.refresh();
+  }
+
+  addLocalCandidate(candidate: Candidate): void {
+    this.#direct.addLocal(candidate);
+  }
+
+  receive(message: SignalMessage): void {
+    if (this.#state.kind === 'closed') return;
+    if (message.kind === 'go-idle') return this.#rest();
+    if (this.#state.kind === 'resting') this.wake();
+    switch (message.kind) {
+      case 'offer':
+        this.#described(message.offer, true);
+        return;
+      case 'answer':
+        this.#described(message.offer, false);
+        return;
+      case 'candidate':
+        if (!this.#options.forceRelay) this.#direct.addRemote(message.text);
+    }
+  }
+
+  close(): void {
+    this.#state = { kind: 'closed' };
+    this.#timer?.cancel();
+    this.#relay.close();
+    this.#direct.close();
+  }
+
+  #rest(): void {
+    if (this.#state.kind === 'resting') return;
+    const had = this.#state.kind === 'connected';
+    this.#state = { kind: 'resting' };
+    this.#reason = 'the peer asked to rest until there is traffic';
+    this.#lastSource = undefined;
+    this.#direct.stop();
+    this.#relay.use(undefined);
+    this.#schedule.reached('none', this.#options.clock.now());
+    this.#events.rested(this, true);
+    if (had) this.#events.switched(this, undefined);
+  }
+
+  #described(offer: PathOffer, answer: boolean): void {
+    const { hub, forceRelay } = this.#options;
+    this.#remoteRelay = offer.relayAddress;
+    this.#relay.use(offer.relayAddress === undefined ? undefined : this.controller ? hub.homeUrl : offer.relayAddress);
+    this.#remoteDoesIce = offer.ice !== undefined;
+    const started = offer.ice !== undefined && !forceRelay && this.#direct.start(offer.ice);
+    // First the answer, so that the other side has an agent when our candidates come.
+    if (answer) this.#options.signal({ kind: 'answer', offer: this.#describe() });
+    if (started) this.#direct.announce();
+    this.#choose();
+  }
+
+  #describe(): PathOffer {
+    const { forceRelay, version, listenPort, hub } = this.#options;
+    const ice = !forceRelay && this.#remoteDoesIce ? { ...this.#direct.credentials, sessionId: this.#direct.sessionId } : undefined;
+    return { ice, wgListenPort: listenPort(), version, relayAddress: hub.homeUrl };
+  }
+
+  #directChanged(state: DirectPath['state']): void {
+    const lost = this.#directState === 'disconnected';
+    this.#directState = state;
+    if (state === 'failed') {
+      // The next offer carries a new session. One that was never connected waits for its turn in the schedule.
+      this.#direct.stop();
+      if (lost) this.#schedule.restart(this.#options.clock.now());
+    }
+    this.#choose();
+  }
+
+  /** Takes the best path there is now. */
+  #choose(): void {
+    if (this.#state.kind === 'closed' || this.#state.kind === 'resting') return;
+    const now = this.#options.clock.now();
+    const before = this.path;
+    const choice = choosePath(
+      {
+        current: before?.kind,
+        directUp: this.#direct.up,
+        directSince: this.#direct.since,
+        directLosses: this.#directLosses,
+        relayUp: this.#relay.up,
+      },
+      now,
+    );
+    this.#choiceAt = choice.againAt;
+    if (choice.kind !== before?.kind) this.#switch(before, choice.kind, now);
+    this.#schedule.reached(this.#reach(), now);
+    this.#poll();
+  }
+
+  /** What is there against what both sides could have. */
+  #reach(): Reach {
+    if (this.path === undefined) return 'none';
+    const wantsDirect = !this.#options.forceRelay && this.#remoteDoesIce;
+    const wantsRelay = this.#options.hub.homeUrl !== undefined && this.#remoteRelay !== undefined;
+    return (this.#direct.up || !wantsDirect) && (this.#relay.up || !wantsRelay) ? 'full' : 'partial';
+  }
+
+  #switch(before: Path | undefined, kind: PathKind | undefined, now: number): void {
+    if (before?.kind === 'direct') {
+      const since = this.since ?? now;
+      this.#directLosses = now - since >= DIRECT_FORGIVE_MS ? 1 : this.#directLosses + 1;
+    }
+    this.#reason = reasonOf(before?.kind, kind);
+    const path = kind === undefined ? undefined : kind === 'direct' ? this.#direct : this.#relay;
+    this.#state = path === undefined ? { kind: 'seeking' } : { kind: 'connected', path, since: now };
+    this.#options.log.info('overlay: path switched', { peer: this.peer, path: kind ?? 'none', remote: path?.remote ?? '', reason: this.#reason });
+    if (path !== undefined && before === undefined) this.#initiateAt = this.controller ? now : now + RESPONDER_PATIENCE_MS;
+    this.#events.switched(this, kind);
+  }
+
+  #poll(): void {
+    if (this.#state.kind === 'closed' || this.#state.kind === 'resting') return;
+    const now = this.#options.clock.now();
+    if (now >= this.#initiateAt) {
+      this.#initiateAt = Infinity;
+      if (this.#state.kind === 'connected') this.#events.initiate(this);
+    }
+    if (now >= this.#schedule.at) {
+      this.#schedule.sent(now);
+      this.#options.signal({ kind: 'offer', offer: this.#describe() });
+    }
+    this.#arm(Math.min(this.#schedule.at, this.#initiateAt, this.#choiceAt), now);
+  }
+
+  #arm(at: number, now: number): void {
+    if (at >= this.#timerAt) return;
+    this.#timer?.cancel();
+    this.#timerAt = at;
+    this.#timer = this.#options.clock.after(at - now, () => {
+      this.#timerAt = Infinity;
+      if (this.#options.clock.now() >= this.#choiceAt) this.#choose();
+      else this.#poll();
+    });
+  }
+}
+
+function reasonOf(before: PathKind | undefined, after: PathKind | undefined): string {
+  if (after === 'direct') return before === undefined ? 'a direct path was found' : 'a direct path is better than the relay';
+  if (after === 'relay') return before === undefined ? 'the relay is there' : 'the direct path was lost';
+  return before === 'direct' ? 'the direct path was lost' : 'the relay or the peer left it';
+}

@@ -1,0 +1,187 @@
+// A TCP connection of the stack as a Node stream: `end()` sends FIN, `destroy()` resets, back-pressure both ways.
+//
+// Received segments are gathered until the loop has taken all datagrams that were waiting, and handed on in one piece: what reads the
+// stream works once for each turn of the loop, not once for each packet.
+import { Duplex } from 'node:stream';
+import type { Clock } from '#lib/clock.ts';
+import type { TcpConnection, TcpEnd, TcpHandler } from '#netstack/types.ts';
+import { STREAM_HIGH_WATER_BYTES, STREAM_SLAB_BYTES } from './constants.ts';
+import { overlayError } from './errors.ts';
+
+const firstSlabBytes = 4096;
+/** A rest of a slab that is smaller is not worth keeping. */
+const smallestRest = 1500;
+
+/** What a stream needs of the loop that drives the stack. */
+export interface StreamLoop {
+  readonly clock: Clock;
+  /** The stack was called: look at its timers at the end of this turn. */
+  touch(): void;
+  /** Call `flush` at the end of this turn. */
+  gather(stream: OverlayStream): void;
+}
+
+export interface StreamEvents {
+  /** The handshake is over: the stream is open, or never will be. Not called for accepted connections. */
+  opened(reason: TcpEnd | undefined): void;
+  /** The stream is destroyed. Exactly once. */
+  gone(stream: OverlayStream): void;
+}
+
+type StreamState = 'opening' | 'open' | 'over';
+
+export class OverlayStream extends Duplex {
+  readonly #loop: StreamLoop;
+  readonly #events: StreamEvents;
+  #connection: TcpConnection | undefined;
+  #state: StreamState;
+  #slab: Buffer | undefined;
+  #slabBytes = firstSlabBytes;
+  #pushedTo = 0;
+  #filledTo = 0;
+  #gathering = false;
+  /** Bytes handed on that the reader has no room for: the window stays closed for them until it reads again. */
+  #owed = 0;
+  #remoteEnded = false;
+  #localEnded = false;
+  #waiting: { readonly chunk: Buffer; offset: number; readonly done: (error?: Error | null) => void } | undefined;
+
+  constructor(loop: StreamLoop, accepted: boolean, events: StreamEvents) {
+    super({ allowHalfOpen: true, readableHighWaterMark: STREAM_HIGH_WATER_BYTES, writableHighWaterMark: STREAM_HIGH_WATER_BYTES });
+    this.#loop = loop;
+    this.#events = events;
+    this.#state = accepted ? 'open' : 'opening';
+  }
+
+  /** The connection's events, to be handed to the stack. */
+  readonly handler: TcpHandler = {
+    established: () => {
+      if (this.#state !== 'opening') return;
+      this.#state = 'open';
+      this.#events.opened(undefined);
+    },
+    data: (bytes) => this.#received(bytes),
+    remoteEnded: () => {
+      this.#remoteEnded = true;
+      this.flush();
+      this.push(null);
+    },
+    writable: () => this.#writeMore(),
+    closed: (reason) => this.#closed(reason),
+  };
+
+  /** Gives the stream its connection; once. */
+  bind(connection: TcpConnection): this {
+    this.#connection = connection;
+    return this;
+  }
+
+  /** The remote address of the connection. */
+  get remote(): TcpConnection['remote'] | undefined {
+    return this.#connection?.remote;
+  }
+
+  /** Hands on what was gathered. */
+  flush(): void {
+    this.#gathering = false;
+    const slab = this.#slab;
+    const count = this.#filledTo - this.#pushedTo;
+    if (slab === undefined || count === 0) return;
+    const chunk = slab.subarray(this.#pushedTo, this.#filledTo);
+    this.#pushedTo = this.#filledTo;
+    // The next slab fits what this stream brings in one turn; an idle stream keeps little.
+    if (count > this.#slabBytes / 2) this.#slabBytes = Math.min(STREAM_SLAB_BYTES, this.#slabBytes * 2);
+    else if (count < this.#slabBytes / 8) this.#slabBytes = Math.max(firstSlabBytes, this.#slabBytes / 2);
+    if (slab.length - this.#filledTo < smallestRest) this.#slab = undefined;
+    if (this.push(chunk)) this.#credit(count);
+    else this.#owed += count;
+  }
+
+  override _read(): void {
+    const owed = this.#owed;
+    this.#owed = 0;
+    if (owed > 0) this.#credit(owed);
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    const connection = this.#connection;
+    if (this.#state === 'over' || connection === undefined) return done(overlayError('EPIPE'));
+    const taken = connection.write(chunk, this.#loop.clock.now());
+    this.#loop.touch();
+    if (taken === chunk.length) done();
+    else this.#waiting = { chunk, offset: taken, done };
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#localEnded = true;
+    if (this.#state !== 'over') this.#connection?.end(this.#loop.clock.now());
+    this.#loop.touch();
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    // Where both sides have ended, what was written is still on its way and the stack sees to it alone.
+    const complete = error === null && this.#remoteEnded && this.#localEnded;
+    if (this.#state !== 'over' && !complete) this.#connection?.abort(this.#loop.clock.now());
+    this.#state = 'over';
+    this.#slab = undefined;
+    this.#waiting = undefined;
+    this.#loop.touch();
+    this.#events.gone(this);
+    done(error);
+  }
+
+  #received(bytes: Uint8Array): void {
+    if (this.#state === 'over') return;
+    let at = 0;
+    while (at < bytes.length) {
+      let slab = this.#slab;
+      if (slab === undefined || this.#filledTo === slab.length) {
+        this.flush();
+        slab = Buffer.allocUnsafeSlow(this.#slabBytes);
+        this.#slab = slab;
+        this.#pushedTo = 0;
+        this.#filledTo = 0;
+      }
+      const part = bytes.subarray(at, at + slab.length - this.#filledTo);
+      slab.set(part, this.#filledTo);
+      this.#filledTo += part.length;
+      at += part.length;
+    }
+    if (this.#gathering) return;
+    this.#gathering = true;
+    this.#loop.gather(this);
+  }
+
+  #credit(count: number): void {
+    if (this.#state === 'over') return;
+    this.#connection?.consumed(count, this.#loop.clock.now());
+    this.#loop.touch();
+  }
+
+  #writeMore(): void {
+    const waiting = this.#waiting;
+    const connection = this.#connection;
+    if (waiting === undefined || connection === undefined) return;
+    waiting.offset += connection.write(waiting.chunk.subarray(waiting.offset), this.#loop.clock.now());
+    if (waiting.offset < waiting.chunk.length) return;
+    this.#waiting = undefined;
+    waiting.done();
+  }
+
+  #closed(reason: TcpEnd): void {
+    const before = this.#state;
+    if (before === 'over') return;
+    this.flush();
+    this.#state = 'over';
+    if (before === 'opening') {
+      this.#events.opened(reason === 'finished' ? 'ECONNRESET' : reason);
+      this.destroy();
+    } else if (reason !== 'finished') {
+      const waiting = this.#waiting;
+      this.#waiting = undefined;
+      this.destroy(overlayError(reason));
+      waiting?.done();
+    }
+  }
+}

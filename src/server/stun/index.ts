@@ -1,0 +1,2 @@
+// The STUN server's face.
+export { createStunServer, type StunServer, type StunServerOptions } from './stun-server.ts';
