@@ -9,7 +9,7 @@ const run = (from: number, length: number): Uint8Array => Uint8Array.from({ leng
 const sunscreen = utf8("Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.");
 const nothing = new Uint8Array(0);
 
-t.test('the nonce is four zero bytes and the little-endian counter', async (t) => {
+void t.test('the nonce is four zero bytes and the little-endian counter', async (t) => {
   for (const [counter, nonce] of [
     [0, '000000000000000000000000'],
     [1, '000000000100000000000000'],
@@ -24,7 +24,7 @@ t.test('the nonce is four zero bytes and the little-endian counter', async (t) =
   }
 });
 
-t.test('seals and opens at offsets, in place and apart', async (t) => {
+void t.test('seals and opens at offsets, in place and apart', async (t) => {
   const key = nodeAead(run(0, 32));
   const buffer = new Uint8Array(100);
   buffer.set(sunscreen.subarray(0, 40), 10);
@@ -42,7 +42,7 @@ t.test('seals and opens at offsets, in place and apart', async (t) => {
   key.destroy();
 });
 
-t.test('one whole message: every changed bit is noticed', async (t) => {
+void t.test('one whole message: every changed bit is noticed', async (t) => {
   const key = run(7, 32);
   const sealed = sealOnce(nodeAead, key, sunscreen, run(0, 5));
   t.equal(sealed.length, sunscreen.length + 16);
@@ -55,14 +55,14 @@ t.test('one whole message: every changed bit is noticed', async (t) => {
   t.throws(() => nodeAead(run(0, 31)), { code: 'CRYPTO_BAD_KEY' });
 });
 
-t.test('HChaCha20 of draft-irtf-cfrg-xchacha §2.2.1', async (t) => {
+void t.test('HChaCha20 of draft-irtf-cfrg-xchacha §2.2.1', async (t) => {
   t.equal(
     toHex(hchacha20(run(0, 32), fromHex('000000090000004a0000000031415927'))),
     '82413b4227b27bfed30e42508a877d73a0f9e4d58a74a853c12ec41326d3ecdc',
   );
 });
 
-t.test('XChaCha20-Poly1305 of draft-irtf-cfrg-xchacha appendix A.3.1', async (t) => {
+void t.test('XChaCha20-Poly1305 of draft-irtf-cfrg-xchacha appendix A.3.1', async (t) => {
   const key = run(0x80, 32);
   const nonce = run(0x40, 24);
   const associated = fromHex('50515253c0c1c2c3c4c5c6c7');

@@ -6,11 +6,11 @@ import { toHex, utf8 } from '#lib/bytes.ts';
 
 const run = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i);
 
-t.test('RFC 7693 appendix B', async (t) => {
+void t.test('RFC 7693 appendix B', async (t) => {
   t.equal(toHex(blake2s(utf8('abc'))), '508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982');
 });
 
-t.test('RFC 7693 appendix E, the self-test over lengths, keys and digests', async (t) => {
+void t.test('RFC 7693 appendix E, the self-test over lengths, keys and digests', async (t) => {
   // bytes of a Fibonacci generator, as the appendix defines them
   const sequence = (length: number, seed: number): Uint8Array => {
     const out = new Uint8Array(length);
@@ -35,11 +35,11 @@ t.test('RFC 7693 appendix E, the self-test over lengths, keys and digests', asyn
   t.equal(toHex(all.digest()), '6a411f08ce25adcdfb02aba641451cec53c598b24f4fc787fbdc88797f4c1dfe');
 });
 
-t.test('keyed, of nothing', async (t) => {
+void t.test('keyed, of nothing', async (t) => {
   t.equal(toHex(blake2sMac(32, run(32))), '48a8997da407876b3d79c0d92325ad3b89cbb754d86ab71aee047ad345fd2c49');
 });
 
-t.test('agrees with Node for every length, in one piece and in many', async (t) => {
+void t.test('agrees with Node for every length, in one piece and in many', async (t) => {
   for (let length = 0; length <= 260; length++) {
     const input = run(length);
     const expected = createHash('blake2s256').update(input).digest('hex');
@@ -50,7 +50,7 @@ t.test('agrees with Node for every length, in one piece and in many', async (t) 
   }
 });
 
-t.test('HMAC agrees with Node, also for long keys; the KDFs are its chain', async (t) => {
+void t.test('HMAC agrees with Node, also for long keys; the KDFs are its chain', async (t) => {
   const hmac = (key: Uint8Array, ...parts: Uint8Array[]): Buffer => {
     const mac = createHmac('blake2s256', key);
     for (const part of parts) mac.update(part);
@@ -68,7 +68,7 @@ t.test('HMAC agrees with Node, also for long keys; the KDFs are its chain', asyn
   t.same(texts(kdf3(run(32), utf8('input'))), texts([first, second, third]));
 });
 
-t.test('sizes outside the standard are refused', async (t) => {
+void t.test('sizes outside the standard are refused', async (t) => {
   t.throws(() => new Blake2s(0), { code: 'CRYPTO_BAD_KEY' });
   t.throws(() => new Blake2s(33), { code: 'CRYPTO_BAD_KEY' });
   t.throws(() => new Blake2s(32, new Uint8Array(33)), { code: 'CRYPTO_BAD_KEY' });

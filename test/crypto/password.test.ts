@@ -6,7 +6,7 @@ import { PasswordHasher } from '#crypto/password.ts';
 const cheap = { N: 16, r: 1, p: 1 };
 const { signal } = new AbortController();
 
-t.test('a password verifies against its own hash only', async (t) => {
+void t.test('a password verifies against its own hash only', async (t) => {
   const hasher = new PasswordHasher({ cost: cheap });
   const stored = await hasher.hash('pässword', signal);
   const [name, N, r, p, salt, hash] = stored.split('$');
@@ -19,7 +19,7 @@ t.test('a password verifies against its own hash only', async (t) => {
   t.equal(await hasher.verify('0000', await hasher.hash('0000', signal), signal), true);
 });
 
-t.test('the default costs work, and other costs are noticed', async (t) => {
+void t.test('the default costs work, and other costs are noticed', async (t) => {
   const hasher = new PasswordHasher();
   const stored = await hasher.hash('x', signal);
   t.match(stored, /^scrypt\$32768\$8\$1\$/);
@@ -28,14 +28,14 @@ t.test('the default costs work, and other costs are noticed', async (t) => {
   t.equal(hasher.needsRehash(await new PasswordHasher({ cost: cheap }).hash('x', signal)), true);
 });
 
-t.test('empty and long passwords are refused', async (t) => {
+void t.test('empty and long passwords are refused', async (t) => {
   const hasher = new PasswordHasher({ cost: cheap });
   await t.rejects(hasher.hash('', signal), { code: 'CRYPTO_PASSWORD_SIZE' });
   await t.rejects(hasher.hash('ä'.repeat(513), signal), { code: 'CRYPTO_PASSWORD_SIZE' });
   await t.resolves(hasher.hash('ä'.repeat(512), signal));
 });
 
-t.test('a damaged or exorbitant record is an error, not a match', async (t) => {
+void t.test('a damaged or exorbitant record is an error, not a match', async (t) => {
   const hasher = new PasswordHasher({ cost: cheap });
   const good = await hasher.hash('x', signal);
   const parts = good.split('$');
@@ -58,7 +58,7 @@ t.test('a damaged or exorbitant record is an error, not a match', async (t) => {
   await t.rejects(hasher.verify('x', swap(1, '1048576').replace('$1$1$', '$8$1$'), signal), { code: 'CRYPTO_BAD_HASH' }, 'a gibibyte');
 });
 
-t.test('work is bounded, waits in order, and can be left while waiting', async (t) => {
+void t.test('work is bounded, waits in order, and can be left while waiting', async (t) => {
   const hasher = new PasswordHasher({ cost: cheap, concurrency: 1, waiting: 2 });
   const order: number[] = [];
   const leaver = new AbortController();

@@ -4,7 +4,7 @@ import { crc32 } from 'node:zlib';
 import t from 'tap';
 import { generateToken, isToken, personalTokenPrefix, proxyTokenPrefix, tokenDigest, tokenLength } from '#crypto/tokens.ts';
 
-t.test('a token is 40 characters that check themselves', async (t) => {
+void t.test('a token is 40 characters that check themselves', async (t) => {
   for (const prefix of [proxyTokenPrefix, personalTokenPrefix]) {
     const tokens = Array.from({ length: 50 }, () => generateToken(prefix));
     t.equal(new Set(tokens).size, 50);
@@ -17,7 +17,7 @@ t.test('a token is 40 characters that check themselves', async (t) => {
   }
 });
 
-t.test('the checksum is the CRC32 in base62 with digits first, padded with zeros', async (t) => {
+void t.test('the checksum is the CRC32 in base62 with digits first, padded with zeros', async (t) => {
   const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
   for (let i = 0; i < 50; i++) {
     const token = generateToken('nbx_');
@@ -27,7 +27,7 @@ t.test('the checksum is the CRC32 in base62 with digits first, padded with zeros
   }
 });
 
-t.test('a mistyped token is noticed', async (t) => {
+void t.test('a mistyped token is noticed', async (t) => {
   const token = generateToken('nbx_');
   for (let i = 0; i < token.length; i++) {
     const other = token[i] === 'A' ? 'B' : 'A';
@@ -36,10 +36,10 @@ t.test('a mistyped token is noticed', async (t) => {
   for (const text of ['', 'nbx_', token.slice(1), `${token}0`, `nbx_${'-'.repeat(36)}`]) t.equal(isToken(text, 'nbx_'), false);
 });
 
-t.test('what is stored is the SHA-256 as base64', async (t) => {
+void t.test('what is stored is the SHA-256 as base64', async (t) => {
   t.equal(tokenDigest('nbx_x'), createHash('sha256').update('nbx_x').digest('base64'));
 });
 
-t.test('a prefix has to look like one', async (t) => {
+void t.test('a prefix has to look like one', async (t) => {
   for (const prefix of ['', 'nbx', 'NBX_', 'nbxx_']) t.throws(() => generateToken(prefix), { code: 'CRYPTO_BAD_PREFIX' });
 });

@@ -18,7 +18,7 @@ import {
 
 const run = (from: number, length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => from + i);
 
-t.test('handshake messages have their sizes and come back as they were', async (t) => {
+void t.test('handshake messages have their sizes and come back as they were', async (t) => {
   const initiation = { sender: 0xfedcba98, ephemeral: run(1, 32), sealedStatic: run(50, 48), sealedTimestamp: run(100, 28) };
   const response = { sender: 0x80000001, receiver: 0x7fffffff, ephemeral: run(1, 32), sealedNothing: run(40, 16) };
   const reply = { receiver: 0xffffffff, nonce: run(1, 24), sealedCookie: run(100, 32) };
@@ -35,7 +35,7 @@ t.test('handshake messages have their sizes and come back as they were', async (
   t.equal(Buffer.from(encodeInitiation(initiation).subarray(0, 8)).toString('hex'), '0100000098badcfe', 'little-endian');
 });
 
-t.test('the transport header holds a counter of up to 2^53', async (t) => {
+void t.test('the transport header holds a counter of up to 2^53', async (t) => {
   const bytes = new Uint8Array(32);
   for (const counter of [0, 1, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1]) {
     writeTransportHeader(bytes, 0xdeadbeef, counter);
@@ -47,7 +47,7 @@ t.test('the transport header holds a counter of up to 2^53', async (t) => {
   t.ok(transportCounter(bytes) > Number.MAX_SAFE_INTEGER);
 });
 
-t.test('anything else is no message', async (t) => {
+void t.test('anything else is no message', async (t) => {
   const transport = Uint8Array.of(4, 0, 0, 0, ...run(0, 28));
   t.equal(messageKind(transport), 'transport');
   t.equal(messageKind(transport.subarray(0, 31)), undefined, 'shorter than a keepalive');

@@ -1,5 +1,6 @@
 // The data path: order, loss, copies, padding, cryptokey routing, queues, peers that come and go.
 import t from 'tap';
+import { type AeadProvider, nodeAead } from '#crypto/aead.ts';
 import { messageTypes, transportHeaderBytes } from '#wire/wireguard.ts';
 import { maxPacketBytes } from '#wireguard/constants.ts';
 import { replayWindow } from '#wireguard/replay.ts';
@@ -7,7 +8,7 @@ import { Pair, packet, prefix, seededNumbers, Side, texts } from './pair.ts';
 
 const { initiation, transport } = messageTypes;
 
-t.test('copies are dropped and late packets accepted, within the window', async (t) => {
+void t.test('copies are dropped and late packets accepted, within the window', async (t) => {
   const pair = new Pair().connect();
   pair.link = () => [];
   const messages: Uint8Array[] = [];
@@ -32,7 +33,7 @@ t.test('copies are dropped and late packets accepted, within the window', async 
   t.same(texts(pair.b), ['5', '3', `${replayWindow + 99}`, '100']);
 });
 
-t.test('loss, copies and disorder cost no more than what was lost', async (t) => {
+void t.test('loss, copies and disorder cost no more than what was lost', async (t) => {
   const random = seededNumbers('bad link');
   const pair = new Pair();
   const held: Uint8Array[] = [];
@@ -58,7 +59,7 @@ t.test('loss, copies and disorder cost no more than what was lost', async (t) =>
   }
 });
 
-t.test('packets are padded to 16 bytes, never beyond the MTU, and arrive without the padding', async (t) => {
+void t.test('packets are padded to 16 bytes, never beyond the MTU, and arrive without the padding', async (t) => {
   const pair = new Pair({ a: { mtu: 1_276 } }).connect();
   for (const [length, padded] of [
     [20, 32],
@@ -78,7 +79,7 @@ t.test('packets are padded to 16 bytes, never beyond the MTU, and arrive without
   );
 });
 
-t.test('only well-formed packets from an allowed source are delivered', async (t) => {
+void t.test('only well-formed packets from an allowed source are delivered', async (t) => {
   const pair = new Pair({ bPeer: { allowedIps: [prefix('0.0.0.0/0'), prefix('::/0')] } }).connect();
   const good = packet('10.0.0.1', '10.0.0.2', 'good');
   const bad = [
@@ -96,7 +97,7 @@ t.test('only well-formed packets from an allowed source are delivered', async (t
   t.same(texts(pair.b), ['good']);
 });
 
-t.test('what is no packet, too long, or for nobody is not sent', async (t) => {
+void t.test('what is no packet, too long, or for nobody is not sent', async (t) => {
   const pair = new Pair({ bPeer: { allowedIps: [prefix('10.0.0.0/24')] } });
   for (const bytes of [
     new Uint8Array(0),
@@ -116,7 +117,7 @@ t.test('what is no packet, too long, or for nobody is not sent', async (t) => {
   t.equal(pair.b.delivered[0]?.packet.length, maxPacketBytes);
 });
 
-t.test('the longest prefix chooses the peer; a prefix has one owner', async (t) => {
+void t.test('the longest prefix chooses the peer; a prefix has one owner', async (t) => {
   const hub = new Side('hub', '10.0.0.1');
   const one = new Side('one', '10.0.0.2');
   const two = new Side('two', '10.0.0.3');
@@ -139,7 +140,7 @@ t.test('the longest prefix chooses the peer; a prefix has one owner', async (t) 
   t.equal(to('10.2.0.1'), undefined);
 });
 
-t.test('the queue of a peer keeps the newest packets; all queues together are bounded', async (t) => {
+void t.test('the queue of a peer keeps the newest packets; all queues together are bounded', async (t) => {
   const pair = new Pair({ a: { limits: { queuedPackets: 3, queuedBytes: 1_000, queuedBytesOfAll: 1_500 } } });
   for (let i = 0; i < 5; i++) pair.send(pair.a, `${i}`);
   pair.run(100);
@@ -163,7 +164,7 @@ t.test('the queue of a peer keeps the newest packets; all queues together are bo
   t.same(texts(other), [fill('w')]);
 });
 
-t.test('a removed peer is forgotten at once, with its session and its queue', async (t) => {
+void t.test('a removed peer is forgotten at once, with its session and its queue', async (t) => {
   const pair = new Pair().connect();
   pair.send(pair.a, 'under way');
   pair.b.device.removePeer(pair.a.publicKey);
@@ -181,7 +182,7 @@ t.test('a removed peer is forgotten at once, with its session and its queue', as
   t.same(texts(pair.a), ['back']);
 });
 
-t.test('a change of a peer keeps its session', async (t) => {
+void t.test('a change of a peer keeps its session', async (t) => {
   const pair = new Pair().connect();
   pair.a.device.setPeer(pair.b.asPeer({ allowedIps: [prefix('10.0.0.2/32'), prefix('10.9.0.0/16')] }), pair.now);
   pair.send(pair.a, 'same session');
@@ -191,7 +192,7 @@ t.test('a change of a peer keeps its session', async (t) => {
   t.same(pair.a.times(initiation), []);
 });
 
-t.test('a sink may send while it is delivered to', async (t) => {
+void t.test('a sink may send while it is delivered to', async (t) => {
   const pair = new Pair().connect();
   const echoed: string[] = [];
   const { push } = pair.b.delivered;
@@ -208,7 +209,7 @@ t.test('a sink may send while it is delivered to', async (t) => {
   t.same(texts(pair.a), ['echo', 'echo', 'echo']);
 });
 
-t.test('status counts what went over the wire', async (t) => {
+void t.test('status counts what went over the wire', async (t) => {
   const pair = new Pair().connect();
   const [before] = pair.a.device.status();
   pair.send(pair.a, 'x');
@@ -219,7 +220,7 @@ t.test('status counts what went over the wire', async (t) => {
   t.equal(pair.b.device.status()[0]?.receivedBytes, after?.sentBytes);
 });
 
-t.test('unusable peers and full tables are refused and change nothing', async (t) => {
+void t.test('unusable peers and full tables are refused and change nothing', async (t) => {
   const side = new Side('a', '10.0.0.1', { limits: { peers: 2, prefixes: 3 } });
   const peer = new Side('b', '10.0.0.2');
   const set =
@@ -239,4 +240,34 @@ t.test('unusable peers and full tables are refused and change nothing', async (t
   t.throws(() => side.device.setPeer(new Side('d', '10.0.0.4').asPeer(), 0), { code: 'WIREGUARD_PEER_LIMIT' });
   side.device.setPeer(peer.asPeer(), 0);
   t.equal(side.device.status().length, 2);
+});
+
+void t.test('another provider of the cipher can stand in; it is asked once per key and direction', async (t) => {
+  let [made, destroyed, sealed] = [0, 0, 0];
+  const counting: AeadProvider = (key) => {
+    const inner = nodeAead(key);
+    made++;
+    return {
+      seal: (...rest) => {
+        sealed++;
+        return inner.seal(...rest);
+      },
+      open: (...rest) => inner.open(...rest),
+      destroy: () => {
+        destroyed++;
+        inner.destroy();
+      },
+    };
+  };
+  const pair = new Pair({ a: { aead: counting } }).connect();
+  t.equal(made - destroyed, 2, 'the two keys of the session live on');
+  const before = made;
+  sealed = 0;
+  for (let i = 0; i < 50; i++) pair.send(pair.a, `${i}`);
+  pair.run(100);
+  t.equal(pair.b.delivered.length, 50);
+  t.equal(sealed, 50);
+  t.equal(made, before);
+  pair.a.device.removePeer(pair.b.publicKey);
+  t.equal(made, destroyed);
 });

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { Pair, seededBytes, seededNumbers, texts } from './pair.ts';
 
-t.test('random and damaged datagrams never throw and never pass', async (t) => {
+void t.test('random and damaged datagrams never throw and never pass', async (t) => {
   const random = seededNumbers('fuzz');
   const fill = seededBytes('fuzz bytes');
   const pair = new Pair();
@@ -37,7 +37,7 @@ t.test('random and damaged datagrams never throw and never pass', async (t) => {
   t.same(texts(pair.b), ['still there']);
 });
 
-t.test('random life: packets, silence, loss and restarts end in a working session', async (t) => {
+void t.test('random life: packets, silence, loss and restarts end in a working session', async (t) => {
   for (let seed = 0; seed < 10; seed++) {
     const random = seededNumbers(`life ${seed}`);
     const pair = new Pair({ aPeer: { persistentKeepaliveMs: seed % 2 === 0 ? 25_000 : 0 } });

@@ -5,7 +5,7 @@ import { Pair, packet, prefix, Side, texts } from './pair.ts';
 
 const { initiation, response, transport } = messageTypes;
 
-t.test('the first packet makes a handshake and arrives, in both roles', async (t) => {
+void t.test('the first packet makes a handshake and arrives, in both roles', async (t) => {
   for (const v6 of [false, true]) {
     const pair = new Pair({ v6 });
     t.equal(pair.send(pair.a, 'hello'), true);
@@ -23,7 +23,7 @@ t.test('the first packet makes a handshake and arrives, in both roles', async (t
   }
 });
 
-t.test('initiate makes a session without a packet, and leaves a fresh one alone', async (t) => {
+void t.test('initiate makes a session without a packet, and leaves a fresh one alone', async (t) => {
   const pair = new Pair();
   pair.a.device.initiate(pair.b.publicKey, 0);
   pair.run(100);
@@ -41,7 +41,7 @@ t.test('initiate makes a session without a packet, and leaves a fresh one alone'
   t.same(pair.b.times(initiation), []);
 });
 
-t.test('initiate does not wait for the repetition when a path comes up', async (t) => {
+void t.test('initiate does not wait for the repetition when a path comes up', async (t) => {
   const pair = new Pair();
   pair.link = () => [];
   pair.send(pair.a, 'early');
@@ -56,7 +56,7 @@ t.test('initiate does not wait for the repetition when a path comes up', async (
   t.same(texts(pair.b), ['early']);
 });
 
-t.test('both sides may begin at the same moment', async (t) => {
+void t.test('both sides may begin at the same moment', async (t) => {
   const pair = new Pair();
   pair.send(pair.a, 'from a');
   pair.send(pair.b, 'from b');
@@ -72,7 +72,7 @@ t.test('both sides may begin at the same moment', async (t) => {
   t.equal(pair.b.delivered.length, 21);
 });
 
-t.test('a preshared key has to be the same on both sides', async (t) => {
+void t.test('a preshared key has to be the same on both sides', async (t) => {
   const same = new Uint8Array(32).fill(7);
   const agreed = new Pair({ aPeer: { presharedKey: same }, bPeer: { presharedKey: same } });
   agreed.send(agreed.a, 'x');
@@ -91,7 +91,7 @@ t.test('a preshared key has to be the same on both sides', async (t) => {
   t.same(texts(differing.b), ['x'], 'the next attempt uses the new key');
 });
 
-t.test('strangers and misdirected messages meet silence', async (t) => {
+void t.test('strangers and misdirected messages meet silence', async (t) => {
   const pair = new Pair();
   const stranger = new Side('stranger', '10.0.0.9');
   stranger.device.setPeer(pair.b.asPeer(), 0);
@@ -106,7 +106,7 @@ t.test('strangers and misdirected messages meet silence', async (t) => {
   t.same(elsewhere.sent, []);
 });
 
-t.test('a replayed or older initiation is dropped, also much later', async (t) => {
+void t.test('a replayed or older initiation is dropped, also much later', async (t) => {
   const pair = new Pair();
   pair.a.device.initiate(pair.b.publicKey, 0);
   const first = pair.a.last(initiation);
@@ -125,7 +125,7 @@ t.test('a replayed or older initiation is dropped, also much later', async (t) =
   t.notOk(pair.b.sources.some(({ source }) => source === 'evil'));
 });
 
-t.test('initiations of one peer are not answered faster than every 50 ms', async (t) => {
+void t.test('initiations of one peer are not answered faster than every 50 ms', async (t) => {
   const b = new Side('b', '10.0.0.2');
   const a = new Side('a', '10.0.0.1');
   b.device.setPeer(a.asPeer(), 0);
@@ -141,7 +141,7 @@ t.test('initiations of one peer are not answered faster than every 50 ms', async
   t.equal(b.times(response).length, 2);
 });
 
-t.test('a changed bit anywhere in a message makes it worthless', async (t) => {
+void t.test('a changed bit anywhere in a message makes it worthless', async (t) => {
   const pair = new Pair();
   const flipped = (bytes: Uint8Array, i: number): Uint8Array => bytes.map((byte, at) => (at === i ? byte ^ (1 << (i & 7)) : byte));
   pair.link = () => [];
@@ -171,7 +171,7 @@ t.test('a changed bit anywhere in a message makes it worthless', async (t) => {
   t.notOk(pair.a.sources.some(({ source }) => source === 'evil'));
 });
 
-t.test('a genuine datagram from elsewhere is reported, a copied one is not', async (t) => {
+void t.test('a genuine datagram from elsewhere is reported, a copied one is not', async (t) => {
   const pair = new Pair().connect();
   pair.link = () => [];
   pair.send(pair.a, 'moved');
@@ -181,7 +181,7 @@ t.test('a genuine datagram from elsewhere is reported, a copied one is not', asy
   t.same(pair.b.sources, [{ peer: pair.a.publicKey, source: 'new place' }]);
 });
 
-t.test('a peer of small order, which agrees on nothing, is given up and harms nobody', async (t) => {
+void t.test('a peer of small order, which agrees on nothing, is given up and harms nobody', async (t) => {
   const pair = new Pair();
   const useless = Buffer.alloc(32).toString('base64');
   pair.a.device.setPeer({ publicKey: useless, allowedIps: [prefix('10.0.0.7/32')], persistentKeepaliveMs: 0 }, 0);

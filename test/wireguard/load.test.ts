@@ -16,7 +16,7 @@ function strangersInitiation(side: Side): Uint8Array {
   return stranger.last(initiation);
 }
 
-t.test('under load a handshake takes one cookie and goes on', async (t) => {
+void t.test('under load a handshake takes one cookie and goes on', async (t) => {
   const pair = new Pair({ b: { limits: { handshakesPerSecond: 5 } } });
   const flood = strangersInitiation(pair.b);
   const storm = (): void => {
@@ -41,7 +41,7 @@ t.test('under load a handshake takes one cookie and goes on', async (t) => {
   t.notOk(pair.b.sources.some(({ source }) => source === 'evil'));
 });
 
-t.test('a cookie is worth nothing from another source, or after two minutes', async (t) => {
+void t.test('a cookie is worth nothing from another source, or after two minutes', async (t) => {
   const pair = new Pair({ b: { limits: { handshakesPerSecond: 0 } } });
   pair.link = (from, datagram) => (from === pair.a && pair.a.times(initiation).length > 1 ? [] : [datagram]);
   pair.a.device.initiate(pair.b.publicKey, 0);
@@ -55,14 +55,14 @@ t.test('a cookie is worth nothing from another source, or after two minutes', as
   t.equal(pair.b.times(cookieReply).length, 3);
 });
 
-t.test('a cookie taken in time is accepted', async (t) => {
+void t.test('a cookie taken in time is accepted', async (t) => {
   const pair = new Pair({ b: { limits: { handshakesPerSecond: 0 } } });
   pair.send(pair.a, 'x');
   pair.run(6_000);
   t.same(texts(pair.b), ['x']);
 });
 
-t.test('a false cookie reply is ignored', async (t) => {
+void t.test('a false cookie reply is ignored', async (t) => {
   const pair = new Pair();
   pair.link = () => [];
   pair.a.device.initiate(pair.b.publicKey, 0);
@@ -74,14 +74,14 @@ t.test('a false cookie reply is ignored', async (t) => {
   t.same(pair.a.last(initiation).subarray(132), new Uint8Array(16));
 });
 
-t.test('a proven source is never asked for a cookie', async (t) => {
+void t.test('a proven source is never asked for a cookie', async (t) => {
   const pair = new Pair({ b: { limits: { handshakesPerSecond: 0 }, sourceName: () => undefined } });
   pair.send(pair.a, 'through the relay');
   pair.run(100);
   t.same(texts(pair.b), ['through the relay']);
 });
 
-t.test('messages for others cost no place in the count', async (t) => {
+void t.test('messages for others cost no place in the count', async (t) => {
   const pair = new Pair({ b: { limits: { handshakesPerSecond: 1 } } });
   const foreign = strangersInitiation(pair.a);
   for (let i = 0; i < 100; i++) pair.b.device.receiveDatagram(foreign, 'evil', 0);
@@ -91,7 +91,7 @@ t.test('messages for others cost no place in the count', async (t) => {
   t.same(texts(pair.b), ['x']);
 });
 
-t.test('the gate: rate, memory of load, shares, and bounds', async (t) => {
+void t.test('the gate: rate, memory of load, shares, and bounds', async (t) => {
   const gate = new FloodGate({ ...defaultLimits, handshakesPerSecond: 3, handshakesPerSource: 2, handshakesAccepted: 4, handshakeSources: 3 });
   const ask = (source: string, cookie: boolean, now: number): string => gate.decide(bytes(source), () => cookie, now);
   t.same([ask('a', false, 0), ask('a', false, 1), ask('a', false, 2), ask('a', false, 3)], ['accept', 'accept', 'accept', 'cookie']);
@@ -106,7 +106,7 @@ t.test('the gate: rate, memory of load, shares, and bounds', async (t) => {
   t.same(given, ['accept', 'accept', 'drop', 'accept'], 'sources are counted up to a bound');
 });
 
-t.test('sources are named by text, bytes, or address and port', async (t) => {
+void t.test('sources are named by text, bytes, or address and port', async (t) => {
   for (const [here, elsewhere] of [
     [bytes('1.2.3.4:5'), bytes('1.2.3.4:6')],
     [

@@ -18,7 +18,7 @@ const at = (table: PrefixTable<Owner>, text: string): string | undefined => {
   return table.lookup(address.family, address.bytes, 0)?.name;
 };
 
-t.test('the prefix table finds the longest match and forgets what is deleted', async (t) => {
+void t.test('the prefix table finds the longest match and forgets what is deleted', async (t) => {
   const table = new PrefixTable<Owner>();
   for (const text of ['0.0.0.0/0', '10.0.0.0/8', '10.1.0.0/16', '10.1.2.3/32', '10.128.0.0/9', '::/0', 'fd00::/8', 'fd00::1/128']) {
     t.equal(table.set(prefix(text), { name: text }), undefined);
@@ -38,7 +38,7 @@ t.test('the prefix table finds the longest match and forgets what is deleted', a
   t.equal(table.size, 7);
 });
 
-t.test('the prefix table agrees with a plain list after thousands of changes', async (t) => {
+void t.test('the prefix table agrees with a plain list after thousands of changes', async (t) => {
   const random = seededNumbers('prefixes');
   const bytes = seededBytes('addresses');
   const table = new PrefixTable<Owner>();
@@ -73,7 +73,7 @@ t.test('the prefix table agrees with a plain list after thousands of changes', a
   t.equal(at(table, '10.0.0.1'), undefined);
 });
 
-t.test('the replay window agrees with a set of all counters seen', async (t) => {
+void t.test('the replay window agrees with a set of all counters seen', async (t) => {
   const random = seededNumbers('window');
   for (const base of [0, 2 ** 32 - 50_000, 2 ** 52]) {
     const window = new ReplayWindow();
@@ -97,7 +97,7 @@ t.test('the replay window agrees with a set of all counters seen', async (t) => 
   }
 });
 
-t.test('indices are unique, also where randomness repeats', async (t) => {
+void t.test('indices are unique, also where randomness repeats', async (t) => {
   let count = 0;
   const table = new IndexTable<string>((target) => target.fill(Math.floor(count++ / 3)));
   const indices = ['a', 'b', 'c', 'd'].map((name) => table.add(name));
@@ -110,7 +110,7 @@ t.test('indices are unique, also where randomness repeats', async (t) => {
   t.equal(table.get(first), undefined);
 });
 
-t.test('the heap names who is due first, while due times move both ways', async (t) => {
+void t.test('the heap names who is due first, while due times move both ways', async (t) => {
   const random = seededNumbers('heap');
   class Item implements Due {
     heapPlace = -1;
@@ -140,7 +140,7 @@ t.test('the heap names who is due first, while due times move both ways', async 
   }
 });
 
-t.test('timestamps grow while the clock stands still, goes back, or leaves 32 bits', async (t) => {
+void t.test('timestamps grow while the clock stands still, goes back, or leaves 32 bits', async (t) => {
   let wall = 1_700_000_000_999;
   const source = new TimestampSource(() => wall);
   const stamps = [source.next(), source.next()];

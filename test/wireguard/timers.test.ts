@@ -5,7 +5,7 @@ import { Pair, texts } from './pair.ts';
 
 const { initiation, response, transport } = messageTypes;
 
-t.test('an unanswered initiation is repeated every 5 s with jitter and given up after 90 s', async (t) => {
+void t.test('an unanswered initiation is repeated every 5 s with jitter and given up after 90 s', async (t) => {
   const pair = new Pair();
   pair.link = () => [];
   pair.send(pair.a, 'lost');
@@ -27,7 +27,7 @@ t.test('an unanswered initiation is repeated every 5 s with jitter and given up 
   t.same(texts(pair.b), ['again'], 'a new packet begins anew');
 });
 
-t.test('a packet gives a handshake under way its whole time again', async (t) => {
+void t.test('a packet gives a handshake under way its whole time again', async (t) => {
   const pair = new Pair();
   pair.link = () => [];
   pair.send(pair.a, 'first');
@@ -39,7 +39,7 @@ t.test('a packet gives a handshake under way its whole time again', async (t) =>
   t.same(pair.a.handshakes, [{ peer: pair.b.publicKey, completed: false, at: 150_000 }]);
 });
 
-t.test('the initiator renews when it sends after 120 s, the responder does not', async (t) => {
+void t.test('the initiator renews when it sends after 120 s, the responder does not', async (t) => {
   const pair = new Pair().connect();
   pair.run(119_000);
   pair.send(pair.a, 'still old');
@@ -59,7 +59,7 @@ t.test('the initiator renews when it sends after 120 s, the responder does not',
   t.same(texts(pair.a), ['old too', 'responder']);
 });
 
-t.test('traffic goes on through many renewals without a loss', async (t) => {
+void t.test('traffic goes on through many renewals without a loss', async (t) => {
   const pair = new Pair().connect();
   for (let i = 0; i < 1000; i++) {
     pair.send(pair.a, `a${i}`);
@@ -72,7 +72,7 @@ t.test('traffic goes on through many renewals without a loss', async (t) => {
   t.equal(pair.b.times(initiation).length, 0);
 });
 
-t.test('an initiator that only receives renews from 165 s on', async (t) => {
+void t.test('an initiator that only receives renews from 165 s on', async (t) => {
   for (const { at, renewals } of [
     { at: 164_000, renewals: 0 },
     { at: 166_000, renewals: 1 },
@@ -88,7 +88,7 @@ t.test('an initiator that only receives renews from 165 s on', async (t) => {
   }
 });
 
-t.test('no packet is sent or accepted under keys of 180 s', async (t) => {
+void t.test('no packet is sent or accepted under keys of 180 s', async (t) => {
   const pair = new Pair().connect();
   pair.link = () => [];
   pair.run(179_000);
@@ -109,7 +109,7 @@ t.test('no packet is sent or accepted under keys of 180 s', async (t) => {
   t.same(texts(pair.b), ['new keys first']);
 });
 
-t.test('received data is answered by a keepalive after 10 s, a keepalive is not', async (t) => {
+void t.test('received data is answered by a keepalive after 10 s, a keepalive is not', async (t) => {
   const pair = new Pair().connect();
   pair.send(pair.a, 'one way');
   pair.run(10_000);
@@ -124,7 +124,7 @@ t.test('received data is answered by a keepalive after 10 s, a keepalive is not'
   t.equal(pair.b.sent.length, 1);
 });
 
-t.test('a packet sent in time replaces the keepalive', async (t) => {
+void t.test('a packet sent in time replaces the keepalive', async (t) => {
   const pair = new Pair().connect();
   pair.send(pair.a, 'question');
   pair.run(9_000);
@@ -133,7 +133,7 @@ t.test('a packet sent in time replaces the keepalive', async (t) => {
   t.equal(pair.b.sent.length, 1);
 });
 
-t.test('data that is answered by nothing for 15 s makes new keys', async (t) => {
+void t.test('data that is answered by nothing for 15 s makes new keys', async (t) => {
   const pair = new Pair().connect();
   pair.link = (from, bytes) => (from === pair.b ? [] : [bytes]);
   pair.send(pair.a, 'into the void');
@@ -143,7 +143,7 @@ t.test('data that is answered by nothing for 15 s makes new keys', async (t) => 
   t.equal(pair.a.times(initiation).length, 1);
 });
 
-t.test('the responder that hears nothing begins a handshake too', async (t) => {
+void t.test('the responder that hears nothing begins a handshake too', async (t) => {
   const pair = new Pair().connect();
   pair.link = (from, bytes) => (from === pair.a ? [] : [bytes]);
   pair.send(pair.b, 'into the void');
@@ -152,7 +152,7 @@ t.test('the responder that hears nothing begins a handshake too', async (t) => {
   t.same(pair.b.times(response), []);
 });
 
-t.test('persistent keepalives keep their interval and stop when switched off', async (t) => {
+void t.test('persistent keepalives keep their interval and stop when switched off', async (t) => {
   const pair = new Pair({ bPeer: { persistentKeepaliveMs: 25_000 } }).connect();
   pair.run(99_950);
   t.same(pair.a.times(transport), [25_020, 50_020, 75_020, 100_020]);
@@ -164,7 +164,7 @@ t.test('persistent keepalives keep their interval and stop when switched off', a
   t.same(pair.a.sent, []);
 });
 
-t.test('persistent keepalives begin a handshake where none was made, again and again', async (t) => {
+void t.test('persistent keepalives begin a handshake where none was made, again and again', async (t) => {
   const pair = new Pair({ bPeer: { persistentKeepaliveMs: 25_000 } });
   pair.link = () => [];
   pair.run(400_000);
@@ -175,7 +175,7 @@ t.test('persistent keepalives begin a handshake where none was made, again and a
   t.equal(pair.a.handshakes.at(-1)?.completed, true);
 });
 
-t.test('keys are erased after 540 s, and then nothing is pending', async (t) => {
+void t.test('keys are erased after 540 s, and then nothing is pending', async (t) => {
   const pair = new Pair().connect();
   pair.send(pair.a, 'x');
   pair.run(60_000);
@@ -188,14 +188,14 @@ t.test('keys are erased after 540 s, and then nothing is pending', async (t) => 
   t.same(texts(pair.b), ['x', 'y']);
 });
 
-t.test('an idle device has nothing to do', async (t) => {
+void t.test('an idle device has nothing to do', async (t) => {
   const pair = new Pair();
   t.equal(pair.a.device.pollAt(), Infinity);
   pair.a.device.poll(1e9);
   t.same(pair.a.sent, []);
 });
 
-t.test('the number of messages ends a session too', async (t) => {
+void t.test('the number of messages ends a session too', async (t) => {
   const pair = new Pair({ a: { limits: { rekeyAfterMessages: 20, rejectAfterMessages: 30 } } }).connect();
   pair.run(10_000);
   for (let i = 0; i < 19; i++) pair.send(pair.a, `${i}`);

@@ -61,6 +61,7 @@ class Bench {
   #waiting: ((bytes: Uint8Array) => void) | undefined;
   #skewMs = 0;
   #socket: Socket | undefined;
+  #remotePort = 51_820;
   #timer: NodeJS.Timeout | undefined;
   #device: WireGuardDevice | undefined;
 
@@ -126,11 +127,7 @@ class Bench {
       child.once('exit', () => reject(new Error(`wireguard-go ended: ${text}`)));
     });
 
-    const socket = createSocket('udp4');
-    this.#socket = socket;
-    socket.bind(0, this.#outer.ours);
-    await once(socket, 'listening');
-    this.#undo.push(() => new Promise<void>((resolve) => socket.close(() => resolve())));
+    const socket = await this.#open();
     const lines = ['[Interface]', `PrivateKey = ${keyToText(this.theirPrivate)}`, 'ListenPort = 51820', '[Peer]', `PublicKey = ${this.ours}`];
     lines.push(`AllowedIPs = ${this.inner.ours}/32`);
     if (presharedKey !== undefined) lines.push(`PresharedKey = ${keyToText(presharedKey)}`);
@@ -143,9 +140,11 @@ class Bench {
     const device = createDevice(
       { privateKey: this.#privateKey, random: (target) => void randomFillSync(target), wall: () => Date.now() + this.#skewMs },
       {
-        sendDatagram: (_peer, datagram) => socket.send(Buffer.from(datagram), 51_820, this.#outer.theirs),
+        sendDatagram: (_peer, datagram) => this.#socket?.send(Buffer.from(datagram), this.#remotePort, this.#outer.theirs),
         deliverPacket: (_peer, bytes) => this.#deliver(bytes.slice()),
-        authenticated: () => undefined,
+        authenticated: (_peer, source) => {
+          if (typeof source === 'number') this.#remotePort = source;
+        },
         handshake: (_peer, completed, at) => completed && this.completed.push(at),
       },
     );
@@ -159,10 +158,34 @@ class Bench {
       },
       this.now(),
     );
+  }
+
+  /** Goes on from another port of ours: the old socket is closed. */
+  async move(): Promise<void> {
+    const before = this.#socket;
+    await this.#open();
+    before?.close();
+  }
+
+  /** Makes the other side go on from another port. */
+  async moveTheirs(port: number): Promise<void> {
+    await this.inside('wg', 'set', `${this.#name}w`, 'listen-port', String(port));
+  }
+
+  get remotePort(): number {
+    return this.#remotePort;
+  }
+
+  async #open(): Promise<Socket> {
+    const socket = createSocket('udp4');
+    this.#socket = socket;
+    socket.bind(0, this.#outer.ours);
+    await once(socket, 'listening');
     socket.on('message', (bytes, remote) => {
-      device.receiveDatagram(bytes, remote, this.now());
+      this.device.receiveDatagram(bytes, remote.port, this.now());
       this.schedule();
     });
+    return socket;
   }
 
   /** Polls the engine when it wants to be. */
@@ -217,7 +240,7 @@ class Bench {
 
   async stop(): Promise<void> {
     clearTimeout(this.#timer);
-    this.#socket?.removeAllListeners('message');
+    this.#socket?.close();
     let failure: unknown;
     for (const undo of this.#undo.toReversed()) {
       try {
@@ -255,8 +278,8 @@ async function withBench(
   await body(bench);
 }
 
-t.test('wireguard-go', { skip: reason === '' ? false : reason, timeout: 60_000 }, async (t) => {
-  t.test('answers our handshake; pings go both ways; new keys take over without a loss', async (t) => {
+void t.test('wireguard-go', { skip: reason === '' ? false : reason, timeout: 60_000 }, async (t) => {
+  void t.test('answers our handshake; pings go both ways; new keys take over without a loss', async (t) => {
     await withBench(t, 0, undefined, false, async (bench) => {
       for (const size of [8, 9, 100, 1272]) {
         const payload = randomFillSync(new Uint8Array(size));
@@ -274,13 +297,27 @@ t.test('wireguard-go', { skip: reason === '' ? false : reason, timeout: 60_000 }
     });
   });
 
-  t.test('begins the handshake, with a preshared key', async (t) => {
+  void t.test('begins the handshake, with a preshared key', async (t) => {
     const presharedKey = randomFillSync(new Uint8Array(32));
     await withBench(t, 1, presharedKey, true, async (bench) => {
       t.equal(await bench.askFromInside(5), '5');
       t.equal(bench.completed.length, 1);
       t.ok((await bench.latestHandshake()) > 0);
       t.equal((await bench.ping(randomFillSync(new Uint8Array(1000)))).length, 1000);
+    });
+  });
+
+  void t.test('either side may move to another port without a new handshake', async (t) => {
+    await withBench(t, 2, undefined, false, async (bench) => {
+      await bench.ping(randomFillSync(new Uint8Array(64)));
+      await bench.move();
+      await bench.ping(randomFillSync(new Uint8Array(64))); // shows them our new place
+      t.equal(await bench.askFromInside(3), '3', 'they send to our new port');
+      await bench.moveTheirs(51_999);
+      t.equal(await bench.askFromInside(3), '3');
+      t.equal(bench.remotePort, 51_999);
+      await bench.ping(randomFillSync(new Uint8Array(64)));
+      t.equal(bench.completed.length, 1);
     });
   });
 });
