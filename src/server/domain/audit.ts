@@ -1,0 +1,71 @@
+// The words of the audit log.
+import type { Tables } from '../store/store.ts';
+import type { Actor } from './contract.ts';
+
+const activities: Readonly<Record<string, string>> = {
+  'account.setup': 'Account set up',
+  'peer.setupkey.add': 'Peer added by setup key',
+  'peer.user.add': 'Peer added by user',
+  'peer.proxy.add': 'Gateway peer added',
+  'peer.rename': 'Peer renamed',
+  'peer.delete': 'Peer deleted',
+  'peer.expire': 'Peer removed after a long absence',
+  'setupkey.add': 'Setup key created',
+  'setupkey.update': 'Setup key updated',
+  'setupkey.revoke': 'Setup key revoked',
+  'setupkey.delete': 'Setup key deleted',
+  'group.add': 'Group created',
+  'group.update': 'Group updated',
+  'group.delete': 'Group deleted',
+  'policy.add': 'Policy created',
+  'policy.update': 'Policy updated',
+  'policy.delete': 'Policy deleted',
+  'user.create': 'User created',
+  'user.join': 'User joined at the first sign-in',
+  'user.update': 'User updated',
+  'user.block': 'User blocked',
+  'user.unblock': 'User unblocked',
+  'user.password.change': 'Password changed',
+  'user.delete': 'User deleted',
+  'user.sessions.end': 'All sessions of the user ended',
+  'token.create': 'Personal token created',
+  'token.delete': 'Personal token deleted',
+  'proxy.token.create': 'Gateway token created',
+  'proxy.token.revoke': 'Gateway token revoked',
+  'service.create': 'Service created',
+  'service.update': 'Service updated',
+  'service.delete': 'Service deleted',
+  'service.certificate.issue': 'First certificate issued',
+  'session.create': 'Signed in at a service',
+  'session.end': 'Signed out of a service',
+  'cluster.add': 'Cluster of gateways seen for the first time',
+  'cluster.delete': 'Cluster deleted',
+  'domain.add': 'Custom domain added',
+  'domain.validate': 'Custom domain checked',
+  'domain.delete': 'Custom domain deleted',
+};
+
+/** The activity in words, and who did it as they are called now: both are kept, as names change. */
+export async function describeActor(
+  tables: Tables,
+  code: string,
+  actor: Actor,
+): Promise<{ readonly activity: string; readonly initiatorId: string; readonly initiatorName: string; readonly initiatorEmail: string }> {
+  const activity = activities[code] ?? code;
+  switch (actor.kind) {
+    case 'user': {
+      const user = await tables.users.find(actor.id);
+      return { activity, initiatorId: actor.id, initiatorName: user?.name ?? '', initiatorEmail: user?.email ?? '' };
+    }
+    case 'peer': {
+      const peer = await tables.peers.find(actor.id);
+      return { activity, initiatorId: actor.id, initiatorName: peer?.name ?? '', initiatorEmail: '' };
+    }
+    case 'proxy': {
+      const token = await tables.tokens.findProxy(actor.id);
+      return { activity, initiatorId: actor.id, initiatorName: token?.name ?? '', initiatorEmail: '' };
+    }
+    case 'system':
+      return { activity, initiatorId: 'sys', initiatorName: 'System', initiatorEmail: '' };
+  }
+}

@@ -1,0 +1,127 @@
+// Clusters of gateways and the domains that lead to them. A cluster is known from the first time one of its gateways connects.
+import { parseIp } from '#lib/ip.ts';
+import type { Clock } from '#lib/clock.ts';
+import { errorCode } from '#lib/errors.ts';
+import { canonicalHost, checkLimit, isAtOrBelow } from './checks.ts';
+import { cnameDeadlineMs, proxyLiveMs } from './constants.ts';
+import { write, type Context } from './context.ts';
+import type { ClusterUseCases } from './contract.ts';
+import { domainError, domainErrorNaming, invalid } from './errors.ts';
+import { newId } from './ids.ts';
+
+/** Answers the CNAMEs of a name; rejects as `node:dns` does. */
+export type ResolveCname = (name: string) => Promise<readonly string[]>;
+
+export function clusterUseCases(context: Context, resolveCname: ResolveCname): ClusterUseCases {
+  const { store, random, limits, clock } = context;
+  return {
+    async clusters() {
+      return await store.read(async (tables) => {
+        const live = await tables.clusters.countLive(clock.wall() - proxyLiveMs);
+        const clusters = await tables.clusters.list();
+        return clusters.map(({ id, address }) => {
+          const connectedProxies = live.get(address) ?? 0;
+          return { id, address, online: connectedProxies > 0, connectedProxies };
+        });
+      });
+    },
+
+    async deleteCluster(address, actor) {
+      await write(context, async ({ tables, audit }) => {
+        const cluster = (await tables.clusters.list()).find((entry) => entry.address === address);
+        if (cluster === undefined) throw domainError('DOMAIN_NOT_FOUND', 'cluster');
+        const service = (await tables.services.list()).find((entry) => entry.cluster === address);
+        if (service !== undefined) throw domainErrorNaming('DOMAIN_CLUSTER_IN_USE', `It serves "${service.name}".`);
+        const domain = (await tables.clusters.domains()).find((entry) => entry.cluster === address);
+        if (domain !== undefined) throw domainErrorNaming('DOMAIN_CLUSTER_IN_USE', `The domain ${domain.domain} leads to it.`);
+        await tables.clusters.delete(cluster.id);
+        await audit('cluster.delete', actor, cluster.id, { address });
+      });
+    },
+
+    async domains() {
+      return await store.read(async (tables) => {
+        const free = (await tables.clusters.list()).map(({ id, address }) => ({ id, domain: address, cluster: address, validated: true }));
+        const custom = await tables.clusters.domains();
+        return [...free.map((entry) => ({ ...entry, type: 'free' as const })), ...custom.map((entry) => ({ ...entry, type: 'custom' as const }))];
+      });
+    },
+
+    async createDomain(domain, cluster, actor) {
+      const name = canonicalHost(domain);
+      if (name === undefined || !name.includes('.')) throw invalid('This is not a domain name.');
+      return await write(context, async ({ tables, audit }) => {
+        const clusters = await tables.clusters.list();
+        if (!clusters.some((entry) => entry.address === cluster)) throw domainError('DOMAIN_NOT_FOUND', 'cluster');
+        const domains = await tables.clusters.domains();
+        checkLimit(domains.length, limits.domains);
+        const taken = domains.some((entry) => entry.domain === name) || clusters.some((entry) => isAtOrBelow(name, entry.address));
+        if (taken) throw domainError('DOMAIN_DOMAIN_TAKEN');
+        const record = { id: newId(random), domain: name, cluster, validated: false };
+        await tables.clusters.insertDomain(record);
+        await audit('domain.add', actor, record.id, { domain: name, cluster });
+        return { ...record, type: 'custom' };
+      });
+    },
+
+    async deleteDomain(id, actor) {
+      await write(context, async ({ tables, audit }) => {
+        const domain = (await tables.clusters.domains()).find((entry) => entry.id === id);
+        if (domain === undefined) throw domainError('DOMAIN_NOT_FOUND', 'domain');
+        const service = (await tables.services.list()).find((entry) => isAtOrBelow(entry.domain, domain.domain));
+        if (service !== undefined) throw domainErrorNaming('DOMAIN_DOMAIN_IN_USE', `The service "${service.name}" is below it.`);
+        await tables.clusters.deleteDomain(id);
+        await audit('domain.delete', actor, id, { domain: domain.domain });
+      });
+    },
+
+    async validateDomain(id) {
+      const domain = (await store.tables.clusters.domains()).find((entry) => entry.id === id);
+      if (domain === undefined) throw domainError('DOMAIN_NOT_FOUND', 'domain');
+      const answers = await lookUp(resolveCname, `validation.${domain.domain}`, clock);
+      const validated = answers.some((answer) => canonicalHost(answer) === domain.cluster);
+      await write(context, async ({ tables, audit }) => {
+        if (!(await tables.clusters.setValidated(id, validated))) throw domainError('DOMAIN_NOT_FOUND', 'domain');
+        await audit('domain.validate', { kind: 'system' }, id, { domain: domain.domain, validated: String(validated) });
+      });
+    },
+
+    async proxyConnected({ proxyId, tokenId, cluster, version }) {
+      const address = parseIp(cluster) === undefined ? canonicalHost(cluster) : cluster;
+      if (address === undefined) throw invalid('The address of a cluster is a domain name or an IP address.');
+      if (proxyId === '' || proxyId.length > 128 || version.length > 128) throw invalid('The id or version of the gateway is too long.');
+      await write(context, async ({ tables, now, audit }) => {
+        if (!(await tables.clusters.list()).some((entry) => entry.address === address)) {
+          checkLimit(await tables.clusters.count(), limits.clusters);
+          const record = { id: newId(random), address, createdAt: now };
+          await tables.clusters.insert(record);
+          await audit('cluster.add', { kind: 'proxy', id: tokenId }, record.id, { address });
+        }
+        await tables.clusters.setProxy({ id: proxyId, tokenId, cluster: address, version, serverId: context.serverId, heartbeat: now });
+      });
+    },
+
+    async proxyHeartbeat(proxyId) {
+      await store.tables.clusters.proxyAlive(proxyId, clock.wall());
+    },
+
+    async proxyDisconnected(proxyId) {
+      await write(context, ({ tables }) => tables.clusters.deleteProxy(proxyId));
+    },
+  };
+}
+
+/** The CNAMEs, none where the name server says so. DOMAIN_DNS_UNAVAILABLE where it says nothing in time. */
+async function lookUp(resolveCname: ResolveCname, name: string, clock: Clock): Promise<readonly string[]> {
+  const late = Promise.withResolvers<never>();
+  const timer = clock.after(cnameDeadlineMs, () => late.reject(domainError('DOMAIN_DNS_UNAVAILABLE', 'timeout')));
+  try {
+    return await Promise.race([resolveCname(name), late.promise]);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'ENOTFOUND' || code === 'ENODATA') return [];
+    throw code === 'DOMAIN_DNS_UNAVAILABLE' ? error : domainError('DOMAIN_DNS_UNAVAILABLE', name, error);
+  } finally {
+    timer.cancel();
+  }
+}

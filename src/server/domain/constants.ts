@@ -1,0 +1,125 @@
+// The limits and times of domain/. What an operator may want to move is in `DomainLimits`; the rest is fixed.
+
+const second = 1_000;
+const minute = 60 * second;
+const hour = 60 * minute;
+const day = 24 * hour;
+
+/** How many of each thing an account may hold. */
+export interface DomainLimits {
+  readonly peers: number;
+  readonly groups: number;
+  readonly policies: number;
+  readonly setupKeys: number;
+  readonly users: number;
+  readonly tokensPerUser: number;
+  readonly proxyTokens: number;
+  readonly services: number;
+  readonly clusters: number;
+  readonly domains: number;
+  /** Live sessions of one user over all services; the oldest is ended for a new one. */
+  readonly sessionsPerUser: number;
+  /** One-time gateway tokens in memory; the oldest goes first. */
+  readonly oneTimeTokens: number;
+  /** Names whose failed sign-ins are remembered; the least recent goes first. */
+  readonly attemptNames: number;
+  /** Rows of the access log; the oldest go first. */
+  readonly accessLogRows: number;
+}
+
+export const defaultLimits: DomainLimits = {
+  peers: 60_000,
+  groups: 10_000,
+  policies: 5_000,
+  setupKeys: 10_000,
+  users: 50_000,
+  tokensPerUser: 100,
+  proxyTokens: 1_000,
+  services: 20_000,
+  clusters: 200,
+  domains: 5_000,
+  sessionsPerUser: 500,
+  oneTimeTokens: 200_000,
+  attemptNames: 10_000,
+  accessLogRows: 2_000_000,
+};
+
+/** Characters of a name that somebody types. */
+export const nameLength = 255;
+
+/** Characters of a description. */
+export const descriptionLength = 1_000;
+
+export const rulesPerPolicy = 100;
+export const portsPerRule = 100;
+export const groupsPerList = 500;
+
+/** Bytes of a peer's own description of itself, as JSON. */
+export const peerMetaBytes = 8 * 1024;
+
+/** An ephemeral or gateway peer that is away this long is removed. */
+export const abandonedMs = 10 * minute;
+
+/** A server that has not called `reapAbandoned` for this long is taken for dead, and what was connected to it for gone. */
+export const serverGoneMs = 5 * minute;
+
+/** A gateway without a heartbeat for this long is not online (netbird-wire §6.2, step 10). */
+export const proxyLiveMs = 2 * minute;
+
+/** Life of a one-time token for `CreateProxyPeer`. */
+export const oneTimeTokenMs = 5 * minute;
+
+/** Longest life of a session at a service, whatever happens in it. */
+export const sessionMaxAgeMs = day;
+
+/** Wrong passwords for one name before it has to wait, then the first and the longest wait. */
+export const freeAttempts = 5;
+export const firstAttemptDelayMs = second;
+export const maxAttemptDelayMs = minute;
+
+/** Wrong attempts are forgotten after this long without another. */
+export const attemptMemoryMs = hour;
+
+export const passwordMinLength = 8;
+
+/** Longest life of a personal token. */
+export const tokenMaxDays = 365;
+
+/** How precise "last used" is: a token that is used all the time is written this often. */
+export const lastUsedPrecisionMs = minute;
+
+/** Milliseconds that a password check may wait for its turn and run. */
+export const passwordDeadlineMs = 10 * second;
+
+/** Milliseconds for one DNS lookup of a custom domain. */
+export const cnameDeadlineMs = 10 * second;
+
+export const accessLogRetentionMs = 7 * day;
+export const auditRetentionMs = 365 * day;
+
+/** Audit events returned at most. */
+export const auditPage = 5_000;
+
+/** Entries of the access log taken in one call, and returned on one page. */
+export const accessBatch = 5_000;
+export const accessPageSize = 100;
+
+/** Bytes of one vault value, and characters of its key. */
+export const vaultValueBytes = 256 * 1024;
+export const vaultKeyLength = 512;
+
+/** Limits of a service (netbird-features A1, A2). */
+export const targetsPerService = 100;
+export const pathLength = 1_024;
+export const customHeadersPerTarget = 16;
+export const headerNameLength = 128;
+export const headerValueLength = 4_096;
+export const headerAuthsPerService = 16;
+export const cidrsPerList = 200;
+export const countriesPerList = 50;
+export const autoPortFirst = 10_000;
+export const autoPortLast = 49_151;
+export const targetTimeoutMaxMs = day;
+
+/** Peers in one `Change`; more are told as "possibly all". */
+export const peersPerChange = 100;

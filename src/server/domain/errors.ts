@@ -1,0 +1,72 @@
+// Everything that domain/ throws. `text` is what the person at the API or on the login page reads.
+import { defineErrors, MeshgateError, type ErrorRow } from '#lib/errors.ts';
+
+function row(status: number, text: string, retry = false): ErrorRow {
+  return { text, origin: status >= 500 ? 'internal' : 'input', retry, status };
+}
+
+const table = {
+  DOMAIN_INVALID: row(422, 'The request is not valid.'),
+  DOMAIN_NOT_FOUND: row(404, 'There is no such object.'),
+  DOMAIN_LIMIT: row(422, 'The account holds as many of these as it may.'),
+  DOMAIN_MASTER_KEY_WRONG: row(500, 'The master key is not the one that this database was made with.'),
+  DOMAIN_SECRET_DAMAGED: row(500, 'A stored secret cannot be opened.'),
+
+  DOMAIN_PEER_UNKNOWN: row(403, 'The peer is not registered. Register it with a setup key or by signing in.'),
+  DOMAIN_PEER_KEY_TAKEN: row(409, 'The key belongs to another peer.'),
+  DOMAIN_NETWORK_FULL: row(409, 'The network has no free address. Remove peers that are no longer used.'),
+  DOMAIN_PROXY_TOKEN_INVALID: row(403, 'The one-time token is unknown, used, expired, or made for another service.'),
+  DOMAIN_SETUP_KEY_INVALID: row(403, 'There is no such setup key.'),
+  DOMAIN_SETUP_KEY_EXPIRED: row(403, 'The setup key has expired.'),
+  DOMAIN_SETUP_KEY_REVOKED: row(403, 'The setup key was revoked.'),
+  DOMAIN_SETUP_KEY_USED_UP: row(403, 'The setup key has been used as often as it may.'),
+
+  DOMAIN_GROUP_NAME_TAKEN: row(409, 'A group with this name exists.'),
+  DOMAIN_GROUP_SYSTEM: row(422, 'The group All cannot be changed.'),
+  DOMAIN_GROUP_UNKNOWN: row(422, 'A group in the request does not exist.'),
+  DOMAIN_GROUP_IN_USE: row(409, 'The group is in use.'),
+
+  DOMAIN_SETUP_DONE: row(412, 'The first user exists already.'),
+  DOMAIN_SETUP_CODE_WRONG: row(403, 'The set-up code is wrong.'),
+  DOMAIN_TOO_MANY_ATTEMPTS: row(429, 'Too many wrong attempts. Wait a minute and try again.', true),
+  DOMAIN_USER_EMAIL_TAKEN: row(409, 'A user with this e-mail address exists.'),
+  DOMAIN_USER_BLOCKED: row(403, 'The user is blocked.'),
+  DOMAIN_USER_LAST_OWNER: row(409, 'This is the last owner. Make another user an owner first.'),
+  DOMAIN_USER_NO_PASSWORD: row(422, 'This user signs in without a password.'),
+
+  DOMAIN_SERVICE_UNKNOWN: row(404, 'There is no such service, or it is switched off.'),
+  DOMAIN_SERVICE_NO_SIGN_IN: row(403, 'Nobody signs in at this service.'),
+  DOMAIN_SERVICE_DOMAIN_TAKEN: row(409, 'Another service has this domain.'),
+  DOMAIN_SERVICE_CLUSTER_UNKNOWN: row(422, 'The domain is not at or below the address of a known cluster or a validated custom domain.'),
+  DOMAIN_SERVICE_DOMAIN_NOT_VALIDATED: row(422, 'The custom domain has not been validated yet.'),
+  DOMAIN_SERVICE_TARGET_UNKNOWN: row(422, 'A target does not exist, or is not of the type given.'),
+  DOMAIN_SERVICE_TARGET_UNSUPPORTED: row(
+    422,
+    'Targets of the types host, domain and subnet need networks, which this version does not have. Use a peer.',
+  ),
+  DOMAIN_SERVICE_MODE_FIXED: row(422, 'The mode of a service cannot be changed. Make a new service.'),
+  DOMAIN_SERVICE_PORT_TAKEN: row(409, 'Another service of the cluster listens on this port.'),
+  DOMAIN_SERVICE_NO_PORT: row(409, 'The cluster has no free port left.'),
+  DOMAIN_GROUP_NOT_ALLOWED: row(403, 'The user is in none of the groups that may use the service.'),
+
+  DOMAIN_CLUSTER_IN_USE: row(409, 'The cluster is in use.'),
+  DOMAIN_DOMAIN_TAKEN: row(409, 'The domain exists already.'),
+  DOMAIN_DOMAIN_IN_USE: row(409, 'The domain is in use.'),
+  DOMAIN_DNS_UNAVAILABLE: row(503, 'The name could not be looked up. Try again later.', true),
+} as const satisfies Readonly<Record<string, ErrorRow>>;
+
+export type DomainErrorCode = keyof typeof table;
+
+export const domainError = defineErrors<DomainErrorCode>('domain', table);
+
+/** An error of the table that also says, in public, what exactly: `DOMAIN_INVALID` never comes without. */
+export function domainErrorNaming(code: DomainErrorCode, what: string): MeshgateError {
+  const base = table[code];
+  const text = code === 'DOMAIN_INVALID' ? what : `${base.text} ${what}`;
+  return new MeshgateError(code, { ...base, text }, what, undefined);
+}
+
+/** What is wrong with a request, as a whole sentence. */
+export function invalid(what: string): MeshgateError {
+  return domainErrorNaming('DOMAIN_INVALID', what);
+}

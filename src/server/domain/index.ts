@@ -1,0 +1,133 @@
+// The door of the control plane's domain: opens the store, makes the account where there is none, and hands out the use cases.
+import { randomBytes } from 'node:crypto';
+import { resolveCname as systemResolveCname } from 'node:dns/promises';
+import { PasswordHasher } from '#crypto/password.ts';
+import { utf8 } from '#lib/bytes.ts';
+import type { Clock } from '#lib/clock.ts';
+import { startScoped } from '#lib/lifecycle.ts';
+import type { Logger } from '#lib/log.ts';
+import type { AccountId, GroupId } from '#model/ids.ts';
+import { openStore, type Store } from '../store/store.ts';
+import { newNetwork } from './addresses.ts';
+import { Changes } from './changes.ts';
+import { canonicalHost } from './checks.ts';
+import { clusterUseCases, type ResolveCname } from './clusters.ts';
+import { defaultLimits, serverGoneMs, type DomainLimits } from './constants.ts';
+import type { Account, Context } from './context.ts';
+import type { ControlDomain, ServiceUseCases } from './contract.ts';
+import { domainError, invalid } from './errors.ts';
+import { eventUseCases } from './events.ts';
+import { allGroupName, groupUseCases } from './groups.ts';
+import { newId, type RandomBytes } from './ids.ts';
+import { mapUseCases } from './maps.ts';
+import { OneTimeTokens } from './one-time-tokens.ts';
+import { peerUseCases } from './peers.ts';
+import { policyUseCases } from './policies.ts';
+import { Sealer } from './seal.ts';
+import { serviceUseCases, type ServiceSessionKeys } from './services.ts';
+import { sessionUseCases } from './sessions.ts';
+import { setupKeyUseCases } from './setup-keys.ts';
+import { tokenUseCases } from './tokens.ts';
+import { userUseCases } from './users.ts';
+import { vaultUseCases } from './vault.ts';
+
+export type { ControlDomain } from './contract.ts';
+
+export interface ControlDomainOptions {
+  /** `sqlite:PATH`, `sqlite::memory:` or `postgres://…`. */
+  readonly storeUrl: string;
+  /** 32 bytes; encrypts secrets at rest. A database opens only with the key it was made with. */
+  readonly masterKey: Uint8Array;
+  /** The domain below which peers have their names. */
+  readonly dnsDomain: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Cryptographically strong random bytes; Node's where left out. */
+  readonly random?: RandomBytes;
+  /** CNAMEs of a name, for custom domains; the system's resolver where left out. Each look-up has 10 s. */
+  readonly resolveCname?: ResolveCname;
+  readonly limits?: Partial<DomainLimits>;
+  /** Hashes passwords and PINs; one of its own where left out. */
+  readonly hasher?: PasswordHasher;
+}
+
+/** The contract, and what only stock proxies need. */
+export interface OpenControlDomain extends ControlDomain {
+  readonly services: ServiceUseCases & ServiceSessionKeys;
+}
+
+/** Opens the control plane's state. DOMAIN_MASTER_KEY_WRONG, STORE_URL_INVALID, STORE_UNAVAILABLE, STORE_IN_USE, STORE_TOO_NEW. */
+export async function openControlDomain(options: ControlDomainOptions): Promise<OpenControlDomain> {
+  const { clock, log, masterKey, random = (length) => randomBytes(length) } = options;
+  const dnsDomain = canonicalHost(options.dnsDomain);
+  if (dnsDomain === undefined) throw invalid('The DNS domain of the network is not a domain name.');
+  return await startScoped(async (scope) => {
+    const sealer = new Sealer(masterKey, random);
+    const store = scope.use(await openStore(options.storeUrl, log));
+    const account = await openAccount(store, sealer, clock, random);
+    const serverId = newId(random);
+    await register(store, serverId, clock);
+    const changes = scope.use(new Changes(store, serverId, await store.tables.account.counter('change'), log));
+    const limits = { ...defaultLimits, ...options.limits };
+    const hasher = options.hasher ?? new PasswordHasher();
+    const context: Context = { account, dnsDomain, store, clock, log, random, limits, hasher, sealer, changes, serverId };
+    const oneTimeTokens = new OneTimeTokens(clock, random, limits.oneTimeTokens);
+    const resolve: ResolveCname = options.resolveCname ?? systemResolveCname;
+    return {
+      accountId: account.id,
+      dnsDomain,
+      peers: peerUseCases(context, oneTimeTokens),
+      maps: mapUseCases(context),
+      changes,
+      users: userUseCases(context),
+      tokens: tokenUseCases(context),
+      setupKeys: setupKeyUseCases(context),
+      groups: groupUseCases(context),
+      policies: policyUseCases(context),
+      services: serviceUseCases(context, oneTimeTokens),
+      clusters: clusterUseCases(context, resolve),
+      sessions: sessionUseCases(context),
+      events: eventUseCases(context),
+      vault: vaultUseCases(context),
+      close: () => scope.close(),
+    };
+  });
+}
+
+const keyCheckPlace = 'master key check';
+const keyCheckText = 'meshgate';
+
+/** The account of this database, made at the first start: a network of its own, the group All, and no policy. */
+async function openAccount(store: Store, sealer: Sealer, clock: Clock, random: RandomBytes): Promise<Account> {
+  return await store.write(async (tables) => {
+    const known = await tables.account.find();
+    if (known !== undefined) {
+      try {
+        sealer.open(keyCheckPlace, known.keyCheck);
+      } catch (error) {
+        throw domainError('DOMAIN_MASTER_KEY_WRONG', '', error);
+      }
+      return known;
+    }
+    const network = newNetwork(random);
+    const account = {
+      id: newId<AccountId>(random),
+      networkV4: network.v4,
+      networkV6: network.v6,
+      keyCheck: sealer.seal(keyCheckPlace, utf8(keyCheckText)),
+      createdAt: clock.wall(),
+    };
+    await tables.account.insert(account);
+    await tables.groups.insert({ id: newId<GroupId>(random), name: allGroupName, peers: [], system: true });
+    return account;
+  });
+}
+
+/** Nobody else can have an SQLite file open, so whoever was connected through an earlier process is not any more. */
+async function register(store: Store, serverId: string, clock: Clock): Promise<void> {
+  await store.write(async (tables) => {
+    const now = clock.wall();
+    await tables.account.forgetServers(store.shared ? now - serverGoneMs : now + 1, now);
+    await tables.account.serverAlive(serverId, now);
+  });
+}

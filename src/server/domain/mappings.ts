@@ -1,0 +1,60 @@
+// Services as gateways get them: only what is enabled, only targets that exist.
+import type { AccountId, PeerId } from '#model/ids.ts';
+import type { Peer } from '#model/network.ts';
+import type { MappingPath, ServiceAuth, ServiceMapping } from '#model/service.ts';
+import type { ServiceState, ServiceStatus } from '#model/status.ts';
+import type { ServiceRecord } from '../store/service-table.ts';
+import { sessionMaxAgeMs } from './constants.ts';
+import type { OneTimeTokens } from './one-time-tokens.ts';
+
+/** The mapping with a fresh one-time token, or undefined where the service is disabled or has no target left. */
+export function mappingOf(
+  service: ServiceRecord,
+  accountId: AccountId,
+  peers: ReadonlyMap<PeerId, Peer>,
+  tokens: OneTimeTokens,
+): ServiceMapping | undefined {
+  if (!service.enabled) return undefined;
+  const paths = service.targets.flatMap((target): readonly MappingPath[] => {
+    const host = target.targetType === 'peer' ? peers.get(target.targetId as PeerId)?.ipv4 : target.host;
+    if (!target.enabled || host === undefined) return [];
+    return [{ path: target.path, target: { protocol: target.protocol, host, port: target.port, basePath: '' }, options: target.options }];
+  });
+  if (paths.length === 0) return undefined;
+  return {
+    id: service.id,
+    accountId,
+    domain: service.domain,
+    mode: service.mode,
+    listenPort: service.listenPort,
+    paths,
+    auth: { oidc: service.auth.oidc.enabled, maxSessionAgeMs: sessionMaxAgeMs, unsupported: otherProofs(service.auth) },
+    passHostHeader: service.passHostHeader,
+    rewriteRedirects: service.rewriteRedirects,
+    restrictions: service.restrictions,
+    private: service.private,
+    authToken: tokens.issue(service.id),
+  };
+}
+
+/** Proofs that the session authority does not check: the gateway denies where one is asked for. */
+function otherProofs(auth: ServiceAuth): readonly ('password' | 'pin' | 'header')[] {
+  const proofs: ('password' | 'pin' | 'header')[] = [];
+  if (auth.password?.enabled === true) proofs.push('password');
+  if (auth.pin?.enabled === true) proofs.push('pin');
+  if (auth.headers.some((header) => header.enabled)) proofs.push('header');
+  return proofs;
+}
+
+/** From what needs somebody's hand to what is well. */
+const severity: readonly ServiceState[] = ['error', 'certificate_failed', 'tunnel_not_created', 'certificate_pending', 'pending', 'active'];
+
+/** One status out of what several gateways say: the worst, so that one good gateway does not hide a bad one. */
+export function worstStatus(enabled: boolean, reports: readonly ServiceStatus[]): ServiceStatus {
+  if (!enabled) return { state: 'pending', reason: 'The service is switched off.' };
+  for (const state of severity) {
+    const report = reports.find((entry) => entry.state === state);
+    if (report !== undefined) return report;
+  }
+  return { state: 'pending', reason: 'No gateway of the cluster has reported yet. Check that one is connected.' };
+}

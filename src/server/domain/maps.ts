@@ -1,0 +1,66 @@
+// Network maps as of now. The indexed state is kept as long as the serial stands, so that a change costs one reading for all peers.
+import { parsePrefix } from '#lib/ip.ts';
+import type { Peer } from '#model/network.ts';
+import { buildMap } from '../netmap/build.ts';
+import { indexNetwork, type Publication, type Snapshot } from '../netmap/snapshot.ts';
+import type { ServiceRecord } from '../store/service-table.ts';
+import type { Tables } from '../store/store.ts';
+import type { Account, Context } from './context.ts';
+import type { MapUseCases } from './contract.ts';
+import { domainError } from './errors.ts';
+
+export function mapUseCases(context: Context): MapUseCases {
+  let kept: Promise<Snapshot> | undefined;
+  let keptSerial = -1;
+
+  const current = async (): Promise<Snapshot> => {
+    const serial = await context.store.tables.account.counter('serial');
+    if (kept === undefined || serial > keptSerial) {
+      keptSerial = serial;
+      const reading = context.store.read((tables) => readSnapshot(context, tables));
+      kept = reading;
+      reading.catch(() => {
+        if (kept === reading) kept = undefined;
+      });
+    }
+    return await kept;
+  };
+
+  return {
+    async build(publicKey) {
+      const map = buildMap(await current(), publicKey);
+      if (map === undefined) throw domainError('DOMAIN_PEER_UNKNOWN');
+      return map;
+    },
+  };
+}
+
+export function networkBits(account: Account): { readonly v4: number; readonly v6: number } {
+  return { v4: parsePrefix(account.networkV4)?.bits ?? 32, v6: parsePrefix(account.networkV6)?.bits ?? 128 };
+}
+
+async function readSnapshot(context: Context, tables: Tables): Promise<Snapshot> {
+  const blocked = new Set((await tables.users.list()).filter((user) => user.blocked).map((user) => user.id));
+  const peers = (await tables.peers.list()).filter((peer) => peer.userId === undefined || !blocked.has(peer.userId));
+  return indexNetwork({
+    serial: BigInt(await tables.account.counter('serial')),
+    dnsDomain: context.dnsDomain,
+    networkBits: networkBits(context.account),
+    peers,
+    groups: await tables.groups.list(),
+    policies: await tables.policies.list(),
+    publications: publicationsOf(await tables.services.listEnabled(), peers),
+  });
+}
+
+/** The ways that gateways need: enabled targets of enabled services that are dialled through the overlay. */
+function publicationsOf(services: readonly ServiceRecord[], peers: readonly Peer[]): readonly Publication[] {
+  const byId = new Map<string, Peer>(peers.map((peer) => [peer.id, peer]));
+  return services.flatMap((service) =>
+    service.targets.flatMap((target) => {
+      const peer = byId.get(target.targetId);
+      if (!target.enabled || target.targetType !== 'peer' || target.options.directUpstream || peer === undefined) return [];
+      return [{ cluster: service.cluster, targetPeer: peer.id, protocol: service.mode === 'udp' ? 'udp' : 'tcp', port: target.port } as const];
+    }),
+  );
+}

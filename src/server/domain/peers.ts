@@ -1,0 +1,159 @@
+// Peers: who is in the network, and what becomes of them.
+import { asId, type PeerId, type PublicKey } from '#model/ids.ts';
+import type { Peer, PeerMeta } from '#model/network.ts';
+import { checkName } from './checks.ts';
+import { abandonedMs } from './constants.ts';
+import { write, type Context, type Write } from './context.ts';
+import type { Actor, PeerSelf, PeerUseCases } from './contract.ts';
+import { domainError } from './errors.ts';
+import { freeLabel } from './labels.ts';
+import { sweep } from './maintenance.ts';
+import { networkBits } from './maps.ts';
+import type { OneTimeTokens } from './one-time-tokens.ts';
+import { checkMeta, registerGateway, registerPeer } from './registration.ts';
+
+export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): PeerUseCases {
+  const { store } = context;
+  const system: Actor = { kind: 'system' };
+  const selfOf = (peer: Peer): PeerSelf => ({
+    peer,
+    networkBits: networkBits(context.account),
+    fqdn: `${peer.dnsLabel}.${context.dnsDomain}`,
+  });
+
+  return {
+    async login(request) {
+      checkMeta(request.meta);
+      return await write(context, async (write) => {
+        const known = await write.tables.peers.findByKey(request.publicKey);
+        if (known === undefined) return selfOf(await registerPeer(context, write, request));
+        const owner = known.userId === undefined ? undefined : await write.tables.users.find(known.userId);
+        if (owner?.blocked === true) throw domainError('DOMAIN_USER_BLOCKED');
+        if (request.userId !== undefined && known.userId !== undefined && request.userId !== known.userId) throw domainError('DOMAIN_PEER_KEY_TAKEN');
+        await write.tables.peers.setLogin(known.id, write.now);
+        await storeMeta(write, known, request.meta);
+        return selfOf((await write.tables.peers.find(known.id)) ?? known);
+      });
+    },
+
+    async self(publicKey) {
+      return selfOf(await byKey(context, publicKey));
+    },
+
+    async updateMeta(publicKey, meta) {
+      checkMeta(meta);
+      const peer = await byKey(context, publicKey);
+      if (sameMeta(peer.meta, meta)) return; // most are: no need for a transaction
+      await write(context, async (write) => {
+        const now = await write.tables.peers.findByKey(publicKey);
+        if (now !== undefined) await storeMeta(write, now, meta);
+      });
+    },
+
+    async setConnected(publicKey, connected, connectionIp) {
+      const peer = await byKey(context, publicKey);
+      await store.tables.peers.setConnected(peer.id, connected, context.serverId, connectionIp, context.clock.wall());
+    },
+
+    async logout(publicKey) {
+      await write(context, async (write) => {
+        const peer = await write.tables.peers.findByKey(publicKey);
+        if (peer === undefined) throw domainError('DOMAIN_PEER_UNKNOWN');
+        await removePeer(write, peer, 'peer.delete', { kind: 'peer', id: peer.id });
+      });
+    },
+
+    async registerProxyPeer({ oneTimeToken, serviceId, publicKey, cluster, proxyId }) {
+      if (!oneTimeTokens.redeem(oneTimeToken, serviceId)) throw domainError('DOMAIN_PROXY_TOKEN_INVALID');
+      return await write(context, async (write) => {
+        const service = await write.tables.services.find(serviceId);
+        if (service === undefined || service.cluster !== cluster) throw domainError('DOMAIN_PROXY_TOKEN_INVALID', 'service or cluster');
+        const known = await write.tables.peers.findByKey(publicKey);
+        if (known === undefined) return selfOf(await registerGateway(context, write, publicKey, cluster, proxyId));
+        if (known.proxyCluster !== cluster) throw domainError('DOMAIN_PEER_KEY_TAKEN');
+        return selfOf(known);
+      });
+    },
+
+    async list() {
+      return await store.tables.peers.list();
+    },
+
+    async get(id) {
+      return await byId(await store.tables.peers.find(id));
+    },
+
+    async rename(id, name, actor) {
+      const checked = checkName(name, 'The name');
+      return await write(context, async (write) => {
+        const peer = byId(await write.tables.peers.find(id));
+        if (peer.name === checked) return peer;
+        const taken = async (label: string): Promise<boolean> => label !== peer.dnsLabel && (await write.tables.peers.hasLabel(label));
+        const label = await freeLabel(checked, peer.ipv4, peer.ephemeral, taken, context.random);
+        await write.tables.peers.setName(id, checked, label);
+        await write.audit('peer.rename', actor, id, { name: checked, old_name: peer.name });
+        write.changed({ kind: 'network', peers: undefined });
+        return { ...peer, name: checked, dnsLabel: label };
+      });
+    },
+
+    async delete(id, actor) {
+      await write(context, async (write) => {
+        await removePeer(write, byId(await write.tables.peers.find(id)), 'peer.delete', actor);
+      });
+    },
+
+    async reapAbandoned() {
+      await sweep(context);
+      const before = context.clock.wall() - abandonedMs;
+      if ((await store.tables.peers.listAbandoned(before)).length === 0) return;
+      await write(context, async (write) => {
+        for (const peer of await write.tables.peers.listAbandoned(before)) await removePeer(write, peer, 'peer.expire', system);
+      });
+    },
+  };
+}
+
+async function byKey(context: Context, publicKey: PublicKey): Promise<Peer> {
+  const peer = await context.store.tables.peers.findByKey(publicKey);
+  if (peer === undefined) throw domainError('DOMAIN_PEER_UNKNOWN');
+  return peer;
+}
+
+function byId(peer: Peer | undefined): Peer {
+  if (peer === undefined) throw domainError('DOMAIN_NOT_FOUND', 'peer');
+  return peer;
+}
+
+async function storeMeta(write: Write, peer: Peer, meta: PeerMeta): Promise<void> {
+  if (sameMeta(peer.meta, meta)) return;
+  await write.tables.peers.setMeta(peer.id, meta);
+  // others' maps carry the version, its own map the IPv6 addresses
+  if (peer.meta.version !== meta.version || peer.meta.ipv6 !== meta.ipv6) write.changed({ kind: 'network', peers: undefined });
+}
+
+function sameMeta(a: PeerMeta, b: PeerMeta): boolean {
+  return (
+    a.hostname === b.hostname &&
+    a.os === b.os &&
+    a.osVersion === b.osVersion &&
+    a.kernel === b.kernel &&
+    a.platform === b.platform &&
+    a.version === b.version &&
+    a.uiVersion === b.uiVersion &&
+    a.ipv6 === b.ipv6
+  );
+}
+
+/** Takes the peer out of the network and of its groups, and tells the gateways of the services that it was a target of. */
+export async function removePeer(write: Write, peer: Peer, code: 'peer.delete' | 'peer.expire', actor: Actor): Promise<void> {
+  await write.audit(code, actor, peer.id, { name: peer.name, ip: peer.ipv4 });
+  await write.tables.peers.delete(peer.id);
+  write.changed({ kind: 'peer-removed', publicKey: peer.publicKey });
+  write.changed({ kind: 'network', peers: undefined });
+  const id = asId<PeerId>(peer.id);
+  for (const service of await write.tables.services.listEnabled()) {
+    const targeted = service.targets.some((target) => target.targetType === 'peer' && target.targetId === id);
+    if (targeted) write.changed({ kind: 'service-set', serviceId: service.id, cluster: service.cluster });
+  }
+}

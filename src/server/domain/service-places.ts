@@ -1,0 +1,56 @@
+// Where a service is published: the cluster that its domain leads to, and the port there.
+import type { ServiceId } from '#model/ids.ts';
+import type { ServiceRecord } from '../store/service-table.ts';
+import type { Tables } from '../store/store.ts';
+import { isAtOrBelow } from './checks.ts';
+import { autoPortFirst, autoPortLast } from './constants.ts';
+import type { Context } from './context.ts';
+import type { ServiceInput } from './contract.ts';
+import { domainError } from './errors.ts';
+import { randomBelow } from './ids.ts';
+
+/** Tries at random before the ports are gone through. */
+const randomTries = 100;
+
+/** The address of the cluster: the longest cluster address or custom domain that the domain is at or below. It must be validated. */
+export async function clusterOf(tables: Tables, domain: string): Promise<string> {
+  const free = (await tables.clusters.list()).map(({ address }) => ({ domain: address, cluster: address, validated: true }));
+  const candidates = [...free, ...(await tables.clusters.domains())].filter((entry) => isAtOrBelow(domain, entry.domain));
+  const longest = candidates.reduce<(typeof candidates)[number] | undefined>(
+    (best, entry) => (best === undefined || entry.domain.length > best.domain.length ? entry : best),
+    undefined,
+  );
+  if (longest === undefined) throw domainError('DOMAIN_SERVICE_CLUSTER_UNKNOWN');
+  if (!longest.validated) throw domainError('DOMAIN_SERVICE_DOMAIN_NOT_VALIDATED');
+  return longest.cluster;
+}
+
+/**
+ * The listening port (netbird-features A2). tcp and udp ports are one service's at a cluster; tls services share one, told apart by name, and
+ * may share it with a tcp service, which gets what no name claims.
+ */
+export async function portOf(
+  { random }: Context,
+  tables: Tables,
+  id: ServiceId,
+  cluster: string,
+  { mode, listenPort }: ServiceInput,
+  old: ServiceRecord | undefined,
+): Promise<{ readonly listenPort: number | undefined; readonly autoAssigned: boolean }> {
+  if (mode === 'http' || mode === 'tls') return { listenPort, autoAssigned: false };
+  const taken = await tables.services.ports(cluster, mode);
+  const isFree = (port: number): boolean => (taken.get(port) ?? id) === id;
+  if (listenPort !== undefined) {
+    if (!isFree(listenPort)) throw domainError('DOMAIN_SERVICE_PORT_TAKEN');
+    return { listenPort, autoAssigned: old?.listenPort === listenPort && old.portAutoAssigned };
+  }
+  if (old?.listenPort !== undefined && isFree(old.listenPort)) return { listenPort: old.listenPort, autoAssigned: old.portAutoAssigned };
+  for (let i = 0; i < randomTries; i++) {
+    const port = autoPortFirst + randomBelow(random, autoPortLast - autoPortFirst + 1);
+    if (isFree(port)) return { listenPort: port, autoAssigned: true };
+  }
+  for (let port = autoPortFirst; port <= autoPortLast; port++) {
+    if (isFree(port)) return { listenPort: port, autoAssigned: true };
+  }
+  throw domainError('DOMAIN_SERVICE_NO_PORT');
+}

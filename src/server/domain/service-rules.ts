@@ -1,0 +1,93 @@
+// What a service must look like, as far as the request itself says (netbird-features A1). Whether the things it names exist is asked later.
+import { parsePrefix, formatPrefix, maskPrefix } from '#lib/ip.ts';
+import { serviceModes, type AccessRestrictions, type ServiceMode } from '#model/service.ts';
+import { canonicalHost, checkName } from './checks.ts';
+import { cidrsPerList, countriesPerList, headerAuthsPerService, targetsPerService } from './constants.ts';
+import type { ServiceInput } from './contract.ts';
+import { invalid } from './errors.ts';
+import { checkTarget, headerName } from './target-rules.ts';
+
+/** The request in its canonical form: names trimmed, domains and hosts in lower case. */
+export function checkService(request: ServiceInput): ServiceInput {
+  if (!serviceModes.includes(request.mode)) throw invalid(`The mode must be one of ${serviceModes.join(', ')}.`);
+  const domain = canonicalHost(request.domain);
+  if (domain === undefined) throw invalid('The domain is not a host name.');
+  checkListenPort(request.mode, request.listenPort);
+  checkSecrets(request);
+  if (request.private) checkPrivate(request);
+  const { targets } = request;
+  if (targets.length === 0) throw invalid('A service needs a target.');
+  if (request.mode !== 'http' && targets.length > 1) throw invalid(`A ${request.mode} service has exactly one target.`);
+  if (targets.length > targetsPerService) throw invalid(`A service has at most ${targetsPerService} targets.`);
+  const checked = targets.map((target) => checkTarget(request.mode, target));
+  if (new Set(checked.map((target) => target.path)).size !== checked.length) throw invalid('Two targets have the same path.');
+  return {
+    ...request,
+    name: checkName(request.name, 'The name'),
+    domain,
+    targets: checked,
+    restrictions: checkRestrictions(request.restrictions),
+  };
+}
+
+function checkListenPort(mode: ServiceMode, port: number | undefined): void {
+  if (port === undefined) {
+    if (mode === 'tls') throw invalid('A tls service needs a listen port.');
+    return;
+  }
+  if (mode === 'http') throw invalid('An http service listens on the ports of its cluster: leave the listen port out.');
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw invalid('The listen port must be from 1 to 65535.');
+}
+
+/** Sign-in works for every mode; the other proofs need HTTP to be asked for. */
+function checkSecrets({ mode, auth }: ServiceInput): void {
+  const asks = auth.password?.enabled === true || auth.pin?.enabled === true || auth.headers.some((header) => header.enabled);
+  if (mode !== 'http' && asks) throw invalid(`A ${mode} service cannot ask for a password, a PIN or a header.`);
+  if (auth.password?.password === '') throw invalid('The password is empty.');
+  if (auth.pin?.pin !== undefined && !/^[0-9]{6,12}$/.test(auth.pin.pin)) throw invalid('A PIN has 6 to 12 digits.');
+  if (auth.headers.length > headerAuthsPerService) throw invalid(`A service checks at most ${headerAuthsPerService} headers.`);
+  for (const { header, value } of auth.headers) {
+    if (!headerName.test(header)) throw invalid(`"${header}" is not the name of a header.`);
+    if (value === '') throw invalid(`The value of the header ${header} is empty.`);
+  }
+}
+
+function checkPrivate({ mode, auth, accessGroups }: ServiceInput): void {
+  if (mode !== 'http') throw invalid('Only an http service can be private.');
+  if (accessGroups.length === 0) throw invalid('A private service needs an access group.');
+  if (auth.oidc.enabled) throw invalid('A private service has no sign-in: its visitors are peers.');
+}
+
+function checkRestrictions(restrictions: AccessRestrictions): AccessRestrictions {
+  const { crowdsecMode } = restrictions;
+  if (!['off', 'enforce', 'observe'].includes(crowdsecMode)) throw invalid('The CrowdSec mode must be off, enforce or observe.');
+  return {
+    allowedCidrs: restrictions.allowedCidrs.map(checkCidr).slice(0, checkLength(restrictions.allowedCidrs, cidrsPerList, 'networks')),
+    blockedCidrs: restrictions.blockedCidrs.map(checkCidr).slice(0, checkLength(restrictions.blockedCidrs, cidrsPerList, 'networks')),
+    allowedCountries: checkCountries(restrictions.allowedCountries),
+    blockedCountries: checkCountries(restrictions.blockedCountries),
+    crowdsecMode,
+  };
+}
+
+function checkLength(list: readonly string[], limit: number, what: string): number {
+  if (list.length > limit) throw invalid(`A list has at most ${limit} ${what}.`);
+  return list.length;
+}
+
+function checkCidr(text: string): string {
+  const prefix = parsePrefix(text);
+  if (prefix === undefined) throw invalid(`"${text}" is not a network such as 192.0.2.0/24.`);
+  const canonical = formatPrefix(prefix);
+  if (formatPrefix(maskPrefix(prefix)) !== canonical) throw invalid(`${text} has host bits: write ${formatPrefix(maskPrefix(prefix))}.`);
+  return canonical;
+}
+
+function checkCountries(list: readonly string[]): readonly string[] {
+  checkLength(list, countriesPerList, 'countries');
+  return list.map((text) => {
+    const code = text.toUpperCase();
+    if (!/^[A-Z]{2}$/.test(code)) throw invalid(`"${text}" is not a country code of two letters.`);
+    return code;
+  });
+}

@@ -1,0 +1,240 @@
+// Published services.
+import { generateKeyPairSync } from 'node:crypto';
+import type { PeerId, ServiceId } from '#model/ids.ts';
+import type { Peer } from '#model/network.ts';
+import type { Service, ServiceTarget } from '#model/service.ts';
+import type { ServiceRecord } from '../store/service-table.ts';
+import type { Tables } from '../store/store.ts';
+import { checkGroups, checkLimit } from './checks.ts';
+import { write, type Context, type Write } from './context.ts';
+import type { ServiceInput, ServiceUseCases } from './contract.ts';
+import { domainError, domainErrorNaming } from './errors.ts';
+import { newId } from './ids.ts';
+import { mappingOf, worstStatus } from './mappings.ts';
+import type { OneTimeTokens } from './one-time-tokens.ts';
+import { clusterOf, portOf } from './service-places.ts';
+import { hashSecrets, joinAuth, type HashedSecrets } from './service-auth.ts';
+import { checkService } from './service-rules.ts';
+
+/** An Ed25519 key pair as raw bytes, 32 each; the private half is the seed. */
+export interface SessionKey {
+  readonly privateKey: Uint8Array;
+  readonly publicKey: Uint8Array;
+}
+
+export interface ServiceSessionKeys {
+  /** The key that signs a stock proxy's session tokens for this service (netbird-wire §6.5). DOMAIN_SERVICE_UNKNOWN. */
+  sessionKey(id: ServiceId): Promise<SessionKey>;
+}
+
+export function serviceUseCases(context: Context, tokens: OneTimeTokens): ServiceUseCases & ServiceSessionKeys {
+  const { store, account, random, limits, sealer } = context;
+  const complete = async (tables: Tables, record: ServiceRecord): Promise<Service> =>
+    (await completeAll(context, tables, [record]))[0] ?? unknownService();
+
+  return {
+    async list() {
+      return await store.read(async (tables) => await completeAll(context, tables, await tables.services.list()));
+    },
+
+    async get(id) {
+      return await store.read(async (tables) => await complete(tables, (await tables.services.find(id)) ?? unknownService()));
+    },
+
+    async create(request, actor) {
+      const input = checkService(request);
+      const hashed = await hashSecrets(context, input.auth);
+      const id = newId<ServiceId>(random);
+      const sessionKey = sealer.seal(keyPlace(id), newSessionKey());
+      return await write(context, async (write) => {
+        const { tables, audit } = write;
+        checkLimit(await tables.services.count(), limits.services);
+        const record = await assemble(context, write, id, input, hashed, undefined);
+        await tables.services.insert(record, sessionKey);
+        await audit('service.create', actor, id, { name: record.name, domain: record.domain });
+        if (record.enabled) announce(write, record);
+        return await complete(tables, record);
+      });
+    },
+
+    async update(id, request, actor) {
+      const input = checkService(request);
+      const hashed = await hashSecrets(context, input.auth);
+      return await write(context, async (write) => {
+        const { tables, audit, changed } = write;
+        const old = (await tables.services.find(id)) ?? unknownService();
+        if (old.mode !== input.mode) throw domainError('DOMAIN_SERVICE_MODE_FIXED');
+        const record = await assemble(context, write, id, input, hashed, old);
+        await tables.services.update(record);
+        await audit('service.update', actor, id, { name: record.name, domain: record.domain });
+        const left = old.enabled && (!record.enabled || record.cluster !== old.cluster);
+        if (left) {
+          await tables.services.clearStatuses(id);
+          changed({ kind: 'service-removed', serviceId: id, cluster: old.cluster });
+          changed({ kind: 'network', peers: undefined });
+        }
+        if (record.enabled) announce(write, record);
+        if (trustOf(old) !== trustOf(record)) await revokeService(write, id);
+        return await complete(tables, record);
+      });
+    },
+
+    async delete(id, actor) {
+      await write(context, async (write) => {
+        const { tables, audit, changed } = write;
+        const old = (await tables.services.find(id)) ?? unknownService();
+        await revokeService(write, id);
+        await tables.services.delete(id);
+        await audit('service.delete', actor, id, { name: old.name, domain: old.domain });
+        changed({ kind: 'service-removed', serviceId: id, cluster: old.cluster });
+        changed({ kind: 'network', peers: undefined });
+      });
+    },
+
+    async mappings(cluster) {
+      return await store.read(async (tables) => {
+        const peers = await peersById(tables);
+        const services = await tables.services.listEnabled(cluster);
+        return services.flatMap((service) => mappingOf(service, account.id, peers, tokens) ?? []);
+      });
+    },
+
+    async mapping(id) {
+      return await store.read(async (tables) => {
+        const service = await tables.services.find(id);
+        return service === undefined ? undefined : mappingOf(service, account.id, await peersOf(tables, service.targets), tokens);
+      });
+    },
+
+    async reportStatus({ serviceId, proxyId, status, certificateIssued }) {
+      await write(context, async ({ tables, now, audit }) => {
+        const service = await tables.services.find(serviceId);
+        if (service?.enabled !== true) return; // a report that crossed a change on its way
+        await tables.services.setStatus(serviceId, proxyId, { state: status.state, reason: status.reason.slice(0, reasonLength) }, now);
+        if (!certificateIssued || service.certificateIssuedAt !== undefined) return;
+        await tables.services.setCertificateIssued(serviceId, now);
+        await audit('service.certificate.issue', { kind: 'system' }, serviceId, { domain: service.domain });
+      });
+    },
+
+    async sessionKey(id) {
+      const sealed = await store.tables.services.sessionKey(id);
+      if (sealed === undefined) return unknownService();
+      const both = sealer.open(keyPlace(id), sealed);
+      return { privateKey: both.subarray(0, 32), publicKey: both.subarray(32) };
+    },
+  };
+}
+
+/** Characters of a gateway's reason that are kept. */
+const reasonLength = 1_000;
+
+const keyPlace = (id: ServiceId): string => `service session key ${id}`;
+
+/** Seed and public half of a new Ed25519 pair, 64 bytes. */
+function newSessionKey(): Uint8Array {
+  const { d = '', x = '' } = generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' });
+  return Buffer.concat([Buffer.from(d, 'base64url'), Buffer.from(x, 'base64url')]);
+}
+
+function unknownService(): never {
+  throw domainError('DOMAIN_SERVICE_UNKNOWN');
+}
+
+/** The record to store; checks everything that only the database knows. */
+async function assemble(
+  context: Context,
+  { tables, now }: Write,
+  id: ServiceId,
+  input: ServiceInput,
+  hashed: HashedSecrets,
+  old: ServiceRecord | undefined,
+): Promise<ServiceRecord> {
+  const holder = await tables.services.findByDomain(input.domain);
+  if (holder !== undefined && holder !== id) throw domainError('DOMAIN_SERVICE_DOMAIN_TAKEN');
+  const cluster = await clusterOf(tables, input.domain);
+  const port = await portOf(context, tables, id, cluster, input, old);
+  const auth = joinAuth(input.auth, hashed, old?.auth);
+  await checkGroups(tables, auth.oidc.groups);
+  const { name, domain, mode, enabled, passHostHeader, rewriteRedirects, restrictions } = input;
+  return {
+    id,
+    name,
+    domain,
+    mode,
+    listenPort: port.listenPort,
+    portAutoAssigned: port.autoAssigned,
+    cluster,
+    targets: await checkTargets(tables, cluster, input.targets),
+    enabled,
+    passHostHeader,
+    rewriteRedirects,
+    auth,
+    restrictions,
+    private: input.private,
+    accessGroups: await checkGroups(tables, input.accessGroups),
+    createdAt: old?.createdAt ?? now,
+    certificateIssuedAt: old?.domain === domain ? old.certificateIssuedAt : undefined,
+  };
+}
+
+/** That each target is there and is what it is said to be. A gateway's own peer is no target. */
+async function checkTargets(tables: Tables, cluster: string, targets: readonly ServiceTarget[]): Promise<readonly ServiceTarget[]> {
+  const checked: ServiceTarget[] = [];
+  for (const target of targets) {
+    if (target.targetType === 'peer') {
+      const peer = await tables.peers.find(target.targetId as PeerId);
+      if (peer === undefined || peer.proxyCluster !== undefined) throw domainErrorNaming('DOMAIN_SERVICE_TARGET_UNKNOWN', target.targetId);
+      checked.push(target);
+    } else {
+      const known = (await tables.clusters.list()).find((entry) => entry.address === cluster);
+      const same = ['', cluster, known?.id].includes(target.targetId);
+      if (!same) throw domainErrorNaming('DOMAIN_SERVICE_TARGET_UNKNOWN', target.targetId);
+      checked.push({ ...target, targetId: cluster });
+    }
+  }
+  return checked;
+}
+
+/** What a session's holder was let in by; when it changes, nobody is in any more. */
+function trustOf({ auth, domain, private: isPrivate, accessGroups }: ServiceRecord): string {
+  return JSON.stringify([auth, domain, isPrivate, accessGroups]);
+}
+
+async function revokeService({ tables, changed }: Write, id: ServiceId): Promise<void> {
+  await tables.sessions.revokeOfService(id);
+  changed({ kind: 'revocation', revocation: { kind: 'service', serviceId: id } });
+}
+
+function announce({ changed }: Write, record: ServiceRecord): void {
+  changed({ kind: 'service-set', serviceId: record.id, cluster: record.cluster });
+  changed({ kind: 'network', peers: undefined });
+}
+
+async function peersById(tables: Tables): Promise<ReadonlyMap<PeerId, Peer>> {
+  return new Map((await tables.peers.list()).map((peer) => [peer.id, peer]));
+}
+
+async function peersOf(tables: Tables, targets: readonly ServiceTarget[]): Promise<ReadonlyMap<PeerId, Peer>> {
+  const peers = new Map<PeerId, Peer>();
+  for (const { targetType, targetId } of targets) {
+    const peer = targetType === 'peer' ? await tables.peers.find(targetId as PeerId) : undefined;
+    if (peer !== undefined) peers.set(peer.id, peer);
+  }
+  return peers;
+}
+
+/** Records with the host of their peer targets and their status. */
+async function completeAll({ account }: Context, tables: Tables, records: readonly ServiceRecord[]): Promise<readonly Service[]> {
+  const statuses = await tables.services.statuses();
+  const peers = records.length === 1 ? await peersOf(tables, records[0]?.targets ?? []) : await peersById(tables);
+  return records.map((record) => ({
+    ...record,
+    accountId: account.id,
+    targets: record.targets.map((target) => {
+      const host = target.targetType === 'peer' ? peers.get(target.targetId as PeerId)?.ipv4 : target.host;
+      return { ...target, host: host ?? '' };
+    }),
+    status: worstStatus(record.enabled, statuses.get(record.id) ?? []),
+  }));
+}

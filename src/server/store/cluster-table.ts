@@ -1,0 +1,99 @@
+// Clusters of gateways, the gateways that are connected now, and domains that point to a cluster.
+import type { ProxyId, TokenId } from '#model/ids.ts';
+import type { Sql } from './database.ts';
+import { countRows, deleteRow, flag, insertRow, number, text, updateRow, upsertRow } from './row.ts';
+
+export interface ClusterRecord {
+  readonly id: string;
+  readonly address: string;
+  readonly createdAt: number;
+}
+
+export interface ProxyRecord {
+  readonly id: ProxyId;
+  readonly tokenId: TokenId;
+  readonly cluster: string;
+  readonly version: string;
+  readonly serverId: string;
+  readonly heartbeat: number;
+}
+
+export interface DomainRecord {
+  readonly id: string;
+  readonly domain: string;
+  readonly cluster: string;
+  readonly validated: boolean;
+}
+
+export class ClusterTable {
+  readonly #sql: Sql;
+
+  constructor(sql: Sql) {
+    this.#sql = sql;
+  }
+
+  async list(): Promise<readonly ClusterRecord[]> {
+    const rows = await this.#sql.query('SELECT * FROM clusters ORDER BY address');
+    return rows.map((row) => ({ id: text(row, 'id'), address: text(row, 'address'), createdAt: number(row, 'created_at') }));
+  }
+
+  async count(): Promise<number> {
+    return await countRows(this.#sql, 'clusters');
+  }
+
+  async insert(cluster: ClusterRecord): Promise<void> {
+    await insertRow(this.#sql, 'clusters', { id: cluster.id, address: cluster.address, created_at: cluster.createdAt });
+  }
+
+  async delete(id: string): Promise<boolean> {
+    return await deleteRow(this.#sql, 'clusters', id);
+  }
+
+  /** Gateways of each cluster that gave a sign of life since that time. */
+  async countLive(since: number): Promise<ReadonlyMap<string, number>> {
+    const rows = await this.#sql.query('SELECT cluster, count(*) AS total FROM proxies WHERE heartbeat >= ? GROUP BY cluster', [since]);
+    return new Map(rows.map((row) => [text(row, 'cluster'), number(row, 'total')]));
+  }
+
+  async setProxy(proxy: ProxyRecord): Promise<void> {
+    await upsertRow(this.#sql, 'proxies', ['id'], {
+      id: proxy.id,
+      token_id: proxy.tokenId,
+      cluster: proxy.cluster,
+      version: proxy.version,
+      server_id: proxy.serverId,
+      heartbeat: proxy.heartbeat,
+    });
+  }
+
+  async proxyAlive(id: ProxyId, at: number): Promise<boolean> {
+    return await updateRow(this.#sql, 'proxies', id, { heartbeat: at });
+  }
+
+  async deleteProxy(id: ProxyId): Promise<void> {
+    await this.#sql.execute('DELETE FROM service_status WHERE proxy_id = ?', [id]);
+    await deleteRow(this.#sql, 'proxies', id);
+  }
+
+  async domains(): Promise<readonly DomainRecord[]> {
+    const rows = await this.#sql.query('SELECT * FROM domains ORDER BY domain');
+    return rows.map((row) => ({
+      id: text(row, 'id'),
+      domain: text(row, 'domain'),
+      cluster: text(row, 'cluster'),
+      validated: flag(row, 'validated'),
+    }));
+  }
+
+  async insertDomain(domain: DomainRecord): Promise<void> {
+    await insertRow(this.#sql, 'domains', { id: domain.id, domain: domain.domain, cluster: domain.cluster, validated: domain.validated });
+  }
+
+  async setValidated(id: string, validated: boolean): Promise<boolean> {
+    return await updateRow(this.#sql, 'domains', id, { validated });
+  }
+
+  async deleteDomain(id: string): Promise<boolean> {
+    return await deleteRow(this.#sql, 'domains', id);
+  }
+}

@@ -1,0 +1,130 @@
+// Published services, and what each gateway says of them.
+import { asId, type ProxyId, type ServiceId } from '#model/ids.ts';
+import type { Service, ServiceMode } from '#model/service.ts';
+import type { ServiceState, ServiceStatus } from '#model/status.ts';
+import type { Row, Sql } from './database.ts';
+import { countRows, deleteRow, flag, insertRow, json, number, optionalNumber, text, updateRow, upsertRow } from './row.ts';
+
+/** What is kept as JSON, as nothing searches it. Peer targets have an empty host: it follows from the peer. */
+type ServiceBody = Pick<
+  Service,
+  'portAutoAssigned' | 'targets' | 'passHostHeader' | 'rewriteRedirects' | 'auth' | 'restrictions' | 'private' | 'accessGroups'
+>;
+
+/** A service as it is stored: whose account it is and how it does is known elsewhere. */
+export type ServiceRecord = Omit<Service, 'accountId' | 'status'>;
+
+export class ServiceTable {
+  readonly #sql: Sql;
+
+  constructor(sql: Sql) {
+    this.#sql = sql;
+  }
+
+  async list(): Promise<readonly ServiceRecord[]> {
+    return (await this.#sql.query('SELECT * FROM services ORDER BY name, id')).map(parseService);
+  }
+
+  async listEnabled(cluster?: string): Promise<readonly ServiceRecord[]> {
+    const rows =
+      cluster === undefined
+        ? await this.#sql.query('SELECT * FROM services WHERE enabled = 1 ORDER BY id')
+        : await this.#sql.query('SELECT * FROM services WHERE enabled = 1 AND cluster = ? ORDER BY id', [cluster]);
+    return rows.map(parseService);
+  }
+
+  async find(id: ServiceId): Promise<ServiceRecord | undefined> {
+    const [row] = await this.#sql.query('SELECT * FROM services WHERE id = ?', [id]);
+    return row === undefined ? undefined : parseService(row);
+  }
+
+  async findByDomain(domain: string): Promise<ServiceId | undefined> {
+    const [row] = await this.#sql.query('SELECT id FROM services WHERE domain = ?', [domain]);
+    return row === undefined ? undefined : asId(text(row, 'id'));
+  }
+
+  /** Ports in use at a cluster, with the service that has each. */
+  async ports(cluster: string, mode: ServiceMode): Promise<ReadonlyMap<number, ServiceId>> {
+    const where = 'cluster = ? AND mode = ? AND listen_port IS NOT NULL';
+    const rows = await this.#sql.query(`SELECT id, listen_port FROM services WHERE ${where}`, [cluster, mode]);
+    return new Map(rows.map((row) => [number(row, 'listen_port'), asId<ServiceId>(text(row, 'id'))]));
+  }
+
+  async count(): Promise<number> {
+    return await countRows(this.#sql, 'services');
+  }
+
+  /** The service's session key, encrypted. */
+  async sessionKey(id: ServiceId): Promise<string | undefined> {
+    const [row] = await this.#sql.query('SELECT session_key FROM services WHERE id = ?', [id]);
+    return row === undefined ? undefined : text(row, 'session_key');
+  }
+
+  async insert(service: ServiceRecord, sessionKey: string): Promise<void> {
+    await insertRow(this.#sql, 'services', { id: service.id, ...columns(service), session_key: sessionKey, created_at: service.createdAt });
+  }
+
+  async update(service: ServiceRecord): Promise<void> {
+    await updateRow(this.#sql, 'services', service.id, columns(service));
+  }
+
+  async setCertificateIssued(id: ServiceId, at: number): Promise<void> {
+    await this.#sql.execute('UPDATE services SET certificate_issued_at = ? WHERE id = ? AND certificate_issued_at IS NULL', [at, id]);
+  }
+
+  async delete(id: ServiceId): Promise<boolean> {
+    return await deleteRow(this.#sql, 'services', id);
+  }
+
+  async setStatus(id: ServiceId, proxyId: ProxyId, status: ServiceStatus, at: number): Promise<void> {
+    const row = { service_id: id, proxy_id: proxyId, state: status.state, reason: status.reason, at };
+    await upsertRow(this.#sql, 'service_status', ['service_id', 'proxy_id'], row);
+  }
+
+  /** What the gateways say, by service. */
+  async statuses(): Promise<ReadonlyMap<ServiceId, readonly ServiceStatus[]>> {
+    const all = new Map<ServiceId, ServiceStatus[]>();
+    for (const row of await this.#sql.query('SELECT * FROM service_status ORDER BY at')) {
+      const id = asId<ServiceId>(text(row, 'service_id'));
+      all.set(id, [...(all.get(id) ?? []), { state: text(row, 'state') as ServiceState, reason: text(row, 'reason') }]);
+    }
+    return all;
+  }
+
+  async clearStatuses(id: ServiceId): Promise<void> {
+    await this.#sql.execute('DELETE FROM service_status WHERE service_id = ?', [id]);
+  }
+}
+
+function columns(service: ServiceRecord): Record<string, string | number | boolean | object | undefined> {
+  const { name, domain, mode, listenPort, cluster, enabled, certificateIssuedAt, ...rest } = service;
+  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, restrictions, accessGroups } = rest;
+  const body: ServiceBody = { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, restrictions, private: rest.private, accessGroups };
+  return { name, domain, mode, listen_port: listenPort, cluster, enabled, body, certificate_issued_at: certificateIssuedAt };
+}
+
+/** JSON has no undefined, so what was undefined is put back where the model wants the property. */
+function parseService(row: Row): ServiceRecord {
+  const body = json<ServiceBody>(row, 'body');
+  return {
+    ...body,
+    auth: { ...body.auth, password: body.auth.password, pin: body.auth.pin },
+    targets: body.targets.map((target) => ({
+      ...target,
+      options: {
+        ...target.options,
+        requestTimeoutMs: target.options.requestTimeoutMs,
+        sessionIdleTimeoutMs: target.options.sessionIdleTimeoutMs,
+      },
+    })),
+    id: asId(text(row, 'id')),
+    name: text(row, 'name'),
+    domain: text(row, 'domain'),
+    mode: text(row, 'mode') as ServiceMode,
+    listenPort: optionalNumber(row, 'listen_port'),
+    cluster: text(row, 'cluster'),
+    enabled: flag(row, 'enabled'),
+    createdAt: number(row, 'created_at'),
+    certificateIssuedAt: optionalNumber(row, 'certificate_issued_at'),
+  };
+}

@@ -1,0 +1,167 @@
+// What the domain's tests share: a domain over SQLite in memory or a folder, a clock that is set by hand, and seeded bytes.
+import { createHash } from 'node:crypto';
+import { PasswordHasher } from '#crypto/password.ts';
+import { asBuffer, toBase64 } from '#lib/bytes.ts';
+import type { Clock } from '#lib/clock.ts';
+import { silentLogger } from '#lib/log.ts';
+import { asId, type PublicKey, type UserId } from '#model/ids.ts';
+import type { PeerMeta, PolicyRule } from '#model/network.ts';
+import { noRestrictions } from '#model/service.ts';
+import type { Actor, Change, ServiceInput } from '../../../src/server/domain/contract.ts';
+import { openControlDomain, type ControlDomainOptions, type OpenControlDomain } from '../../../src/server/domain/index.ts';
+
+export const system: Actor = { kind: 'system' };
+
+export const masterKey = new Uint8Array(32).fill(7);
+
+export class ManualClock implements Clock {
+  #now = 0;
+  readonly #start = Date.UTC(2026, 10, 22);
+  readonly #timers = new Set<{ readonly at: number; readonly fire: () => void }>();
+
+  now(): number {
+    return this.#now;
+  }
+
+  wall(): number {
+    return this.#start + this.#now;
+  }
+
+  after(delayMs: number, fire: () => void): { cancel(): void } {
+    const timer = { at: this.#now + delayMs, fire };
+    this.#timers.add(timer);
+    return { cancel: () => this.#timers.delete(timer) };
+  }
+
+  advance(ms: number): void {
+    this.#now += ms;
+    for (const timer of this.#timers) {
+      if (timer.at > this.#now) continue;
+      this.#timers.delete(timer);
+      timer.fire();
+    }
+  }
+}
+
+/** Bytes that are the same for the same seed: SHA-256 over a counter. */
+export function seeded(seed: string): (length: number) => Uint8Array {
+  let counter = 0;
+  return (length) => {
+    const blocks: Uint8Array[] = [];
+    for (let have = 0; have < length; have += 32) blocks.push(createHash('sha256').update(`${seed} ${counter++}`).digest());
+    return new Uint8Array(Buffer.concat(blocks)).slice(0, length);
+  };
+}
+
+/** Cheap enough for tests; the costs are stored with each hash. */
+export const quickHasher = new PasswordHasher({ cost: { N: 16, r: 1, p: 1 }, waiting: 1_000 });
+
+export interface Fixture {
+  readonly domain: OpenControlDomain;
+  readonly clock: ManualClock;
+  /** Every change since the domain was opened. */
+  readonly changes: Change[];
+}
+
+export async function openDomain(options: Partial<ControlDomainOptions> = {}): Promise<Fixture> {
+  const clock = new ManualClock();
+  const domain = await openControlDomain({
+    storeUrl: 'sqlite::memory:',
+    masterKey,
+    dnsDomain: 'mesh.test',
+    clock,
+    log: silentLogger,
+    random: seeded('domain'),
+    hasher: quickHasher,
+    resolveCname: async () => [],
+    ...options,
+  });
+  const changes: Change[] = [];
+  domain.changes.subscribe((change) => changes.push(change));
+  return { domain, clock, changes };
+}
+
+/** A public key that follows from a name. */
+export function keyOf(name: string): PublicKey {
+  return asId(toBase64(asBuffer(createHash('sha256').update(name).digest())));
+}
+
+export function metaOf(hostname: string, more: Partial<PeerMeta> = {}): PeerMeta {
+  return { hostname, os: 'linux', osVersion: '6.1', kernel: 'Linux', platform: 'amd64', version: '0.60.0', uiVersion: '', ipv6: false, ...more };
+}
+
+/** Registers a peer by a setup key of its own. */
+export async function addPeer(domain: OpenControlDomain, name: string, more: Partial<PeerMeta> = {}): Promise<ReturnType<typeof keyOf>> {
+  const { plain } = await domain.setupKeys.create(
+    { name, type: 'one-off', expiresInSeconds: 0, usageLimit: 0, ephemeral: false, autoGroups: [] },
+    system,
+  );
+  await domain.peers.login({ publicKey: keyOf(name), meta: metaOf(name, more), setupKey: plain, userId: undefined });
+  return keyOf(name);
+}
+
+export async function addOwner(domain: OpenControlDomain, email = 'owner@example.com', password = 'correct horse'): Promise<UserId> {
+  const code = (await domain.users.setupCode()) ?? '';
+  return (await domain.users.setup({ code, email, password, name: 'Owner' })).id;
+}
+
+export function ruleOf(rule: Partial<Omit<PolicyRule, 'id'>>): Omit<PolicyRule, 'id'> {
+  return {
+    name: 'rule',
+    description: '',
+    enabled: true,
+    action: 'accept',
+    bidirectional: false,
+    protocol: 'all',
+    ports: [],
+    sources: [],
+    destinations: [],
+    ...rule,
+  };
+}
+
+/** An http service at that peer with sign-in for everybody. */
+export function serviceOf(peerId: string, more: Partial<ServiceInput> = {}): ServiceInput {
+  return {
+    name: 'app',
+    domain: 'app.proxy.test',
+    mode: 'http',
+    listenPort: undefined,
+    enabled: true,
+    passHostHeader: false,
+    rewriteRedirects: false,
+    private: false,
+    accessGroups: [],
+    restrictions: noRestrictions,
+    targets: [targetOf(peerId)],
+    auth: { oidc: { enabled: true, groups: [] }, password: undefined, pin: undefined, headers: [] },
+    ...more,
+  };
+}
+
+export function targetOf(peerId: string, more: Partial<ServiceInput['targets'][number]> = {}): ServiceInput['targets'][number] {
+  return {
+    targetId: peerId,
+    targetType: 'peer',
+    path: '/',
+    protocol: 'http',
+    host: '',
+    port: 8080,
+    enabled: true,
+    options: {
+      skipTlsVerify: false,
+      requestTimeoutMs: undefined,
+      pathRewrite: 'strip',
+      customHeaders: {},
+      proxyProtocol: false,
+      sessionIdleTimeoutMs: undefined,
+      directUpstream: false,
+    },
+    ...more,
+  };
+}
+
+/** Makes the cluster `proxy.test` known. */
+export async function addCluster(domain: OpenControlDomain, address = 'proxy.test', proxyId = 'gateway-1'): Promise<void> {
+  await domain.clusters.proxyConnected({ proxyId: asId(proxyId), tokenId: asId('token'), cluster: address, version: '1' });
+}
