@@ -75,16 +75,34 @@ export class Script {
   }
 
   build(sent: Sent): Uint8Array {
-    const packet = new Uint8Array(1600);
+    const packet = new Uint8Array(65_536);
     const start = this.family === 4 ? IPV4_HEADER : IPV6_HEADER;
-    const flags = [...sent.flags].reduce((sum, letter) => sum | ({ S: FLAG.syn, A: FLAG.ack, F: FLAG.fin, R: FLAG.rst, P: FLAG.psh }[letter] ?? 0), 0);
+    const flags = [...sent.flags].reduce(
+      (sum, letter) => sum | ({ S: FLAG.syn, A: FLAG.ack, F: FLAG.fin, R: FLAG.rst, P: FLAG.psh }[letter] ?? 0),
+      0,
+    );
     let end = start + TCP_HEADER;
     if (flags & FLAG.syn && sent.mss !== undefined) {
-      end = writeSynOptions(packet, end, sent.mss, sent.scale ?? -1, sent.sackPermitted ?? false, sent.tsValue !== undefined, sent.tsValue ?? 0, sent.tsEcho ?? 0);
+      end = writeSynOptions(
+        packet,
+        end,
+        sent.mss,
+        sent.scale ?? -1,
+        sent.sackPermitted ?? false,
+        sent.tsValue !== undefined,
+        sent.tsValue ?? 0,
+        sent.tsEcho ?? 0,
+      );
     } else if (sent.tsValue !== undefined || this.stamps) {
       end = writeTimestamps(packet, end, sent.tsValue ?? ++this.stamp, sent.tsEcho ?? this.lastStackStamp);
     }
-    if (sent.sack !== undefined) end = writeSack(packet, end, Int32Array.from(sent.sack, (edge) => (this.iss + edge) | 0), sent.sack.length / 2);
+    if (sent.sack !== undefined)
+      end = writeSack(
+        packet,
+        end,
+        Int32Array.from(sent.sack, (edge) => (this.iss + edge) | 0),
+        sent.sack.length / 2,
+      );
     const header = end - start;
     const data = typeof sent.data === 'number' ? new Uint8Array(sent.data).fill(0x61) : (sent.data ?? new Uint8Array(0));
     packet.set(data, end);

@@ -86,7 +86,11 @@ void t.test('SYN-RECEIVED: a reset or silence ends it, and nobody is told', asyn
 
 void t.test('a handler that is not attached in accept gets its peer reset', async (t) => {
   const s = new Script();
-  s.stack.listen(80, () => true, () => {});
+  s.stack.listen(
+    80,
+    () => true,
+    () => {},
+  );
   s.send({ flags: 'S', mss: 1240 });
   t.same(brief(s.send({ flags: 'A', seq: 1, ack: 1 })), ['RA 1+0 ack 1']);
   t.equal(s.stack.connectionCount(), 0);

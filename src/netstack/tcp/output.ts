@@ -208,7 +208,7 @@ function sendSegment(block: ControlBlock, seq: number, length: number, flags: nu
 
 /**
  * The window field. The edge moves by whole steps only (RFC 9293 §3.8.6.2.2) and never back; rounding up to the scale keeps it from
- * moving back by a few bytes.
+ * moving back by a few bytes (each ACK may add up to 31, so a buffer can be overfilled by a hundredth).
  */
 function chooseWindow(block: ControlBlock): number {
   const wanted = (block.rcvNxt + Math.max(0, block.rcvBuffer - block.unconsumed)) | 0;
