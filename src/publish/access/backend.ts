@@ -1,0 +1,49 @@
+// What the access checks need from the identity side, stated by the one who needs it. `sign-in.ts` fills it from identity/; tests by hand.
+import type { Identity, SessionLookup, TokenCheck } from '#model/identity.ts';
+import type { ServiceId, SessionId } from '#model/ids.ts';
+
+/** A value at hand, or one that has to be waited for: what is cached costs no promise. */
+export type Soon<T> = T | Promise<T>;
+
+export interface AccessBackend {
+  /** Looks up the value of the session cookie. A rejection denies. */
+  findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Soon<SessionLookup>;
+  verifyServiceToken(plain: string, serviceId: ServiceId, signal: AbortSignal): Soon<TokenCheck>;
+}
+
+/** Where a sign-in happens and where it leads back to. */
+export interface SignInPlace {
+  readonly serviceId: ServiceId;
+  /** Canonical host name of the service. */
+  readonly domain: string;
+  /** `https://host[:port]`, as the visitor's browser sees it. */
+  readonly origin: string;
+}
+
+export type SignInResult =
+  /** `setCookies` are whole Set-Cookie values; `returnTo` is the target that was asked for, path and query. */
+  | { readonly kind: 'signed-in'; readonly returnTo: string; readonly setCookies: readonly string[] }
+  | {
+      readonly kind: 'refused';
+      readonly reason: 'login_invalid' | 'login_denied' | 'group_not_allowed' | 'auth_unavailable';
+      readonly setCookies: readonly string[];
+    };
+
+export interface SignIn {
+  /** Begins a sign-in that ends at `returnTo`; the cookie binds it to this browser. */
+  start(place: SignInPlace, returnTo: string, signal: AbortSignal): Promise<{ readonly location: string; readonly setCookie: string }>;
+  /** Ends it at the callback. `query` includes its question mark; `loginCookie` is the browser's part. */
+  finish(place: SignInPlace, query: string, loginCookie: string | undefined, signal: AbortSignal): Promise<SignInResult>;
+  /** Ends the session; returns the cookies that clear it. */
+  logout(place: SignInPlace, session: SessionId | undefined, signal: AbortSignal): Promise<readonly string[]>;
+}
+
+/** How upstreams learn who calls. */
+export interface IdentityHeaders {
+  /** Whether a field name in lower case is one that only the gateway may set, in any spelling that an upstream might fold together. */
+  isReserved(key: string): boolean;
+  /** Field lines, each with CRLF, checked for what may stand in them; empty without an identity. */
+  lines(identity: Identity | undefined, place: SignInPlace): Soon<string>;
+  /** The keys that verify signed assertions for this host, as JSON text. */
+  jwks(place: SignInPlace): string;
+}

@@ -1,0 +1,29 @@
+// What a check is: it looks at the subject and decides, or leaves the decision to the next one.
+import type { AllowReason, Decision, DenyReason } from '#model/decision.ts';
+import type { Identity, Session } from '#model/identity.ts';
+import type { AccessBackend, Soon } from './backend.ts';
+import type { Subject } from './subject.ts';
+
+export interface CheckInput {
+  readonly subject: Subject;
+  readonly backend: AccessBackend;
+  readonly signal: AbortSignal;
+}
+
+/** A decision, with the session that it rests on: what was opened under it ends with it. */
+export type Verdict = Decision & { readonly session?: Session | undefined };
+
+/** Undefined leaves the decision to the next check. What throws or rejects, denies. */
+export type Check = (input: CheckInput) => Soon<Verdict | undefined>;
+
+export function allow(reason: AllowReason, identity: Identity | undefined, session?: Session): Verdict {
+  return { kind: 'allow', reason, identity, session };
+}
+
+export function deny(reason: DenyReason, detail: string): Verdict {
+  return { kind: 'deny', reason, detail };
+}
+
+export function challenge(reason: DenyReason): Verdict {
+  return { kind: 'challenge', reason };
+}

@@ -1,0 +1,4 @@
+// A private service is for peers of the mesh only, and who comes through the public listener is none.
+import { deny, type Check } from '../check.ts';
+
+export const notPrivate: Check = ({ subject }) => (subject.service?.mapping.private === false ? undefined : deny('private_service', ''));

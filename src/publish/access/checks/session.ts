@@ -1,0 +1,40 @@
+// The session of a browser that has signed in here.
+import type { Decision } from '#model/decision.ts';
+import type { SessionLookup } from '#model/identity.ts';
+import { fieldValue } from '#wire/http1-fields.ts';
+import { canonicalHost } from '../../http/host.ts';
+import { allow, challenge, deny, type Check } from '../check.ts';
+import { claimedSession, type Subject } from '../subject.ts';
+
+export const liveSession: Check = ({ subject, backend, signal }) => {
+  const id = claimedSession(subject);
+  const service = subject.service;
+  if (service === undefined) return deny('internal_error', 'no service');
+  if (id === undefined) return challenge('not_signed_in');
+  // Pages of other sites may open WebSockets with this browser's cookie; such a request counts as made without it (attack row W-2).
+  if (subject.request.upgrade !== undefined && foreignOrigin(subject)) return challenge('not_signed_in');
+  const found = backend.findSession(id, service.id, signal);
+  return found instanceof Promise ? found.then((lookup) => decide(lookup, subject)) : decide(found, subject);
+};
+
+function decide(found: SessionLookup, subject: Subject): Decision {
+  if (found.kind === 'live') {
+    // The cookie of one service is worth nothing at another (attack row C-5), whatever the look-up says.
+    return found.session.serviceId === subject.service?.id ? allow('session', found.session.identity, found.session) : challenge('not_signed_in');
+  }
+  switch (found.why) {
+    case 'unknown':
+      return challenge('not_signed_in');
+    case 'expired':
+      return challenge('session_expired');
+    case 'revoked':
+      return challenge('session_revoked');
+  }
+}
+
+function foreignOrigin(subject: Subject): boolean {
+  const origin = fieldValue(subject.request.fields, 'origin');
+  if (origin === undefined) return false;
+  const match = /^https?:\/\/([^/]+)$/.exec(origin);
+  return match === null || canonicalHost(match[1] ?? '') !== subject.host;
+}

@@ -1,0 +1,44 @@
+// Whose request it is by address: the connection's other end, or what trusted proxies before us say (attack rows H-10 to H-12).
+import { formatIp, parseIp, prefixContains, unmapIp, type IpAddress, type IpPrefix } from '#lib/ip.ts';
+
+export interface ClientAddress {
+  readonly ip: IpAddress;
+  readonly text: string;
+}
+
+/**
+ * The client's address. From a trusted peer, X-Forwarded-For is read from the right up to the first address that is not trusted; a member that
+ * is no address there makes the whole chain worthless, and the result is undefined: nothing can be allowed by it.
+ * Nobody is trusted where the list is empty.
+ */
+export function clientAddress(remote: string, forwardedFor: string | undefined, trusted: readonly IpPrefix[]): ClientAddress | undefined {
+  let ip = parse(remote);
+  if (ip === undefined || forwardedFor === undefined || !isTrusted(ip, trusted)) return describe(ip);
+  const chain = forwardedFor.split(',');
+  for (let i = chain.length - 1; i >= 0; i--) {
+    ip = parse((chain[i] ?? '').trim());
+    if (ip === undefined || !isTrusted(ip, trusted)) break;
+  }
+  return describe(ip);
+}
+
+/** Whether what the peer says about the request before it is believed. */
+export function isTrustedPeer(remote: string, trusted: readonly IpPrefix[]): boolean {
+  if (trusted.length === 0) return false;
+  const ip = parse(remote);
+  return ip !== undefined && isTrusted(ip, trusted);
+}
+
+function isTrusted(ip: IpAddress, trusted: readonly IpPrefix[]): boolean {
+  return trusted.some((prefix) => prefixContains(prefix, ip));
+}
+
+function parse(text: string): IpAddress | undefined {
+  const zone = text.indexOf('%');
+  const ip = parseIp(zone < 0 ? text : text.slice(0, zone));
+  return ip === undefined ? undefined : unmapIp(ip);
+}
+
+function describe(ip: IpAddress | undefined): ClientAddress | undefined {
+  return ip === undefined ? undefined : { ip, text: formatIp(ip) };
+}

@@ -1,0 +1,87 @@
+// The few paths that a published host answers itself: sign-in's end, sign-out, and the keys of identity assertions. Exact matches, nothing else.
+import type { Logger } from '#lib/log.ts';
+import { describeError } from '#lib/errors.ts';
+import type { Exchange } from '../http/exchange.ts';
+import type { IdentityHeaders, SignIn, SignInPlace } from './backend.ts';
+import { respondJson, respondOwn, respondRedirect, type OwnReason } from './respond.ts';
+import { claimedSession, type Subject } from './subject.ts';
+
+/** Reserved on every published host; an application below it is not reachable (attack row R-7). */
+export const ownPrefix = '/.meshgate/';
+export const callbackPath = '/.meshgate/callback';
+export const logoutPath = '/.meshgate/logout';
+export const jwksPath = '/.meshgate/jwks.json';
+
+export function isOwnPath(path: string): boolean {
+  return path.startsWith(ownPrefix);
+}
+
+export interface OwnPathDeps {
+  readonly signIn: SignIn;
+  readonly identityHeaders: IdentityHeaders;
+  readonly log: Logger;
+}
+
+export interface OwnAnswer {
+  readonly status: number;
+  readonly reason: string;
+}
+
+/** Answers a path below `ownPrefix`. */
+export async function answerOwnPath(
+  exchange: Exchange,
+  deps: OwnPathDeps,
+  place: SignInPlace,
+  subject: Subject,
+  signal: AbortSignal,
+  id: string,
+): Promise<OwnAnswer> {
+  const own = (reason: OwnReason, setCookies: readonly string[] = []): OwnAnswer => ({
+    status: respondOwn(exchange, reason, id, setCookies),
+    reason,
+  });
+  if (subject.method !== 'GET' && subject.method !== 'HEAD') return own('method_not_allowed');
+  try {
+    switch (subject.path) {
+      case jwksPath:
+        return { status: respondJson(exchange, deps.identityHeaders.jwks(place)), reason: 'jwks' };
+      case logoutPath:
+        return {
+          status: respondRedirect(exchange, localTarget(place, '/'), await deps.signIn.logout(place, claimedSession(subject), signal)),
+          reason: 'logout',
+        };
+      case callbackPath: {
+        const result = await deps.signIn.finish(place, subject.query, subject.cookies.login, signal);
+        if (result.kind === 'refused') return own(result.reason, result.setCookies);
+        return { status: respondRedirect(exchange, localTarget(place, result.returnTo), result.setCookies), reason: 'signed_in' };
+      }
+      default:
+        return own('not_found');
+    }
+  } catch (error) {
+    deps.log.warn('sign-in is not available', { id, error: describeError(error) });
+    return own('auth_unavailable');
+  }
+}
+
+/** Sends a browser to the identity provider. Returns the status that was answered. */
+export async function loginRedirect(
+  exchange: Exchange,
+  signIn: SignIn,
+  place: SignInPlace,
+  subject: Subject,
+  signal: AbortSignal,
+  id: string,
+): Promise<number> {
+  try {
+    const { location, setCookie } = await signIn.start(place, subject.path + subject.query, signal);
+    return respondRedirect(exchange, location, [setCookie]);
+  } catch {
+    return respondOwn(exchange, 'auth_unavailable', id);
+  }
+}
+
+/** The target below our own origin: with the host written out, no spelling of a path can name another (attack row R-1). */
+export function localTarget(place: SignInPlace, target: string): string {
+  return place.origin + (/^\/[\x21-\x7e]*$/.test(target) ? target : '/');
+}

@@ -1,0 +1,176 @@
+// Answers of our own: pages for people, problem documents (RFC 9457) for programs, one fixed ladder from reason to status.
+import { createHash } from 'node:crypto';
+import type { DenyReason } from '#model/decision.ts';
+import { emptyFields, joinedValue, type Fields } from '#wire/http1-fields.ts';
+import type { Exchange } from '../http/exchange.ts';
+
+const style = `body{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1rem;color:#222;background:#fff}small{color:#666}
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#111}small{color:#999}}`;
+const contentPolicy = `default-src 'none'; style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'`;
+
+/** Why a request ends here, beyond the checks: malformed, or the upstream failed. */
+export type OwnReason =
+  | DenyReason
+  | 'bad_request'
+  | 'login_invalid'
+  | 'login_denied'
+  | 'not_found'
+  | 'upstream_refused'
+  | 'upstream_unreachable'
+  | 'upstream_timeout'
+  | 'upstream_bad_answer'
+  | 'upstream_closed'
+  | 'upstream_tls'
+  | 'upstream_busy'
+  | 'loop'
+  | 'draining';
+
+interface Page {
+  readonly status: number;
+  readonly title: string;
+  readonly text: string;
+}
+
+/** What a stranger may read: neutral, without names of services, peers or addresses. The id joins it to the log. */
+function page(reason: OwnReason): Page {
+  switch (reason) {
+    case 'unknown_host':
+    case 'no_route':
+    case 'not_found':
+      return { status: 404, title: 'Not found', text: 'There is nothing at this address.' };
+    case 'host_mismatch':
+      return { status: 421, title: 'Misdirected request', text: 'This connection was opened for another host. Try again.' };
+    case 'loop':
+      return { status: 508, title: 'Loop detected', text: 'The request came back to where it had been.' };
+    case 'method_not_allowed':
+      return { status: 405, title: 'Method not allowed', text: 'This kind of request is not accepted here.' };
+    case 'bad_request':
+      return { status: 400, title: 'Bad request', text: 'The request could not be understood.' };
+    case 'login_invalid':
+      return {
+        status: 400,
+        title: 'Sign-in did not finish',
+        text: 'The sign-in took too long or was begun elsewhere. Open the page again to start over.',
+      };
+    case 'ip_denied':
+    case 'country_unknown':
+    case 'restriction_unsupported':
+    case 'group_not_allowed':
+    case 'private_service':
+    case 'auth_method_unsupported':
+    case 'login_denied':
+      return { status: 403, title: 'No access', text: 'You cannot open this page. Ask the person who runs it.' };
+    case 'not_signed_in':
+    case 'session_expired':
+    case 'session_revoked':
+    case 'token_invalid':
+      return { status: 401, title: 'Sign-in needed', text: 'Sign in to open this page.' };
+    case 'internal_error':
+      return { status: 500, title: 'Internal error', text: 'Something went wrong here. Try again later.' };
+    case 'auth_unavailable':
+      return { status: 503, title: 'Sign-in is not available', text: 'It cannot be checked right now who you are. Try again in a moment.' };
+    case 'upstream_busy':
+    case 'draining':
+      return { status: 503, title: 'Busy', text: 'There are too many requests right now. Try again in a moment.' };
+    case 'upstream_timeout':
+      return { status: 504, title: 'No answer', text: 'The service did not answer in time.' };
+    case 'upstream_refused':
+    case 'upstream_unreachable':
+    case 'upstream_bad_answer':
+    case 'upstream_closed':
+    case 'upstream_tls':
+      return { status: 502, title: 'Service unreachable', text: 'The service could not be reached.' };
+  }
+}
+
+/** The status that a reason ends in. */
+export function reasonStatus(reason: OwnReason): number {
+  return page(reason).status;
+}
+
+/** Whether the caller is a browser that shows pages: it names text/html, with a weight above zero. */
+export function acceptsHtml(fields: Fields): boolean {
+  const accept = joinedValue(fields, 'accept');
+  if (accept === undefined) return false;
+  return accept.split(',').some((range) => {
+    const [type, ...parameters] = range.split(';').map((part) => part.trim().toLowerCase());
+    return type === 'text/html' && !parameters.some((parameter) => /^q=0(?:\.0*)?$/.test(parameter));
+  });
+}
+
+/** Answers with a page or a problem document, and ends the exchange. Returns the status. */
+export function respondOwn(exchange: Exchange, reason: OwnReason, id: string, setCookies: readonly string[] = []): number {
+  const { status, title, text } = page(reason);
+  const html = acceptsHtml(exchange.request.fields);
+  const body = Buffer.from(
+    html ? document(status, title, text, id) : JSON.stringify({ type: 'about:blank', title, status, detail: text, reason: publicReason(reason), id }),
+  );
+  const fields = ownFields(setCookies);
+  set(fields, 'Content-Type', html ? 'text/html; charset=utf-8' : 'application/problem+json');
+  if (status === 401) set(fields, 'WWW-Authenticate', 'Bearer realm="meshgate"');
+  if (status === 405) set(fields, 'Allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS');
+  if (status === 503) set(fields, 'Retry-After', '5');
+  send(exchange, status, title, fields, body);
+  return status;
+}
+
+/** Sends a browser elsewhere, and ends the exchange. The location must be a checked URL. */
+export function respondRedirect(exchange: Exchange, location: string, setCookies: readonly string[]): number {
+  const fields = ownFields(setCookies);
+  set(fields, 'Location', location);
+  send(exchange, 302, 'Found', fields, Buffer.alloc(0));
+  return 302;
+}
+
+export function respondJson(exchange: Exchange, text: string): number {
+  const fields = emptyFields();
+  set(fields, 'Content-Type', 'application/json');
+  set(fields, 'Cache-Control', 'public, max-age=300');
+  set(fields, 'X-Content-Type-Options', 'nosniff');
+  send(exchange, 200, 'OK', fields, Buffer.from(text));
+  return 200;
+}
+
+function send(exchange: Exchange, status: number, reason: string, fields: Fields, body: Buffer): void {
+  exchange.answer({ status, reason, fields, length: body.length, statedLength: body.length });
+  exchange.write(body);
+  exchange.end(undefined);
+}
+
+/** Nothing of ours is kept by caches, framed, or allowed to load anything (attack rows C-10, C-11, L-5). */
+function ownFields(setCookies: readonly string[]): Fields {
+  const fields = emptyFields();
+  set(fields, 'Cache-Control', 'no-store');
+  set(fields, 'Vary', 'Cookie, Accept');
+  set(fields, 'X-Content-Type-Options', 'nosniff');
+  set(fields, 'Referrer-Policy', 'no-referrer');
+  set(fields, 'Content-Security-Policy', contentPolicy);
+  for (const cookie of setCookies) set(fields, 'Set-Cookie', cookie);
+  return fields;
+}
+
+function set(fields: Fields, name: string, value: string): void {
+  fields.names.push(name);
+  fields.keys.push(name.toLowerCase());
+  fields.values.push(value);
+}
+
+/** The part of a reason that strangers may know: what failed behind us is one thing to them. */
+function publicReason(reason: OwnReason): string {
+  return reason.startsWith('upstream_') && reason !== 'upstream_timeout' ? 'upstream_failed' : reason;
+}
+
+function document(status: number, title: string, text: string, id: string): string {
+  return `<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
+<title>${status} ${escapeHtml(title)}</title>
+<style>${style}</style></head>
+<body><main><h1>${escapeHtml(title)}</h1><p>${escapeHtml(text)}</p><p><small>${status} &middot; ${escapeHtml(id)}</small></p></main></body>
+</html>
+`;
+}
+
+function escapeHtml(text: string): string {
+  return text.replaceAll(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+}

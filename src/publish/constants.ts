@@ -1,0 +1,65 @@
+// The bounds of publishing. Times in milliseconds, sizes in bytes; each says what reaching it does.
+
+/** Time for a whole TLS handshake, ClientHello included; then the connection is closed. */
+export const HANDSHAKE_MS = 10_000;
+/** Time for a whole request head from its first byte, and for the first one from the handshake. */
+export const HEAD_MS = 10_000;
+/** A kept connection without a request is closed after this. */
+export const IDLE_MS = 60_000;
+/** A request body that brings nothing for this long, while we want more, ends the exchange. */
+export const BODY_STALL_MS = 30_000;
+/** A client that takes nothing of an answer for this long is cut off. */
+export const WRITE_STALL_MS = 120_000;
+/** After an answer that left the request body unread: how long its rest is thrown away before the connection is closed. */
+export const LINGER_MS = 2_000;
+/** How often deadlines are looked at; each may be late by this much. */
+export const SWEEP_MS = 500;
+
+/** Connections of one address at a time; more are closed at once. */
+export const CONNECTIONS_PER_ADDRESS = 512;
+/** Connections in all. */
+export const CONNECTIONS = 20_000;
+/** Bytes read beyond the request in work (pipelining) before reading stops. */
+export const READ_AHEAD = 65_536;
+
+/** HTTP/2: streams at a time, and the header list's size as RFC 9113 §6.5.2 counts it. */
+export const H2_STREAMS = 100;
+export const H2_HEADER_LIST = 32_768;
+/** Streams that a client may open and reset per window before its connection is closed (CVE-2023-44487). */
+export const H2_RESETS = 100;
+export const H2_RESET_WINDOW_MS = 30_000;
+
+/** Idle connections kept for one upstream, and for how long. Upstreams often close after 5 s; a stale one is retried. */
+export const UPSTREAM_IDLE_CONNECTIONS = 64;
+export const UPSTREAM_IDLE_MS = 30_000;
+/** Connections to one upstream at a time; more requests get 503. */
+export const UPSTREAM_CONNECTIONS = 1_024;
+/** Time to connect, TLS included. */
+export const CONNECT_MS = 10_000;
+/** Time from the request to the head of the answer, unless the target says otherwise. */
+export const ANSWER_MS = 120_000;
+/** Interim answers (1xx) to one request; more are a fault of the upstream. */
+export const INTERIM_ANSWERS = 8;
+/** Up to this size head and payload are copied together to save a write. */
+export const COALESCE_BYTES = 16_384;
+/** An upgraded stream with silence both ways is closed after this. */
+export const UPGRADE_IDLE_MS = 600_000;
+
+/** Bytes of PEM files; larger ones are not certificates. */
+export const PEM_BYTES = 262_144;
+/** Certificates in the directory. */
+export const CERTIFICATES = 10_000;
+/** How often the certificate directory is read where watching tells nothing, and how long a burst of changes is awaited. */
+export const CERTIFICATE_POLL_MS = 30_000;
+export const CERTIFICATE_SETTLE_MS = 200;
+
+/** Access log records waiting for their sink; more are dropped and counted. */
+export const LOG_QUEUE = 8_192;
+/** Characters of a path, method or host in a record. */
+export const LOG_TEXT = 2_048;
+/** Records handed to the control plane at a time, and how long one waits for company. */
+export const LOG_BATCH = 256;
+export const LOG_BATCH_MS = 1_000;
+
+/** Time that the access checks may take, asking the control plane included; then the request is denied. */
+export const ACCESS_MS = 5_000;

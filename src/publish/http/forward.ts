@@ -1,0 +1,244 @@
+// One request forwarded: it goes to its target, the answer comes back, both as streams that hold each other back.
+import type { Duplex } from 'node:stream';
+import { errorCode } from '#lib/errors.ts';
+import type { Fields } from '#wire/http1-fields.ts';
+import type { ResponseHead } from '#wire/http1-head.ts';
+import type { OwnReason } from '../access/respond.ts';
+import { ANSWER_MS } from '../constants.ts';
+import type { Deadlined, Deadlines } from './deadlines.ts';
+import type { BodySink, Exchange } from './exchange.ts';
+import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
+import type { Route } from './routes.ts';
+import type { AnswerReceiver, UpstreamConnection, UpstreamFailure } from './upstream-connection.ts';
+import type { Upstreams } from './upstreams.ts';
+
+export interface ForwardDeps {
+  readonly upstreams: Upstreams;
+  readonly deadlines: Deadlines;
+  readonly policy: RequestFieldPolicy;
+}
+
+/** What the handler hands over: everything that was decided. */
+export interface ForwardOrder {
+  readonly exchange: Exchange;
+  readonly route: Route;
+  /** The whole head for the upstream but framing fields and the empty line. */
+  readonly head: string;
+  /** Rewrites Location, or undefined. */
+  readonly location: ((value: string) => string) | undefined;
+  /** The upgrade's protocol, or undefined. */
+  readonly upgrade: string | undefined;
+}
+
+export interface ForwardEvents {
+  /** The answer's head came. */
+  answered(status: number): void;
+  /** Nothing has been answered yet, and nothing will come from the upstream. */
+  failed(reason: OwnReason, detail: string): void;
+  /** The answer broke off after its head. */
+  broken(reason: OwnReason, detail: string): void;
+  /** 101: the upstream's side of the stream. */
+  switched(head: ResponseHead, stream: Duplex): void;
+}
+
+const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'PROPFIND', 'REPORT', 'SEARCH']);
+
+export class Forward implements AnswerReceiver, BodySink, Deadlined {
+  deadline: number;
+  readonly #deps: ForwardDeps;
+  readonly #order: ForwardOrder;
+  readonly #events: ForwardEvents;
+  #connection: UpstreamConnection | undefined;
+  /** Made where a connection has to be dialled. */
+  #abort: AbortController | undefined;
+  #answered = false;
+  #bodySent = false;
+  #requestOver = false;
+  #over = false;
+  #retried = false;
+
+  constructor(deps: ForwardDeps, order: ForwardOrder, events: ForwardEvents) {
+    this.#deps = deps;
+    this.#order = order;
+    this.#events = events;
+    this.deadline = deps.deadlines.now() + (order.route.requestTimeoutMs ?? ANSWER_MS);
+    deps.deadlines.add(this);
+    order.exchange.onAbort = () => this.cancel();
+    order.exchange.onDrain = () => this.#connection?.resumeAnswer();
+    const kept = deps.upstreams.take(order.route.upstream);
+    if (kept === undefined) this.#dial();
+    else this.#send(kept);
+  }
+
+  /** Ends it without telling anybody: the client has gone. */
+  cancel(): void {
+    if (this.#over) return;
+    this.#settle();
+    this.#abort?.abort();
+    this.#connection?.destroy();
+  }
+
+  expire(): void {
+    this.#fail('upstream_timeout', 'no answer in time');
+  }
+
+  #dial(): void {
+    const abort = new AbortController();
+    this.#abort = abort;
+    this.#deps.upstreams.connect(this.#order.route.upstream, abort.signal).then(
+      (connection) => {
+        if (this.#over) connection.destroy();
+        else this.#send(connection);
+      },
+      (error: unknown) => {
+        if (!this.#over) this.#fail(dialReason(error), error instanceof Error ? `${errorCode(error) ?? ''} ${error.message}`.trim() : String(error));
+      },
+    );
+  }
+
+  #send(connection: UpstreamConnection): void {
+    this.#connection = connection;
+    const { exchange, head, upgrade } = this.#order;
+    const length = exchange.request.length;
+    if (upgrade !== undefined) {
+      connection.send(`${head}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`, exchange.request.method, 'none', true, this);
+    } else if (length === 0) {
+      // A method that usually has content says that it has none; GET and its like say nothing (RFC 9110 §8.6).
+      const none = exchange.request.method === 'POST' || exchange.request.method === 'PUT' || exchange.request.method === 'PATCH';
+      connection.send(none ? `${head}Content-Length: 0\r\n\r\n` : `${head}\r\n`, exchange.request.method, 'none', false, this);
+    } else {
+      const framing = length === undefined ? 'Transfer-Encoding: chunked' : `Content-Length: ${length}`;
+      connection.send(`${head}${framing}\r\n\r\n`, exchange.request.method, length === undefined ? 'chunked' : 'length', false, this);
+      if (!this.#retried) exchange.readBody(this);
+    }
+  }
+
+  // The request's body, from the client.
+
+  write(payload: Buffer): boolean {
+    this.#bodySent = true;
+    return this.#over || this.#connection === undefined ? true : this.#connection.writeBody(payload);
+  }
+
+  flush(): void {
+    if (!this.#over) this.#connection?.flushRequest();
+  }
+
+  end(trailers: Fields | undefined): void {
+    this.#requestOver = true;
+    if (!this.#over) this.#connection?.endBody(safeTrailers(trailers, this.#deps.policy));
+  }
+
+  fail(): void {
+    this.cancel();
+  }
+
+  requestDrain(): void {
+    if (!this.#requestOver) this.#order.exchange.resumeBody();
+  }
+
+  // The answer, from the upstream.
+
+  interim(head: ResponseHead): void {
+    // 100 was sent by ourselves where it was awaited; other interim answers (103) are the client's.
+    if (head.status !== 100) this.#order.exchange.inform(head.status, responseFields(head.fields, undefined));
+  }
+
+  answerHead(head: ResponseHead): void {
+    this.#answered = true;
+    this.deadline = Infinity;
+    this.#events.answered(head.status);
+    const stated = statedLength(head);
+    this.#order.exchange.answer({
+      status: head.status,
+      reason: head.reason,
+      fields: responseFields(head.fields, this.#order.location),
+      length: head.framing.kind === 'length' ? head.framing.length : head.framing.kind === 'none' ? 0 : undefined,
+      statedLength: stated,
+    });
+  }
+
+  answerData(payload: Buffer): boolean {
+    return this.#over ? true : this.#order.exchange.write(payload);
+  }
+
+  answerFlush(): void {
+    if (!this.#over && this.#answered) this.#order.exchange.flush();
+  }
+
+  answerEnd(trailers: Fields | undefined): void {
+    if (this.#over) return;
+    this.#settle();
+    this.#order.exchange.end(safeTrailers(trailers, this.#deps.policy));
+  }
+
+  switched(head: ResponseHead, stream: Duplex): void {
+    if (this.#over) {
+      stream.destroy();
+      return;
+    }
+    this.#settle();
+    this.#events.switched(head, stream);
+  }
+
+  answerFailed(failure: UpstreamFailure, detail: string): void {
+    if (this.#over) return;
+    this.#connection = undefined;
+    if (
+      failure === 'stale' &&
+      !this.#retried &&
+      !this.#bodySent &&
+      this.#order.exchange.request.length === 0 &&
+      idempotent.has(this.#order.exchange.request.method)
+    ) {
+      // The upstream closed a kept connection as we used it; it has not seen the request. Once, on a new connection.
+      this.#retried = true;
+      return this.#dial();
+    }
+    this.#fail(failure === 'bad_answer' ? 'upstream_bad_answer' : 'upstream_closed', detail);
+  }
+
+  #fail(reason: OwnReason, detail: string): void {
+    if (this.#over) return;
+    this.#settle();
+    this.#abort?.abort();
+    this.#connection?.destroy();
+    if (this.#answered) this.#events.broken(reason, detail);
+    else this.#events.failed(reason, detail);
+  }
+
+  #settle(): void {
+    this.#over = true;
+    this.#deps.deadlines.remove(this);
+    const exchange = this.#order.exchange;
+    exchange.onAbort = undefined;
+    exchange.onDrain = undefined;
+  }
+}
+
+/** Content-Length of an answer without a body (HEAD, 304), which says what a GET would bring. */
+function statedLength(head: ResponseHead): number | undefined {
+  const index = head.fields.keys.indexOf('content-length');
+  return index < 0 ? undefined : Number(head.fields.values[index]);
+}
+
+function dialReason(error: unknown): OwnReason {
+  switch (errorCode(error)) {
+    case 'ECONNREFUSED':
+    case 'ECONNRESET':
+      return 'upstream_refused';
+    case 'ETIMEDOUT':
+    case 'PUBLISH_UPSTREAM_TIMEOUT':
+      return 'upstream_timeout';
+    case 'PUBLISH_UPSTREAM_BUSY':
+      return 'upstream_busy';
+    case 'PUBLISH_UPSTREAM_CLOSED':
+      return 'draining';
+    case undefined:
+      return 'upstream_unreachable';
+    default:
+      return /^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_|SELF_SIGNED|UNABLE_TO|PUBLISH_UPSTREAM_TLS)/.test(errorCode(error) ?? '')
+        ? 'upstream_tls'
+        : 'upstream_unreachable';
+  }
+}

@@ -1,0 +1,324 @@
+// The one handler of all exchanges: one parse, one decision, one forward, one record.
+import type { Clock } from '#lib/clock.ts';
+import { describeError } from '#lib/errors.ts';
+import type { IpPrefix } from '#lib/ip.ts';
+import type { Logger } from '#lib/log.ts';
+import type { AccessLogEntry } from '#model/access-log.ts';
+import { fieldValue, joinedValue } from '#wire/http1-fields.ts';
+import type { AccessBackend, IdentityHeaders, SignIn, SignInPlace } from '../access/backend.ts';
+import type { Verdict } from '../access/check.ts';
+import { clientAddress, isTrustedPeer } from '../access/client-address.ts';
+import { answerOwnPath, isOwnPath, loginRedirect } from '../access/own-paths.ts';
+import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
+import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access/respond.ts';
+import { readSubject, type Subject } from '../access/subject.ts';
+import { ACCESS_MS, LOG_TEXT } from '../constants.ts';
+import type { Client, Exchange } from './exchange.ts';
+import { Forward, type ForwardDeps } from './forward.ts';
+import { requestLines } from './headers.ts';
+import { authorityPort } from './host.ts';
+import { rewriteLocation } from './location.ts';
+import type { OpenStream, OpenStreams } from './open-streams.ts';
+import type { IdSource } from './request-id.ts';
+import { upstreamTarget, type Route, type RouteTable } from './routes.ts';
+import { joinUpgrade } from './upgrade.ts';
+
+export interface HandlerDeps {
+  readonly routes: () => RouteTable;
+  readonly backend: AccessBackend;
+  readonly signIn: SignIn;
+  readonly identityHeaders: IdentityHeaders;
+  readonly trustedProxies: readonly IpPrefix[];
+  readonly accessLog: (entry: AccessLogEntry) => void;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly forward: ForwardDeps;
+  readonly streams: OpenStreams;
+  readonly ids: IdSource;
+}
+
+/** Answers an exchange; never throws. */
+export function handleExchange(exchange: Exchange, deps: HandlerDeps): void {
+  const work = new Work(exchange, deps);
+  try {
+    work.run();
+  } catch (error) {
+    work.crash(error);
+  }
+}
+
+/** The record of a request that was refused by its grammar, before there was an exchange. */
+export function refusedEntry(client: Client, reason: string, status: number, deps: HandlerDeps): AccessLogEntry {
+  return {
+    id: deps.ids.next(),
+    serviceId: undefined,
+    timestamp: deps.clock.wall(),
+    protocol: 'http',
+    method: '',
+    host: client.serverName ?? '',
+    path: '',
+    durationMs: 0,
+    status,
+    sourceIp: client.remote.address,
+    userId: '',
+    authMethod: '',
+    authSuccess: false,
+    bytesUp: 0,
+    bytesDown: 0,
+    reason,
+  };
+}
+
+/** One request on its way. */
+class Work implements OpenStream {
+  kind: 'request' | 'upgrade' = 'request';
+  readonly #exchange: Exchange;
+  readonly #deps: HandlerDeps;
+  readonly #id: string;
+  readonly #started: number;
+  readonly #wall: number;
+  #sourceIp: string;
+  #subject: Subject | undefined;
+  #route: Route | undefined;
+  #verdict: Verdict | undefined;
+  #status = 0;
+  #reason = '';
+  #gone = false;
+  #signal: AbortSignal | undefined;
+  #closeUpgrade: (() => void) | undefined;
+
+  constructor(exchange: Exchange, deps: HandlerDeps) {
+    this.#exchange = exchange;
+    this.#deps = deps;
+    this.#id = deps.ids.next();
+    this.#started = deps.clock.now();
+    this.#wall = deps.clock.wall();
+    this.#sourceIp = exchange.client.remote.address;
+    exchange.onAbort = () => {
+      this.#gone = true;
+    };
+    exchange.onDone = (down, up) => this.#done(down, up);
+  }
+
+  run(): void {
+    const { client, request } = this.#exchange;
+    const { trustedProxies, routes } = this.#deps;
+    const forwardedFor = trustedProxies.length === 0 ? undefined : joinedValue(request.fields, 'x-forwarded-for');
+    const address = clientAddress(client.remote.address, forwardedFor, trustedProxies);
+    if (address !== undefined) this.#sourceIp = address.text;
+    const subject = readSubject(request, client.serverName, address?.ip, routes());
+    if (typeof subject === 'string') return this.#refuse('bad_request', subject);
+    this.#subject = subject;
+    this.#route = subject.route;
+    this.#after(runChecks(doorChecks, this.#input(subject)), (verdict) => {
+      if (verdict !== undefined) return this.#decided(verdict, subject);
+      if (isOwnPath(subject.path)) return this.#ownPath(subject);
+      this.#after(runChecks(proofChecks, this.#input(subject)), (proof) =>
+        this.#decided(proof ?? { kind: 'deny', reason: 'internal_error', detail: 'no check decided' }, subject),
+      );
+    });
+  }
+
+  crash(error: unknown): void {
+    this.#deps.log.error('request failed', { id: this.#id, error: describeError(error) });
+    this.#refuse('internal_error', describeError(error));
+  }
+
+  /** What the checks see; the deadline is made only where something has to be waited for. */
+  #input(subject: Subject): { subject: Subject; backend: AccessBackend; readonly signal: AbortSignal } {
+    const work = this;
+    return {
+      subject,
+      backend: this.#deps.backend,
+      get signal() {
+        return work.#limit();
+      },
+    };
+  }
+
+  #limit(): AbortSignal {
+    return (this.#signal ??= AbortSignal.timeout(ACCESS_MS));
+  }
+
+  /** Goes on with a value now or later; what fails meanwhile ends as an internal error. */
+  #after<T>(value: T | Promise<T>, next: (value: T) => void): void {
+    if (!(value instanceof Promise)) return next(value);
+    value.then((result) => this.#gone || next(result)).catch((error: unknown) => this.crash(error));
+  }
+
+  #decided(verdict: Verdict, subject: Subject): void {
+    this.#verdict = verdict;
+    switch (verdict.kind) {
+      case 'allow':
+        this.#reason = verdict.reason;
+        return this.#forward(subject, verdict);
+      case 'deny':
+        return this.#refuse(verdict.reason, verdict.detail);
+      case 'challenge': {
+        const { request } = this.#exchange;
+        // Only a browser's own navigation is sent to sign in: everything else could not follow, or would lose its body.
+        if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields)) return this.#refuse(verdict.reason, '');
+        this.#reason = verdict.reason;
+        return this.#after(loginRedirect(this.#exchange, this.#deps.signIn, this.#place(subject), subject, this.#limit(), this.#id), (status) => {
+          this.#status = status;
+        });
+      }
+    }
+  }
+
+  #ownPath(subject: Subject): void {
+    const done = answerOwnPath(this.#exchange, this.#deps, this.#place(subject), subject, this.#limit(), this.#id);
+    this.#after(done, ({ status, reason }) => {
+      this.#status = status;
+      this.#reason = reason;
+    });
+  }
+
+  #place(subject: Subject): SignInPlace {
+    const service = subject.service;
+    const port = authorityPort(this.#exchange.request.authority);
+    return {
+      serviceId: service?.id ?? ('' as SignInPlace['serviceId']),
+      domain: subject.host,
+      origin: `https://${subject.host}${port === undefined || port === '443' ? '' : `:${port}`}`,
+    };
+  }
+
+  #forward(subject: Subject, verdict: Verdict & { kind: 'allow' }): void {
+    const route = this.#route;
+    if (route === undefined) return this.#refuse('no_route', '');
+    this.#deps.streams.add(this);
+    this.#after(this.#deps.identityHeaders.lines(verdict.identity, this.#place(subject)), (identity) => {
+      const { request } = this.#exchange;
+      if (visitedBefore(fieldValue(request.fields, 'via'))) return this.#refuse('loop', 'Via names us');
+      const location = route.service.mapping.rewriteRedirects
+        ? (value: string) => rewriteLocation(value, route, this.#place(subject).origin)
+        : undefined;
+      const order = { exchange: this.#exchange, route, head: this.#head(subject, route, identity, verdict), location, upgrade: request.upgrade };
+      const events = {
+        answered: (status: number) => {
+          this.#status = status;
+        },
+        failed: (reason: OwnReason, detail: string) => this.#refuse(reason, detail),
+        broken: (reason: OwnReason, detail: string) => {
+          this.#reason = reason;
+          this.#deps.log.debug('answer broke off', { id: this.#id, reason, detail });
+          this.#exchange.abort();
+        },
+        switched: joinUpgrade(this.#exchange, {
+          begun: (close: () => void) => {
+            this.kind = 'upgrade';
+            this.#status = 101;
+            this.#closeUpgrade = close;
+          },
+          ended: (down: number, up: number) => this.#done(down, up),
+          failed: (reason: OwnReason, detail: string) => this.#refuse(reason, detail),
+        }),
+      };
+      new Forward(this.#deps.forward, order, events);
+    });
+  }
+
+  /** The head for the upstream: request line, the client's fields without claims, then ours. */
+  #head(subject: Subject, route: Route, identity: string, verdict: Verdict): string {
+    const { request, client } = this.#exchange;
+    const mapping = route.service.mapping;
+    const tokenKey = verdict.reason === 'service_token' ? subject.token?.key : undefined;
+    const trusted = isTrustedPeer(client.remote.address, this.#deps.trustedProxies);
+    const said = (key: string): string | undefined => (trusted ? fieldValue(request.fields, key) : undefined);
+    const proto =
+      said('x-forwarded-proto') === 'http' ? 'http' : client.serverName === undefined && said('x-forwarded-proto') !== 'https' ? 'http' : 'https';
+    const host = mapping.passHostHeader ? request.authority : route.upstreamHost;
+    const chain = trusted ? joinedValue(request.fields, 'x-forwarded-for') : undefined;
+    const forwardedFor = chain === undefined ? this.#sourceIp : `${chain}, ${client.remote.address}`;
+    const node = this.#sourceIp.includes(':') ? `"[${this.#sourceIp}]"` : this.#sourceIp;
+    return (
+      `${request.method} ${upstreamTarget(route, subject.path, subject.query)} HTTP/1.1\r\nHost: ${host}\r\n` +
+      requestLines(request.fields, this.#deps.forward.policy, route.customKeys, tokenKey, subject.cookies.present) +
+      `X-Forwarded-For: ${forwardedFor}\r\nX-Real-IP: ${this.#sourceIp}\r\nX-Forwarded-Host: ${request.authority}\r\n` +
+      `X-Forwarded-Proto: ${proto}\r\nX-Forwarded-Port: ${authorityPort(request.authority) ?? (proto === 'https' ? '443' : '80')}\r\n` +
+      `Forwarded: for=${node};host="${request.authority}";proto=${proto}\r\nVia: ${via}\r\nX-Request-Id: ${this.#id}\r\n` +
+      route.customHeaders +
+      identity
+    );
+  }
+
+  #refuse(reason: OwnReason, detail: string): void {
+    if (this.#gone) return;
+    this.#reason = reason === 'bad_request' ? detail : reason;
+    this.#status = reasonStatus(reason);
+    if (detail !== '') this.#deps.log.debug('request refused', { id: this.#id, reason, detail });
+    respondOwn(this.#exchange, reason, this.#id);
+  }
+
+  #done(bytesDown: number, bytesUp: number): void {
+    this.#deps.streams.remove(this);
+    const { request, fault } = this.#exchange;
+    const identity = this.identity;
+    this.#deps.accessLog({
+      id: this.#id,
+      serviceId: this.#subject?.service?.id,
+      timestamp: this.#wall,
+      protocol: 'http',
+      method: request.method.slice(0, LOG_TEXT),
+      host: (this.#subject?.host ?? '').slice(0, LOG_TEXT),
+      path: (this.#subject?.path ?? '').slice(0, LOG_TEXT),
+      durationMs: Math.round(this.#deps.clock.now() - this.#started),
+      // 499: the client went away before there was an answer.
+      status: fault !== undefined ? 400 : this.#status === 0 ? 499 : this.#status,
+      sourceIp: this.#sourceIp,
+      userId: identity?.userId ?? '',
+      authMethod: identity?.method ?? '',
+      authSuccess: this.#verdict?.kind === 'allow',
+      bytesUp,
+      bytesDown,
+      reason: fault ?? (this.#reason === '' ? 'client_closed' : this.#reason),
+    });
+  }
+
+  // As an open stream, for whoever ends trust.
+
+  get service(): OpenStream['service'] {
+    return this.#openService();
+  }
+
+  get serviceId(): OpenStream['serviceId'] {
+    return this.#openService().id;
+  }
+
+  get identity(): OpenStream['identity'] {
+    return this.#verdict?.kind === 'allow' ? this.#verdict.identity : undefined;
+  }
+
+  get session(): OpenStream['session'] {
+    return this.#verdict?.session;
+  }
+
+  get sessionId(): OpenStream['sessionId'] {
+    return this.#verdict?.session?.id;
+  }
+
+  get token(): string | undefined {
+    return this.#verdict?.reason === 'service_token' ? this.#subject?.token?.plain : undefined;
+  }
+
+  close(): void {
+    this.#reason = 'session_revoked';
+    if (this.#closeUpgrade === undefined) this.#exchange.abort();
+    else this.#closeUpgrade();
+  }
+
+  /** A stream is registered only after its route has been found. */
+  #openService(): OpenStream['service'] {
+    const route = this.#route;
+    if (route === undefined) throw new TypeError('an exchange without a route is not open');
+    return route.service;
+  }
+}
+
+/** Also the mark by which a request that comes back is known (attack row X-5). One in a cluster is like another: two hops end a loop. */
+const via = '1.1 meshgate';
+
+function visitedBefore(value: string | undefined): boolean {
+  return value !== undefined && value.split('meshgate').length > 2;
+}

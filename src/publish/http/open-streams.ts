@@ -1,0 +1,57 @@
+// Everything that is open under somebody's trust: requests in work and upgraded streams, so that the end of trust can close them.
+import type { Identity, Session } from '#model/identity.ts';
+import type { ServiceId, SessionId } from '#model/ids.ts';
+import type { PublishedService, RouteTable } from './routes.ts';
+
+export interface OpenStream {
+  readonly kind: 'request' | 'upgrade';
+  readonly service: PublishedService;
+  readonly serviceId: ServiceId;
+  readonly identity: Identity | undefined;
+  readonly session: Session | undefined;
+  readonly sessionId: SessionId | undefined;
+  /** The service token that opened it, as it was sent; never logged. */
+  readonly token: string | undefined;
+  /** Cuts it. */
+  close(): void;
+}
+
+export class OpenStreams {
+  readonly #streams = new Set<OpenStream>();
+  #routes: RouteTable | undefined;
+
+  get size(): number {
+    return this.#streams.size;
+  }
+
+  add(stream: OpenStream): void {
+    this.#streams.add(stream);
+  }
+
+  remove(stream: OpenStream): void {
+    this.#streams.delete(stream);
+  }
+
+  /** Closes what the predicate names; returns how many. */
+  end(predicate: (stream: OpenStream) => boolean): number {
+    let ended = 0;
+    for (const stream of [...this.#streams]) {
+      if (!predicate(stream)) continue;
+      ended++;
+      this.#streams.delete(stream);
+      stream.close();
+    }
+    return ended;
+  }
+
+  /** For the sweep: ends what outlived its session, and, once after each change of routes, what the new table does not keep. */
+  sweep(routes: RouteTable, wall: number): void {
+    const changed = this.#routes !== routes;
+    this.#routes = routes;
+    this.end((stream) => {
+      if (stream.session !== undefined && stream.session.expiresAt <= wall) return true;
+      // A plain request in work finishes under the route that it began with; only its service's end cuts it.
+      return changed && (stream.kind === 'upgrade' ? !routes.keeps(stream.service) : routes.serviceById(stream.serviceId) === undefined);
+    });
+  }
+}

@@ -1,0 +1,207 @@
+// The HTTP publisher: takes accepted connections, does TLS, serves HTTP/1.1 and HTTP/2, and answers every request with the one handler.
+import type { Socket } from 'node:net';
+import type { Clock } from '#lib/clock.ts';
+import { parsePrefix } from '#lib/ip.ts';
+import type { Closable } from '#lib/lifecycle.ts';
+import type { Logger } from '#lib/log.ts';
+import type { Dial, Endpoint } from '#lib/net.ts';
+import type { AccessLogEntry } from '#model/access-log.ts';
+import type { ClientHello } from '#wire/client-hello.ts';
+import type { AccessBackend, IdentityHeaders, SignIn } from '../access/backend.ts';
+import type { CertificateSource } from '../certs/directory.ts';
+import { CONNECTIONS, CONNECTIONS_PER_ADDRESS } from '../constants.ts';
+import { publishError } from '../errors.ts';
+import { SecureContexts, terminateTls, type Terminated } from '../tls/terminate.ts';
+import { Deadlines } from './deadlines.ts';
+import type { Client, Exchange } from './exchange.ts';
+import { handleExchange, refusedEntry, type HandlerDeps } from './handler.ts';
+import { RequestFieldPolicy } from './headers.ts';
+import { OpenStreams, type OpenStream } from './open-streams.ts';
+import { createIdSource } from './request-id.ts';
+import type { RouteTable } from './routes.ts';
+import { H1Connection, type H1Owner } from './server-h1.ts';
+import { H2Connection } from './server-h2.ts';
+import { Upstreams } from './upstreams.ts';
+
+export interface HttpPublisherDeps {
+  /** The table now; asked for every request. */
+  readonly routes: () => RouteTable;
+  readonly dial: Dial;
+  /** For targets that are reached from the gateway's own network. */
+  readonly directDial: Dial;
+  readonly backend: AccessBackend;
+  readonly signIn: SignIn;
+  readonly identityHeaders: IdentityHeaders;
+  readonly accessLog: (entry: AccessLogEntry) => void;
+  readonly certificates: CertificateSource;
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** Address ranges whose forwarding headers are believed; empty trusts nobody. Rejected where one is no range. */
+  readonly trustedProxies?: readonly string[];
+  /** More roots for TLS to upstreams, as PEM. */
+  readonly upstreamCa?: string | undefined;
+}
+
+/** What is known of an accepted connection. */
+export interface AcceptedInfo {
+  /** The client: from the socket, or from a trusted PROXY header. */
+  readonly remote: Endpoint;
+  readonly localPort: number;
+  /** Set where the ClientHello has been read already; its bytes are back in the socket (`unshift`). */
+  readonly hello?: ClientHello | undefined;
+}
+
+export interface HttpPublisher extends Closable {
+  /** Takes a raw TCP socket over, TLS included. Never throws. */
+  handleConnection(socket: Socket, info: AcceptedInfo): void;
+  /** Lets what is in work finish, at most `deadlineMs`; no further request is taken on kept connections. */
+  drain(deadlineMs: number): Promise<void>;
+  /** Closes everything now. */
+  close(): Promise<void>;
+  /** Cuts open requests and upgraded streams that the predicate names; returns how many. */
+  endStreams(predicate: (stream: OpenStream) => boolean): number;
+  stats(): { readonly connections: number; readonly streams: number; readonly refusedConnections: number };
+}
+
+interface Serving {
+  drain(): void;
+  destroy(): void;
+}
+
+/** Throws PUBLISH_TRUSTED_PROXY. */
+export function createHttpPublisher(deps: HttpPublisherDeps): HttpPublisher {
+  return new Publisher(deps);
+}
+
+class Publisher implements HttpPublisher, H1Owner {
+  readonly deadlines: Deadlines;
+  readonly #deps: HttpPublisherDeps;
+  readonly #handler: HandlerDeps;
+  readonly #upstreams: Upstreams;
+  readonly #streams = new OpenStreams();
+  readonly #contexts = new SecureContexts();
+  readonly #sockets = new Set<Socket>();
+  readonly #serving = new Set<Serving>();
+  readonly #perAddress = new Map<string, number>();
+  #refused = 0;
+  #draining = false;
+  #closing: Promise<void> | undefined;
+  #emptied: (() => void) | undefined;
+
+  constructor(deps: HttpPublisherDeps) {
+    const trustedProxies = (deps.trustedProxies ?? []).map((text) => {
+      const prefix = parsePrefix(text);
+      if (prefix === undefined) throw publishError('PUBLISH_TRUSTED_PROXY', text);
+      return prefix;
+    });
+    this.#deps = deps;
+    this.deadlines = new Deadlines(deps.clock, () => {
+      this.#upstreams.sweep();
+      this.#streams.sweep(deps.routes(), deps.clock.wall());
+    });
+    this.#upstreams = new Upstreams(deps, this.deadlines);
+    this.#handler = {
+      routes: deps.routes,
+      backend: deps.backend,
+      signIn: deps.signIn,
+      identityHeaders: deps.identityHeaders,
+      trustedProxies,
+      accessLog: deps.accessLog,
+      log: deps.log,
+      clock: deps.clock,
+      forward: { upstreams: this.#upstreams, deadlines: this.deadlines, policy: new RequestFieldPolicy(deps.identityHeaders) },
+      streams: this.#streams,
+      ids: createIdSource(),
+    };
+  }
+
+  handleConnection(socket: Socket, info: AcceptedInfo): void {
+    const address = info.remote.address;
+    const count = this.#perAddress.get(address) ?? 0;
+    if (this.#draining || this.#sockets.size >= CONNECTIONS || count >= CONNECTIONS_PER_ADDRESS) {
+      this.#refused++;
+      socket.on('error', () => undefined);
+      socket.destroy();
+      return;
+    }
+    this.#perAddress.set(address, count + 1);
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#forget(socket, address));
+    socket.setNoDelay(true);
+    terminateTls(
+      socket,
+      info.hello,
+      { certificates: this.#deps.certificates, deadlines: this.deadlines, contexts: this.#contexts },
+      (terminated) => this.#serve(terminated, info),
+      (fault, detail) => this.#deps.log.debug('handshake failed', { fault, detail, remote: address }),
+    );
+  }
+
+  endStreams(predicate: (stream: OpenStream) => boolean): number {
+    return this.#streams.end(predicate);
+  }
+
+  stats(): { connections: number; streams: number; refusedConnections: number } {
+    return { connections: this.#sockets.size, streams: this.#streams.size, refusedConnections: this.#refused };
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    this.#draining = true;
+    for (const connection of this.#serving) connection.drain();
+    if (this.#sockets.size > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = this.#deps.clock.after(deadlineMs, resolve);
+        this.#emptied = () => {
+          timer.cancel();
+          resolve();
+        };
+      });
+    }
+    await this.close();
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#draining = true;
+    const closed = [...this.#sockets].map((socket) => new Promise<void>((resolve) => socket.once('close', () => resolve())));
+    for (const connection of this.#serving) connection.destroy();
+    for (const socket of this.#sockets) socket.destroy();
+    this.#streams.end(() => true);
+    this.#upstreams.close();
+    await Promise.all(closed);
+    this.deadlines.close();
+  }
+
+  #serve(terminated: Terminated, info: AcceptedInfo): void {
+    const client: Client = { remote: info.remote, localPort: info.localPort, serverName: terminated.serverName };
+    this.#serving.add(
+      terminated.protocol === 'h2' ? new H2Connection(terminated.socket, client, this) : new H1Connection(terminated.socket, client, this),
+    );
+  }
+
+  #forget(socket: Socket, address: string): void {
+    this.#sockets.delete(socket);
+    const left = (this.#perAddress.get(address) ?? 1) - 1;
+    if (left > 0) this.#perAddress.set(address, left);
+    else this.#perAddress.delete(address);
+    if (this.#sockets.size === 0) this.#emptied?.();
+  }
+
+  // For the connections.
+
+  handle(exchange: Exchange): void {
+    handleExchange(exchange, this.#handler);
+  }
+
+  refused(client: Client, fault: string, status: number): void {
+    this.#deps.accessLog(refusedEntry(client, fault, status, this.#handler));
+  }
+
+  closed(connection: Serving): void {
+    this.#serving.delete(connection);
+  }
+}

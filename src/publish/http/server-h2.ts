@@ -1,0 +1,337 @@
+// The client's side of HTTP/2: node:http2 speaks the protocol, each stream becomes an Exchange.
+import { constants, performServerHandshake, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import { addField, emptyFields, isFieldValue, isToken, type Fields } from '#wire/http1-fields.ts';
+import { HEAD_FIELDS, TARGET_BYTES } from '#wire/http1-limits.ts';
+import { BODY_STALL_MS, H2_HEADER_LIST, H2_RESET_WINDOW_MS, H2_RESETS, H2_STREAMS, IDLE_MS, WRITE_STALL_MS } from '../constants.ts';
+import { canonicalHost } from './host.ts';
+import type { Deadlined, Deadlines } from './deadlines.ts';
+import type { Answer, BodySink, Client, Exchange, ExchangeRequest } from './exchange.ts';
+
+export interface H2Owner {
+  readonly deadlines: Deadlines;
+  handle(exchange: Exchange): void;
+  refused(client: Client, fault: string, status: number): void;
+  closed(connection: H2Connection): void;
+}
+
+/** Serves one TLS connection that agreed on h2. */
+export class H2Connection implements Deadlined {
+  deadline: number;
+  readonly client: Client;
+  readonly owner: H2Owner;
+  readonly #session: ServerHttp2Session;
+  readonly #exchanges = new Set<H2Exchange>();
+  #resets = 0;
+  #windowStart: number;
+  #draining = false;
+
+  constructor(socket: TLSSocket, client: Client, owner: H2Owner) {
+    this.client = client;
+    this.owner = owner;
+    this.#windowStart = owner.deadlines.now();
+    this.deadline = owner.deadlines.now() + IDLE_MS;
+    this.#session = performServerHandshake(socket, {
+      maxSendHeaderBlockLength: H2_HEADER_LIST * 2,
+      // Refuses header lists beyond this before they are collected.
+      maxHeaderListPairs: HEAD_FIELDS + 8,
+      maxSessionMemory: 8,
+      maxSettings: 32,
+      streamResetBurst: H2_RESETS,
+      streamResetRate: Math.ceil((H2_RESETS * 1_000) / H2_RESET_WINDOW_MS),
+      settings: { maxConcurrentStreams: H2_STREAMS, maxHeaderListSize: H2_HEADER_LIST, enablePush: false },
+    });
+    owner.deadlines.add(this);
+    this.#session.on('stream', (stream, _headers: IncomingHttpHeaders, _flags, rawHeaders: string[]) => this.#onStream(stream, rawHeaders));
+    this.#session.on('error', () => this.#session.destroy());
+    this.#session.on('close', () => {
+      owner.deadlines.remove(this);
+      owner.closed(this);
+    });
+  }
+
+  drain(): void {
+    this.#draining = true;
+    this.#session.close();
+  }
+
+  destroy(): void {
+    this.#session.destroy();
+  }
+
+  expire(): void {
+    if (this.#exchanges.size === 0) this.#session.close();
+    this.deadline = this.owner.deadlines.now() + IDLE_MS;
+  }
+
+  now(): number {
+    return this.owner.deadlines.now();
+  }
+
+  ended(exchange: H2Exchange, byReset: boolean): void {
+    this.#exchanges.delete(exchange);
+    this.owner.deadlines.remove(exchange);
+    if (this.#exchanges.size === 0) this.deadline = this.now() + IDLE_MS;
+    if (byReset) this.#countReset();
+  }
+
+  /** A client that opens streams and resets them makes us work for nothing; beyond a number the connection ends. */
+  #countReset(): void {
+    const now = this.now();
+    if (now - this.#windowStart > H2_RESET_WINDOW_MS) {
+      this.#windowStart = now;
+      this.#resets = 0;
+    }
+    if (++this.#resets <= H2_RESETS || this.#session.destroyed) return;
+    this.owner.refused(this.client, 'rapid_reset', 0);
+    this.#session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    this.#session.destroy();
+  }
+
+  #onStream(stream: ServerHttp2Stream, rawHeaders: readonly string[]): void {
+    stream.on('error', () => undefined);
+    const request = readRequest(rawHeaders, stream.readableEnded || stream.endAfterHeaders);
+    if (this.#draining || typeof request === 'string') {
+      if (typeof request === 'string') this.owner.refused(this.client, request, 400);
+      stream.close(typeof request === 'string' ? constants.NGHTTP2_PROTOCOL_ERROR : constants.NGHTTP2_REFUSED_STREAM);
+      return;
+    }
+    const exchange = new H2Exchange(this, stream, request);
+    this.#exchanges.add(exchange);
+    this.owner.deadlines.add(exchange);
+    this.deadline = Infinity;
+    this.owner.handle(exchange);
+  }
+}
+
+const dropped = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
+
+/** The request of a stream, or why it is refused. nghttp2 has checked much of it; what HTTP/1.1 upstreams could misread is checked again here. */
+function readRequest(raw: readonly string[], ended: boolean): ExchangeRequest | string {
+  const fields = emptyFields();
+  const pseudo = new Map<string, string>();
+  const cookies: string[] = [];
+  let host: string | undefined;
+  let length: string | undefined;
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i] ?? '';
+    const value = raw[i + 1] ?? '';
+    if (!isFieldValue(value)) return 'control_character';
+    if (name.startsWith(':')) {
+      if (pseudo.has(name)) return 'pseudo_repeated';
+      pseudo.set(name, value);
+      continue;
+    }
+    if (!isToken(name) || name !== name.toLowerCase()) return 'field_malformed';
+    if (dropped.has(name) || (name === 'te' && value !== 'trailers')) return 'connection_field';
+    if (name === 'host') {
+      if (host !== undefined) return 'host_repeated';
+      host = value;
+    } else if (name === 'content-length') {
+      if (length !== undefined || !/^[0-9]{1,15}$/.test(value)) return 'length_malformed';
+      length = value;
+    } else if (name === 'cookie') {
+      // Crumbs of one field (RFC 9113 §8.2.3).
+      cookies.push(value);
+    } else if (name === 'authorization' && fields.keys.includes(name)) {
+      return 'authorization_repeated';
+    } else {
+      addField(fields, name, value.trim());
+    }
+  }
+  if (fields.keys.length > HEAD_FIELDS) return 'too_many_fields';
+  if (cookies.length > 0) addField(fields, 'cookie', cookies.join('; '));
+  const method = pseudo.get(':method') ?? '';
+  const path = pseudo.get(':path') ?? '';
+  const authority = pseudo.get(':authority') ?? host;
+  if (!/^[A-Z][A-Z-]{0,31}$/.test(method)) return 'method_malformed';
+  if (pseudo.get(':protocol') !== undefined || method === 'CONNECT') return 'tunnel_refused';
+  if (path.length > TARGET_BYTES) return 'target_too_long';
+  if (!/^[\x21\x22\x24-\x7e]+$/.test(path) || !(path.startsWith('/') || path === '*')) return 'target_malformed';
+  if (authority === undefined) return 'host_missing';
+  if (host !== undefined && canonicalHost(host) !== canonicalHost(authority)) return 'host_mismatch';
+  return {
+    version: '2',
+    method,
+    target: path,
+    authority,
+    fields,
+    length: length !== undefined ? Number(length) : ended ? 0 : undefined,
+    upgrade: undefined,
+  };
+}
+
+/** One stream. */
+class H2Exchange implements Exchange, Deadlined {
+  deadline = Infinity;
+  readonly request: ExchangeRequest;
+  readonly client: Client;
+  onAbort: (() => void) | undefined;
+  onDrain: (() => void) | undefined;
+  onDone: ((bytesDown: number, bytesUp: number) => void) | undefined;
+  readonly fault: string | undefined = undefined;
+  readonly #connection: H2Connection;
+  readonly #stream: ServerHttp2Stream;
+  #sink: BodySink | undefined;
+  #trailers: Fields | undefined;
+  #reading = false;
+  #left = Infinity;
+  #hasBody = false;
+  #over = false;
+  #down = 0;
+  #up = 0;
+
+  constructor(connection: H2Connection, stream: ServerHttp2Stream, request: ExchangeRequest) {
+    this.#connection = connection;
+    this.client = connection.client;
+    this.#stream = stream;
+    this.request = request;
+    stream.on('drain', () => {
+      this.deadline = Infinity;
+      this.onDrain?.();
+    });
+    stream.on('close', () => this.#finish(true));
+    stream.on('trailers', (_headers: IncomingHttpHeaders, _flags: number, raw: string[]) => {
+      this.#trailers = trailerFields(raw);
+    });
+  }
+
+  expire(): void {
+    this.abort();
+  }
+
+  readBody(sink: BodySink): void {
+    if (this.request.length === 0) return sink.end(undefined);
+    this.#sink = sink;
+    this.#reading = true;
+    this.deadline = this.#connection.now() + BODY_STALL_MS;
+    const stream = this.#stream;
+    if (this.request.fields.keys.includes('expect')) stream.additionalHeaders({ ':status': 100 });
+    stream.on('data', (payload: Buffer) => {
+      this.#up += payload.length;
+      this.deadline = this.#connection.now() + BODY_STALL_MS;
+      // nghttp2 holds content-length against DATA; this holds it against what was promised upstream.
+      if (this.request.length !== undefined && this.#up > this.request.length) return this.abort();
+      if (this.#sink?.write(payload) === false) this.pauseBody();
+      else this.#sink?.flush();
+    });
+    stream.on('end', () => {
+      this.deadline = Infinity;
+      const ending = this.#sink;
+      if (this.request.length !== undefined && this.#up < this.request.length) return this.abort();
+      this.#sink = undefined;
+      ending?.end(this.#trailers);
+    });
+  }
+
+  pauseBody(): void {
+    if (!this.#reading) return;
+    this.deadline = Infinity;
+    this.#stream.pause();
+  }
+
+  resumeBody(): void {
+    if (!this.#reading) return;
+    if (this.#sink !== undefined) this.deadline = this.#connection.now() + BODY_STALL_MS;
+    this.#stream.resume();
+  }
+
+  inform(status: number, fields: Fields): void {
+    if (this.#over || this.#stream.headersSent) return;
+    this.#stream.additionalHeaders({ ':status': status, ...headerObject(fields) });
+  }
+
+  answer(answer: Answer): void {
+    if (this.#over || this.#stream.headersSent || this.#stream.destroyed) return;
+    const headers = headerObject(answer.fields);
+    headers[':status'] = answer.status;
+    const bodyless = this.request.method === 'HEAD' || answer.status === 204 || answer.status === 304;
+    const stated = bodyless ? (answer.status === 204 ? undefined : answer.statedLength) : answer.length;
+    if (stated !== undefined) headers['content-length'] = stated;
+    this.#hasBody = !bodyless && answer.length !== 0;
+    this.#left = bodyless ? 0 : (answer.length ?? Infinity);
+    this.#stream.respond(headers as Record<string, string | number | string[]>, {
+      waitForTrailers: this.#hasBody && answer.length === undefined,
+      endStream: !this.#hasBody,
+    });
+  }
+
+  write(payload: Buffer): boolean {
+    if (this.#over || !this.#hasBody || payload.length === 0) return true;
+    if (payload.length > this.#left) {
+      this.abort();
+      return true;
+    }
+    this.#left -= payload.length;
+    this.#down += payload.length;
+    const more = this.#stream.write(payload);
+    if (!more) this.deadline = this.#connection.now() + WRITE_STALL_MS;
+    return more;
+  }
+
+  flush(): void {
+    // node:http2 writes at once.
+  }
+
+  end(trailers: Fields | undefined): void {
+    if (this.#over) return;
+    if (this.#left !== 0 && this.#left !== Infinity) return this.abort();
+    if (this.#hasBody) {
+      this.#stream.once('wantTrailers', () => {
+        if (trailers === undefined) this.#stream.close();
+        else this.#stream.sendTrailers(headerObject(trailers) as Record<string, string>);
+      });
+      this.#stream.end();
+    }
+    // A request body that nobody wants any more: RFC 9113 §8.1.
+    if (!this.#stream.readableEnded && this.request.length !== 0) this.#stream.once('finish', () => this.#stream.close(constants.NGHTTP2_NO_ERROR));
+    this.#finish(false);
+  }
+
+  abort(): void {
+    if (this.#over) return;
+    this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    this.#finish(true, false);
+  }
+
+  upgrade(): Duplex | undefined {
+    return undefined;
+  }
+
+  #finish(aborted: boolean, byClient = aborted): void {
+    if (this.#over) return;
+    this.#over = true;
+    const sink = this.#sink;
+    this.#sink = undefined;
+    if (aborted) {
+      sink?.fail();
+      this.onAbort?.();
+    }
+    this.onDone?.(this.#down, this.#up);
+    this.#connection.ended(this, byClient);
+  }
+}
+
+function trailerFields(raw: readonly string[]): Fields {
+  const fields = emptyFields();
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i] ?? '';
+    const value = raw[i + 1] ?? '';
+    if (isToken(name) && isFieldValue(value)) addField(fields, name, value.trim());
+  }
+  return fields;
+}
+
+function headerObject(fields: Fields): Record<string, string | number | string[]> {
+  const headers: Record<string, string | number | string[]> = Object.create(null) as Record<string, string | number | string[]>;
+  for (let i = 0; i < fields.keys.length; i++) {
+    const key = fields.keys[i] ?? '';
+    const value = fields.values[i] ?? '';
+    const before = headers[key];
+    if (before === undefined) headers[key] = value;
+    else if (Array.isArray(before)) before.push(value);
+    else headers[key] = [String(before), value];
+  }
+  return headers;
+}

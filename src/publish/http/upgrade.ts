@@ -1,0 +1,43 @@
+// Upgraded connections (WebSocket and others, RFC 9110 §7.8): after 101 the bytes of both sides are joined, not parsed.
+import type { Duplex } from 'node:stream';
+import { splice } from '#lib/splice.ts';
+import type { ResponseHead } from '#wire/http1-head.ts';
+import type { OwnReason } from '../access/respond.ts';
+import { UPGRADE_IDLE_MS } from '../constants.ts';
+import type { Exchange } from './exchange.ts';
+import { responseFields } from './headers.ts';
+
+export interface UpgradeEvents {
+  /** The streams are joined; `close` cuts both. */
+  begun(close: () => void): void;
+  ended(bytesDown: number, bytesUp: number): void;
+  failed(reason: OwnReason, detail: string): void;
+}
+
+/** What to do with an upstream's 101. */
+export function joinUpgrade(exchange: Exchange, events: UpgradeEvents): (head: ResponseHead, upstream: Duplex) => void {
+  return (head, upstream) => {
+    const asked = exchange.request.upgrade?.toLowerCase().split(/[ \t]*,[ \t]*/) ?? [];
+    if (head.upgrade === undefined || !asked.includes(head.upgrade.toLowerCase())) {
+      upstream.destroy();
+      return events.failed('upstream_bad_answer', '101 for another protocol');
+    }
+    const fields = responseFields(head.fields, undefined);
+    fields.names.push('Connection', 'Upgrade');
+    fields.keys.push('connection', 'upgrade');
+    fields.values.push('Upgrade', head.upgrade);
+    const client = exchange.upgrade(fields);
+    if (client === undefined) {
+      upstream.destroy();
+      return events.failed('upstream_bad_answer', '101 where none is possible');
+    }
+    events.begun(() => {
+      client.destroy();
+      upstream.destroy();
+    });
+    splice(client, upstream, { idleMs: UPGRADE_IDLE_MS }).then(
+      ({ forward, backward }) => events.ended(backward, forward),
+      () => events.ended(0, 0),
+    );
+  };
+}

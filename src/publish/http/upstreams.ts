@@ -1,0 +1,154 @@
+// Connections to upstreams, kept and used again: one pool for each target and way of speaking to it.
+import { connect as tlsConnect } from 'node:tls';
+import { isIP } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Dial, DialTarget } from '#lib/net.ts';
+import { CONNECT_MS, UPSTREAM_CONNECTIONS, UPSTREAM_IDLE_CONNECTIONS, UPSTREAM_IDLE_MS } from '../constants.ts';
+import { publishError } from '../errors.ts';
+import type { Deadlines } from './deadlines.ts';
+import { UpstreamConnection, type ConnectionOwner } from './upstream-connection.ts';
+
+/** Where a request goes and how. Equal keys share connections. */
+export interface UpstreamTarget {
+  readonly key: string;
+  readonly target: DialTarget;
+  readonly tls: boolean;
+  readonly skipTlsVerify: boolean;
+  /** Dial from the gateway's own network instead of the overlay. */
+  readonly direct: boolean;
+}
+
+export interface UpstreamDials {
+  readonly dial: Dial;
+  readonly directDial: Dial;
+  /** More roots to trust for upstreams, as PEM; the system's stay trusted. */
+  readonly upstreamCa?: string | undefined;
+}
+
+class Pool implements ConnectionOwner {
+  readonly idleConnections: UpstreamConnection[] = [];
+  readonly #upstreams: Upstreams;
+  /** Connections in being or being made. */
+  open = 0;
+
+  constructor(upstreams: Upstreams) {
+    this.#upstreams = upstreams;
+  }
+
+  idle(connection: UpstreamConnection): void {
+    if (this.#upstreams.closed || this.idleConnections.length >= UPSTREAM_IDLE_CONNECTIONS) return connection.destroy();
+    connection.idleSince = this.#upstreams.now();
+    this.idleConnections.push(connection);
+  }
+
+  gone(connection: UpstreamConnection): void {
+    this.open--;
+    const index = this.idleConnections.indexOf(connection);
+    if (index >= 0) this.idleConnections.splice(index, 1);
+  }
+}
+
+export class Upstreams {
+  readonly #dials: UpstreamDials;
+  readonly #deadlines: Deadlines;
+  readonly #pools = new Map<string, Pool>();
+  readonly #abort = new AbortController();
+
+  constructor(dials: UpstreamDials, deadlines: Deadlines) {
+    this.#dials = dials;
+    this.#deadlines = deadlines;
+  }
+
+  get closed(): boolean {
+    return this.#abort.signal.aborted;
+  }
+
+  now(): number {
+    return this.#deadlines.now();
+  }
+
+  /** An idle connection, the one used last, or undefined. */
+  take(upstream: UpstreamTarget): UpstreamConnection | undefined {
+    return this.#pools.get(upstream.key)?.idleConnections.pop();
+  }
+
+  /** A new connection. Rejects with Node's codes, PUBLISH_UPSTREAM_TIMEOUT, PUBLISH_UPSTREAM_BUSY or, from `signal`, ABORT_ERR. */
+  async connect(upstream: UpstreamTarget, signal: AbortSignal): Promise<UpstreamConnection> {
+    if (this.closed) throw publishError('PUBLISH_UPSTREAM_CLOSED');
+    const pool = this.#pool(upstream.key);
+    if (pool.open >= UPSTREAM_CONNECTIONS) throw publishError('PUBLISH_UPSTREAM_BUSY', upstream.key);
+    pool.open++;
+    const limit = AbortSignal.timeout(CONNECT_MS);
+    const either = AbortSignal.any([signal, limit, this.#abort.signal]);
+    try {
+      const dial = upstream.direct ? this.#dials.directDial : this.#dials.dial;
+      const stream = await dial(upstream.target, { signal: either });
+      return new UpstreamConnection(upstream.tls ? await this.#secure(stream, upstream, either) : stream, pool);
+    } catch (error) {
+      pool.open--;
+      throw limit.aborted && !signal.aborted ? publishError('PUBLISH_UPSTREAM_TIMEOUT', upstream.key, error) : error;
+    }
+  }
+
+  /** Closes idle connections whose time is over, and forgets empty pools; for the sweep. */
+  sweep(): void {
+    const oldest = this.now() - UPSTREAM_IDLE_MS;
+    for (const [key, pool] of this.#pools) {
+      const idle = pool.idleConnections;
+      while (idle[0] !== undefined && idle[0].idleSince < oldest) idle[0].destroy();
+      if (pool.open === 0) this.#pools.delete(key);
+    }
+  }
+
+  /** Ends idle connections now; those in work end with their exchange. */
+  close(): void {
+    this.#abort.abort();
+    for (const pool of this.#pools.values()) {
+      while (pool.idleConnections[0] !== undefined) pool.idleConnections[0].destroy();
+    }
+  }
+
+  #pool(key: string): Pool {
+    let pool = this.#pools.get(key);
+    if (pool === undefined) this.#pools.set(key, (pool = new Pool(this)));
+    return pool;
+  }
+
+  #secure(stream: Duplex, upstream: UpstreamTarget, signal: AbortSignal): Promise<Duplex> {
+    return new Promise((resolve, reject) => {
+      const host = upstream.target.host;
+      const secured = tlsConnect({
+        socket: stream,
+        host,
+        ...(isIP(host) === 0 ? { servername: host } : {}),
+        ...(this.#dials.upstreamCa === undefined ? {} : { ca: this.#dials.upstreamCa }),
+        rejectUnauthorized: !upstream.skipTlsVerify,
+        minVersion: 'TLSv1.2',
+        ALPNProtocols: ['http/1.1'],
+      });
+      const settle = (): void => {
+        signal.removeEventListener('abort', aborted);
+        secured.off('secureConnect', ready);
+        secured.off('error', failed);
+        secured.off('close', closed);
+      };
+      const failed = (error: unknown): void => {
+        settle();
+        secured.on('error', () => undefined);
+        secured.destroy();
+        stream.destroy();
+        reject(error instanceof Error ? error : publishError('PUBLISH_UPSTREAM_TIMEOUT', upstream.key, error));
+      };
+      const aborted = (): void => failed(signal.reason);
+      const closed = (): void => failed(publishError('PUBLISH_UPSTREAM_TLS', `${upstream.key}: closed during the handshake`));
+      const ready = (): void => {
+        settle();
+        resolve(secured);
+      };
+      secured.once('secureConnect', ready);
+      secured.once('error', failed);
+      secured.once('close', closed);
+      signal.addEventListener('abort', aborted, { once: true });
+    });
+  }
+}

@@ -1,0 +1,7 @@
+// What processes use of publish/: the HTTP publisher, route tables, the certificate directory and the access log.
+export { createHttpPublisher, type AcceptedInfo, type HttpPublisher, type HttpPublisherDeps } from './http/publisher.ts';
+export { buildRouteTable, emptyRoutes, type RouteTable } from './http/routes.ts';
+export type { OpenStream } from './http/open-streams.ts';
+export { openCertificateDirectory, type CertificateDirectory, type CertificateProblem, type CertificateSource } from './certs/directory.ts';
+export { readCertificate, type Certificate } from './certs/certificate.ts';
+export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult, Soon } from './access/backend.ts';

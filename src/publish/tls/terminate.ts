@@ -1,0 +1,174 @@
+// TLS at our side: the ClientHello is read first, so that the certificate is known before the handshake begins and no other can slip in.
+import type { Socket } from 'node:net';
+import { createSecureContext, TLSSocket, type SecureContext } from 'node:tls';
+import { describeError } from '#lib/errors.ts';
+import { ClientHelloReader, type ClientHello } from '#wire/client-hello.ts';
+import type { Certificate } from '../certs/certificate.ts';
+import type { CertificateSource } from '../certs/directory.ts';
+import { HANDSHAKE_MS } from '../constants.ts';
+import type { Deadlined, Deadlines } from '../http/deadlines.ts';
+
+/** Why a connection came to nothing before it spoke HTTP. */
+export type HandshakeFault = 'not_tls' | 'malformed' | 'too_large' | 'unknown_name' | 'certificate' | 'timeout' | 'closed' | 'handshake';
+
+export interface Terminated {
+  readonly socket: TLSSocket;
+  /** Canonical. */
+  readonly serverName: string;
+  readonly protocol: 'h2' | 'http/1.1';
+}
+
+export interface TerminateDeps {
+  readonly certificates: CertificateSource;
+  readonly deadlines: Deadlines;
+  readonly contexts: SecureContexts;
+}
+
+/** One fatal alert in a record of its own (RFC 8446 §6.2): the client asked for a name that we do not have. */
+const unrecognizedName = Buffer.from([21, 3, 3, 0, 2, 2, 112]);
+
+/** Contexts by certificate: made once, so that a handshake costs no parsing and session tickets stay good. */
+export class SecureContexts {
+  readonly #contexts = new WeakMap<Certificate, SecureContext>();
+
+  get(certificate: Certificate): SecureContext {
+    let context = this.#contexts.get(certificate);
+    if (context === undefined) {
+      context = createSecureContext({
+        cert: certificate.certPem,
+        key: certificate.keyPem,
+        minVersion: 'TLSv1.2',
+        // Forward secrecy and authenticated encryption only, for what still speaks TLS 1.2.
+        ciphers:
+          'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305',
+        honorCipherOrder: true,
+      });
+      this.#contexts.set(certificate, context);
+    }
+    return context;
+  }
+}
+
+/**
+ * Terminates TLS on an accepted socket. `hello` is given where somebody has read it already and put the bytes back; otherwise it is
+ * read here. Exactly one of `ready` and `failed` is called, once; after `failed` the socket is closed or closing.
+ */
+export function terminateTls(
+  socket: Socket,
+  hello: ClientHello | undefined,
+  deps: TerminateDeps,
+  ready: (terminated: Terminated) => void,
+  failed: (fault: HandshakeFault, detail: string) => void,
+): void {
+  new Handshake(socket, deps, ready, failed).begin(hello);
+}
+
+class Handshake implements Deadlined {
+  deadline: number;
+  readonly #socket: Socket;
+  readonly #deps: TerminateDeps;
+  readonly #ready: (terminated: Terminated) => void;
+  readonly #failed: (fault: HandshakeFault, detail: string) => void;
+  readonly #reader = new ClientHelloReader();
+  readonly #held: Buffer[] = [];
+  #secured: TLSSocket | undefined;
+  #over = false;
+
+  constructor(socket: Socket, deps: TerminateDeps, ready: (terminated: Terminated) => void, failed: (fault: HandshakeFault, detail: string) => void) {
+    this.#socket = socket;
+    this.#deps = deps;
+    this.#ready = ready;
+    this.#failed = failed;
+    this.deadline = deps.deadlines.now() + HANDSHAKE_MS;
+    deps.deadlines.add(this);
+    socket.on('error', this.#onError);
+    socket.on('close', this.#onClose);
+  }
+
+  begin(hello: ClientHello | undefined): void {
+    if (hello === undefined) this.#socket.on('data', this.#onData);
+    else this.#secure(hello);
+  }
+
+  expire(): void {
+    this.#fail('timeout', '');
+    this.#socket.destroy();
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#held.push(chunk);
+    const result = this.#reader.push(chunk);
+    if (result.kind === 'more') return;
+    this.#socket.off('data', this.#onData);
+    this.#socket.pause();
+    if (result.kind === 'bad') {
+      this.#fail(result.reason, '');
+      this.#socket.destroy();
+      return;
+    }
+    this.#socket.unshift(this.#held.length === 1 ? chunk : Buffer.concat(this.#held));
+    this.#secure(result.hello);
+  };
+
+  #secure(hello: ClientHello): void {
+    const certificate = hello.serverName === undefined ? undefined : this.#deps.certificates.find(hello.serverName);
+    if (hello.serverName === undefined || certificate === undefined) {
+      this.#fail('unknown_name', hello.serverName ?? '');
+      this.#socket.end(unrecognizedName);
+      // The rest of the client's hello is read away, else closing would reset the connection and lose the alert.
+      this.#socket.resume();
+      return;
+    }
+    const serverName = hello.serverName;
+    let secured: TLSSocket;
+    try {
+      secured = new TLSSocket(this.#socket, {
+        isServer: true,
+        secureContext: this.#deps.contexts.get(certificate),
+        ALPNProtocols: ['h2', 'http/1.1'],
+      });
+    } catch (error) {
+      this.#fail('certificate', describeError(error));
+      this.#socket.destroy();
+      return;
+    }
+    this.#secured = secured;
+    secured.on('error', this.#onError);
+    secured.on('close', this.#onClose);
+    // Emitted when the handshake is complete on the server's side.
+    secured.once('secure', () => {
+      if (this.#over) return;
+      this.#settle();
+      this.#ready({ socket: secured, serverName, protocol: secured.alpnProtocol === 'h2' ? 'h2' : 'http/1.1' });
+    });
+  }
+
+  readonly #onError = (error: Error): void => {
+    this.#fail('handshake', error.message);
+    this.#secured?.destroy();
+    this.#socket.destroy();
+  };
+
+  readonly #onClose = (): void => {
+    this.#fail('closed', '');
+    this.#socket.destroy();
+  };
+
+  #fail(fault: HandshakeFault, detail: string): void {
+    if (this.#over) return;
+    this.#settle();
+    this.#socket.on('error', () => this.#socket.destroy());
+    this.#secured?.on('error', () => this.#socket.destroy());
+    this.#failed(fault, detail);
+  }
+
+  #settle(): void {
+    this.#over = true;
+    this.#deps.deadlines.remove(this);
+    this.#socket.off('data', this.#onData);
+    this.#socket.off('error', this.#onError);
+    this.#socket.off('close', this.#onClose);
+    this.#secured?.off('error', this.#onError);
+    this.#secured?.off('close', this.#onClose);
+  }
+}
