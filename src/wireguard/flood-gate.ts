@@ -21,8 +21,11 @@ export class FloodGate {
     this.#limits = limits;
   }
 
-  /** Asks for a message with a good MAC1. `hasCookie` is called under load only. */
-  decide(source: Uint8Array, hasCookie: () => boolean, now: number): GateDecision {
+  /**
+   * Asks for a message with a good MAC1. `hasCookie` is called under load only. An undefined source is proven already: it needs no
+   * cookie and has no share of its own, but counts like the others.
+   */
+  decide(source: Uint8Array | undefined, hasCookie: () => boolean, now: number): GateDecision {
     if (now - this.#windowStart >= windowMs) {
       this.#loadedBefore = now - this.#windowStart < 2 * windowMs && this.#seen > this.#limits.handshakesPerSecond;
       this.#windowStart = now;
@@ -32,14 +35,19 @@ export class FloodGate {
     }
     this.#seen++;
     if (this.#seen <= this.#limits.handshakesPerSecond && !this.#loadedBefore) return 'accept';
-    if (!hasCookie()) return 'cookie';
+    if (source !== undefined && !hasCookie()) return 'cookie';
     if (this.#accepted >= this.#limits.handshakesAccepted) return 'drop';
-    const name = toHex(source);
-    const count = this.#sources.get(name) ?? 0;
-    if (count >= this.#limits.handshakesPerSource) return 'drop';
-    if (count === 0 && this.#sources.size >= this.#limits.handshakeSources) return 'drop';
-    this.#sources.set(name, count + 1);
+    if (source !== undefined && !this.#countSource(toHex(source))) return 'drop';
     this.#accepted++;
     return 'accept';
+  }
+
+  /** Whether the source has a share left in this second. */
+  #countSource(name: string): boolean {
+    const count = this.#sources.get(name) ?? 0;
+    if (count >= this.#limits.handshakesPerSource) return false;
+    if (count === 0 && this.#sources.size >= this.#limits.handshakeSources) return false;
+    this.#sources.set(name, count + 1);
+    return true;
   }
 }

@@ -155,9 +155,8 @@ export class Handshakes {
   #admit(datagram: Uint8Array, message: Initiation | Response, source: unknown, now: number): boolean {
     if (!this.#checker.checkMac1(datagram)) return false;
     const name = this.#core.sourceName(source);
-    if (name === undefined) return true;
-    const decision = this.#gate.decide(name, () => this.#checker.checkMac2(datagram, name, now), now);
-    if (decision === 'cookie') {
+    const decision = this.#gate.decide(name, () => name !== undefined && this.#checker.checkMac2(datagram, name, now), now);
+    if (decision === 'cookie' && name !== undefined) {
       const reply = encodeCookieReply(this.#checker.reply(datagram, message.sender, name, now));
       this.#core.sink.sendDatagram(undefined, reply, source);
     }

@@ -73,8 +73,9 @@ export class Peer implements Due, RemoteIdentity {
     return this.#staticSecret;
   }
 
+  /** Nothing is due at a removed peer, whatever a call that was under way at the time still armed. */
   dueAt(): number {
-    return this.timers.dueAt();
+    return this.removed ? Infinity : this.timers.dueAt();
   }
 
   /** Takes a session that we initiated, which sends at once. Returns the sessions that have ended thereby. */

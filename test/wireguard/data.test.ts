@@ -1,10 +1,13 @@
 // The data path: order, loss, copies, padding, cryptokey routing, queues, peers that come and go.
 import t from 'tap';
 import { type AeadProvider, nodeAead } from '#crypto/aead.ts';
+import { generatePrivateKey, keyToText, publicFromPrivate } from '#crypto/x25519.ts';
 import { messageTypes, transportHeaderBytes } from '#wire/wireguard.ts';
 import { maxPacketBytes } from '#wireguard/constants.ts';
+import { createDevice } from '#wireguard/device.ts';
 import { replayWindow } from '#wireguard/replay.ts';
-import { Pair, packet, prefix, seededNumbers, Side, texts } from './pair.ts';
+import type { WireGuardDevice } from '#wireguard/types.ts';
+import { Pair, packet, prefix, seededBytes, seededNumbers, Side, texts } from './pair.ts';
 
 const { initiation, transport } = messageTypes;
 
@@ -270,4 +273,42 @@ void t.test('another provider of the cipher can stand in; it is asked once per k
   t.equal(made, before);
   pair.a.device.removePeer(pair.b.publicKey);
   t.equal(made, destroyed);
+});
+
+void t.test('a sink may remove the peer in the middle of anything', async (t) => {
+  for (const moment of ['sendDatagram', 'authenticated', 'handshake', 'deliverPacket'] as const) {
+    const a = new Side('a', '10.0.0.1');
+    const random = seededBytes('remover');
+    const privateKey = generatePrivateKey(random);
+    const remove = (name: string) => (peer: string | undefined) => {
+      if (name === moment && peer !== undefined) b.removePeer(peer);
+    };
+    const b: WireGuardDevice = createDevice(
+      { privateKey, random, wall: () => 1_700_000_000_000 },
+      {
+        sendDatagram: (peer, datagram) => {
+          answers.push(datagram.slice());
+          remove('sendDatagram')(peer);
+        },
+        authenticated: remove('authenticated'),
+        handshake: remove('handshake'),
+        deliverPacket: remove('deliverPacket'),
+      },
+    );
+    const answers: Uint8Array[] = [];
+    const publicKey = keyToText(publicFromPrivate(privateKey));
+    a.device.setPeer({ publicKey, allowedIps: [prefix('10.0.0.2/32')], persistentKeepaliveMs: 0 }, 0);
+    b.setPeer(a.asPeer({ persistentKeepaliveMs: 1_000 }), 0);
+    a.device.sendPacket(packet('10.0.0.1', '10.0.0.2', 'x'), 0);
+    b.receiveDatagram(a.last(initiation), 'a', 0);
+    for (const answer of answers.splice(0)) a.device.receiveDatagram(answer, 'b', 0);
+    for (const { bytes } of a.sent.filter((sent) => sent.bytes[0] === transport)) b.receiveDatagram(bytes, 'a', 0);
+    t.same(b.status(), [], moment);
+    t.equal(b.pollAt(), Infinity, moment);
+
+    b.setPeer(a.asPeer(), 0);
+    b.initiate(a.publicKey, 0);
+    t.equal(b.status().length, moment === 'sendDatagram' ? 0 : 1);
+    if (moment === 'sendDatagram') t.equal(b.pollAt(), Infinity);
+  }
 });

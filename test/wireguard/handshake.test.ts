@@ -1,4 +1,5 @@
 // The handshake and what it rests on: both roles, preshared keys, wrong keys, replays, tampering, roaming.
+import { createHash } from 'node:crypto';
 import t from 'tap';
 import { messageTypes } from '#wire/wireguard.ts';
 import { Pair, packet, prefix, Side, texts } from './pair.ts';
@@ -189,4 +190,19 @@ void t.test('a peer of small order, which agrees on nothing, is given up and har
   pair.run(100_000);
   t.same(pair.a.sent, []);
   t.same(pair.a.handshakes, [{ peer: useless, completed: false, at: 90_000 }]);
+});
+
+void t.test('the same keys and randomness make the same bytes as when they were held against wireguard-go', async (t) => {
+  const presharedKey = new Uint8Array(32).fill(9);
+  const pair = new Pair({ aPeer: { presharedKey }, bPeer: { presharedKey } });
+  const transcript = createHash('sha256');
+  pair.link = (_from, bytes) => {
+    transcript.update(bytes);
+    return [bytes];
+  };
+  pair.send(pair.a, 'there');
+  pair.run(100);
+  pair.send(pair.b, 'and back');
+  pair.run(100);
+  t.equal(transcript.digest('hex'), '4c26b39ea5a054cac66d82876cc7447c159bcb6d2f5b292b9f13568a88e4ace8');
 });

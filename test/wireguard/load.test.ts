@@ -101,6 +101,10 @@ void t.test('the gate: rate, memory of load, shares, and bounds', async (t) => {
   t.equal(ask('e', false, 2_600), 'accept');
   t.equal(ask('e', false, 9_000), 'accept');
 
+  const proven = new FloodGate({ ...defaultLimits, handshakesPerSecond: 1, handshakesAccepted: 2 });
+  const relayed = Array.from({ length: 4 }, () => proven.decide(undefined, () => t.fail('asked for a cookie'), 0));
+  t.same(relayed, ['accept', 'accept', 'accept', 'drop'], 'a proven source needs no cookie but counts');
+
   const small = new FloodGate({ ...defaultLimits, handshakesPerSecond: 0, handshakeSources: 2 });
   const given = ['a', 'b', 'c', 'a'].map((source) => small.decide(bytes(source), () => true, 0));
   t.same(given, ['accept', 'accept', 'drop', 'accept'], 'sources are counted up to a bound');
