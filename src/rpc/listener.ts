@@ -1,6 +1,6 @@
 // One TCP port for gRPC, HTTP/1.1 and WebSocket: by ALPN with TLS, by the first bytes without. Browsers offer http/1.1 and get
 // that; gRPC clients offer h2 alone; clients without ALPN, such as stock relay clients, get HTTP/1.1.
-import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer, type Server as TcpServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createSecureContext, createServer as createTlsServer, type SecureContext, type TlsOptions } from 'node:tls';
@@ -48,6 +48,7 @@ export async function listen(options: ListenerOptions, targets: ListenerTargets,
   http.on('request', (request, response) => targets.request(request, response));
   http.on('upgrade', (request, socket, head) => targets.upgrade(request, socket, head));
   http.on('clientError', (_error, socket) => socket.destroy());
+  http.emit('listening'); // it never listens itself, but only this starts its watch over slow headers and requests
 
   const open = new Set<Socket>();
   const track = (socket: Socket): void => {
@@ -70,7 +71,7 @@ export async function listen(options: ListenerOptions, targets: ListenerTargets,
     let context = readCertificate(options.tls);
     const tls = createTlsServer({ ...secureOptions(options.tls), handshakeTimeout: deadline, SNICallback: (_name, done) => done(null, context) });
     tls.on('secureConnection', (socket) => {
-      socket.on('error', () => socket.destroy());
+      track(socket);
       give(socket, socket.alpnProtocol === 'h2');
     });
     tls.on('tlsClientError', (error, socket) => {
@@ -100,7 +101,7 @@ export async function listen(options: ListenerOptions, targets: ListenerTargets,
   return {
     port: (server.address() as AddressInfo).port,
     setCertificate: (certificate) => setCertificate(certificate),
-    close: () => (closing ??= closeAll(server, open)),
+    close: () => (closing ??= closeAll(server, http, open)),
   };
 }
 
@@ -141,13 +142,13 @@ function secureOptions(certificate: Certificate): TlsOptions {
   };
 }
 
-/** Stops accepting, lets what is open end for a moment, then cuts it. */
-async function closeAll(server: TcpServer, open: ReadonlySet<Socket>): Promise<void> {
+/** Stops accepting, lets requests that are being answered end for a moment, then cuts what is left. */
+async function closeAll(server: TcpServer, http: HttpServer, open: ReadonlySet<Socket>): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  http.close(); // ends its watch and its idle connections
   const timer = setTimeout(() => {
     for (const socket of open) socket.destroy();
   }, closeMs);
-  for (const socket of open) socket.end();
   await closed;
   clearTimeout(timer);
 }

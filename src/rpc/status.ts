@@ -18,6 +18,7 @@ const codeOfHttp: Readonly<Record<number, number>> = {
   404: grpcStatus.NOT_FOUND,
   409: grpcStatus.ALREADY_EXISTS,
   412: grpcStatus.FAILED_PRECONDITION,
+  422: grpcStatus.INVALID_ARGUMENT,
   429: grpcStatus.RESOURCE_EXHAUSTED,
   499: grpcStatus.CANCELLED,
   501: grpcStatus.UNIMPLEMENTED,

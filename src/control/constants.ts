@@ -1,0 +1,39 @@
+// Limits and times of the control plane's client. Times are milliseconds.
+
+/** A whole login, with its attempts. */
+export const loginMs = 10_000;
+export const serverKeyMs = 5_000;
+/** A stream shows its first sign of life by then. */
+export const streamOpenMs = 15_000;
+/** Reconnecting: 0.8 s, then × 1.7 up to 10 s (netbird-wire §2.5). */
+export const reconnect = { firstMs: 800, factor: 1.7, maxMs: 10_000, jitter: 0.2 } as const;
+/** A connection that lasted this long starts the next reconnect from the first delay. */
+export const stableMs = 10_000;
+/** How long to leave a control plane alone that refuses this peer or this token. */
+export const refusedPauseMs = 30_000;
+
+/** Signal: how often silence is looked at, how much of it asks for a heartbeat, and how long its echo may take (§3.1). */
+export const watchEveryMs = 10_000;
+export const silenceMs = 30_000;
+export const echoMs = 10_000;
+/** Attempts to deliver one signal message, and the time of each. */
+export const sendAttempts = 3;
+export const sendMs = 10_000;
+/** Signal messages that are on their way at once; the next one is dropped, as the path's own schedule repeats it. */
+export const maxSignalsInFlight = 256;
+/** A sealed signal message that is looked at. */
+export const maxSignalBytes = 64 * 1024;
+/** Text inside a signal message: credentials, a candidate, an address. */
+export const maxSignalText = 1_024;
+
+/** What of one map is used; entries beyond are dropped. */
+export const maxPeers = 50_000;
+export const maxRules = 200_000;
+/** Messages of the proxy stream that wait while an earlier one is applied: one, as the stream itself waits. Entries in one message: */
+export const maxMappingsPerMessage = 10_000;
+export const maxPathsPerMapping = 1_000;
+
+/** Unary calls of the proxy side. */
+export const proxyCallMs = 10_000;
+/** The revocation stream is given up when nothing, not even a heartbeat, came for this long. */
+export const revocationSilenceMs = 90_000;

@@ -1,0 +1,34 @@
+// Limits of the management, proxy and gateway services. Times are milliseconds.
+
+/** Changes that come together are told together; each is told at the latest after this time. */
+export const gatherMs = 100;
+/** Sync streams that may be in their set-up at once; the next ones are told to come back. */
+export const maxSyncSetups = 1000;
+/** Maps that are built at once. */
+export const maxBuilds = 32;
+/** Relay tokens are renewed when this share of their life is over. */
+export const relayRenewShare = 0.75;
+/** Text that a peer tells of itself, such as its host name. */
+export const maxMetaText = 255;
+/** A setup key or sign-in token; longer ones are refused unread. */
+export const maxSecretText = 16_384;
+
+/** Mappings in one message of a gateway's first snapshot. */
+export const snapshotBatch = 500;
+/** A gateway acknowledges a message within this time, or its stream is ended. */
+export const ackMs = 120_000;
+/** How often a gateway's record is refreshed while its stream is open. */
+export const heartbeatMs = 60_000;
+/** Mapping changes that wait for one slow gateway; one more ends its stream, and it starts again with a snapshot. */
+export const maxQueuedChanges = 10_000;
+/** Gateway streams at once. */
+export const maxGatewayStreams = 1_000;
+/** Revocations that wait for one slow gateway; one more ends its stream, which makes it forget what it has cached. */
+export const maxQueuedRevocations = 10_000;
+/** Wrong gateway tokens from one address before it has to wait, and how long each is remembered. */
+export const maxTokenFailures = 20;
+export const tokenFailureMs = 60_000;
+/** Addresses whose failures are remembered. */
+export const maxFailingAddresses = 10_000;
+/** Text in access log entries and status reports of gateways. */
+export const maxLogText = 2_048;

@@ -1,0 +1,161 @@
+// ManagementService: what peers call. Bodies are sealed between the peer's key and the server's; whoever can seal is the peer.
+import type { DescMessage, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
+import { publicFromPrivate } from '#crypto/x25519.ts';
+import { toBase64 } from '#lib/bytes.ts';
+import { describeError } from '#lib/errors.ts';
+import { parsePublicKey, type PublicKey } from '#model/ids.ts';
+import { type Answers, type Call, defineService, type RpcService } from '#rpc/method.ts';
+import { Sealer } from '#rpc/sealed.ts';
+import {
+  DeviceAuthorizationFlowSchema,
+  type EncryptedMessage,
+  type EncryptedMessageSchema,
+  EmptySchema,
+  LoginRequestSchema,
+  type LoginRequest,
+  LoginResponseSchema,
+  ManagementService,
+  PKCEAuthorizationFlowSchema,
+  SyncMetaRequestSchema,
+  SyncRequestSchema,
+  SyncResponseSchema,
+} from '#wire/proto/gen/management_pb.ts';
+import { maxBuilds, maxSecretText, maxSyncSetups } from './constants.ts';
+import { managementError } from './errors.ts';
+import { Gate } from './gate.ts';
+import type { AuthorizationFlow, ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
+import { SyncStream, type SyncStreams } from './sync-streams.ts';
+import { configOf, metaOf, networkMapOf, peerConfigOf } from './translate.ts';
+
+type Envelope = MessageInitShape<typeof EncryptedMessageSchema>;
+
+/** What stock clients send in place of a setup key when they bring a sign-in token. */
+const noSetupKey = '00000000-0000-0000-0000-000000000000';
+
+export function createPeerService(domain: ManagementDomain, options: ManagementOptions, streams: SyncStreams, deps: ManagementDeps): RpcService {
+  const sealer = new Sealer(options.privateKey);
+  const ownKey = toBase64(publicFromPrivate(options.privateKey));
+  const builds = new Gate(maxBuilds);
+  let setups = 0;
+
+  function open<Desc extends DescMessage>(
+    desc: Desc,
+    envelope: EncryptedMessage,
+  ): { readonly from: PublicKey; readonly message: MessageShape<Desc> } {
+    const from = parsePublicKey(envelope.wgPubKey);
+    if (from === undefined) throw managementError('MANAGEMENT_KEY_INVALID');
+    return { from, message: sealer.open(desc, envelope.body, from) };
+  }
+  function seal<Desc extends DescMessage>(desc: Desc, message: MessageInitShape<Desc>, to: PublicKey): Envelope {
+    return { wgPubKey: ownKey, body: sealer.seal(desc, message, to) };
+  }
+
+  async function login(envelope: EncryptedMessage): Promise<Envelope> {
+    const { from, message } = open(LoginRequestSchema, envelope);
+    if (message.meta === undefined) throw managementError('MANAGEMENT_META_MISSING');
+    await domain.peers.login({
+      publicKey: from,
+      meta: metaOf(message.meta),
+      setupKey: setupKeyOf(message),
+      userId: message.jwtToken === '' ? undefined : await verifyToken(message.jwtToken),
+    });
+    const map = await builds.run(() => domain.maps.build(from));
+    return seal(LoginResponseSchema, { netbirdConfig: configOf(options.endpoints()), peerConfig: peerConfigOf(map.self) }, from);
+  }
+
+  function verifyToken(token: string): ReturnType<NonNullable<ManagementOptions['verifyLoginToken']>> {
+    if (token.length > maxSecretText) throw managementError('MANAGEMENT_SECRET_TOO_LONG');
+    if (options.verifyLoginToken === undefined) throw managementError('MANAGEMENT_SIGN_IN_OFF');
+    return options.verifyLoginToken(token);
+  }
+
+  async function sync(envelope: EncryptedMessage, call: Call, answers: Answers<Envelope>): Promise<void> {
+    const { from, message } = open(SyncRequestSchema, envelope);
+    if (setups >= maxSyncSetups) throw managementError('MANAGEMENT_BUSY');
+    setups += 1;
+    let settingUp = true;
+    const settled = (): void => {
+      if (settingUp) setups -= 1;
+      settingUp = false;
+    };
+    const stream = new SyncStream(from, {
+      build: (peer) => builds.run(() => domain.maps.build(peer)),
+      clock: deps.clock,
+      send: async (push) => {
+        settled();
+        const body = {
+          ...(push.endpoints ? { netbirdConfig: configOf(options.endpoints()) } : {}),
+          ...(push.map === undefined ? {} : { NetworkMap: networkMapOf(push.map) }),
+        };
+        await answers.send(seal(SyncResponseSchema, body, from));
+      },
+    });
+    try {
+      await domain.peers.self(from); // an unknown peer is refused before it replaces anything
+      if (message.meta !== undefined) await domain.peers.updateMeta(from, metaOf(message.meta));
+      streams.add(from, stream);
+      await domain.peers.setConnected(from, true, call.peerAddress);
+      deps.log.info('peer connected', { peer: from, address: call.peerAddress });
+      await stream.run(call.signal);
+    } finally {
+      settled();
+      if (streams.remove(from, stream)) await disconnected(from, call.peerAddress);
+    }
+  }
+
+  /** The peer may have been removed meanwhile, which is no failure. */
+  async function disconnected(peer: PublicKey, address: string): Promise<void> {
+    deps.log.info('peer disconnected', { peer });
+    try {
+      await domain.peers.setConnected(peer, false, address);
+    } catch (error) {
+      deps.log.debug('peer state not stored', { peer, reason: describeError(error) });
+    }
+  }
+
+  return defineService(ManagementService, {
+    getServerKey: () => Promise.resolve({ key: ownKey }),
+    isHealthy: () => Promise.resolve({}),
+    login: (envelope) => login(envelope),
+    sync: (envelope, call, answers) => sync(envelope, call, answers),
+    syncMeta: async (envelope) => {
+      const { from, message } = open(SyncMetaRequestSchema, envelope);
+      if (message.meta === undefined) throw managementError('MANAGEMENT_META_MISSING');
+      await domain.peers.updateMeta(from, metaOf(message.meta));
+      return {};
+    },
+    logout: async (envelope) => {
+      const { from } = open(EmptySchema, envelope);
+      await domain.peers.logout(from);
+      return {};
+    },
+    getDeviceAuthorizationFlow: async (envelope) => {
+      const { from } = open(EmptySchema, envelope);
+      return seal(DeviceAuthorizationFlowSchema, { ProviderConfig: providerOf(options.flows?.device) }, from);
+    },
+    getPKCEAuthorizationFlow: async (envelope) => {
+      const { from } = open(EmptySchema, envelope);
+      return seal(PKCEAuthorizationFlowSchema, { ProviderConfig: providerOf(options.flows?.pkce) }, from);
+    },
+  });
+}
+
+/** Setup keys come lower-cased from stock clients; the domain compares them as it issued them. */
+function setupKeyOf(message: LoginRequest): string {
+  if (message.setupKey.length > maxSecretText) throw managementError('MANAGEMENT_SECRET_TOO_LONG');
+  return message.setupKey === noSetupKey ? '' : message.setupKey;
+}
+
+function providerOf(flow: AuthorizationFlow | undefined): NonNullable<MessageInitShape<typeof PKCEAuthorizationFlowSchema>['ProviderConfig']> {
+  if (flow === undefined) throw managementError('MANAGEMENT_FLOW_UNKNOWN');
+  return {
+    ClientID: flow.clientId,
+    Audience: flow.audience,
+    Scope: flow.scope,
+    TokenEndpoint: flow.tokenEndpoint,
+    DeviceAuthEndpoint: flow.deviceAuthEndpoint ?? '',
+    AuthorizationEndpoint: flow.authorizationEndpoint ?? '',
+    RedirectURLs: [...(flow.redirectUrls ?? [])],
+    UseIDToken: flow.useIdToken ?? false,
+  };
+}

@@ -1,0 +1,80 @@
+// The signal service: a table from public key to open stream, nothing else. It cannot read what it carries (netbird-wire §3.1).
+import { type Call, defineService, type RpcService } from '#rpc/method.ts';
+import type { Logger } from '#lib/log.ts';
+import { type EncryptedMessage, SignalExchange } from '#wire/proto/gen/signalexchange_pb.ts';
+import { deliveryMs, maxBodyBytes, maxQueuedPerPeer, maxSenders, maxStreams, sendBurst, sendPerSecond } from './constants.ts';
+import { signalError } from './errors.ts';
+import { Inbox } from './inbox.ts';
+import { SendRate } from './send-rate.ts';
+
+export interface SignalLimits {
+  readonly maxStreams: number;
+  readonly maxBodyBytes: number;
+  readonly maxQueuedPerPeer: number;
+  readonly deliveryMs: number;
+  readonly sendBurst: number;
+  readonly sendPerSecond: number;
+}
+
+const defaultLimits: SignalLimits = { maxStreams, maxBodyBytes, maxQueuedPerPeer, deliveryMs, sendBurst, sendPerSecond };
+
+/** The request metadata that names the listening peer, and the answer's that confirms it. */
+const peerIdHeader = 'x-wiretrustee-peer-id';
+const registeredHeader = 'x-wiretrustee-peer-registered';
+
+export interface SignalService {
+  /** To be registered with a server of rpc/. */
+  readonly service: RpcService;
+  /** Peers that listen now. */
+  connected(): number;
+}
+
+export function createSignalService(log: Logger, limits: Partial<SignalLimits> = {}): SignalService {
+  const limit = { ...defaultLimits, ...limits };
+  const inboxes = new Map<string, Inbox>();
+  const rate = new SendRate(limit.sendBurst, limit.sendPerSecond, maxSenders, () => performance.now());
+
+  async function connect(call: Call, confirm: () => void, send: (message: EncryptedMessage) => Promise<void>): Promise<void> {
+    const key = call.header(peerIdHeader);
+    if (key === undefined) throw signalError('SIGNAL_PEER_ID_MISSING');
+    if (!isKey(key)) throw signalError('SIGNAL_KEY_INVALID');
+    if (inboxes.size >= limit.maxStreams && !inboxes.has(key)) throw signalError('SIGNAL_FULL');
+    inboxes.get(key)?.end(signalError('SIGNAL_REPLACED'));
+    const inbox = new Inbox(limit.maxQueuedPerPeer, limit.deliveryMs, send);
+    inboxes.set(key, inbox);
+    confirm(); // a stock client does nothing before it has seen this
+    log.debug('signal stream opened', { peer: key });
+    try {
+      await inbox.run(call.signal);
+    } finally {
+      if (inboxes.get(key) === inbox) inboxes.delete(key);
+      log.debug('signal stream closed', { peer: key });
+    }
+  }
+
+  function deliver(message: EncryptedMessage, call: Call): void {
+    if (!isKey(message.key) || !isKey(message.remoteKey)) throw signalError('SIGNAL_KEY_INVALID');
+    if (message.body.length > limit.maxBodyBytes) throw signalError('SIGNAL_BODY_TOO_LARGE');
+    if (!rate.take(call.peerAddress)) throw signalError('SIGNAL_TOO_FAST');
+    inboxes.get(message.remoteKey)?.put(message); // nobody there: dropped, as senders repeat themselves
+  }
+
+  const service = defineService(SignalExchange, {
+    send: (request, call) => {
+      deliver(request, call);
+      return Promise.resolve({});
+    },
+    connectStream: (_requests, call, answers) =>
+      connect(
+        call,
+        () => answers.headers({ [registeredHeader]: '1' }),
+        (message) => answers.send(message),
+      ),
+  });
+  return { service, connected: () => inboxes.size };
+}
+
+/** 32 bytes in standard base64, as every WireGuard key. */
+function isKey(text: string): boolean {
+  return /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(text);
+}

@@ -1,0 +1,65 @@
+// A control plane for tests: the real services over the domain in memory, on a real TLS port of loopback.
+import { systemClock, type Clock } from '#lib/clock.ts';
+import { Scope, type Closable } from '#lib/lifecycle.ts';
+import { silentLogger } from '#lib/log.ts';
+import { asId, type UserId } from '#model/ids.ts';
+import type { MeshEndpoints } from '#model/network-map.ts';
+import { rpcError } from '#rpc/errors.ts';
+import { createRpcServer } from '#rpc/server.ts';
+import { createManagementServices, type ManagementOptions } from '#server/management/index.ts';
+import { createSignalService } from '#server/signal/index.ts';
+import { createTestCa, type TestCa } from '../../support/test-ca.ts';
+import { FakeDomain } from './fake-domain.ts';
+
+const testCa = createTestCa();
+
+export interface FakeServer extends Closable {
+  readonly domain: FakeDomain;
+  readonly url: string;
+  readonly port: number;
+  readonly ca: TestCa;
+}
+
+export interface FakeServerOptions {
+  readonly domain?: FakeDomain;
+  readonly port?: number;
+  readonly clock?: Clock;
+  readonly management?: Partial<ManagementOptions>;
+}
+
+/** Names the server `control.localhost`, so that our own resolving of such names is part of every test. */
+export async function startServer(options: FakeServerOptions = {}): Promise<FakeServer> {
+  const ca = await testCa;
+  const domain = options.domain ?? new FakeDomain();
+  const scope = new Scope();
+  let port = options.port ?? 0;
+  const endpoints = (): MeshEndpoints => ({
+    signal: { host: 'control.localhost', port, tls: true },
+    stunUrls: ['stun:control.localhost:3478'],
+    relay: { urls: [`rels://control.localhost:${port}`], tokenPayload: '1893456000', tokenSignature: 'Fxt4' },
+  });
+  const management = scope.use(
+    createManagementServices(
+      domain,
+      {
+        privateKey: new Uint8Array(32).fill(7),
+        endpoints,
+        relayTokenMs: undefined,
+        verifyIdToken: async (idToken) => {
+          if (!idToken.startsWith('id-token-of-')) throw rpcError('RPC_UNAUTHENTICATED');
+          return asId<UserId>(idToken.slice('id-token-of-'.length));
+        },
+        relyingParty: () => ({ issuer: 'https://idp.test', clientId: 'gateway', clientSecret: 'secret', stateKey: new Uint8Array(32).fill(3) }),
+        ...options.management,
+      },
+      { log: silentLogger, clock: options.clock ?? systemClock },
+    ),
+  );
+  const signal = createSignalService(silentLogger);
+  const certificate = await ca.issue(['control.localhost']);
+  const server = scope.use(
+    await createRpcServer({ host: '127.0.0.1', port, tls: certificate, services: [...management.services, signal.service] }, silentLogger),
+  );
+  port = server.port;
+  return { domain, url: `https://control.localhost:${port}`, port, ca, close: () => scope.close() };
+}
