@@ -63,6 +63,8 @@ export const ICE_CONSENT_RETRY_MS = 500;
 export const ICE_DISCONNECTED_MS = 6000;
 /** After this much more the agent has failed and the path is sought anew. */
 export const ICE_FAILED_MS = 6000;
+/** The system's list of addresses is read at most this often. */
+export const HOST_ADDRESSES_FRESH_MS = 1000;
 export const ICE_MAX_LOCAL_CANDIDATES = 16;
 export const ICE_MAX_REMOTE_CANDIDATES = 32;
 /** Candidates that authenticated checks come from without having been announced. */

@@ -178,10 +178,7 @@ export class OverlayStream extends Duplex {
       this.#events.opened(reason === 'finished' ? 'ECONNRESET' : reason);
       this.destroy();
     } else if (reason !== 'finished') {
-      const waiting = this.#waiting;
-      this.#waiting = undefined;
       this.destroy(overlayError(reason));
-      waiting?.done();
     }
   }
 }

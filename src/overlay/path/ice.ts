@@ -35,7 +35,7 @@ export class IceRouter {
 
 export interface DirectPathOptions {
   readonly controlling: boolean;
-  readonly mux: () => UdpMux;
+  readonly mux: () => UdpMux | undefined;
   readonly router: IceRouter;
   readonly clock: Clock;
   readonly random: (target: Uint8Array) => void;
@@ -100,7 +100,7 @@ export class DirectPath implements Path {
   }
 
   send(datagram: Uint8Array): void {
-    if (this.#remote !== undefined) this.#options.mux().send(datagram, this.#remote);
+    if (this.#remote !== undefined) this.#options.mux()?.send(datagram, this.#remote);
   }
 
   /**
@@ -122,7 +122,7 @@ export class DirectPath implements Path {
         remote,
         tag: this.tag,
         random: this.#options.random,
-        send: (datagram, to) => this.#options.mux().send(datagram, to),
+        send: (datagram, to) => this.#options.mux()?.send(datagram, to),
       },
       now,
     );
@@ -191,7 +191,7 @@ export class DirectPath implements Path {
     const agent = this.#agent;
     if (agent === undefined) return;
     const selected = agent.selected;
-    this.#remote = selected === undefined ? undefined : this.#options.mux().remote(selected.address, selected.port);
+    this.#remote = selected === undefined ? undefined : this.#options.mux()?.remote(selected.address, selected.port);
     if (agent.state !== this.#reported) this.#report(agent.state);
     if (this.#agent === agent) this.#arm(agent.pollAt());
   }

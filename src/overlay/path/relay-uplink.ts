@@ -178,7 +178,7 @@ export class RelayUplink {
   #lose(): void {
     this.#link = undefined;
     this.#since = this.#options.clock.now();
-    for (const peerKey of [...this.#online]) this.#presence(peerKey, false);
+    for (const peerKey of this.#online) this.#presence(peerKey, false);
   }
 
   #drop(reason: string): void {

@@ -51,8 +51,9 @@ async function bind(type: 'udp4' | 'udp6', port: number, receive: DatagramReceiv
   const lookup = (host: string, _options: unknown, done: (error: null, address: string, family: number) => void): void => done(null, host, isIP(host));
   const socket = createSocket({ type, lookup });
   try {
+    const listening = once(socket, 'listening');
     socket.bind(port);
-    await once(socket, 'listening');
+    await listening;
   } catch (error) {
     socket.close();
     throw error;

@@ -1,0 +1,3 @@
+// The overlay's face.
+export { createOverlay, type OverlayDeps, type OverlayOptions } from './overlay.ts';
+export type { Overlay, OverlayConnection, SignalPort } from './types.ts';

@@ -1,0 +1,78 @@
+// Our own candidates: this host's addresses, and what STUN servers see of us.
+import type { Clock } from '#lib/clock.ts';
+import type { Logger } from '#lib/log.ts';
+import type { StunMessage } from '#wire/stun.ts';
+import { HOST_ADDRESSES_FRESH_MS } from '../constants.ts';
+import { hostCandidates, listHostAddresses } from './host-addresses.ts';
+import type { Candidate } from './ice-candidate.ts';
+import { sameTransport, type TransportAddress } from './path.ts';
+import { StunProbe } from './stun-probe.ts';
+import type { UdpMux } from './udp-mux.ts';
+
+export interface LocalCandidatesOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly random: (target: Uint8Array) => void;
+  readonly mux: () => UdpMux | undefined;
+  /** In the place of this host's own. */
+  readonly addresses: readonly string[] | undefined;
+  /** Whether the address may be announced. */
+  readonly allowed: (address: string) => boolean;
+  /** An outer address was found. */
+  readonly found: (candidate: Candidate) => void;
+}
+
+export class LocalCandidates {
+  readonly #options: LocalCandidatesOptions;
+  readonly #probe: StunProbe;
+  #hosts: readonly Candidate[] = [];
+  #readAt = -Infinity;
+
+  constructor(options: LocalCandidatesOptions) {
+    this.#options = options;
+    this.#probe = new StunProbe({
+      clock: options.clock,
+      log: options.log,
+      random: options.random,
+      send: (datagram, to) => options.mux()?.send(datagram, to),
+      found: (candidate) => {
+        // Without a NAT the world sees a host address: nothing new.
+        if (options.allowed(candidate.address) && !this.#hosts.some((host) => sameTransport(host, candidate))) options.found(candidate);
+      },
+    });
+  }
+
+  /** All candidates of now. The system is asked once in a while; an old outer address is asked for again meanwhile. */
+  list(): readonly Candidate[] {
+    const { clock, mux, addresses, allowed } = this.#options;
+    const now = clock.now();
+    const socket = mux();
+    if (socket === undefined) return [];
+    if (now - this.#readAt >= HOST_ADDRESSES_FRESH_MS) {
+      this.#readAt = now;
+      this.#hosts = hostCandidates(addresses ?? listHostAddresses(), socket.port, socket.ipv6, allowed);
+    }
+    this.#probe.ask();
+    const outer = this.#probe.candidates.filter((candidate) => allowed(candidate.address) && !this.#hosts.some((host) => sameTransport(host, candidate)));
+    return [...this.#hosts, ...outer];
+  }
+
+  setServers(urls: readonly string[]): void {
+    this.#probe.setServers(urls);
+  }
+
+  /** The host's network changed: what is known may be wrong. */
+  refresh(): void {
+    this.#readAt = -Infinity;
+    this.#probe.ask(true);
+  }
+
+  /** A STUN message that no agent knows. */
+  receive(message: StunMessage, from: TransportAddress): void {
+    this.#probe.receive(message, from);
+  }
+
+  close(): void {
+    this.#probe.close();
+  }
+}

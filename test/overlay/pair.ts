@@ -1,0 +1,169 @@
+// Two overlays in one process: a signal that hands messages over in memory, real UDP on loopback, a network map for each.
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer } from 'ws';
+import { generatePrivateKey, publicFromPrivate } from '#crypto/x25519.ts';
+import { toBase64 } from '#lib/bytes.ts';
+import { systemClock } from '#lib/clock.ts';
+import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
+import { silentLogger } from '#lib/log.ts';
+import { type PublicKey, parsePublicKey } from '#model/ids.ts';
+import type { MeshEndpoints, NetworkMap, PacketFilter } from '#model/network-map.ts';
+import type { SignalMessage } from '#model/signal.ts';
+import { createOverlay, type Overlay, type OverlayOptions, type SignalPort } from '#overlay/index.ts';
+import { type OpenDatagramPort, openDatagramPort } from '#overlay/path/udp-mux.ts';
+import { createRelayServer, type RelayServer, relayWebSocketOptions } from '#server/relay/index.ts';
+
+export function prefix(text: string): IpPrefix {
+  const parsed = parsePrefix(text);
+  if (parsed === undefined) throw new TypeError(text);
+  return parsed;
+}
+
+/** Delivers signal messages between the overlays of a test, in order, in later turns. */
+export class TestSignal {
+  readonly #receivers = new Map<string, (from: PublicKey, message: SignalMessage) => void>();
+  /** Everything that was sent, for tests that look. */
+  readonly log: { readonly from: string; readonly message: SignalMessage }[] = [];
+  readonly #connected = new Set<() => void>();
+
+  port(self: PublicKey): SignalPort {
+    return {
+      send: (to, message) => {
+        this.log.push({ from: self, message });
+        setImmediate(() => this.#receivers.get(to)?.(self, message));
+      },
+      receive: (handler) => this.#receivers.set(self, handler),
+      onConnected: (handler) => this.#connected.add(handler),
+    };
+  }
+}
+
+/** A UDP port that loses everything while `blocked`. */
+export class BlockablePort {
+  blocked = false;
+  readonly open: OpenDatagramPort = async (port, receive, log) => {
+    const inner = await openDatagramPort(
+      port,
+      (datagram, address, from) => {
+        if (!this.blocked) receive(datagram, address, from);
+      },
+      log,
+    );
+    return {
+      port: inner.port,
+      ipv6: inner.ipv6,
+      send: (datagram, to) => {
+        if (!this.blocked) inner.send(datagram, to);
+      },
+      close: () => inner.close(),
+    };
+  };
+}
+
+export interface Member {
+  readonly name: string;
+  readonly address: string;
+  readonly publicKey: PublicKey;
+  readonly overlay: Overlay;
+  readonly port: BlockablePort;
+}
+
+let nextAddress = 1;
+
+export async function member(signal: TestSignal, name: string, options: Partial<OverlayOptions> = {}): Promise<Member> {
+  const privateKey = generatePrivateKey();
+  const publicKey = parsePublicKey(toBase64(publicFromPrivate(privateKey)));
+  if (publicKey === undefined) throw new TypeError('no key');
+  const port = new BlockablePort();
+  const overlay = await createOverlay(
+    { signal: signal.port(publicKey), log: silentLogger, clock: systemClock },
+    { privateKey, listenPort: 0, version: 'test', ca: undefined, hostAddresses: ['127.0.0.1'], openPort: port.open, ...options },
+  );
+  return { name, address: `100.92.0.${nextAddress++}`, publicKey, overlay, port };
+}
+
+let serial = 1n;
+
+/** Tells every member of all the others, or of those in `peers`. */
+export function connect(members: readonly Member[], filter: PacketFilter = { kind: 'open' }, peers: readonly Member[] = members): void {
+  for (const self of members) self.overlay.apply(mapFor(self, peers, filter));
+}
+
+export function mapFor(self: Member, peers: readonly Member[], filter: PacketFilter): NetworkMap {
+  return {
+    serial: serial++,
+    self: { v4: prefix(`${self.address}/16`), v6: undefined, fqdn: `${self.name}.mesh.test` },
+    peers: peers
+      .filter((peer) => peer !== self)
+      .map((peer) => ({ publicKey: peer.publicKey, allowedIps: [prefix(`${peer.address}/32`)], fqdn: `${peer.name}.mesh.test`, agentVersion: 'test' })),
+    filter,
+  };
+}
+
+/** A relay on loopback that can be killed and started again at its port. */
+export class TestRelay {
+  #http: Server | undefined;
+  #relay: RelayServer | undefined;
+  #port = 0;
+
+  get url(): string {
+    return `rel://127.0.0.1:${this.#port}`;
+  }
+
+  get server(): RelayServer {
+    if (this.#relay === undefined) throw new TypeError('the relay is down');
+    return this.#relay;
+  }
+
+  async start(): Promise<this> {
+    const relay = createRelayServer({ secret: 'relay-secret', instanceUrl: () => this.url, log: silentLogger, clock: systemClock });
+    const http = createServer();
+    const sockets = new WebSocketServer(relayWebSocketOptions);
+    http.on('upgrade', (request, socket, head) => sockets.handleUpgrade(request, socket, head, (webSocket) => relay.accept(webSocket)));
+    await new Promise<void>((resolve) => http.listen(this.#port, '127.0.0.1', resolve));
+    this.#port = (http.address() as AddressInfo).port;
+    this.#http = http;
+    this.#relay = relay;
+    return this;
+  }
+
+  async stop(): Promise<void> {
+    const http = this.#http;
+    await this.#relay?.close();
+    this.#relay = undefined;
+    this.#http = undefined;
+    http?.closeAllConnections();
+    if (http !== undefined) await new Promise((resolve) => http.close(resolve));
+  }
+
+  endpoints(): MeshEndpoints {
+    const token = this.server.issueToken(Date.now());
+    return {
+      signal: { host: 'localhost', port: 1, tls: false },
+      stunUrls: [],
+      relay: { urls: [this.url], tokenPayload: token.payload, tokenSignature: token.signature },
+    };
+  }
+}
+
+export async function readAll(stream: Duplex): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of stream) parts.push(part as Buffer);
+  return Buffer.concat(parts);
+}
+
+/** Resolves when the condition holds; looked at every few milliseconds, as status is no event. */
+export async function until(holds: () => boolean, limitMs: number): Promise<number> {
+  const start = performance.now();
+  while (!holds()) {
+    if (performance.now() - start > limitMs) throw new Error(`not within ${limitMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return performance.now() - start;
+}
+
+export function pathKind(of: Member, to: Member): string | undefined {
+  return of.overlay.status().peers.find((peer) => peer.publicKey === to.publicKey)?.path?.kind;
+}
