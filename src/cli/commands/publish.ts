@@ -1,0 +1,224 @@
+// What is published and where: services, domains, clusters, the gateways' tokens, and what happened.
+import { apiCommand, asRows, deleteCommand, done, find, findIds, listCommand, printTable, type ApiSession } from '../api-command.ts';
+import type { Command } from '../command.ts';
+import { cliError } from '../errors.ts';
+import { readJsonFile } from '../files.ts';
+import { field } from '../output.ts';
+import { seconds } from './network.ts';
+
+const services = '/api/reverse-proxies/services';
+const domains = '/api/reverse-proxies/domains';
+const proxyTokens = '/api/reverse-proxies/proxy-tokens';
+
+const serviceCreate = apiCommand({
+  name: 'service create',
+  summary: 'publish something that a peer runs',
+  positionals: ['NAME'],
+  flags: {
+    file: { kind: 'text', value: 'FILE', about: 'the whole service as JSON, as the API takes it; instead of the flags below' },
+    domain: { kind: 'text', value: 'DOMAIN', about: 'its public name' },
+    peer: { kind: 'text', value: 'PEER', about: 'the peer that runs it, by name or id' },
+    port: { kind: 'integer', value: 'N', about: 'the port at that peer' },
+    protocol: { kind: 'text', value: 'P', about: 'spoken at that port: http, https, tcp or udp (default http)' },
+    mode: { kind: 'text', value: 'MODE', about: 'http, tcp, udp or tls (default http)' },
+    'listen-port': { kind: 'integer', value: 'N', about: 'public port, for the modes other than http' },
+    path: { kind: 'text', value: 'PATH', about: 'only requests below this path (default /)' },
+    sso: { kind: 'switch', about: 'visitors sign in first' },
+    group: { kind: 'many', value: 'GROUP', about: 'with --sso: only members of this group; may be given more than once' },
+    public: { kind: 'switch', about: 'everybody may use it without signing in' },
+    'pass-host-header': { kind: 'switch', about: 'the service sees the public host name' },
+    disabled: { kind: 'switch', about: 'do not serve it yet' },
+  },
+  async run(session) {
+    const file = session.input.text('file');
+    const request =
+      file === undefined ? await serviceFromFlags(session) : { ...asObject(await readJsonFile(file)), name: session.input.positionals[0] };
+    const answer = await session.api.call('POST', services, request);
+    done(session, `made ${field(answer, 'name')} (${field(answer, 'id')}) at ${field(answer, 'domain')}`, answer);
+  },
+});
+
+async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
+  const [domain, peer, port] = [input.text('domain'), input.text('peer'), input.integer('port')];
+  if (domain === undefined || peer === undefined || port === undefined)
+    throw cliError('CLI_USAGE', '--domain, --peer and --port are needed, or --file');
+  // Nobody publishes something to the whole world by leaving a flag out.
+  const mode = input.text('mode') ?? 'http';
+  if (mode === 'http' && input.on('sso') === input.on('public')) throw cliError('CLI_USAGE', 'say who may use it: either --sso or --public');
+  const found = await find(api, '/api/peers', peer, ['name', 'ip']);
+  const protocol = input.text('protocol') ?? (mode === 'http' ? 'http' : mode === 'udp' ? 'udp' : 'tcp');
+  return {
+    name: input.positionals[0],
+    domain,
+    mode,
+    listen_port: input.integer('listen-port') ?? 0,
+    targets: [{ target_id: found.id, target_type: 'peer', path: input.text('path') ?? '/', protocol, port, enabled: true }],
+    enabled: !input.on('disabled'),
+    pass_host_header: input.on('pass-host-header'),
+    rewrite_redirects: false,
+    auth: { bearer_auth: { enabled: input.on('sso'), distribution_groups: await findIds(api, '/api/groups', input.many('group')) } },
+  };
+}
+
+function asObject(json: unknown): Readonly<Record<string, unknown>> {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw cliError('CLI_FILE', 'the file must hold one JSON object');
+  return json as Readonly<Record<string, unknown>>;
+}
+
+/** What a PUT of a service takes, of what a GET gives. Blank secrets mean that they stay. */
+const writable = [
+  'name',
+  'domain',
+  'mode',
+  'listen_port',
+  'targets',
+  'pass_host_header',
+  'rewrite_redirects',
+  'auth',
+  'access_restrictions',
+  'private',
+  'access_groups',
+];
+
+async function setEnabled(session: ApiSession, enabled: boolean): Promise<void> {
+  const found = await find(session.api, services, session.input.positionals[0] ?? '', ['name', 'domain']);
+  const row = asObject(found.row);
+  const kept = Object.fromEntries(writable.filter((name) => Object.hasOwn(row, name)).map((name) => [name, row[name]]));
+  const answer = await session.api.call('PUT', `${services}/${encodeURIComponent(found.id)}`, { ...kept, enabled });
+  done(session, `${found.name} is ${enabled ? 'enabled' : 'disabled'}`, answer);
+}
+
+const serviceEnable = apiCommand({
+  name: 'service enable',
+  summary: 'serve it',
+  positionals: ['SERVICE'],
+  run: (session) => setEnabled(session, true),
+});
+const serviceDisable = apiCommand({
+  name: 'service disable',
+  summary: 'stop serving it',
+  positionals: ['SERVICE'],
+  run: (session) => setEnabled(session, false),
+});
+
+const domainCreate = apiCommand({
+  name: 'domain create',
+  summary: 'serve a domain of one’s own at a cluster',
+  positionals: ['DOMAIN', 'CLUSTER'],
+  async run(session) {
+    const [domain, cluster] = session.input.positionals;
+    const answer = await session.api.call('POST', domains, { domain, target_cluster: cluster });
+    done(session, `added ${domain} (${field(answer, 'id')}); next: meshgate domain validate ${domain}`, answer);
+  },
+});
+
+const domainValidate = apiCommand({
+  name: 'domain validate',
+  summary: 'look whether the domain’s DNS record leads to its cluster',
+  positionals: ['DOMAIN'],
+  async run(session) {
+    const { api, input } = session;
+    const found = await find(api, domains, input.positionals[0] ?? '', ['domain']);
+    await api.call('GET', `${domains}/${encodeURIComponent(found.id)}/validate`);
+    const { row } = await find(api, domains, found.id, ['domain']);
+    const valid = field(row, 'validated') === 'true';
+    done(session, `${found.name} is ${valid ? 'validated' : `not validated: its CNAME must lead to ${field(row, 'target_cluster')}`}`, row);
+  },
+});
+
+const tokenCreate = apiCommand({
+  name: 'proxy-token create',
+  summary: 'make a token for a gateway; it is printed once',
+  positionals: ['NAME'],
+  flags: { expires: { kind: 'text', value: 'DURATION', about: 'such as 30d, 0 for no end (default 0)' } },
+  async run(session) {
+    const request = { name: session.input.positionals[0], expires_in: seconds('expires', session.input.text('expires') ?? '0') };
+    const answer = await session.api.call('POST', proxyTokens, request);
+    if (!session.json) session.io.err('the token is not shown again');
+    done(session, field(answer, 'plain_token'), answer);
+  },
+});
+
+const audit = apiCommand({
+  name: 'events audit',
+  summary: 'what was changed, and by whom',
+  async run(session) {
+    const rows = asRows(await session.api.call('GET', '/api/events/audit'));
+    printTable(session, rows, rows, { TIME: 'timestamp', ACTIVITY: 'activity', BY: 'initiator_email', TARGET: 'target_id', DETAILS: 'meta' });
+  },
+});
+
+const proxyFilters = ['search', 'host', 'path', 'method', 'status', 'source-ip', 'user-email'] as const;
+
+const proxyEvents = apiCommand({
+  name: 'events proxy',
+  summary: 'requests and flows at the gateways, newest first',
+  flags: {
+    page: { kind: 'integer', value: 'N', about: 'which page (default 1)' },
+    size: { kind: 'integer', value: 'N', about: 'entries of a page, at most 100 (default 50)' },
+    since: { kind: 'text', value: 'TIME', about: 'from this time on, such as 2026-01-31T12:00:00Z' },
+    ...Object.fromEntries(
+      proxyFilters.map((name) => [name, { kind: 'text', value: 'TEXT', about: `only with this ${name.replace('-', ' ')}` } as const]),
+    ),
+  },
+  async run(session) {
+    const { api, input } = session;
+    const query = new URLSearchParams({ page: String(input.integer('page') ?? 1), page_size: String(input.integer('size') ?? 50) });
+    for (const name of proxyFilters) {
+      const text = input.text(name);
+      if (text !== undefined) query.set(name.replace('-', '_'), text);
+    }
+    const since = input.text('since');
+    if (since !== undefined) query.set('start_date', since);
+    const answer = await api.call('GET', `/api/events/proxy?${query.toString()}`);
+    const columns = {
+      TIME: 'timestamp',
+      STATUS: 'status_code',
+      METHOD: 'method',
+      HOST: 'host',
+      PATH: 'path',
+      FROM: 'source_ip',
+      USER: 'user_id',
+      MS: 'duration_ms',
+      REASON: 'reason',
+    };
+    printTable(session, answer, asRows(asObject(answer)['data']), columns);
+    if (!session.json) session.io.err(`page ${field(answer, 'page')} of ${field(answer, 'total_pages')}, ${field(answer, 'total_records')} entries`);
+  },
+});
+
+export const publishCommands: readonly Command[] = [
+  listCommand('service', 'list published services', services, {
+    ID: 'id',
+    NAME: 'name',
+    DOMAIN: 'domain',
+    MODE: 'mode',
+    ENABLED: 'enabled',
+    STATUS: ['meta', 'status'],
+    REASON: ['meta', 'status_reason'],
+  }),
+  serviceCreate,
+  serviceEnable,
+  serviceDisable,
+  deleteCommand('service', services, 'name'),
+  listCommand('domain', 'list domains', domains, { ID: 'id', DOMAIN: 'domain', TYPE: 'type', CLUSTER: 'target_cluster', VALIDATED: 'validated' }),
+  domainCreate,
+  domainValidate,
+  deleteCommand('domain', domains, 'domain'),
+  listCommand('cluster', 'list clusters of gateways', '/api/reverse-proxies/clusters', {
+    ADDRESS: 'address',
+    ONLINE: 'online',
+    GATEWAYS: 'connected_proxies',
+  }),
+  listCommand('proxy-token', 'list the gateways’ tokens', proxyTokens, {
+    ID: 'id',
+    NAME: 'name',
+    EXPIRES: 'expires_at',
+    'LAST USED': 'last_used',
+    REVOKED: 'revoked',
+  }),
+  tokenCreate,
+  deleteCommand('proxy-token', proxyTokens, 'name'),
+  audit,
+  proxyEvents,
+];

@@ -1,0 +1,78 @@
+// Which server and with what token: flags and environment first, then the file that `meshgate setup` writes, readable by its owner only.
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
+import { isLocalhostName } from '#lib/resolve.ts';
+import { object, optional, parse, string } from '#lib/schema.ts';
+import { cliError } from './errors.ts';
+import { readText } from './files.ts';
+import type { Io } from './io.ts';
+
+const credentialsSchema = object({ api: string(), token: string({ secret: true }), ca: optional(string()) });
+
+export interface Credentials {
+  /** Origin of the server, such as https://mesh.example.com. */
+  readonly api: string;
+  readonly token: string;
+  /** PEM file of a private certificate authority. */
+  readonly ca: string | undefined;
+}
+
+/** `$XDG_CONFIG_HOME/meshgate/credentials.json`, by default below ~/.config. */
+export function credentialsPath(env: Io['env']): string {
+  const base = env['XDG_CONFIG_HOME'] ?? join(env['HOME'] ?? homedir(), '.config');
+  return join(base, 'meshgate', 'credentials.json');
+}
+
+export async function saveCredentials(env: Io['env'], credentials: Credentials): Promise<string> {
+  const path = credentialsPath(env);
+  await writeFileAtomic(path, `${JSON.stringify(credentials, null, 2)}\n`, 0o600);
+  return path;
+}
+
+async function loadCredentials(env: Io['env']): Promise<Credentials | undefined> {
+  const path = credentialsPath(env);
+  if ((await readFileIfThere(path)) === undefined) return undefined;
+  const { text, shared } = await readText(path);
+  if (shared) throw cliError('CLI_FILE', `${path} can be read by others; make it private: chmod 600 ${path}`);
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw cliError('CLI_FILE', `${path} is not JSON`);
+  }
+  const parsed = parse(credentialsSchema, json);
+  if (!parsed.ok) throw cliError('CLI_FILE', `${path} is not a credentials file`);
+  return parsed.value;
+}
+
+/**
+ * The origin of a server's URL. Plain http is for this machine only, as the token would travel in the clear. CLI_API_URL for anything else.
+ */
+export function checkApiUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.pathname !== '/' || url.search !== '') {
+    throw cliError('CLI_API_URL', `"${text.replace(/\/\/[^/]*@/, '//…@')}" is not https://host[:port]`);
+  }
+  const local = isLocalhostName(url.hostname) || url.hostname === '127.0.0.1' || url.hostname === '[::1]';
+  if (url.protocol === 'http:' && !local) throw cliError('CLI_API_URL', 'http:// is for this machine only; use https://');
+  return url.origin;
+}
+
+/** Where to and with what. A stored token goes only to the server it came from. */
+export async function findCredentials(io: Io, api: string | undefined, ca: string | undefined): Promise<Credentials> {
+  const wanted = api ?? nonEmpty(io.env['MESHGATE_API']);
+  const token = nonEmpty(io.env['MESHGATE_TOKEN']);
+  const stored = wanted !== undefined && token !== undefined ? undefined : await loadCredentials(io.env);
+  const origin = wanted ?? stored?.api;
+  if (origin === undefined) throw cliError('CLI_API_URL');
+  const checked = checkApiUrl(origin);
+  const own = stored !== undefined && stored.api === checked ? stored : undefined;
+  const chosen = token ?? own?.token;
+  if (chosen === undefined) throw cliError('CLI_NOT_SIGNED_IN', checked);
+  return { api: checked, token: chosen, ca: ca ?? nonEmpty(io.env['MESHGATE_CA']) ?? own?.ca };
+}
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === '' ? undefined : text;
+}

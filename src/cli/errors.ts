@@ -1,0 +1,16 @@
+// What the command line tool says when it cannot go on. Here the detail is printed too, so it never holds a secret.
+import { defineErrors } from '#lib/errors.ts';
+
+const input = { origin: 'input', retry: false, status: 400 } as const;
+
+export const cliError = defineErrors('cli', {
+  CLI_USAGE: { text: 'the command line is not right', ...input },
+  CLI_FILE: { text: 'a file cannot be used', ...input },
+  CLI_SECRET: { text: 'a secret is missing', ...input },
+  CLI_NOT_SIGNED_IN: { text: 'no token for this server: set MESHGATE_TOKEN, or run meshgate setup', ...input },
+  CLI_API_URL: { text: 'say which server: --api https://host[:port], or MESHGATE_API', ...input },
+  CLI_API_REFUSED: { text: 'the server refused', origin: 'peer', retry: false, status: 502 },
+  CLI_API_UNREACHABLE: { text: 'the server cannot be reached', origin: 'peer', retry: true, status: 502 },
+  CLI_NOT_FOUND: { text: 'nothing has this name or id', ...input },
+  CLI_AMBIGUOUS: { text: 'more than one has this name; use the id', ...input },
+});
