@@ -58,7 +58,7 @@ export class Handshakes {
   retransmit(peer: Peer, now: number): void {
     const { timers } = peer;
     if (now >= timers.giveUpAt) {
-      timers.gaveUp(now);
+      timers.gaveUp();
       endPending(this.#core, peer);
       peer.queue.clear();
       this.#core.sink.handshake(peer.publicKey, false, now);

@@ -56,13 +56,12 @@ export class PeerTimers {
     this.zeroKeysAt = now + zeroKeysAfterMs;
   }
 
-  /** Nothing answers: no more keepalives on our own account, and keys do not outlive their time. */
-  gaveUp(now: number): void {
+  /** Nothing answers: no more keepalives on our own account. Older keys still end at their time. */
+  gaveUp(): void {
     this.handshakeEnded();
     this.keepaliveAt = Infinity;
     this.newHandshakeAt = Infinity;
     this.#another = false;
-    if (this.zeroKeysAt === Infinity) this.zeroKeysAt = now + zeroKeysAfterMs;
   }
 
   /** Any genuine message was sent. */

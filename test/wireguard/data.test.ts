@@ -167,6 +167,56 @@ void t.test('the queue of a peer keeps the newest packets; all queues together a
   t.same(texts(other), [fill('w')]);
 });
 
+void t.test('a queue that is dropped makes room for others', async (t) => {
+  const hub = new Side('hub', '10.0.0.1', { limits: { queuedBytesOfAll: 100 } });
+  const [one, two] = [new Side('one', '10.0.0.2'), new Side('two', '10.0.0.3')];
+  const pair = {
+    initiation: (): Uint8Array =>
+      hub.sent.findLast(({ bytes, peer }) => bytes[0] === initiation && peer === two.publicKey)?.bytes ?? new Uint8Array(0),
+  };
+  two.device.setPeer(hub.asPeer(), 0);
+  for (let round = 0; round < 3; round++) {
+    hub.now += 1_000_000;
+    hub.device.setPeer(one.asPeer(), hub.now);
+    hub.device.sendPacket(packet('10.0.0.1', '10.0.0.2', 'x'.repeat(70)), hub.now);
+    if (round === 0) hub.device.removePeer(one.publicKey);
+    else hub.device.poll(hub.now + 90_000); // given up
+    hub.device.setPeer(two.asPeer(), hub.now);
+    hub.device.sendPacket(packet('10.0.0.1', '10.0.0.3', `${round}`.repeat(70)), hub.now);
+    two.device.receiveDatagram(pair.initiation(), 'hub', hub.now);
+    hub.device.receiveDatagram(two.last(messageTypes.response), 'two', hub.now);
+    two.device.receiveDatagram(hub.last(transport), 'hub', hub.now);
+    hub.device.removePeer(two.publicKey);
+  }
+  t.same(texts(two), ['0'.repeat(70), '1'.repeat(70), '2'.repeat(70)]);
+});
+
+void t.test('what has ended frees its index: a device with sixteen of them can go on forever', async (t) => {
+  const fill = seededBytes('few');
+  let tries = 0;
+  const few = (target: Uint8Array): void => {
+    fill(target);
+    if (target.length !== 4) return;
+    target.set([0, 0, 0, (target[3] ?? 0) & 15]);
+    if (tries++ > 10_000) throw new RangeError('no index is free');
+  };
+  const pair = new Pair({ a: { random: few }, b: { random: few } });
+  const random = seededNumbers('ends');
+  let loss = 0;
+  pair.link = (_from, bytes) => (random() < loss ? [] : [bytes]);
+  for (let i = 0; i < 200; i++) {
+    loss = random() < 0.5 ? 0 : 0.5;
+    if (random() < 0.6) pair.send(pair.a, 'x');
+    if (random() < 0.6) pair.send(pair.b, 'y');
+    if (random() < 0.05) {
+      pair.b.device.removePeer(pair.a.publicKey);
+      pair.b.device.setPeer(pair.a.asPeer(), pair.now);
+    }
+    pair.run(random() * 200_000);
+  }
+  t.ok(pair.a.handshakes.filter(({ completed }) => completed).length > 100);
+});
+
 void t.test('a removed peer is forgotten at once, with its session and its queue', async (t) => {
   const pair = new Pair().connect();
   pair.send(pair.a, 'under way');

@@ -1,9 +1,10 @@
 // Under load: cookies, shares of sources, and what is not counted.
 import t from 'tap';
-import { cookieReplyBytes, messageTypes } from '#wire/wireguard.ts';
+import { cookieReplyBytes, initiationBytes, messageTypes } from '#wire/wireguard.ts';
 import { defaultLimits } from '#wireguard/constants.ts';
 import { FloodGate } from '#wireguard/flood-gate.ts';
-import { Pair, Side, texts } from './pair.ts';
+import { MacChecker, MacWriter } from '#wireguard/macs.ts';
+import { Pair, seededBytes, Side, texts } from './pair.ts';
 
 const { initiation, response, cookieReply } = messageTypes;
 const bytes = (text: string): Uint8Array => Buffer.from(text);
@@ -131,4 +132,30 @@ void t.test('sources are named by text, bytes, or address and port', async (t) =
     b.device.receiveDatagram(a.last(initiation), here, 500);
     t.equal(b.times(response).length, 1);
   }
+});
+
+void t.test('a cookie serves for two minutes, and a reply is taken once', async (t) => {
+  const publicKey = new Uint8Array(32).fill(5);
+  const checker = new MacChecker(publicKey, seededBytes('checker'));
+  const writer = new MacWriter(publicKey);
+  const message = (now: number): Uint8Array => {
+    const out = new Uint8Array(initiationBytes).fill(now % 251, 0, initiationBytes - 32); // each message is another
+    writer.write(out, now);
+    return out;
+  };
+  const first = message(0);
+  t.equal(checker.checkMac1(first), true);
+  t.equal(checker.checkMac2(first, bytes('here'), 0), false, 'there is no cookie yet');
+  const reply = checker.reply(first, 7, bytes('here'), 0);
+  t.equal(writer.take({ ...reply, nonce: new Uint8Array(24) }, 0), false);
+  t.equal(writer.take(reply, 10), true);
+  t.equal(writer.take(reply, 20), false);
+  const second = message(30);
+  t.equal(writer.take(reply, 40), false, 'it answers the first message only');
+  t.equal(checker.checkMac2(second, bytes('here'), 119_999), true);
+  t.equal(checker.checkMac2(second, bytes('there'), 119_999), false);
+  t.equal(checker.checkMac2(second, bytes('here'), 120_000), false);
+  const mac2 = (now: number): Uint8Array => message(now).subarray(initiationBytes - 16);
+  t.notSame(mac2(120_009), new Uint8Array(16));
+  t.same(mac2(120_010), new Uint8Array(16));
 });

@@ -19,6 +19,7 @@ void t.test('an unanswered initiation is repeated every 5 s with jitter and give
   t.ok(new Set(times.map((at, i) => at - (times[i - 1] ?? 0))).size > 10, 'the jitter varies');
   t.ok(times.length >= 17 && times.length <= 18, `${times.length} attempts`);
   t.same(pair.a.handshakes, [{ peer: pair.b.publicKey, completed: false, at: 90_000 }]);
+  t.equal(pair.a.device.pollAt(), Infinity, 'nothing is left to do');
   pair.link = (_from, bytes) => [bytes];
   pair.run(1000);
   t.same(texts(pair.b), [], 'what waited was dropped');
@@ -88,6 +89,21 @@ void t.test('an initiator that only receives renews from 165 s on', async (t) =>
   }
 });
 
+void t.test('a late message of an old session renews nothing', async (t) => {
+  const pair = new Pair().connect();
+  pair.link = () => [];
+  pair.send(pair.b, 'late');
+  const late = pair.b.last(transport);
+  pair.link = (_from, bytes) => [bytes];
+  pair.run(121_000);
+  pair.send(pair.a, 'renew');
+  pair.run(46_000);
+  pair.forget();
+  pair.a.device.receiveDatagram(late, 'b', pair.now);
+  t.same(texts(pair.a), ['late']);
+  t.same(pair.a.times(initiation), []);
+});
+
 void t.test('no packet is sent or accepted under keys of 180 s', async (t) => {
   const pair = new Pair().connect();
   pair.link = () => [];
@@ -122,6 +138,15 @@ void t.test('received data is answered by a keepalive after 10 s, a keepalive is
   pair.run(60_000);
   t.equal(pair.a.sent.length, 1);
   t.equal(pair.b.sent.length, 1);
+});
+
+void t.test('data that comes while a keepalive is pending is answered by another', async (t) => {
+  const pair = new Pair().connect();
+  pair.send(pair.a, 'first');
+  pair.run(5_000);
+  pair.send(pair.a, 'second');
+  pair.run(50_000);
+  t.same(pair.b.times(transport), [10_110, 20_110]);
 });
 
 void t.test('a packet sent in time replaces the keepalive', async (t) => {
