@@ -161,7 +161,7 @@ export function writeTcp(
   target[start + 19] = 0;
 }
 
-/** Computes and writes the checksum of the finished segment `target[start, end)`. */
+/** Computes and writes the checksum of the finished segment `target[start, end)`, whose checksum field is still 0, as `writeTcp` leaves it. */
 export function sealTcp(target: Uint8Array, start: number, end: number, pseudo: number): void {
   const sum = finishChecksum(sumWords(target, start, end, pseudo + end - start));
   target[start + 16] = sum >> 8;

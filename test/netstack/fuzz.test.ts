@@ -59,6 +59,8 @@ void t.test('random TCP with right addresses and checksums', async (t) => {
       writeInt32(packet, 24, (readInt32(last, 28) + Math.floor(random() * 4) - 1) | 0);
       writeInt32(packet, 28, (readInt32(last, 24) + Math.floor(random() * 3)) | 0);
     }
+    packet[36] = 0;
+    packet[37] = 0;
     sealTcp(packet, 20, packet.length, pseudoSum(B4.bytes, 0, A4.bytes, 0, 4, PROTOCOL.tcp));
     writeIpv4(packet, packet.length, PROTOCOL.tcp, B4.bytes, A4.bytes);
     s.now += random() * 20;

@@ -1,6 +1,8 @@
 // Bulk transfers between two stacks in virtual time: every byte arrives, over grids of loss and delay, in both families.
 import t from 'tap';
 import type { Test } from 'tap';
+import { pseudoSum } from '#wire/checksum.ts';
+import { sealTcp } from '#wire/tcp.ts';
 import { Network, dial, payload } from './link.ts';
 import type { LinkOptions } from './link.ts';
 
@@ -78,4 +80,104 @@ void t.test('reordering, duplicates and flipped bits do no harm', async (t) => {
       t.comment(`${name}, IPv${family}: ${mbit.toFixed(2)} Mbit/s`);
     }
   }
+});
+
+/** Takes options out of a SYN, so that the two sides do without: what is replaced by NOPs was never offered. */
+function withoutOptions(packet: Uint8Array, kinds: readonly number[]): void {
+  if (((packet[33] ?? 0) & 2) === 0) return;
+  const end = 20 + ((packet[32] ?? 0) >> 4) * 4;
+  for (let at = 40; at < end;) {
+    const kind = packet[at] ?? 0;
+    const length = kind === 1 ? 1 : Math.max(1, packet[at + 1] ?? 1);
+    if (kinds.includes(kind)) packet.fill(1, at, at + length);
+    at += length;
+  }
+  packet[36] = 0;
+  packet[37] = 0;
+  sealTcp(packet, 20, packet.length, pseudoSum(packet, 12, packet, 16, 4, 6));
+}
+
+void t.test('peers without SACK, timestamps or window scale get everything too', async (t) => {
+  const rows: readonly (readonly [string, readonly number[]])[] = [
+    ['no SACK (NewReno)', [4]],
+    ['no timestamps (Karn)', [8]],
+    ['no window scale', [3]],
+    ['none of them', [3, 4, 8]],
+  ];
+  for (const [name, kinds] of rows) {
+    for (const loss of [0, 0.01, 0.05]) {
+      const filter = (packet: Uint8Array): boolean => {
+        withoutOptions(packet, kinds);
+        return true;
+      };
+      const { mbit } = transfer(t, { seed: 21, delayMs: 10, bitsPerSecond: 50e6, loss, reorder: 0.02, filter }, 500_000, 4, true);
+      t.comment(`${name}, loss ${loss * 100} %: ${mbit.toFixed(2)} Mbit/s`);
+    }
+  }
+});
+
+void t.test('half-close, over loss: one side goes on after the other has finished', async (t) => {
+  for (const family of [4, 6] as const) {
+    const network = new Network({ seed: 8, delayMs: 15, loss: 0.05 });
+    const { client, server } = dial(network, family);
+    client.endWhenRemoteEnds = false;
+    server.endWhenRemoteEnds = false;
+    network.runUntil(() => client.isEstablished && server.isEstablished, 60_000);
+    client.connection?.end(network.now);
+    t.ok(network.runUntil(() => server.ended, 60_000));
+    const { bytes, digest } = payload(300_000, 4);
+    server.send(bytes, true, network.now);
+    t.ok(network.runUntil(() => client.end !== undefined && server.end !== undefined, 600_000));
+    t.equal(client.hash.digest('hex'), digest);
+    t.same([client.end, server.end], ['finished', 'finished']);
+  }
+});
+
+void t.test('abort in the middle: the other side learns it, nothing stays', async (t) => {
+  for (const family of [4, 6] as const) {
+    const network = new Network({ seed: 9, delayMs: 15, loss: 0.02 });
+    const { client, server } = dial(network, family);
+    client.send(payload(2_000_000).bytes, true, network.now);
+    network.runUntil(() => server.received > 200_000, 60_000);
+    server.connection?.abort(network.now);
+    t.ok(network.runUntil(() => client.end !== undefined, 60_000));
+    t.equal(client.end, 'ECONNRESET');
+    t.equal(server.end, undefined, 'who aborts is not told');
+    network.pass(1000);
+    t.equal(network.a.connectionCount() + network.b.connectionCount(), 0);
+  }
+});
+
+void t.test('a reader that stops and goes on, over loss: the window closes and opens, nothing is lost', async (t) => {
+  for (const family of [4, 6] as const) {
+    for (const loss of [0, 0.1]) {
+      const network = new Network({ seed: 10 + family, delayMs: 15, loss });
+      const { client, server } = dial(network, family);
+      const { bytes, digest } = payload(2_000_000, 6);
+      server.reading = false;
+      client.send(bytes, true, network.now);
+      network.pass(60_000);
+      t.ok(server.received >= 256 * 1024 && server.received < 1_100_000, `${server.received} bytes were taken`);
+      t.ok(client.written < bytes.length);
+      const before = server.received;
+      network.pass(30_000);
+      t.equal(server.received, before, 'nothing more');
+      server.resume(network.now);
+      t.ok(network.runUntil(() => client.end !== undefined && server.end !== undefined, 600_000));
+      t.equal(server.hash.digest('hex'), digest);
+    }
+  }
+});
+
+void t.test('a peer that falls silent is given up after the user timeout', async (t) => {
+  const gate = { open: true };
+  const network = new Network({ delayMs: 5, filter: () => gate.open });
+  const { client, server } = dial(network);
+  network.runUntil(() => client.isEstablished && server.isEstablished, 1000);
+  gate.open = false;
+  client.send(new Uint8Array(1000), false, network.now);
+  const start = network.now;
+  network.runUntil(() => client.end !== undefined && server.end !== undefined, 900_000);
+  t.same([client.end, server.end], ['ETIMEDOUT', 'ETIMEDOUT'], 'one by retransmission, one by keep-alive');
+  t.ok(network.now - start < 300_000);
 });
