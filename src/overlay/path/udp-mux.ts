@@ -2,7 +2,6 @@
 // that packets use (netbird-wire §5.4).
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { isIP } from 'node:net';
 import { asBuffer } from '#lib/bytes.ts';
 import { describeError } from '#lib/errors.ts';
 import { formatHostPort } from '#lib/net.ts';
@@ -48,7 +47,8 @@ export const openDatagramPort: OpenDatagramPort = async (port, receive, log) => 
 
 async function bind(type: 'udp4' | 'udp6', port: number, receive: DatagramReceiver, log: Logger): Promise<DatagramPort> {
   // Addresses are always literal, so the look-up answers at once and a packet does not wait for another turn of the loop.
-  const lookup = (host: string, _options: unknown, done: (error: null, address: string, family: number) => void): void => done(null, host, isIP(host));
+  const lookup = (host: string, _options: unknown, done: (error: null, address: string, family: number) => void): void => 
+    done(null, host, host.includes(':') ? 6 : 4);
   const socket = createSocket({ type, lookup });
   try {
     const listening = once(socket, 'listening');
