@@ -1,9 +1,5 @@
 // Limits and times of the gateway; what a stranger can make it hold is bounded here and in publish/.
 
-/** Public connections that are open at once; one more is closed at accept. */
-export const maxConnections = 20_000;
-/** Public connections from one address (an IPv6 /64 counts as one). */
-export const maxConnectionsPerAddress = 1_000;
 /** Services a gateway takes from the control plane. */
 export const maxMappings = 20_000;
 /** Access-log records that wait for the control plane; the oldest is dropped, and counted. */

@@ -72,38 +72,69 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
     );
     scope.use(management);
     const api = createApi({ domain, verifyAccessToken: (jwt) => idp.verifyAccessToken(jwt), log: log.with({ part: 'api' }), clock, version });
-    const front = createFront({ api: (request, response) => api.handle(request, response), identity: (request, response) => idp.handle(request, response), relay });
+    const front = createFront({
+      api: (request, response) => api.handle(request, response),
+      identity: (request, response) => idp.handle(request, response),
+      relay,
+    });
     const signal = createSignalService(log.with({ part: 'signal' }));
-    const rpc = await listen(config, {
-      ...config.listen,
-      tls,
-      services: [...management.services, signal],
-      onRequest: (request, response) => front.request(request, response),
-      onUpgrade: (request, socket, head) => front.upgrade(request, socket, head),
-    }, log);
+    const rpc = await listen(
+      config,
+      {
+        ...config.listen,
+        tls,
+        services: [...management.services, signal.service],
+        onRequest: (request, response) => front.request(request, response),
+        onUpgrade: (request, socket, head) => front.upgrade(request, socket, head),
+      },
+      log,
+    );
     scope.use(rpc);
-    scope.defer(domain.changes.subscribe((change) => {
-      if (change.kind !== 'revocation' || change.revocation.kind !== 'user') return;
-      idp.endSessionsOf(change.revocation.userId).catch((error: unknown) => log.error('sign-ins could not be ended', { reason: describeError(error) }));
-    }));
+    scope.defer(
+      domain.changes.subscribe((change) => {
+        if (change.kind !== 'revocation' || change.revocation.kind !== 'user') return;
+        idp
+          .endSessionsOf(change.revocation.userId)
+          .catch((error: unknown) => log.error('sign-ins could not be ended', { reason: describeError(error) }));
+      }),
+    );
     const reaper = setInterval(() => {
       domain.peers.reapAbandoned().catch((error: unknown) => log.error('abandoned peers could not be removed', { reason: describeError(error) }));
     }, reapIntervalMs);
     scope.defer(() => clearInterval(reaper));
     const codeFile = await offerSetupCode(config.stateDir, domain);
-    await shareStatus(scope, config, log, () => ({ process: 'server', pid: process.pid, version, url: publicUrl, port: rpc.port, relay: relay.stats() }));
+    await shareStatus(scope, config, log, () => ({
+      process: 'server',
+      pid: process.pid,
+      version,
+      url: publicUrl,
+      port: rpc.port,
+      relay: relay.stats(),
+    }));
     log.info('control plane is ready', { url: publicUrl, port: rpc.port, stun: stun.port });
     return {
       port: rpc.port,
-      describe: () => [`Control plane at ${publicUrl}`, ...(codeFile === undefined ? [] : [`First set-up: meshgate setup --api ${publicUrl}; the one-time code is in ${codeFile}`])],
+      describe: () => [
+        `Control plane at ${publicUrl}`,
+        ...(codeFile === undefined ? [] : [`First set-up: meshgate setup --api ${publicUrl}; the one-time code is in ${codeFile}`]),
+      ],
       close: () => scope.close(),
     };
   });
 }
 
-async function openIdentityProvider(config: ServerConfig, publicUrl: string, secrets: ServerSecrets, domain: ControlDomain, log: Logger): Promise<IdentityProvider> {
+async function openIdentityProvider(
+  config: ServerConfig,
+  publicUrl: string,
+  secrets: ServerSecrets,
+  domain: ControlDomain,
+  log: Logger,
+): Promise<IdentityProvider> {
   const connectors = await Promise.all(
-    config.connectors.map(async ({ caFile, ...connector }) => ({ ...connector, ca: caFile === undefined ? undefined : await readConfigured(caFile) })),
+    config.connectors.map(async ({ caFile, ...connector }) => ({
+      ...connector,
+      ca: caFile === undefined ? undefined : await readConfigured(caFile),
+    })),
   );
   return createIdentityProvider({
     issuer: `${publicUrl}/oauth2`,

@@ -1,15 +1,13 @@
-// The public TCP socket: accepts, counts, and hands on. Knows no TLS and no HTTP.
+// The public TCP socket: accepts and hands on. Knows no TLS and no HTTP; how many connections may be open is publish/'s business.
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { errorCode } from '#lib/errors.ts';
-import { formatIp, maskPrefix, parseIp, unmapIp } from '#lib/ip.ts';
+import { formatIp, parseIp, unmapIp } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import { formatHostPort, type DialTarget, type Endpoint } from '#lib/net.ts';
-import { maxConnections, maxConnectionsPerAddress } from '../constants.ts';
 import { gatewayError } from '../errors.ts';
 
 export interface TcpListener extends Closable {
   readonly port: number;
-  readonly status: () => { readonly open: number; readonly refused: number };
 }
 
 /**
@@ -17,38 +15,18 @@ export interface TcpListener extends Closable {
  * `close` stops accepting at once and resolves when the last socket is gone. GATEWAY_PORT_IN_USE, _FORBIDDEN, _FAILED.
  */
 export async function listenTcp(at: DialTarget, accept: (socket: Socket, from: Endpoint) => void): Promise<TcpListener> {
-  const perAddress = new Map<string, number>();
-  let open = 0;
-  let refused = 0;
-  const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: false }, (socket) => {
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const ip = parseIp(socket.remoteAddress ?? '');
-    if (ip === undefined) {
-      socket.destroy();
-      return;
-    }
-    const caller = unmapIp(ip);
-    const key = formatIp(caller.family === 4 ? caller : maskPrefix({ address: caller, bits: 64 }).address);
-    const count = perAddress.get(key) ?? 0;
-    if (open >= maxConnections || count >= maxConnectionsPerAddress) {
-      refused++;
-      socket.resetAndDestroy();
-      return;
-    }
-    open++;
-    perAddress.set(key, count + 1);
-    socket.once('close', () => {
-      open--;
-      const left = (perAddress.get(key) ?? 1) - 1;
-      if (left === 0) perAddress.delete(key);
-      else perAddress.set(key, left);
-    });
-    accept(socket, { address: formatIp(caller), port: socket.remotePort ?? 0 });
+    if (ip === undefined) socket.destroy();
+    else accept(socket, { address: formatIp(unmapIp(ip)), port: socket.remotePort ?? 0 });
   });
   await startListening(server, at);
   return {
     port: (server.address() as AddressInfo).port,
-    status: () => ({ open, refused }),
-    close: () => new Promise((resolve) => server.close(() => resolve())),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+      }),
   };
 }
 
