@@ -32,7 +32,7 @@ export const clockToleranceSeconds = 10;
 export const assertionMs = 5 * 60_000;
 
 /** Assertions that are kept signed. */
-export const assertionTableSize = 20_000;
+export const assertionTableSize = 10_000;
 
 /** A signing key of assertions signs for this long; its public half stays for as long after. */
 export const assertionKeyMs = 7 * 24 * 3_600_000;
@@ -40,8 +40,14 @@ export const assertionKeyMs = 7 * 24 * 3_600_000;
 /** Bytes of an identity header's value; what is longer is cut at a whole character or left out. */
 export const headerValueBytes = 4096;
 
-/** A cached session or token is good for this long; then it is asked for again while it still serves. */
+/** A cached session or token is good for this long; then it is asked for again in the background while it still serves. */
 export const sessionFreshMs = 30_000;
+
+/** A cached answer older than this is served only after the authority has been asked, or could not be. */
+export const sessionWaitMs = 90_000;
+
+/** How often ended sessions are looked for, so that open streams end in time. */
+export const sweepMs = 1_000;
 
 /** How long a cached answer serves while the authority cannot be asked. */
 export const sessionGraceMs = 60 * 60_000;

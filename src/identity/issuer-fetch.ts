@@ -32,13 +32,17 @@ export function createIssuerFetch(ca: string | undefined): IssuerFetch {
 }
 
 const lookup: LookupFunction = (host, options, done) => {
-  resolveHost(host)
-    .then((addresses) => addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })))
-    .then((found) => {
-      const [first] = found;
-      if (options.all === true) done(null, found);
-      else if (first !== undefined) done(null, first.address, first.family);
-      else done(Object.assign(new Error(`no address for ${host}`), { code: 'ENOTFOUND' }), '', 0);
-    })
-    .catch((error: unknown) => done(error as NodeJS.ErrnoException, '', 0));
+  void answer(host, options.all === true, done);
 };
+
+/** Node's way of asking for addresses: all of them, or the first. */
+async function answer(host: string, all: boolean, done: Parameters<LookupFunction>[2]): Promise<void> {
+  try {
+    const found = (await resolveHost(host)).map((address) => ({ address, family: address.includes(':') ? 6 : 4 }));
+    const [first] = found;
+    if (all || first === undefined) done(null, found);
+    else done(null, first.address, first.family);
+  } catch (error) {
+    done(error as NodeJS.ErrnoException, '', 0);
+  }
+}

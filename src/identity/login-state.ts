@@ -36,6 +36,9 @@ export interface FinishedLogin extends LoginState {
   readonly setCookies: readonly string[];
 }
 
+/** What the seal is for: text sealed with the same key for something else does not open here. */
+const purpose = 'meshgate sign-in';
+
 interface Sealed extends LoginState {
   readonly target: string;
   readonly expiresAt: number;
@@ -49,19 +52,30 @@ export class LoginStates {
     this.#options = options;
   }
 
-  /** Starts a sign-in that returns to `target` (cut at 2048 characters by the caller, see return-path.ts; longer becomes `/`). */
-  begin(target: string, cookieHeader: string | undefined): BegunLogin {
+  /** Starts a sign-in and seals it; the caller keeps `value` in a cookie of its own. `target` comes back; beyond 2048 characters it is `/`. */
+  seal(target: string): LoginState & { readonly value: string } {
     const now = this.#options.clock.wall();
     const login: LoginState = { state: `${timeTag(now)}.${random()}`, nonce: random(), codeVerifier: random() };
-    const expiresAt = now + loginMs;
-    const content: Sealed = { ...login, target: target.length > loginTargetLength ? '/' : target, expiresAt };
-    const name = this.#cookieName(login.state);
-    // The cookie's name is part of what is sealed, so one attempt's cookie cannot be passed off as another's.
-    const value = seal(this.#options.key, name, JSON.stringify(content));
-    const older = this.#attempts(cookieHeader);
-    // The tag begins with the time, so the order of names is the order of age.
-    const surplus = older.sort((a, b) => (a.name < b.name ? -1 : 1)).slice(0, Math.max(0, older.length - loginsParallel + 1));
-    return { ...login, setCookies: [...surplus.map((cookie) => this.#clear(cookie.name)), this.#set(name, value)] };
+    const content: Sealed = { ...login, target: target.length > loginTargetLength ? '/' : target, expiresAt: now + loginMs };
+    return { ...login, value: seal(this.#options.key, purpose, JSON.stringify(content)) };
+  }
+
+  /** What was sealed for this state, or undefined: not ours, expired, or another attempt's. */
+  open(value: string, state: string): (LoginState & { readonly target: string }) | undefined {
+    const text = value.length > cookieHeaderLength ? undefined : unseal(this.#options.key, purpose, value);
+    if (text === undefined) return undefined;
+    const { target, expiresAt, ...login } = JSON.parse(text) as Sealed; // sealed by us, so of our shape
+    if (expiresAt <= this.#options.clock.wall() || !equalBytes(utf8(login.state), utf8(state))) return undefined;
+    return { ...login, target };
+  }
+
+  /** Starts a sign-in with a cookie of its own, so that several can be under way in one browser. */
+  begin(target: string, cookieHeader: string | undefined): BegunLogin {
+    const { value, ...login } = this.seal(target);
+    // A name begins with the time, so the order of names is the order of age.
+    const older = this.#attempts(cookieHeader).sort((a, b) => (a.name < b.name ? -1 : 1));
+    const surplus = older.slice(0, Math.max(0, older.length - loginsParallel + 1));
+    return { ...login, setCookies: [...surplus.map((cookie) => this.#clear(cookie.name)), this.#set(this.#cookieName(login.state), value)] };
   }
 
   /** The sign-in that this browser began with this state, or undefined: unknown, expired, used, or another browser's. */
@@ -69,11 +83,8 @@ export class LoginStates {
     if (!/^[0-9a-z]{9}\.[\w-]{43}$/.test(state)) return undefined;
     const name = this.#cookieName(state);
     const cookie = this.#attempts(cookieHeader).find((one) => one.name === name);
-    const text = cookie === undefined ? undefined : unseal(this.#options.key, name, cookie.value);
-    if (text === undefined) return undefined;
-    const { target, expiresAt, ...login } = JSON.parse(text) as Sealed; // sealed by us, so of our shape
-    if (expiresAt <= this.#options.clock.wall() || !equalBytes(utf8(login.state), utf8(state))) return undefined;
-    return { ...login, target, setCookies: [this.#clear(name)] };
+    const login = cookie === undefined ? undefined : this.open(cookie.value, state);
+    return login === undefined ? undefined : { ...login, setCookies: [this.#clear(name)] };
   }
 
   /** Whether a cookie of this name is ours: gateways keep it from the services behind them. */

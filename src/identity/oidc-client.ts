@@ -4,6 +4,7 @@ import { MeshgateError } from '#lib/errors.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import * as oidc from 'openid-client';
+import { untilAborted } from './abort.ts';
 import { clockToleranceSeconds, discoveryMs, discoveryRetryMs, discoveryTries, oidcRequestMs } from './constants.ts';
 import { identityError } from './errors.ts';
 import { createIssuerFetch } from './issuer-fetch.ts';
@@ -153,14 +154,4 @@ function translate(error: unknown, signal: AbortSignal): unknown {
   return network
     ? identityError('IDENTITY_PROVIDER_UNREACHABLE', 'token endpoint', error)
     : identityError('IDENTITY_SIGN_IN_INVALID', error instanceof Error ? error.message : '', error);
-}
-
-/** The promise, or the signal's reason as soon as it aborts. The work behind it ends by its own deadlines. */
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason as Error);
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }

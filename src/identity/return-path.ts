@@ -10,7 +10,7 @@ const anywhere = 'https://host.invalid';
  */
 export function safeReturnPath(text: string): string {
   // Browsers drop tabs and line ends and read `\` as `/`, so none of them may be there at all.
-  if (!text.startsWith('/') || /^\/[/\\]/.test(text) || /[\u0000-\u0020\u007F\\]/.test(text)) return '/';
+  if (!text.startsWith('/') || /^\/[/\\]/.test(text) || !/^[^\\\s\p{Cc}]*$/u.test(text)) return '/';
   const url = URL.parse(text, anywhere);
   if (url === null || url.origin !== anywhere) return '/';
   // Dot segments may have brought two slashes to the front.

@@ -22,7 +22,7 @@ export async function activeUser(users: Pick<UserUseCases, 'get'>, id: UserId): 
     const user = await users.get(id);
     return user.blocked || user.service ? undefined : user;
   } catch (error) {
-    if (errorCode(error) === 'DOMAIN_USER_UNKNOWN') return undefined;
+    if (errorCode(error) === 'DOMAIN_NOT_FOUND') return undefined;
     throw error;
   }
 }

@@ -26,8 +26,8 @@ declare module 'oidc-provider' {
   export interface Client {
     readonly clientId: string;
     readonly clientName?: string;
-    redirectUriAllowed(uri: string): boolean;
-    postLogoutRedirectUriAllowed(uri: string): boolean;
+    redirectUriAllowed: (this: Client, uri: string) => boolean;
+    postLogoutRedirectUriAllowed: (this: Client, uri: string) => boolean;
   }
 
   export interface Session {

@@ -45,8 +45,7 @@ export function useGatewayRedirects(
   });
 
   const { prototype } = provider.Client;
-  const redirectUriAllowed = prototype.redirectUriAllowed;
-  const postLogoutRedirectUriAllowed = prototype.postLogoutRedirectUriAllowed;
+  const { redirectUriAllowed, postLogoutRedirectUriAllowed } = prototype;
   Object.assign(prototype, {
     redirectUriAllowed(this: typeof prototype, uri: string): boolean {
       return this.clientId === gatewayId ? allowedRedirects(ProviderClass.ctx).has(uri) : redirectUriAllowed.call(this, uri);

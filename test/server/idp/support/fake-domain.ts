@@ -20,7 +20,7 @@ export type FakeDomain = IdentityProviderOptions['domain'] & {
 };
 
 const domainError = defineErrors('fake-domain', {
-  DOMAIN_USER_UNKNOWN: { text: 'There is no such user.', origin: 'input', retry: false, status: 404 },
+  DOMAIN_NOT_FOUND: { text: 'There is no such user.', origin: 'input', retry: false, status: 404 },
   DOMAIN_USER_BLOCKED: { text: 'This user is blocked.', origin: 'input', retry: false, status: 403 },
   DOMAIN_SETUP_DONE: { text: 'The first user is set up already.', origin: 'input', retry: false, status: 409 },
   DOMAIN_SETUP_CODE_WRONG: { text: 'The one-time code is wrong.', origin: 'input', retry: false, status: 403 },
@@ -38,7 +38,7 @@ export function createFakeDomain(clock: Clock): FakeDomain {
   };
   const get = async (id: UserId): Promise<User> => {
     const user = users.get(id);
-    if (user === undefined) throw domainError('DOMAIN_USER_UNKNOWN', id);
+    if (user === undefined) throw domainError('DOMAIN_NOT_FOUND', id);
     return user;
   };
 

@@ -21,8 +21,8 @@ export interface Harness {
   readonly services: Set<string>;
   readonly provider: () => IdentityProvider;
   /** A new provider over the same vault, as after a restart of the process. */
-  restart(): Promise<void>;
-  browser(): Browser;
+  readonly restart: () => Promise<void>;
+  readonly browser: () => Browser;
 }
 
 export interface HarnessOptions {
@@ -36,8 +36,7 @@ export async function startHarness(t: Test, options: HarnessOptions = {}): Promi
   const ca = options.ca ?? (await createTestCa());
   const host = options.host ?? 'mesh.localhost';
   const { certPem, keyPem } = await ca.issue([host]);
-  let provider: IdentityProvider | undefined;
-  const server: Server = createServer({ cert: certPem, key: keyPem }, (req, res) => provider?.handle(req, res));
+  const server: Server = createServer({ cert: certPem, key: keyPem }, (req, res) => provider.handle(req, res));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const issuer = `https://${host}:${(server.address() as AddressInfo).port}/oauth2`;
   const clock = options.clock ?? systemClock;
@@ -53,10 +52,10 @@ export async function startHarness(t: Test, options: HarnessOptions = {}): Promi
       clock,
       log: silentLogger,
     });
-  provider = await create();
+  let provider: IdentityProvider = await create();
   const browsers: Browser[] = [];
   t.teardown(async () => {
-    await provider?.close();
+    await provider.close();
     await Promise.all(browsers.map((browser) => browser.close()));
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
@@ -66,17 +65,17 @@ export async function startHarness(t: Test, options: HarnessOptions = {}): Promi
     issuer,
     domain,
     services,
-    provider: () => provider ?? t.fail('no provider'),
-    async restart() {
-      await provider?.close();
+    provider: () => provider,
+    restart: async () => {
+      await provider.close();
       provider = await create();
     },
-    browser() {
+    browser: () => {
       const browser = new Browser(ca.caPem);
       browsers.push(browser);
       return browser;
     },
-  } as Harness;
+  };
 }
 
 export interface Attempt {
