@@ -12,7 +12,7 @@ import { SerialQueue } from './serial-queue.ts';
 /** The key of the writer's lock: any number that nothing else in the database uses. */
 const writerLock = 0x6d657368;
 
-const int8 = 20;
+const int8 = types.builtins.INT8;
 
 /** Connects to `postgres://…`; STORE_UNAVAILABLE where that fails. */
 export async function openPostgres(url: string, log: Logger): Promise<Database> {
@@ -25,7 +25,7 @@ export async function openPostgres(url: string, log: Logger): Promise<Database> 
     keepAlive: true,
     application_name: 'meshgate',
     // every BIGINT of the schema is a count or milliseconds, both exact as a number
-    types: { getTypeParser: (oid: number, format?: 'text' | 'binary') => (oid === int8 ? Number : types.getTypeParser(oid, format ?? 'text')) },
+    types: { getTypeParser: ((oid, format) => (oid === int8 ? Number : types.getTypeParser(oid, format))) satisfies typeof types.getTypeParser },
   };
   const database = new PostgresDatabase(new Pool(config), url, log);
   try {

@@ -24,7 +24,7 @@ export class VaultTable {
 
   /** Compared by characters: LIKE ignores case in one of the engines, and ranges follow the other's collation. */
   async deletePrefix(prefix: string): Promise<void> {
-    await this.#sql.execute('DELETE FROM vault WHERE substr(id, 1, ?) = ?', [[...prefix].length, prefix]);
+    await this.#sql.execute('DELETE FROM vault WHERE substr(id, 1, length(CAST(? AS TEXT))) = ?', [prefix, prefix]);
   }
 
   async deleteExpired(now: number): Promise<void> {

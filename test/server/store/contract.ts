@@ -1,0 +1,375 @@
+// What every database engine must do: one suite, run over each.
+import type { Test } from 'tap';
+import type { AccessLogEntry } from '#model/access-log.ts';
+import { asId } from '#model/ids.ts';
+import type { User } from '#model/identity.ts';
+import type { Group, Peer, SetupKey } from '#model/network.ts';
+import { noRestrictions } from '#model/service.ts';
+import { silentLogger } from '#lib/log.ts';
+import type { Database } from '../../../src/server/store/database.ts';
+import type { ServiceRecord } from '../../../src/server/store/service-table.ts';
+import { openDatabase, openStore, type Store } from '../../../src/server/store/store.ts';
+
+/** A URL of an empty database. */
+export type NewDatabase = () => Promise<string>;
+
+export function engineContract(t: Test, fresh: NewDatabase): void {
+  const withDatabase = async (work: (database: Database) => Promise<void>): Promise<void> => {
+    const database = await openDatabase(await fresh(), silentLogger);
+    try {
+      await database.execute('CREATE TABLE things (id TEXT PRIMARY KEY, amount BIGINT, share DOUBLE PRECISION)');
+      await work(database);
+    } finally {
+      await database.close();
+    }
+  };
+  const add = 'INSERT INTO things (id, amount, share) VALUES (?, ?, ?)';
+
+  t.test('values come back as they went in', async (t) => {
+    await withDatabase(async (database) => {
+      t.equal(await database.execute(add, ['Ünïcode ✓ \' " ?', Number.MAX_SAFE_INTEGER, 0.25]), 1);
+      await database.execute(add, ['nothing', null, null]);
+      const rows = await database.query('SELECT * FROM things ORDER BY share');
+      t.same(
+        rows.map((row) => ({ ...row })).sort((a, b) => String(a.id).localeCompare(String(b.id))),
+        [
+          { id: 'nothing', amount: null, share: null },
+          { id: 'Ünïcode ✓ \' " ?', amount: Number.MAX_SAFE_INTEGER, share: 0.25 },
+        ],
+      );
+    });
+  });
+
+  t.test('a transaction is all or nothing', async (t) => {
+    await withDatabase(async (database) => {
+      await t.rejects(
+        database.transaction(async (tx) => {
+          await tx.execute(add, ['a', 1, null]);
+          await tx.execute(add, ['a', 2, null]);
+        }),
+        { code: 'STORE_FAILED' },
+      );
+      t.same(await database.query('SELECT id FROM things'), []);
+      await t.rejects(
+        database.transaction(async (tx) => {
+          await tx.execute(add, ['b', 1, null]);
+          throw new TypeError('the caller changed its mind');
+        }),
+        TypeError,
+      );
+      t.same(await database.query('SELECT id FROM things'), []);
+      await database.transaction((tx) => tx.execute(add, ['c', 1, null]));
+      t.equal((await database.query('SELECT id FROM things')).length, 1);
+    });
+  });
+
+  t.test('write transactions come one after another: what one reads stays true until it commits', async (t) => {
+    await withDatabase(async (database) => {
+      await database.execute(add, ['counter', 0, null]);
+      const turns = Array.from({ length: 30 }, async () => {
+        await database.transaction(async (tx) => {
+          const [row] = await tx.query('SELECT amount FROM things WHERE id = ?', ['counter']);
+          await tx.execute('UPDATE things SET amount = ? WHERE id = ?', [Number(row?.amount) + 1, 'counter']);
+        });
+      });
+      await Promise.all(turns);
+      t.match(await database.query('SELECT amount FROM things'), [{ amount: 30 }]);
+    });
+  });
+
+  t.test('a snapshot is one state', async (t) => {
+    await withDatabase(async (database) => {
+      await database.execute(add, ['a', 1, null]);
+      const seen = await database.snapshot(async (tx) => {
+        const before = await tx.query('SELECT count(*) AS total FROM things');
+        return [before[0]?.total, (await tx.query('SELECT count(*) AS total FROM things'))[0]?.total];
+      });
+      t.same(seen, [1, 1]);
+    });
+  });
+
+  t.test('a closed database refuses; closing twice is closing once', async (t) => {
+    const database = await openDatabase(await fresh(), silentLogger);
+    await database.close();
+    await database.close();
+    await t.rejects(database.query('SELECT 1'), { code: 'STORE_CLOSED' });
+    await t.rejects(
+      database.transaction(async () => undefined),
+      { code: 'STORE_CLOSED' },
+    );
+  });
+}
+
+export function storeContract(t: Test, fresh: NewDatabase): void {
+  const withStore = async (work: (store: Store) => Promise<void>): Promise<void> => {
+    const store = await openStore(await fresh(), silentLogger);
+    try {
+      await work(store);
+    } finally {
+      await store.close();
+    }
+  };
+
+  t.test('the schema is made once, and one from the future is refused', async (t) => {
+    const url = await fresh();
+    await (await openStore(url, silentLogger)).close();
+    const again = await openStore(url, silentLogger);
+    t.equal(await again.tables.account.counter('serial'), 0);
+    await again.close();
+    const database = await openDatabase(url, silentLogger);
+    await database.execute('INSERT INTO schema_version (version) VALUES (999)');
+    await database.close();
+    await t.rejects(openStore(url, silentLogger), { code: 'STORE_TOO_NEW' });
+  });
+
+  t.test('counters only grow, over reopening too, and not with what is rolled back', async (t) => {
+    const url = await fresh();
+    const first = await openStore(url, silentLogger);
+    t.equal(await first.write(({ account }) => account.next('serial')), 1);
+    await t.rejects(
+      first.write(async ({ account }) => {
+        await account.next('serial');
+        throw new TypeError('no');
+      }),
+    );
+    t.equal(await first.write(({ account }) => account.next('serial')), 2);
+    t.equal(await first.tables.account.counter('change'), 0);
+    await first.close();
+    const second = await openStore(url, silentLogger);
+    t.equal(await second.write(({ account }) => account.next('serial')), 3);
+    await second.close();
+  });
+
+  t.test('peers and groups', async (t) => {
+    await withStore(async ({ tables }) => {
+      const [a, gateway] = [peer('a'), peer('b', { proxyCluster: 'proxy.test', ephemeral: true })];
+      await tables.peers.insert(a);
+      await tables.peers.insert(gateway);
+      t.same(await tables.peers.find(a.id), a);
+      t.same(await tables.peers.findByKey(gateway.publicKey), gateway);
+      t.equal(await tables.peers.hasLabel('a'), true);
+      t.equal(await tables.peers.hasAddress(a.ipv4), true);
+      await t.rejects(tables.peers.insert({ ...peer('c'), ipv4: a.ipv4 }), { code: 'STORE_FAILED' });
+      const all: Group = { id: asId('all'), name: 'All', peers: [], system: true };
+      const group: Group = { id: asId('g'), name: 'web', peers: [a.id], system: false };
+      await tables.groups.insert(all);
+      await tables.groups.insert(group);
+      t.same(await tables.groups.list(), [{ ...all, peers: [a.id] }, group]);
+      await tables.groups.addMember(group.id, a.id);
+      t.same((await tables.groups.find(group.id))?.peers, [a.id]);
+      await tables.peers.delete(a.id);
+      t.same((await tables.groups.find(group.id))?.peers, []);
+      t.same((await tables.groups.find(all.id))?.peers, []);
+      t.same(await tables.peers.listAbandoned(1_001), [gateway]);
+      await tables.peers.setConnected(gateway.id, true, 'server', '192.0.2.1', 2_000);
+      t.same(await tables.peers.listAbandoned(9_999), []);
+      await tables.account.forgetServers(5_000, 3_000);
+      t.match(await tables.peers.find(gateway.id), { connected: false, lastSeen: 3_000, connectionIp: '192.0.2.1' });
+    });
+  });
+
+  t.test('policies and setup keys', async (t) => {
+    await withStore(async ({ tables }) => {
+      const policy = { id: asId<never>('p'), name: 'p', description: 'ü', enabled: true, rules: [] };
+      await tables.policies.insert(policy);
+      await tables.policies.update({ ...policy, enabled: false });
+      t.same(await tables.policies.list(), [{ ...policy, enabled: false }]);
+      t.equal(await tables.policies.delete(asId('p')), true);
+      t.equal(await tables.policies.delete(asId('p')), false);
+      await tables.setupKeys.insert(setupKey, 'digest');
+      await tables.setupKeys.countUse(setupKey.id, 5);
+      t.same(await tables.setupKeys.findByDigest('digest'), { ...setupKey, usedTimes: 1, lastUsed: 5 });
+    });
+  });
+
+  t.test('users and what hangs on them', async (t) => {
+    await withStore(async ({ tables }) => {
+      await tables.users.insert(user, 'a@example.com', 'scrypt$');
+      t.same(await tables.users.findBySubject('local', 'a@example.com'), { user, password: 'scrypt$' });
+      t.equal(await tables.users.countActiveOwners(), 1);
+      const token = { id: asId<never>('t'), userId: user.id, name: 't', createdAt: 1, expiresAt: 2, lastUsed: undefined, createdBy: user.id };
+      await tables.tokens.insert(token, 'digest');
+      t.same(await tables.tokens.findByDigest('digest'), token);
+      await tables.users.delete(user.id);
+      t.equal(await tables.tokens.findByDigest('digest'), undefined);
+    });
+  });
+
+  t.test('services, their status and their sessions', async (t) => {
+    await withStore(async ({ tables }) => {
+      await tables.services.insert(service, 'sealed');
+      t.same(await tables.services.find(service.id), service);
+      t.equal(await tables.services.sessionKey(service.id), 'sealed');
+      await tables.services.update({ ...service, enabled: false });
+      t.same(await tables.services.listEnabled(), []);
+      await tables.services.update(service);
+      t.same(await tables.services.listEnabled('proxy.test'), [service]);
+      t.same(await tables.services.listEnabled('other.test'), []);
+      await tables.services.setStatus(service.id, asId('gw'), { state: 'pending', reason: 'x' }, 1);
+      await tables.services.setStatus(service.id, asId('gw'), { state: 'active', reason: '' }, 2);
+      t.same([...(await tables.services.statuses())], [[service.id, [{ state: 'active', reason: '' }]]]);
+      const session = { digest: 'd', serviceId: service.id, userId: user.id, createdAt: 1, expiresAt: 10, revoked: false };
+      await tables.sessions.insert(session);
+      t.same(await tables.sessions.find('d'), session);
+      t.equal(await tables.sessions.revokeOfUser(user.id), 1);
+      t.equal(await tables.sessions.revokeOfUser(user.id), 0);
+      t.equal(await tables.sessions.deleteExpired(9), 0);
+      await tables.services.delete(service.id);
+      t.equal(await tables.sessions.find('d'), undefined);
+      t.equal((await tables.services.statuses()).size, 0);
+    });
+  });
+
+  t.test('the access log is searched without surprises', async (t) => {
+    await withStore(async ({ tables }) => {
+      const entries = Array.from({ length: 120 }, (_, index) => entry(index));
+      await tables.events.addAccess(entries);
+      await tables.events.addAccess(entries.slice(0, 3)); // sent again
+      t.equal(await tables.events.countAccess([]), 120);
+      const page = await tables.events.access([], 2, 1);
+      t.same(page, [entries[118], entries[117]]);
+      const contains = (value: string): Promise<number> => tables.events.countAccess([{ kind: 'contains', columns: ['path', 'host'], value }]);
+      t.equal(await contains('A_B'), 60);
+      t.equal(await contains('_'), 60, 'an underscore stands for itself');
+      t.equal(await contains('%'), 0);
+      t.equal(await tables.events.countAccess([{ kind: 'one-of', column: 'user_id', values: [] }]), 0);
+      t.equal(await tables.events.countAccess([{ kind: 'range', column: 'at', from: 10, before: 20 }]), 10);
+      await tables.events.trimAccess(20, 50);
+      t.equal(await tables.events.countAccess([]), 50);
+    });
+  });
+
+  t.test('vault entries are removed by prefix, letter by letter', async (t) => {
+    await withStore(async ({ tables }) => {
+      for (const key of ['a%:1', 'a%:2', 'A%:3', 'ab:4']) await tables.vault.set(key, 'v', undefined);
+      await tables.vault.set('a%:1', 'w', 7);
+      t.same(await tables.vault.find('a%:1'), { value: 'w', expiresAt: 7 });
+      await tables.vault.deletePrefix('a%:');
+      t.equal(await tables.vault.find('a%:2'), undefined);
+      t.ok(await tables.vault.find('A%:3'));
+      t.ok(await tables.vault.find('ab:4'));
+    });
+  });
+
+  t.test('changes are read from where one was', async (t) => {
+    await withStore(async ({ tables }) => {
+      for (const id of [1, 2, 3]) await tables.changes.insert({ id, serverId: 's', body: '{}' }, id);
+      t.same(
+        (await tables.changes.after(1)).map((change) => change.id),
+        [2, 3],
+      );
+      await tables.changes.deleteBefore(3);
+      t.equal((await tables.changes.after(0)).length, 1);
+    });
+  });
+}
+
+function peer(name: string, more: Partial<Peer> = {}): Peer {
+  return {
+    id: asId(name),
+    publicKey: asId(`key ${name}`),
+    name,
+    dnsLabel: name,
+    ipv4: `100.64.0.${name.charCodeAt(0)}`,
+    ipv6: `fd00::${name.charCodeAt(0)}`,
+    meta: { hostname: name, os: '', osVersion: '', kernel: '', platform: '', version: '', uiVersion: '', ipv6: true },
+    userId: undefined,
+    ephemeral: false,
+    proxyCluster: undefined,
+    connected: false,
+    connectionIp: '',
+    lastSeen: 1_000,
+    lastLogin: 1_000,
+    createdAt: 1_000,
+    ...more,
+  };
+}
+
+const setupKey: SetupKey = {
+  id: asId('k'),
+  name: 'k',
+  type: 'reusable',
+  hint: 'AB***',
+  expiresAt: undefined,
+  revoked: false,
+  usedTimes: 0,
+  usageLimit: 3,
+  lastUsed: undefined,
+  ephemeral: true,
+  autoGroups: [asId('g')],
+  createdAt: 1,
+  updatedAt: 1,
+};
+
+const user: User = {
+  id: asId('u'),
+  email: 'a@example.com',
+  name: 'A',
+  role: 'owner',
+  blocked: false,
+  service: false,
+  autoGroups: [],
+  connector: 'local',
+  createdAt: 1,
+  lastLogin: undefined,
+};
+
+const service: ServiceRecord = {
+  id: asId('s'),
+  name: 's',
+  domain: 's.proxy.test',
+  mode: 'http',
+  listenPort: undefined,
+  portAutoAssigned: false,
+  cluster: 'proxy.test',
+  targets: [
+    {
+      targetId: 'a',
+      targetType: 'peer',
+      path: '/',
+      protocol: 'http',
+      host: '',
+      port: 80,
+      enabled: true,
+      options: {
+        skipTlsVerify: false,
+        requestTimeoutMs: undefined,
+        pathRewrite: 'strip',
+        customHeaders: { 'X-A': 'b' },
+        proxyProtocol: false,
+        sessionIdleTimeoutMs: undefined,
+        directUpstream: false,
+      },
+    },
+  ],
+  enabled: true,
+  passHostHeader: true,
+  rewriteRedirects: false,
+  auth: { oidc: { enabled: true, groups: [asId('g')] }, password: undefined, pin: { enabled: true, hash: 'h' }, headers: [] },
+  restrictions: noRestrictions,
+  private: false,
+  accessGroups: [],
+  createdAt: 1,
+  certificateIssuedAt: undefined,
+};
+
+function entry(index: number): AccessLogEntry {
+  return {
+    id: `entry-${String(index).padStart(4, '0')}`,
+    serviceId: index % 2 === 0 ? asId('s') : undefined,
+    timestamp: index,
+    protocol: 'http',
+    method: 'GET',
+    host: 'app.test',
+    path: index % 2 === 0 ? '/a_b' : '/aXb',
+    durationMs: 1.5,
+    status: 200,
+    sourceIp: '192.0.2.1',
+    userId: 'u',
+    authMethod: 'oidc',
+    authSuccess: true,
+    bytesUp: 1,
+    bytesDown: 2 ** 40,
+    reason: 'session',
+  };
+}
