@@ -56,6 +56,7 @@ function checkComplete(input: Input, flags: Flags, positionalNames: readonly str
 }
 
 function unknownFlag(raw: string, known: readonly string[]): Error {
-  const near = nearest(raw.replace(/^-+/, ''), known);
+  const typed = raw.replace(/^-+/, '');
+  const near = nearest(typed, known) ?? known.find((name) => name.startsWith(`${typed}-`)); // --password means --password-file
   return cliError('CLI_USAGE', `the flag ${raw} is not known${near === undefined ? '' : `; did you mean --${near}?`}`);
 }
