@@ -77,6 +77,11 @@ export const PAWS_IDLE_MS = 24 * 24 * 3600 * 1000;
 
 /** Duplicate ACKs, or SACKed segments above, that mean loss (RFC 5681, RFC 6675). */
 export const DUPLICATE_ACKS = 3;
+/** The last segments of a flight are asked after when two round trips have brought nothing (RFC 8985 §7), but not sooner than this, */
+export const TAIL_PROBE_MIN_MS = 10;
+/** and later by this where a single segment is out, whose ACK the peer may delay. */
+export const TAIL_PROBE_SINGLE_MS = 80;
+
 /** Segments of the initial window (RFC 6928), in bytes at most 14,600. */
 export const INITIAL_WINDOW_SEGMENTS = 10;
 export const INITIAL_WINDOW_BYTES = 14_600;

@@ -77,10 +77,9 @@ export class Script {
   build(sent: Sent): Uint8Array {
     const packet = new Uint8Array(65_536);
     const start = this.family === 4 ? IPV4_HEADER : IPV6_HEADER;
-    const flags = [...sent.flags].reduce(
-      (sum, letter) => sum | ({ S: FLAG.syn, A: FLAG.ack, F: FLAG.fin, R: FLAG.rst, P: FLAG.psh }[letter] ?? 0),
-      0,
-    );
+    const flags = sent.flags
+      .split('')
+      .reduce((sum, letter) => sum | ({ S: FLAG.syn, A: FLAG.ack, F: FLAG.fin, R: FLAG.rst, P: FLAG.psh }[letter] ?? 0), 0);
     let end = start + TCP_HEADER;
     if (flags & FLAG.syn && sent.mss !== undefined) {
       end = writeSynOptions(

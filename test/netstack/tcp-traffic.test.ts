@@ -89,7 +89,7 @@ void t.test('a lost retransmission is found by what is SACKed after it', async (
 });
 
 void t.test('the timer doubles, sends one segment, and gives up in the end', async (t) => {
-  const s = new Script().established(SACK);
+  const s = new Script().established({ mss: 1240 });
   s.write(5000);
   t.equal(s.take().length, 5);
   t.same(brief(s.pass(250)), ['A 1+1240 ack 1']);
@@ -101,8 +101,24 @@ void t.test('the timer doubles, sends one segment, and gives up in the end', asy
   t.equal(s.endpoint.end, 'ETIMEDOUT');
 });
 
+void t.test('a tail probe asks after the end of a flight, and finds what it lost', async (t) => {
+  const s = new Script().established(SACK);
+  s.write(5000);
+  t.equal(s.take().length, 5);
+  t.same(brief(s.pass(15)), ['A 3761+1240 ack 1'], 'the last segment again');
+  t.same(s.pass(100), [], 'once');
+  const holes = s.send({ flags: 'A', seq: 1, ack: 1241, sack: [3761, 5001] });
+  t.same(brief(holes), ['A 1241+1240 ack 1', 'A 2481+1240 ack 1', 'A 3721+40 ack 1']);
+  s.send({ flags: 'A', seq: 1, ack: 5001 });
+  t.same(s.pass(1000), []);
+  s.write(10);
+  s.take();
+  t.same(s.pass(85), [], 'a single segment may wait for a delayed ACK');
+  t.same(brief(s.pass(15)), ['A 5001+10 ack 1']);
+});
+
 void t.test('a timeout that was not needed is undone (Eifel)', async (t) => {
-  const s = new Script().established({ ...SACK, tsValue: 900 });
+  const s = new Script().established({ mss: 1240, tsValue: 900 });
   s.write(100_000);
   t.equal(s.take().length, 10);
   const before = s.lastStackStamp;

@@ -1,6 +1,6 @@
 // What an acknowledgment changes: the send buffer, the peer's window, round trip and congestion window, and what counts as lost.
 import type { TcpSegment } from '#wire/tcp.ts';
-import { DUPLICATE_ACKS, SEND_LOW_WATER, SEND_RING_FIRST, SEND_RING_IDLE_MS } from '../constants.ts';
+import { DUPLICATE_ACKS, SEND_LOW_WATER, SEND_RING_FIRST, SEND_RING_IDLE_MS, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS } from '../constants.ts';
 import { seqLess, seqLessEqual } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 import { timestampOf } from './state.ts';
@@ -12,7 +12,7 @@ import { timestampOf } from './state.ts';
 export function acknowledge(block: ControlBlock, segment: TcpSegment, segmentLength: number, now: number): void {
   const { board } = block;
   const acked = (segment.ack - block.sndUna) | 0;
-  const flight = block.flight;
+  const { flight, tailProbed } = block;
   let news = 0;
   if (block.sack && acked >= 0) {
     for (let i = 0; i < segment.sackBlocks; i++) {
@@ -22,7 +22,7 @@ export function acknowledge(block: ControlBlock, segment: TcpSegment, segmentLen
   const windowMoved = acked >= 0 && updateWindow(block, segment, now);
   if (acked > 0) advance(block, segment, acked, flight, now);
   else if (acked === 0 && flight > 0 && (block.sack ? news > 0 : segmentLength === 0 && !windowMoved)) board.duplicateAcks++;
-  if (acked >= 0 && flight > 0) detectLoss(block, now);
+  if (acked >= 0 && flight > 0) detectLoss(block, tailProbed && news > 0, now);
 }
 
 /** The peer's window (RFC 9293 §3.10.7.4); older segments do not count. Returns whether it changed. */
@@ -48,6 +48,7 @@ function advance(block: ControlBlock, segment: TcpSegment, acked: number, flight
   block.sndUna = segment.ack;
   block.progressAt = now;
   block.softError = undefined;
+  afterTailProbe(block, segment, flight);
   board.advance(block.sndUna);
   if (block.mayUndo) {
     // Eifel (RFC 3522): this answers a segment from before the retransmission, so nothing had been lost.
@@ -79,8 +80,18 @@ function advance(block: ControlBlock, segment: TcpSegment, acked: number, flight
       break;
   }
   roundTrip.resetBackoff();
+  if (block.tailProbeAt !== Infinity)
+    block.tailProbeAt = now + Math.max(TAIL_PROBE_MIN_MS, 2 * roundTrip.smoothed) + (block.flight <= block.mss ? TAIL_PROBE_SINGLE_MS : 0);
   block.retransmitAt = block.flight > 0 ? now + roundTrip.timeout : Infinity;
   if (ring.length === 0 && ring.capacity > SEND_RING_FIRST) block.ringIdleAt = now + SEND_RING_IDLE_MS;
+}
+
+/** The probe's copy is what was acknowledged: the segment had been lost, which counts as congestion although it is repaired. */
+function afterTailProbe(block: ControlBlock, segment: TcpSegment, flight: number): void {
+  const repaired = block.tailProbed && block.tailProbeAgain && segment.hasTimestamps && seqLessEqual(block.tailProbeStamp, segment.tsEcho);
+  if (repaired && segment.ack === block.sndNxt && block.board.mode === 'open') block.congestion.onLoss(flight);
+  block.tailProbed = false;
+  block.tailProbeAgain = false;
 }
 
 function takeSample(block: ControlBlock, segment: TcpSegment, flight: number, now: number): void {
@@ -95,7 +106,8 @@ function takeSample(block: ControlBlock, segment: TcpSegment, flight: number, no
   }
 }
 
-function detectLoss(block: ControlBlock, now: number): void {
+/** `tailSacked`: a tail probe arrived, so what it left unSACKed has been out for more than two round trips. */
+function detectLoss(block: ControlBlock, tailSacked: boolean, now: number): void {
   const { board } = block;
   if (block.flight === 0) return;
   if (board.mode === 'recovery') {
@@ -104,13 +116,15 @@ function detectLoss(block: ControlBlock, now: number): void {
   }
   if (board.mode !== 'open') return;
   const lost = block.sack
-    ? board.ranges > 0 && (board.duplicateAcks >= DUPLICATE_ACKS || seqLess(block.sndUna, board.lossEdge(block.sndUna, block.mss, true)))
+    ? board.ranges > 0 &&
+      (tailSacked || board.duplicateAcks >= DUPLICATE_ACKS || seqLess(block.sndUna, board.lossEdge(block.sndUna, block.mss, true)))
     : board.duplicateAcks >= DUPLICATE_ACKS;
   if (!lost) return;
+  block.tailProbeAt = Infinity;
   block.congestion.onLoss(block.flight);
   block.mayUndo = block.timestamps;
   block.undoStamp = timestampOf(block, now);
-  board.enterRecovery(block.sndUna, block.sndNxt);
+  board.enterRecovery(block.sndUna, block.sndNxt, tailSacked);
 }
 
 /** Tells a writer that was held back that there is room again. */

@@ -6,7 +6,7 @@
 import { FLAG, TCP_HEADER, sackOptionLength, sealTcp, writeSack, writeSynOptions, writeTcp, writeTimestamps } from '#wire/tcp.ts';
 import { PROTOCOL, writeIpv4 } from '#wire/ipv4.ts';
 import { writeIpv6 } from '#wire/ipv6.ts';
-import { WINDOW_SCALE } from '../constants.ts';
+import { TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS, WINDOW_SCALE } from '../constants.ts';
 import { seqLess, seqLessEqual } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 import { timestampOf } from './state.ts';
@@ -92,6 +92,7 @@ function sendData(block: ControlBlock, now: number): void {
   const edge = board.lossEdge(block.sndUna, block.mss, block.sack);
   let room = congestion.window - board.pipe(block.sndUna, block.sndNxt, edge, block.mss, block.sack);
   block.windowLimited = false;
+  if (block.tailProbePending) room -= sendTailProbe(block, fullSize, now);
   // A callback of `emit` may close the block.
   while (block.synchronized) {
     if (board.mode !== 'open' && board.findHole(block.sndUna, edge)) {
@@ -121,6 +122,24 @@ function sendData(block: ControlBlock, now: number): void {
     room -= length;
   }
   armTimers(block, now);
+}
+
+/** New data where there is some, whatever the congestion window says, else the last segment again. Returns how many bytes went out. */
+function sendTailProbe(block: ControlBlock, fullSize: number, now: number): number {
+  block.tailProbePending = false;
+  block.tailProbeStamp = timestampOf(block, now);
+  block.retransmitAt = now + block.roundTrip.timeout;
+  const fresh = newDataLength(block, fullSize);
+  block.tailProbeAgain = fresh <= 0;
+  if (fresh > 0) {
+    sendNew(block, fresh, now);
+    return fresh;
+  }
+  const length = Math.min(fullSize, block.flight);
+  block.board.holeStart = (block.sndNxt - length) | 0;
+  block.board.holeEnd = block.sndNxt;
+  retransmit(block, length, now);
+  return length;
 }
 
 /** How many new bytes may go out in one segment now (0 for a lone FIN), or -1 for none. */
@@ -169,10 +188,15 @@ function retransmit(block: ControlBlock, length: number, now: number): void {
 function armTimers(block: ControlBlock, now: number): void {
   if (block.flight > 0) {
     if (block.retransmitAt === Infinity) block.retransmitAt = now + block.roundTrip.timeout;
+    if (block.sack && !block.tailProbed && block.board.mode === 'open' && block.roundTrip.smoothed > 0 && block.lastSentAt === now) {
+      const wait = Math.max(TAIL_PROBE_MIN_MS, 2 * block.roundTrip.smoothed) + (block.flight <= block.mss ? TAIL_PROBE_SINGLE_MS : 0);
+      block.tailProbeAt = now + wait < block.retransmitAt ? now + wait : Infinity;
+    }
     block.persistAt = Infinity;
     return;
   }
   block.retransmitAt = Infinity;
+  block.tailProbeAt = Infinity;
   const waiting = !block.finSent && (block.ring.length > 0 || block.finQueued);
   if (!waiting) block.persistAt = Infinity;
   else if (block.persistAt === Infinity) {

@@ -22,6 +22,8 @@ export class Scoreboard {
   #ends: number[] = [];
   #sacked = 0;
   #rescued = false;
+  /** What is unsacked below counts as lost in this recovery, however little was SACKed above: it has been out for too long. */
+  #lostBelow = 0;
   /** What had been sent when the first hole was sent again: SACKs beyond it without progress mean that the copy was lost too. */
   #headSentAt = 0;
 
@@ -85,8 +87,10 @@ export class Scoreboard {
     this.#sacked = 0;
   }
 
-  enterRecovery(una: number, nxt: number): void {
+  /** `overdue`: what lies below the highest SACK was sent two round trips before it (a tail probe was answered). */
+  enterRecovery(una: number, nxt: number, overdue: boolean): void {
     this.mode = 'recovery';
+    this.#lostBelow = overdue ? (this.#ends.at(-1) ?? una) : una;
     this.recoveryPoint = nxt;
     this.highRetransmit = una;
     this.forced = true;
@@ -128,12 +132,13 @@ export class Scoreboard {
   lossEdge(una: number, mss: number, sack: boolean): number {
     if (this.mode === 'timeout') return this.recoveryPoint;
     if (!sack) return this.mode === 'recovery' ? seqMin((una + mss) | 0, this.recoveryPoint) : una;
+    const floor = this.mode === 'recovery' ? seqMax(una, this.#lostBelow) : una;
     let bytes = 0;
     for (let i = this.#starts.length - 1, count = 1; i >= 0; i--, count++) {
       bytes += ((this.#ends[i] as number) - (this.#starts[i] as number)) | 0;
-      if (count >= DUPLICATE_ACKS || bytes > (DUPLICATE_ACKS - 1) * mss) return this.#starts[i] as number;
+      if (count >= DUPLICATE_ACKS || bytes > (DUPLICATE_ACKS - 1) * mss) return seqMax(floor, this.#starts[i] as number);
     }
-    return una;
+    return floor;
   }
 
   /** Bytes believed to be in the network (SetPipe of RFC 6675 §4). Without SACK each duplicate ACK stands for a segment that left. */

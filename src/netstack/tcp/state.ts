@@ -127,6 +127,13 @@ export class ControlBlock implements FlowEntry<ControlBlock>, Timed {
   undoStamp = 0;
   mayUndo = false;
 
+  /** Tail loss probe: when, whether one is out for this flight, and what it sent again (RFC 8985 §7). */
+  tailProbeAt = Infinity;
+  tailProbed = false;
+  tailProbePending = false;
+  tailProbeAgain = false;
+  tailProbeStamp = 0;
+
   // What is due.
   synPending = false;
   ackNow = false;
@@ -225,6 +232,7 @@ export function enterTimeWait(block: ControlBlock, until: number, now: number): 
   block.waitUntil = until;
   block.retransmitAt = Infinity;
   block.persistAt = Infinity;
+  block.tailProbeAt = Infinity;
   block.delayedAckAt = Infinity;
   releaseBuffers(block);
   block.host.waiting(block);

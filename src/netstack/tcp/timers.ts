@@ -19,7 +19,7 @@ export function deadlineOf(block: ControlBlock): number {
     case 'close-wait':
     case 'closing':
     case 'last-ack':
-      return Math.min(block.retransmitAt, block.persistAt, block.delayedAckAt, block.ringIdleAt, keepAliveAt(block));
+      return Math.min(block.retransmitAt, block.persistAt, block.tailProbeAt, block.delayedAckAt, block.ringIdleAt, keepAliveAt(block));
   }
 }
 
@@ -56,6 +56,7 @@ export function runTimers(block: ControlBlock, now: number): void {
     if (block.ring.length === 0) block.ring.clear();
   }
   if (now >= block.retransmitAt) timeOut(block, now);
+  else if (now >= block.tailProbeAt) probeTail(block);
   else if (now >= block.persistAt) probeWindow(block, now);
   else if (now >= keepAliveAt(block)) keepAlive(block, now);
 }
@@ -87,8 +88,17 @@ function timeOut(block: ControlBlock, now: number): void {
   if (first) block.undoStamp = timestampOf(block, now);
   roundTrip.backOff();
   board.enterTimeout(block.sndUna, block.sndNxt);
+  block.tailProbeAt = Infinity;
   block.timedAt = -1;
   block.retransmitAt = now + roundTrip.timeout;
+}
+
+/** Nothing came back for two round trips: one segment shows what the end of the flight has lost, sooner than the timeout would. */
+function probeTail(block: ControlBlock): void {
+  block.tailProbeAt = Infinity;
+  if (block.board.mode !== 'open' || block.flight === 0) return;
+  block.tailProbed = true;
+  block.tailProbePending = true;
 }
 
 /** RFC 9293 §3.8.6.1: asks for the window, less and less often, as long as the peer answers at all. */
