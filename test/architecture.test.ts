@@ -50,7 +50,7 @@ function importsOf(file: string): readonly string[] {
   return [...text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*'([^']+)'/g)].map((match) => match[1] ?? '');
 }
 
-t.test('every import goes down the table of the house', async (t) => {
+void t.test('every import goes down the table of the house', async (t) => {
   const wrong: string[] = [];
   for (const file of files) {
     const folder = file.split('/')[0] ?? '';
@@ -77,7 +77,7 @@ t.test('every import goes down the table of the house', async (t) => {
   t.same(wrong, []);
 });
 
-t.test('foreign types stop at their door', async (t) => {
+void t.test('foreign types stop at their door', async (t) => {
   const wrong: string[] = [];
   for (const file of files) {
     for (const specifier of importsOf(file)) {
@@ -88,7 +88,7 @@ t.test('foreign types stop at their door', async (t) => {
   t.same(wrong, []);
 });
 
-t.test('signal, relay and STUN can run without the rest of the server', async (t) => {
+void t.test('signal, relay and STUN can run without the rest of the server', async (t) => {
   const wrong: string[] = [];
   for (const file of files.filter((name) => standalone.some((place) => name.startsWith(place)))) {
     for (const specifier of importsOf(file).filter((name) => name.startsWith('.'))) {
@@ -99,7 +99,7 @@ t.test('signal, relay and STUN can run without the rest of the server', async (t
   t.same(wrong, []);
 });
 
-t.test('protocol engines take time and randomness as arguments', async (t) => {
+void t.test('protocol engines take time and randomness as arguments', async (t) => {
   const wrong: string[] = [];
   for (const file of files.filter((name) => /^(?:wire|wireguard|netstack|crypto)\//.test(name))) {
     const text = readFileSync(join(source, file), 'utf8').replaceAll(/\/\/.*|\/\*[\s\S]*?\*\//g, '');
@@ -110,7 +110,7 @@ t.test('protocol engines take time and randomness as arguments', async (t) => {
   t.same(wrong, []);
 });
 
-t.test('a file holds one concept', async (t) => {
+void t.test('a file holds one concept', async (t) => {
   const large = files
     .filter((file) => !file.includes('/gen/'))
     .map((file) => ({ file, lines: readFileSync(join(source, file), 'utf8').split('\n').length }));

@@ -6,7 +6,7 @@ import { startMesh } from '../support/mesh.ts';
 
 const executablePath = '/usr/bin/chromium';
 
-t.test('a person signs in with Chromium and reads the app’s page', async (t) => {
+void t.test('a person signs in with Chromium and reads the app’s page', async (t) => {
   if (!existsSync(executablePath)) {
     t.plan(0, 'needs the Debian package chromium');
     return;

@@ -19,7 +19,7 @@ async function until(look: () => Promise<boolean>): Promise<number> {
   }
 }
 
-t.test('each process is killed, and the product recovers', async (t) => {
+void t.test('each process is killed, and the product recovers', async (t) => {
   const mesh = await startMesh();
   t.teardown(() => mesh.stop());
   const browser = new ScriptedBrowser(mesh.caFile);

@@ -36,7 +36,7 @@ async function identities(mesh: Mesh): Promise<unknown> {
   return { gateway: await of('gateway'), agent: await of('agent'), ca: await readFile(mesh.caFile, 'utf8') };
 }
 
-t.test('a new user publishes the sample app, signs in, and finds everything again at the second start', async (t) => {
+void t.test('a new user publishes the sample app, signs in, and finds everything again at the second start', async (t) => {
   const stateDir = await mkdtemp(join(tmpdir(), 'mg-'));
   t.teardown(() => rm(stateDir, { recursive: true, force: true }));
   const ports = { port: await freePort(), controlPort: await freePort() };
@@ -67,7 +67,7 @@ t.test('a new user publishes the sample app, signs in, and finds everything agai
   await second.stop();
 });
 
-t.test('curl with a service token reaches the app and never sees a login page', async (t) => {
+void t.test('curl with a service token reaches the app and never sees a login page', async (t) => {
   const mesh = await startMesh();
   t.teardown(() => mesh.stop());
   const curl = (...args: string[]) => spawnSync('curl', ['-sS', '--cacert', mesh.caFile, '-w', '\n%{http_code}', ...args], { encoding: 'utf8' });
@@ -87,7 +87,7 @@ t.test('curl with a service token reaches the app and never sees a login page', 
   t.equal((await stat(join(mesh.stateDir, 'start.json'))).mode & 0o777, 0o600);
 });
 
-t.test('--upstream publishes the user’s own app', async (t) => {
+void t.test('--upstream publishes the user’s own app', async (t) => {
   const app = createServer((request, response) => response.end(`own app at ${request.url} for ${String(request.headers['x-meshgate-email'])}`));
   await new Promise<void>((done) => app.listen(0, '127.0.0.1', done));
   t.teardown(() => app.close());
@@ -98,7 +98,7 @@ t.test('--upstream publishes the user’s own app', async (t) => {
   await browser.close();
 });
 
-t.test('a port in use is told at once', async (t) => {
+void t.test('a port in use is told at once', async (t) => {
   const holder = createTcpServer();
   await new Promise<void>((done) => holder.listen(0, done));
   t.teardown(() => holder.close());
@@ -117,7 +117,7 @@ t.test('a port in use is told at once', async (t) => {
   t.equal(err.trim().split('\n').length, 1, 'one line');
 });
 
-t.test('wrong flags are told at once', async (t) => {
+void t.test('wrong flags are told at once', async (t) => {
   for (const [args, words] of [
     [['--prot', '1'], /--prot/],
     [['--port', 'eighty'], /--port takes a port/],
@@ -131,7 +131,7 @@ t.test('wrong flags are told at once', async (t) => {
   }
 });
 
-t.test('an unwritable state directory is told at once', async (t) => {
+void t.test('an unwritable state directory is told at once', async (t) => {
   const parent = await mkdtemp(join(tmpdir(), 'mg-'));
   t.teardown(() => rm(parent, { recursive: true, force: true }));
   chmodSync(parent, 0o500);
