@@ -45,17 +45,11 @@ export class BodyReader {
 
   /** Takes bytes of `chunk` from `start` and hands payload to `onData`. Returns the offset after what was this body's, or -1 for a fault. */
   read(chunk: Buffer, start: number, onData: (payload: Buffer) => void): number {
-    switch (this.#kind) {
-      case 'none':
-        return start;
-      case 'close':
-        if (start < chunk.length) onData(start === 0 ? chunk : chunk.subarray(start));
-        return chunk.length;
-      case 'length':
-        return this.#readLength(chunk, start, onData);
-      case 'chunked':
-        return this.#readChunked(chunk, start, onData);
-    }
+    if (this.#kind === 'length') return this.#readLength(chunk, start, onData);
+    if (this.#kind === 'chunked') return this.#readChunked(chunk, start, onData);
+    if (this.#kind === 'none') return start;
+    if (start < chunk.length) onData(start === 0 ? chunk : chunk.subarray(start));
+    return chunk.length;
   }
 
   #readLength(chunk: Buffer, start: number, onData: (payload: Buffer) => void): number {

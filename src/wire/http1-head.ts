@@ -24,23 +24,18 @@ export type Http1Fault =
   | 'chunk_malformed'
   | 'trailer_malformed';
 
+const statuses: Partial<Readonly<Record<Http1Fault, number>>> = {
+  head_too_large: 431,
+  too_many_fields: 431,
+  target_too_long: 414,
+  version_unsupported: 505,
+  coding_unsupported: 501,
+  expectation_unsupported: 417,
+};
+
 /** The status with which a server answers a refused request. */
 export function faultStatus(fault: Http1Fault): number {
-  switch (fault) {
-    case 'head_too_large':
-    case 'too_many_fields':
-      return 431;
-    case 'target_too_long':
-      return 414;
-    case 'version_unsupported':
-      return 505;
-    case 'coding_unsupported':
-      return 501;
-    case 'expectation_unsupported':
-      return 417;
-    default:
-      return 400;
-  }
+  return statuses[fault] ?? 400;
 }
 
 /** How long a body is (RFC 9112 §6.3). */
@@ -203,23 +198,18 @@ export function parseRequestHead(text: string): RequestHead | Refusal {
   let upgrade: string | undefined;
   const keys = fields.keys;
   for (let i = 0; i < keys.length; i++) {
-    switch (keys[i]) {
-      case 'host':
-        if (host !== undefined) return refusal('host_repeated');
-        host = fields.values[i] ?? '';
-        break;
-      case 'authorization':
-        if (authorized) return refusal('authorization_repeated');
-        authorized = true;
-        break;
-      case 'expect':
-        if (expectContinue || fields.values[i]?.toLowerCase() !== '100-continue') return refusal('expectation_unsupported');
-        expectContinue = true;
-        break;
-      case 'upgrade':
-        upgrade = upgrade === undefined ? fields.values[i] : `${upgrade}, ${fields.values[i]}`;
-        break;
-      default:
+    const key = keys[i];
+    if (key === 'host') {
+      if (host !== undefined) return refusal('host_repeated');
+      host = fields.values[i] ?? '';
+    } else if (key === 'authorization') {
+      if (authorized) return refusal('authorization_repeated');
+      authorized = true;
+    } else if (key === 'expect') {
+      if (expectContinue || fields.values[i]?.toLowerCase() !== '100-continue') return refusal('expectation_unsupported');
+      expectContinue = true;
+    } else if (key === 'upgrade') {
+      upgrade = upgrade === undefined ? fields.values[i] : `${upgrade}, ${fields.values[i]}`;
     }
   }
   if (host === undefined && minor === 1) return refusal('host_missing');

@@ -46,6 +46,7 @@ export async function listenTcp(serve: (socket: Socket) => void): Promise<{ port
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => undefined);
+    socket.on('end', () => socket.end());
     serve(socket);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -130,10 +131,10 @@ export class FakeIdentity implements AccessBackend, SignIn, IdentityHeaders {
     return Promise.resolve(this.tokens.get(plain) ?? { kind: 'denied', why: 'token_invalid' });
   }
 
-  start(_place: unknown, returnTo: string): Promise<{ location: string; setCookie: string }> {
+  start(_place: unknown, returnTo: string): Promise<{ location: string; setCookies: string[] }> {
     return Promise.resolve({
       location: `https://idp.test/authorize?to=${encodeURIComponent(returnTo)}`,
-      setCookie: '__Host-meshgate-login=x; Path=/; Secure; HttpOnly',
+      setCookies: ['__Host-meshgate-login1=x; Path=/; Secure; HttpOnly'],
     });
   }
 
@@ -236,6 +237,7 @@ export async function startFixture(mappings: readonly ServiceMapping[], changes:
       new Promise((resolve, reject) => {
         const socket = tlsConnect({ host: '127.0.0.1', port, servername, ca: certificate.ca, ALPNProtocols: [...alpn] });
         socket.once('error', reject);
+        socket.setNoDelay(true);
         socket.once('secureConnect', () => {
           socket.off('error', reject);
           socket.on('error', () => undefined);

@@ -29,11 +29,16 @@ export type SignInResult =
       readonly setCookies: readonly string[];
     };
 
+export interface SignInStart {
+  readonly location: string;
+  readonly setCookies: readonly string[];
+}
+
 export interface SignIn {
-  /** Begins a sign-in that ends at `returnTo`; the cookie binds it to this browser. */
-  start(place: SignInPlace, returnTo: string, signal: AbortSignal): Promise<{ readonly location: string; readonly setCookie: string }>;
-  /** Ends it at the callback. `query` includes its question mark; `loginCookie` is the browser's part. */
-  finish(place: SignInPlace, query: string, loginCookie: string | undefined, signal: AbortSignal): Promise<SignInResult>;
+  /** Begins a sign-in that ends at `returnTo`; the cookies bind it to this browser. `cookieHeader` is what the browser sent. */
+  start(place: SignInPlace, returnTo: string, cookieHeader: string | undefined, signal: AbortSignal): Promise<SignInStart>;
+  /** Ends it at the callback. `query` includes its question mark. */
+  finish(place: SignInPlace, query: string, cookieHeader: string | undefined, signal: AbortSignal): Promise<SignInResult>;
   /** Ends the session; returns the cookies that clear it. */
   logout(place: SignInPlace, session: SessionId | undefined, signal: AbortSignal): Promise<readonly string[]>;
 }

@@ -2,47 +2,42 @@
 
 /** `__Host-` binds a cookie to this host, to TLS and to the path `/` (RFC 6265bis §4.1.3.2). */
 export const sessionCookie = '__Host-meshgate';
-/** Binds a sign-in under way to the browser that began it. */
-export const loginCookie = '__Host-meshgate-login';
+/** Begins the names of the cookies that bind sign-ins under way to the browser that began them: one for each attempt. */
+export const loginCookiePrefix = '__Host-meshgate-login';
 
-const ours = new Set([sessionCookie, loginCookie]);
+/** Every name that begins like this is ours. */
+const ownPrefix = sessionCookie;
 
 export interface OwnCookies {
   readonly session: string | undefined;
-  readonly login: string | undefined;
   /** Whether any of ours is there and has to be taken out. */
   readonly present: boolean;
 }
 
-const none: OwnCookies = { session: undefined, login: undefined, present: false };
+const none: OwnCookies = { session: undefined, present: false };
 
-/** Finds our cookies in the Cookie fields. Two cookies of one name are nobody's: then there is none (cookie tossing). */
+/** Finds our cookies in the Cookie fields. Two session cookies are nobody's: then there is none (cookie tossing). */
 export function readOwnCookies(cookieValues: readonly string[]): OwnCookies {
   let session: string | undefined;
-  let login: string | undefined;
   let sessions = 0;
-  let logins = 0;
+  let present = false;
   for (const value of cookieValues) {
-    if (!value.includes('__Host-meshgate')) continue;
+    if (!value.includes(ownPrefix)) continue;
+    present = true;
     for (const pair of value.split(';')) {
       const { name, text } = splitPair(pair);
-      if (name === sessionCookie) {
-        session = text;
-        sessions++;
-      } else if (name === loginCookie) {
-        login = text;
-        logins++;
-      }
+      if (name !== sessionCookie) continue;
+      session = text;
+      sessions++;
     }
   }
-  if (sessions + logins === 0) return none;
-  return { session: sessions === 1 ? session : undefined, login: logins === 1 ? login : undefined, present: true };
+  return present ? { session: sessions === 1 ? session : undefined, present } : none;
 }
 
 /** One Cookie value without our cookies; the others keep bytes and order. Undefined where nothing is left. */
 export function stripOwnCookies(value: string): string | undefined {
-  if (!value.includes('__Host-meshgate')) return value;
-  const kept = value.split(';').filter((pair) => !ours.has(splitPair(pair).name));
+  if (!value.includes(ownPrefix)) return value;
+  const kept = value.split(';').filter((pair) => !splitPair(pair).name.startsWith(ownPrefix));
   const text = kept.join(';').trim();
   return text === '' ? undefined : text;
 }
@@ -50,7 +45,7 @@ export function stripOwnCookies(value: string): string | undefined {
 /** Whether a Set-Cookie value of an upstream would set one of our cookies (attack row H-19). */
 export function setsOwnCookie(setCookie: string): boolean {
   const end = setCookie.indexOf(';');
-  return ours.has(splitPair(end < 0 ? setCookie : setCookie.slice(0, end)).name);
+  return splitPair(end < 0 ? setCookie : setCookie.slice(0, end)).name.startsWith(ownPrefix);
 }
 
 /** A Set-Cookie value for one of our cookies (attack row C-1). Without an age it lasts as long as the browser runs. */

@@ -51,7 +51,7 @@ export async function answerOwnPath(
           reason: 'logout',
         };
       case callbackPath: {
-        const result = await deps.signIn.finish(place, subject.query, subject.cookies.login, signal);
+        const result = await deps.signIn.finish(place, subject.query, cookieHeader(exchange), signal);
         if (result.kind === 'refused') return own(result.reason, result.setCookies);
         return { status: respondRedirect(exchange, localTarget(place, result.returnTo), result.setCookies), reason: 'signed_in' };
       }
@@ -74,8 +74,8 @@ export async function loginRedirect(
   id: string,
 ): Promise<number> {
   try {
-    const { location, setCookie } = await signIn.start(place, subject.path + subject.query, signal);
-    return respondRedirect(exchange, location, [setCookie]);
+    const { location, setCookies } = await signIn.start(place, subject.path + subject.query, cookieHeader(exchange), signal);
+    return respondRedirect(exchange, location, setCookies);
   } catch {
     return respondOwn(exchange, 'auth_unavailable', id);
   }
@@ -84,4 +84,10 @@ export async function loginRedirect(
 /** The target below our own origin: with the host written out, no spelling of a path can name another (attack row R-1). */
 export function localTarget(place: SignInPlace, target: string): string {
   return place.origin + (/^\/[\x21-\x7e]*$/.test(target) ? target : '/');
+}
+
+function cookieHeader(exchange: Exchange): string | undefined {
+  const { keys, values } = exchange.request.fields;
+  const all = values.filter((_value, i) => keys[i] === 'cookie');
+  return all.length === 0 ? undefined : all.join('; ');
 }

@@ -31,61 +31,56 @@ interface Page {
   readonly text: string;
 }
 
+const notFound: Page = { status: 404, title: 'Not found', text: 'There is nothing at this address.' };
+const noAccess: Page = { status: 403, title: 'No access', text: 'You cannot open this page. Ask the person who runs it.' };
+const signInNeeded: Page = { status: 401, title: 'Sign-in needed', text: 'Sign in to open this page.' };
+const busy: Page = { status: 503, title: 'Busy', text: 'There are too many requests right now. Try again in a moment.' };
+const unreachable: Page = { status: 502, title: 'Service unreachable', text: 'The service could not be reached.' };
+
 /** What a stranger may read: neutral, without names of services, peers or addresses. The id joins it to the log. */
-function page(reason: OwnReason): Page {
-  switch (reason) {
-    case 'unknown_host':
-    case 'no_route':
-    case 'not_found':
-      return { status: 404, title: 'Not found', text: 'There is nothing at this address.' };
-    case 'host_mismatch':
-      return { status: 421, title: 'Misdirected request', text: 'This connection was opened for another host. Try again.' };
-    case 'loop':
-      return { status: 508, title: 'Loop detected', text: 'The request came back to where it had been.' };
-    case 'method_not_allowed':
-      return { status: 405, title: 'Method not allowed', text: 'This kind of request is not accepted here.' };
-    case 'bad_request':
-      return { status: 400, title: 'Bad request', text: 'The request could not be understood.' };
-    case 'login_invalid':
-      return {
-        status: 400,
-        title: 'Sign-in did not finish',
-        text: 'The sign-in took too long or was begun elsewhere. Open the page again to start over.',
-      };
-    case 'ip_denied':
-    case 'country_unknown':
-    case 'restriction_unsupported':
-    case 'group_not_allowed':
-    case 'private_service':
-    case 'auth_method_unsupported':
-    case 'login_denied':
-      return { status: 403, title: 'No access', text: 'You cannot open this page. Ask the person who runs it.' };
-    case 'not_signed_in':
-    case 'session_expired':
-    case 'session_revoked':
-    case 'token_invalid':
-      return { status: 401, title: 'Sign-in needed', text: 'Sign in to open this page.' };
-    case 'internal_error':
-      return { status: 500, title: 'Internal error', text: 'Something went wrong here. Try again later.' };
-    case 'auth_unavailable':
-      return { status: 503, title: 'Sign-in is not available', text: 'It cannot be checked right now who you are. Try again in a moment.' };
-    case 'upstream_busy':
-    case 'draining':
-      return { status: 503, title: 'Busy', text: 'There are too many requests right now. Try again in a moment.' };
-    case 'upstream_timeout':
-      return { status: 504, title: 'No answer', text: 'The service did not answer in time.' };
-    case 'upstream_refused':
-    case 'upstream_unreachable':
-    case 'upstream_bad_answer':
-    case 'upstream_closed':
-    case 'upstream_tls':
-      return { status: 502, title: 'Service unreachable', text: 'The service could not be reached.' };
-  }
-}
+const pages: Readonly<Record<OwnReason, Page>> = {
+  bad_request: { status: 400, title: 'Bad request', text: 'The request could not be understood.' },
+  login_invalid: {
+    status: 400,
+    title: 'Sign-in did not finish',
+    text: 'The sign-in took too long or was begun elsewhere. Open the page again to start over.',
+  },
+  not_signed_in: signInNeeded,
+  session_expired: signInNeeded,
+  session_revoked: signInNeeded,
+  token_invalid: signInNeeded,
+  ip_denied: noAccess,
+  country_unknown: noAccess,
+  restriction_unsupported: noAccess,
+  group_not_allowed: noAccess,
+  private_service: noAccess,
+  auth_method_unsupported: noAccess,
+  login_denied: noAccess,
+  unknown_host: notFound,
+  no_route: notFound,
+  not_found: notFound,
+  method_not_allowed: { status: 405, title: 'Method not allowed', text: 'This kind of request is not accepted here.' },
+  host_mismatch: { status: 421, title: 'Misdirected request', text: 'This connection was opened for another host. Try again.' },
+  internal_error: { status: 500, title: 'Internal error', text: 'Something went wrong here. Try again later.' },
+  upstream_refused: unreachable,
+  upstream_unreachable: unreachable,
+  upstream_bad_answer: unreachable,
+  upstream_closed: unreachable,
+  upstream_tls: unreachable,
+  auth_unavailable: {
+    status: 503,
+    title: 'Sign-in is not available',
+    text: 'It cannot be checked right now who you are. Try again in a moment.',
+  },
+  upstream_busy: busy,
+  draining: busy,
+  upstream_timeout: { status: 504, title: 'No answer', text: 'The service did not answer in time.' },
+  loop: { status: 508, title: 'Loop detected', text: 'The request came back to where it had been.' },
+};
 
 /** The status that a reason ends in. */
 export function reasonStatus(reason: OwnReason): number {
-  return page(reason).status;
+  return pages[reason].status;
 }
 
 /** Whether the caller is a browser that shows pages: it names text/html, with a weight above zero. */
@@ -100,7 +95,7 @@ export function acceptsHtml(fields: Fields): boolean {
 
 /** Answers with a page or a problem document, and ends the exchange. Returns the status. */
 export function respondOwn(exchange: Exchange, reason: OwnReason, id: string, setCookies: readonly string[] = []): number {
-  const { status, title, text } = page(reason);
+  const { status, title, text } = pages[reason];
   const html = acceptsHtml(exchange.request.fields);
   const body = Buffer.from(
     html ? document(status, title, text, id) : JSON.stringify({ type: 'about:blank', title, status, detail: text, reason: publicReason(reason), id }),

@@ -57,7 +57,12 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
   #over = false;
   #retried = false;
 
-  constructor(deps: ForwardDeps, order: ForwardOrder, events: ForwardEvents) {
+  /** Begins at once; everything that comes of it is told through `events` and the exchange. */
+  static start(deps: ForwardDeps, order: ForwardOrder, events: ForwardEvents): void {
+    new Forward(deps, order, events).#begin();
+  }
+
+  private constructor(deps: ForwardDeps, order: ForwardOrder, events: ForwardEvents) {
     this.#deps = deps;
     this.#order = order;
     this.#events = events;
@@ -65,7 +70,10 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
     deps.deadlines.add(this);
     order.exchange.onAbort = () => this.cancel();
     order.exchange.onDrain = () => this.#connection?.resumeAnswer();
-    const kept = deps.upstreams.take(order.route.upstream);
+  }
+
+  #begin(): void {
+    const kept = this.#deps.upstreams.take(this.#order.route.upstream);
     if (kept === undefined) this.#dial();
     else this.#send(kept);
   }

@@ -126,12 +126,12 @@ class Work implements OpenStream {
 
   /** What the checks see; the deadline is made only where something has to be waited for. */
   #input(subject: Subject): { subject: Subject; backend: AccessBackend; readonly signal: AbortSignal } {
-    const work = this;
+    const limit = (): AbortSignal => this.#limit();
     return {
       subject,
       backend: this.#deps.backend,
       get signal() {
-        return work.#limit();
+        return limit();
       },
     };
   }
@@ -141,9 +141,9 @@ class Work implements OpenStream {
   }
 
   /** Goes on with a value now or later; what fails meanwhile ends as an internal error. */
-  #after<T>(value: T | Promise<T>, next: (value: T) => void): void {
-    if (!(value instanceof Promise)) return next(value);
-    value.then((result) => this.#gone || next(result)).catch((error: unknown) => this.crash(error));
+  #after<T>(value: T | Promise<T>, proceed: (value: T) => void): void {
+    if (!(value instanceof Promise)) return proceed(value);
+    value.then((result) => (this.#gone ? undefined : proceed(result))).catch((error: unknown) => this.crash(error));
   }
 
   #decided(verdict: Verdict, subject: Subject): void {
@@ -215,7 +215,7 @@ class Work implements OpenStream {
           failed: (reason: OwnReason, detail: string) => this.#refuse(reason, detail),
         }),
       };
-      new Forward(this.#deps.forward, order, events);
+      Forward.start(this.#deps.forward, order, events);
     });
   }
 

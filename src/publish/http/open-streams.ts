@@ -35,7 +35,7 @@ export class OpenStreams {
   /** Closes what the predicate names; returns how many. */
   end(predicate: (stream: OpenStream) => boolean): number {
     let ended = 0;
-    for (const stream of [...this.#streams]) {
+    for (const stream of this.#streams) {
       if (!predicate(stream)) continue;
       ended++;
       this.#streams.delete(stream);

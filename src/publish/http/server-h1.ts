@@ -33,8 +33,6 @@ export class H1Connection implements Deadlined {
   #held: Buffer | undefined;
   #draining = false;
   #closed = false;
-  /** The other side sends no more. */
-  #ended = false;
   #lingering = false;
   #paused = false;
 
@@ -79,9 +77,9 @@ export class H1Connection implements Deadlined {
   };
 
   readonly #onEnd = (): void => {
-    this.#ended = true;
-    if (this.#exchange === undefined || this.#lingering) this.#socket.destroy();
-    else this.#exchange.inputEnded();
+    // A client that leaves says FIN, and so would one that half-closes; over TLS nobody half-closes, and a departed one must not hold an upstream.
+    if (this.#exchange === undefined || this.#lingering) this.#socket.end();
+    else this.#exchange.abort();
   };
 
   readonly #onDrain = (): void => {
@@ -143,7 +141,6 @@ export class H1Connection implements Deadlined {
     this.#held = undefined;
     this.#resume();
     if (held !== undefined) this.#take(held);
-    if (this.#ended && this.#exchange === undefined) this.#socket.end();
   }
 
   pauseInput(): void {
@@ -177,7 +174,7 @@ export class H1Connection implements Deadlined {
     if (!keep) return this.#linger();
     this.deadline = this.now() + IDLE_MS;
     // Not from within the handler's own call, so that many pipelined requests cannot deepen the stack.
-    if (this.#held !== undefined || this.#paused || this.#ended) queueMicrotask(() => this.pump());
+    if (this.#held !== undefined || this.#paused) queueMicrotask(() => this.pump());
   }
 
   /** A body that breaks its grammar: what was forwarded of it is aborted, nothing more is read. */
@@ -410,11 +407,6 @@ class H1Exchange implements Exchange {
   drained(): void {
     this.#setDeadline();
     this.onDrain?.();
-  }
-
-  /** FIN from the client: half-close after a complete request is fine, anything else cuts the exchange. */
-  inputEnded(): void {
-    if (!this.#body.done) this.abort();
   }
 
   connectionClosed(): void {

@@ -22,14 +22,7 @@ function decide(found: SessionLookup, subject: Subject): Decision {
     // The cookie of one service is worth nothing at another (attack row C-5), whatever the look-up says.
     return found.session.serviceId === subject.service?.id ? allow('session', found.session.identity, found.session) : challenge('not_signed_in');
   }
-  switch (found.why) {
-    case 'unknown':
-      return challenge('not_signed_in');
-    case 'expired':
-      return challenge('session_expired');
-    case 'revoked':
-      return challenge('session_revoked');
-  }
+  return challenge(found.why === 'unknown' ? 'not_signed_in' : found.why === 'expired' ? 'session_expired' : 'session_revoked');
 }
 
 function foreignOrigin(subject: Subject): boolean {
