@@ -99,7 +99,7 @@ class Relay implements RelayServer {
   close(): Promise<void> {
     this.#closing ??= Promise.resolve().then(() => {
       for (const connection of this.#strangers) connection.cut();
-      for (const connection of [...this.#presence.all()]) connection.close();
+      for (const connection of this.#presence.all()) connection.close();
     });
     return this.#closing;
   }
