@@ -51,7 +51,7 @@ function callerOf(request: IncomingMessage): Caller {
     assertion: header('x-meshgate-assertion') === '' ? 'none' : 'signed',
     address: header('x-forwarded-for'),
     host: header('x-forwarded-host'),
-    arrivedFrom: `${request.socket.remoteAddress ?? ''}`,
+    arrivedFrom: request.socket.remoteAddress ?? '',
     path: request.url ?? '',
   };
 }
