@@ -1,0 +1,176 @@
+// The commands that drive the API, against the real API over a domain in memory; secrets come from files and questions, never from arguments.
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { withApi, type Fixture } from '../server/api/client.ts';
+import { run, type Outcome, type World } from './fake-io.ts';
+
+type Signed = Fixture & { cli(line: string, world?: World): Promise<Outcome> };
+
+/** The API on a port and a command line that is signed in as the owner. Words are split at blanks. */
+async function signedIn(teardown: Parameters<typeof withApi>[0]): Promise<Signed> {
+  const api = await withApi(teardown);
+  const env = { MESHGATE_API: `http://127.0.0.1:${api.port}`, MESHGATE_TOKEN: api.as.owner.token };
+  return Object.assign(api, { cli: (line: string, world: World = {}) => run(line.split(' '), { ...world, env }) });
+}
+
+t.test('setup makes the owner and keeps the token in a private file', async (t) => {
+  const api = await withApi(t.teardown);
+  const home = t.testdir({});
+  const url = `http://app.localhost:${api.port}`;
+  const env = { XDG_CONFIG_HOME: home, MESHGATE_API: url };
+  const args = ['setup', '--email', 'me@x.test', '--name', 'Me'];
+  t.match(await run(args, { env, secrets: ['guess', 'long enough'] }), {
+    code: 1,
+    err: 'meshgate: the server refused: 403: the set-up code is wrong',
+  });
+  const made = await run(args, { env, secrets: ['code-1', 'long enough'] });
+  t.match(made, { code: 0, out: /^me@x\.test is the owner/ });
+  const file = join(home, 'meshgate', 'credentials.json');
+  t.equal((await stat(file)).mode & 0o777, 0o600);
+  t.match(JSON.parse(await readFile(file, 'utf8')), { api: url, token: /^nbp_/ });
+  t.notMatch(made.out, /nbp_/);
+  t.match(await run(['user', 'list'], { env: { XDG_CONFIG_HOME: home } }), { code: 0, out: /me@x\.test/ });
+  const elsewhere = await run(['user', 'list', '--api', 'http://127.0.0.1:1'], { env: { XDG_CONFIG_HOME: home } });
+  t.match(elsewhere, { code: 1, err: /no token for this server/ }, 'a stored token goes only to its own server');
+  await chmod(file, 0o644);
+  t.match(await run(['user', 'list'], { env: { XDG_CONFIG_HOME: home } }), { code: 1, err: /can be read by others/ });
+});
+
+t.test('secrets may come from files', async (t) => {
+  const api = await withApi(t.teardown);
+  const dir = t.testdir({ code: 'code-1\n', password: 'long enough\nsecond line', empty: '' });
+  const env = { XDG_CONFIG_HOME: dir, MESHGATE_API: `http://127.0.0.1:${api.port}` };
+  const args = ['setup', '--email', 'me@x.test', '--name', 'Me', '--code-file', join(dir, 'code'), '--password-file'];
+  t.match(await run([...args, join(dir, 'empty')], { env }), { code: 1, err: /must hold the password in its first line/ });
+  t.match(await run([...args, join(dir, 'missing')], { env }), { code: 1, err: /there is no such file/ });
+  t.match(await run([...args, join(dir, 'password')], { env }), { code: 0 });
+});
+
+t.test('where to and as whom has to be clear', async (t) => {
+  const home = t.testdir({});
+  const env = { XDG_CONFIG_HOME: home };
+  t.match(await run(['peer', 'list'], { env }), { code: 1, err: /say which server/ });
+  t.match(await run(['peer', 'list', '--api', 'https://mesh.test'], { env }), { code: 1, err: /no token for this server/ });
+  t.match(await run(['peer', 'list', '--api', 'http://mesh.test'], { env: { ...env, MESHGATE_TOKEN: 'nbp_x' } }), {
+    code: 1,
+    err: /for this machine only/,
+  });
+  const secret = await run(['peer', 'list', '--api', 'https://user:hunter2@mesh.test'], { env });
+  t.match(secret, { code: 1, err: /is not https/ });
+  t.notMatch(secret.err, /hunter2/);
+  t.match(await run(['peer', 'list', '--api', 'http://127.0.0.1:1'], { env: { ...env, MESHGATE_TOKEN: 'nbp_x' } }), {
+    code: 1,
+    err: 'meshgate: the server cannot be reached: http://127.0.0.1:1: ECONNREFUSED',
+  });
+});
+
+t.test('users', async (t) => {
+  const api = await signedIn(t.teardown);
+  t.match(await api.cli('user create new@x.test --name New --role auditor'), {
+    code: 0,
+    out: /made new@x\.test \(u\d+\), password generated-password/,
+  });
+  t.match(await api.cli('user block new@x.test'), { code: 0, out: /is blocked/ });
+  t.match(await api.cli('user list'), { out: /new@x\.test +New +auditor +blocked/ });
+  t.match(await api.cli('user unblock new@x.test'), { code: 0 });
+  t.match(await api.cli('user logout new@x.test'), { code: 0, out: /ended every session/ });
+  t.match(await api.cli('user password new@x.test', { secrets: ['a new password'] }), { code: 0 });
+  t.match(
+    await api.cli('user password owner@x.test', { secrets: ['owner-password', 'a new password'] }),
+    { code: 0 },
+    'the own one needs the old one',
+  );
+  t.match(await api.cli('user create robot --service --role admin'), { code: 0 });
+  t.match(await api.cli('user delete new@x.test'), { code: 0, out: 'deleted new@x.test' });
+  t.match(await api.cli('user delete nobody'), { code: 1, err: 'meshgate: nothing has this name or id: nobody' });
+});
+
+t.test('tokens print their text once, alone on standard output', async (t) => {
+  const api = await signedIn(t.teardown);
+  const made = await api.cli('token create ci --days 7');
+  t.match(made, { code: 0, out: /^nbp_ci_t\d+$/, err: 'valid for 168h; it is not shown again' });
+  t.match(await api.cli('token list'), { out: /\bci\b/ });
+  t.match(await api.cli('token delete ci'), { code: 0 });
+  t.match(await api.cli('token create x --user user@x.test'), { code: 1, err: /403/ });
+});
+
+t.test('setup keys, peers, groups and policies', async (t) => {
+  const api = await signedIn(t.teardown);
+  const web = api.addPeer('web');
+  api.addPeer('db');
+  t.match(await api.cli('group create servers --peer web --peer db'), { code: 0, out: /made servers/ });
+  t.match(await api.cli('group create people'), { code: 0 });
+  t.match(await api.cli('group set servers --peer web'), { code: 0, out: 'servers has 1 peers' });
+  t.match(await api.cli('group set servers --name hosts'), { code: 0, out: 'hosts has 1 peers' });
+  t.match(await api.cli('group set hosts --none --peer web'), { code: 2 });
+  t.match(await api.cli('group list'), { out: /hosts +web/ });
+  t.match(await api.cli('policy create web --from people --to hosts --protocol tcp --port 80 --port 8000-8100'), { code: 0 });
+  t.match(api.calls.at(-1), {
+    name: 'policies.create',
+    detail: {
+      rules: [
+        {
+          ports: [
+            { start: 80, end: 80 },
+            { start: 8000, end: 8100 },
+          ],
+          bidirectional: false,
+        },
+      ],
+    },
+  });
+  t.match(await api.cli('policy list'), { out: /web +true +people +hosts +tcp/ });
+  t.match(await api.cli('policy create web --to hosts'), { code: 2, err: 'meshgate: --from is missing' });
+  t.match(await api.cli('policy create x --from nope --to hosts'), { code: 1, err: /nothing has this name or id: nope/ });
+  t.match(await api.cli('setup-key create laptops --reusable --limit 5 --expires 30d --group people'), { code: 0, out: /^[0-9A-F-]{36}$/ });
+  t.match(api.calls.at(-1), { detail: { type: 'reusable', usageLimit: 5, expiresInSeconds: 30 * 86_400 } });
+  t.match(await api.cli('setup-key create x --expires soon'), { code: 2, err: /--expires takes a duration/ });
+  t.match(await api.cli('setup-key revoke laptops'), { code: 0 });
+  t.match(await api.cli('setup-key list'), { out: /laptops +ABCD\*{4} +reusable +revoked/ });
+  t.match(await api.cli('setup-key delete laptops'), { code: 0 });
+  t.match(await api.cli(`peer rename ${web.ipv4} www`), { code: 0 });
+  t.match(await api.cli('peer delete www'), { code: 0 });
+  t.match(await api.cli('policy delete web'), { code: 0 });
+  t.match(await api.cli('group delete hosts'), { code: 0 });
+});
+
+t.test('services, domains, clusters and gateway tokens', async (t) => {
+  const api = await signedIn(t.teardown);
+  api.addPeer('web');
+  const create = 'service create app --domain app.proxy.test --peer web --port 3000';
+  t.match(await api.cli(create), { code: 2, err: 'meshgate: say who may use it: either --sso or --public' }, 'public is never an accident');
+  t.match(await api.cli(`${create} --sso`), { code: 0, out: /made app \(s\d+\) at app\.proxy\.test/ });
+  t.match(api.calls.at(-1), { detail: { auth: { oidc: { enabled: true } }, targets: [{ port: 3000, protocol: 'http', path: '/' }] } });
+  t.match(await api.cli('service disable app'), { code: 0, out: 'app is disabled' });
+  t.match(api.calls.at(-1), { detail: { enabled: false, auth: { oidc: { enabled: true } }, domain: 'app.proxy.test' } });
+  t.match(await api.cli('service enable app.proxy.test'), { code: 0 });
+  t.match(await api.cli('service list'), { out: /app +app\.proxy\.test +http +true +pending +no gateway yet/ });
+  const file = join(t.testdir({}), 'service.json');
+  await writeFile(file, JSON.stringify({ domain: 'x.proxy.test', mode: 'tls', listen_port: 443, targets: [] }));
+  t.match(await api.cli(`service create x --file ${file}`), { code: 0 });
+  await writeFile(file, '{"password": "hunter2",,}');
+  const broken = await api.cli(`service create x --file ${file}`);
+  t.match(broken, { code: 1, err: /is not JSON \(/ });
+  t.notMatch(broken.err, /hunter2/);
+  t.match(await api.cli('service delete app'), { code: 0 });
+  t.match(await api.cli('domain create apps.test proxy.test:8443'), { code: 0, out: /added apps\.test/ });
+  t.match(await api.cli('domain validate apps.test'), { code: 0, out: 'apps.test is validated' });
+  t.match(await api.cli('domain list'), { out: /apps\.test +custom +proxy\.test:8443 +true/ });
+  t.match(await api.cli('domain delete apps.test'), { code: 0 });
+  t.match(await api.cli('cluster list'), { out: /proxy\.test:8443 +true +2/ });
+  t.match(await api.cli('proxy-token create edge'), { code: 0, out: 'nbx_edge' });
+  t.match(await api.cli('proxy-token delete edge'), { code: 0 });
+});
+
+t.test('events, and JSON for programs', async (t) => {
+  const api = await signedIn(t.teardown);
+  api.addAccess({ path: '/\u001b[2J', reason: 'group_not_allowed', status: 403 });
+  t.match(await api.cli('events audit'), { out: /User created +ann@x\.test/ });
+  const page = await api.cli('events proxy --status failed --source-ip 192.0.2.7 --size 10');
+  t.match(page, { code: 0, out: /403 +GET +app\.test +\/\?\[2J/, err: 'page 1 of 1, 1 entries' });
+  t.match(api.calls.at(-1), { detail: { outcome: 'failed', sourceIp: '192.0.2.7', pageSize: 10 } });
+  t.match(JSON.parse((await api.cli('events proxy --json')).out), { total_records: 1 });
+  t.match(await api.cli('events proxy --status maybe'), { code: 1, err: /422: status must be one of success, failed/ });
+  t.match(JSON.parse((await api.cli('user list --json')).out), [{ email: 'owner@x.test' }]);
+});
