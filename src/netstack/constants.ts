@@ -4,7 +4,7 @@
 export const MIN_MTU = 1280;
 export const MAX_MTU = 65_535;
 
-/** Connections of one stack, those in TIME-WAIT not counted. About 1 KB each while idle. */
+/** Connections of one stack, those in TIME-WAIT not counted. About 1.5 KB each while idle. */
 export const MAX_CONNECTIONS = 32_768;
 /** Handshakes that others have begun and not completed. A SYN beyond it is dropped, so that its sender tries again. */
 export const MAX_HALF_OPEN = 1024;

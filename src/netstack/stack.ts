@@ -1,6 +1,5 @@
 // The stack: takes packets apart, finds whose they are, and runs what became due. All sending for connections happens when the work
 // that caused it is done, so callbacks may call back into the stack at any point; packets that arrive from inside `output` wait.
-import { formatIp } from '#lib/ip.ts';
 import type { IpAddress } from '#lib/ip.ts';
 import { pseudoSum } from '#wire/checksum.ts';
 import { icmpMtu } from '#wire/icmp.ts';
@@ -302,10 +301,4 @@ function headerSize(family: 4 | 6): number {
 
 function sourceOf(packet: Uint8Array, header: IpHeader): IpAddress {
   return { family: header.family, bytes: new Uint8Array(packet.subarray(header.sourceAt, header.sourceAt + header.addressLength)) };
-}
-
-/** `address:port`, IPv6 in brackets, for logs. */
-export function formatSocketAddress(address: SocketAddress): string {
-  const ip = formatIp(address.ip);
-  return address.ip.family === 4 ? `${ip}:${address.port}` : `[${ip}]:${address.port}`;
 }

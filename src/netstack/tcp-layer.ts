@@ -17,7 +17,7 @@ import { takeSyn } from './tcp/handshake.ts';
 import { receiveSegment } from './tcp/input.ts';
 import { Listener } from './tcp/listener.ts';
 import { transmit } from './tcp/output.ts';
-import { sendReset } from './tcp/reset.ts';
+import { buildReset } from './tcp/reset.ts';
 import { seqLess } from './tcp/seq.ts';
 import { ControlBlock, discard, finish } from './tcp/state.ts';
 import type { PassiveOpen, TcpHost } from './tcp/state.ts';
@@ -167,7 +167,7 @@ export class TcpLayer implements TcpHost {
   }
 
   #reset(packet: Uint8Array, header: IpHeader, segment: TcpSegment, now: number): void {
-    if (this.#resetLimit.take(now)) this.emit(sendReset(this.scratch, packet, header, segment));
+    if (this.#resetLimit.take(now)) this.emit(buildReset(this.scratch, packet, header, segment));
   }
 
   #newBlock(flow: Flow, local: SocketAddress, remote: SocketAddress, passive: PassiveOpen | undefined, now: number): ControlBlock {

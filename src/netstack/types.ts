@@ -22,7 +22,7 @@ export interface TcpHandler {
   remoteEnded(now: number): void;
   /** There is room in the send buffer again, after `write` took less than it was given. */
   writable(now: number): void;
-  /** The connection is gone; nothing more is called. Exactly once. */
+  /** The connection is gone; nothing more is called. Exactly once. 'finished' comes when TIME-WAIT begins, not when it ends. */
   closed(reason: TcpEnd, now: number): void;
 }
 
@@ -37,7 +37,7 @@ export interface TcpConnection {
   consumed(count: number, now: number): void;
   /** Sends FIN after what was written. */
   end(now: number): void;
-  /** Sends RST and forgets the connection; `closed` is not called. */
+  /** Sends RST and forgets the connection; `closed` is not called. Safe from inside a callback: nothing more is called then. */
   abort(now: number): void;
   readonly sendBufferFree: number;
 }
@@ -100,8 +100,13 @@ export interface IpStack {
   ): TcpListener;
   /** Binds a UDP port (0 picks one). `receive` gets datagrams, valid only during the call. */
   bindUdp(port: number, receive: (bytes: Uint8Array, from: SocketAddress, to: SocketAddress, now: number) => void): UdpSocket;
+  /** Does what is due: timers, and packets that came from inside `output`. */
   poll(now: number): void;
+  /**
+   * When `poll` wants to be called: Infinity for never, -Infinity for at once. May be too early, never too late; it changes with every
+   * call on the stack, so it is read again after each.
+   */
   pollAt(): number;
-  /** Open TCP connections, for status and limits. */
+  /** TCP connections that are open or opening, for status and limits; those in TIME-WAIT do not count. */
   connectionCount(): number;
 }

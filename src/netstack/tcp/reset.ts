@@ -7,7 +7,7 @@ import { FLAG, TCP_HEADER, sealTcp, writeTcp } from '#wire/tcp.ts';
 import type { TcpSegment } from '#wire/tcp.ts';
 
 /** Builds the reset in `target` and returns its length. The caller never answers a reset with one. */
-export function sendReset(target: Uint8Array, packet: Uint8Array, header: IpHeader, segment: TcpSegment): number {
+export function buildReset(target: Uint8Array, packet: Uint8Array, header: IpHeader, segment: TcpSegment): number {
   const { family, sourceAt, destinationAt, addressLength } = header;
   const start = family === 4 ? IPV4_HEADER : IPV6_HEADER;
   const end = start + TCP_HEADER;
