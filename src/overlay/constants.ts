@@ -5,6 +5,8 @@ export const DEFAULT_MTU = 1280;
 export const KEEPALIVE_MS = 25_000;
 /** The side that does not start the handshake waits this long for it, then starts one itself (§5.1). */
 export const RESPONDER_PATIENCE_MS = 5000;
+/** A handshake that was sent while there was no path is repeated once it is this old: the engine ignores earlier wishes. */
+export const HANDSHAKE_REPEAT_MS = 520;
 
 /** Peers of one map; a map with more is cut, as each costs a session's memory. */
 export const MAX_PEERS = 16_384;

@@ -5,7 +5,7 @@ import type { Logger } from '#lib/log.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { PathOffer, SignalMessage } from '#model/signal.ts';
 import type { PathKind } from '#model/status.ts';
-import { CHANGE_SPREAD_MS, DIRECT_FORGIVE_MS, RESPONDER_PATIENCE_MS } from './constants.ts';
+import { CHANGE_SPREAD_MS, DIRECT_FORGIVE_MS, HANDSHAKE_REPEAT_MS, RESPONDER_PATIENCE_MS } from './constants.ts';
 import { OfferSchedule, type Reach } from './offer-schedule.ts';
 import type { Candidate } from './path/ice-candidate.ts';
 import { DirectPath, type DirectPathOptions } from './path/ice.ts';
@@ -61,6 +61,8 @@ export class PeerConn {
   #remoteDoesIce = true;
   #remoteRelay: string | undefined;
   #lastSource: PathSource | undefined;
+  /** When a datagram was last sent without a path: a handshake may be waiting for its answer in vain. */
+  #missedAt = -Infinity;
   #directLosses = 0;
   #directState: DirectPath['state'] = 'idle';
   #choiceAt = Infinity;
@@ -110,8 +112,9 @@ export class PeerConn {
 
   /** Sends by the best path; where none is known, to where the peer last proved itself. */
   send(datagram: Uint8Array): void {
-    if (this.#state.kind === 'connected') this.#state.path.send(datagram);
-    else if (this.#state.kind === 'seeking') this.#lastSource?.reply(datagram);
+    if (this.#state.kind === 'connected') return this.#state.path.send(datagram);
+    this.#missedAt = this.#options.clock.now();
+    if (this.#state.kind === 'seeking') this.#lastSource?.reply(datagram);
   }
 
   /** The peer proved itself with a datagram from there. */
@@ -260,7 +263,7 @@ export class PeerConn {
     const path = kind === undefined ? undefined : kind === 'direct' ? this.#direct : this.#relay;
     this.#state = path === undefined ? { kind: 'seeking' } : { kind: 'connected', path, since: now };
     this.#options.log.info('overlay: path switched', { peer: this.peer, path: kind ?? 'none', remote: path?.remote ?? '', reason: this.#reason });
-    if (path !== undefined && before === undefined) this.#initiateAt = this.controller ? now : now + RESPONDER_PATIENCE_MS;
+    if (path !== undefined && before === undefined) this.#initiateAt = this.controller ? now : Math.min(now + RESPONDER_PATIENCE_MS, this.#retryAt(now));
     this.#events.switched(this, kind);
   }
 
@@ -268,7 +271,8 @@ export class PeerConn {
     if (this.#state.kind === 'closed' || this.#state.kind === 'resting') return;
     const now = this.#options.clock.now();
     if (now >= this.#initiateAt) {
-      this.#initiateAt = Infinity;
+      this.#initiateAt = this.#retryAt(now);
+      this.#missedAt = -Infinity;
       if (this.#state.kind === 'connected') this.#events.initiate(this);
     }
     if (now >= this.#schedule.at) {
@@ -276,6 +280,11 @@ export class PeerConn {
       this.#options.signal({ kind: 'offer', offer: this.#describe() });
     }
     this.#arm(Math.min(this.#schedule.at, this.#initiateAt, this.#choiceAt), now);
+  }
+
+  /** The engine repeats a handshake that was lost without a path only when it is this old; Infinity where none was lost. */
+  #retryAt(now: number): number {
+    return this.#missedAt === -Infinity ? Infinity : Math.max(now, this.#missedAt + HANDSHAKE_REPEAT_MS);
   }
 
   #arm(at: number, now: number): void {
