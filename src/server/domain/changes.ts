@@ -69,7 +69,7 @@ export class Changes implements ChangeFeed, Closable {
         for (let page = await this.#store.tables.changes.after(this.#seen); page.length > 0;) {
           for (const change of page) {
             this.#seen = change.id;
-            if (change.serverId !== this.#serverId) this.#publish(JSON.parse(change.body) as Change);
+            if (change.serverId !== this.#serverId) this.#publish(parseChange(change.body));
           }
           page = await this.#store.tables.changes.after(this.#seen);
         }
@@ -79,4 +79,10 @@ export class Changes implements ChangeFeed, Closable {
       this.#log.warn('changes of other servers cannot be read', { error: describeError(error) });
     }
   }
+}
+
+/** JSON has no undefined: what was undefined is put back. */
+function parseChange(body: string): Change {
+  const change = JSON.parse(body) as Change;
+  return change.kind === 'network' ? { ...change, peers: change.peers } : change;
 }

@@ -10,7 +10,7 @@ import type { DomainLimits } from './constants.ts';
 import type { Actor, Change } from './contract.ts';
 import type { Changes } from './changes.ts';
 import type { Sealer } from './seal.ts';
-import { newId, type RandomBytes } from './ids.ts';
+import { orderedId, type RandomBytes } from './ids.ts';
 
 export interface Account {
   readonly id: AccountId;
@@ -49,12 +49,20 @@ export async function write<T>(context: Context, work: (write: Write) => Promise
     const pending: Change[] = [];
     const result = await store.write(async (tables, announce) => {
       const now = clock.wall();
+      let audits = 0;
       const value = await work({
         tables,
         now,
         changed: (change) => pending.push(change),
         async audit(code, actor, targetId, meta = {}) {
-          await tables.events.addAudit({ id: newId(random), at: now, code, targetId, meta, ...(await describeActor(tables, code, actor)) });
+          await tables.events.addAudit({
+            id: orderedId(now, audits++, random),
+            at: now,
+            code,
+            targetId,
+            meta,
+            ...(await describeActor(tables, code, actor)),
+          });
         },
       });
       if (pending.some(movesSerial)) await tables.account.next('serial');

@@ -11,6 +11,11 @@ export function newId<Id extends Brand<string, string> | string>(random: RandomB
   return randomText(random, letters, 20) as Id;
 }
 
+/** An id whose order is the order of making: the time, then a count within it, then chance, so that servers do not meet. */
+export function orderedId(at: number, count: number, random: RandomBytes): string {
+  return `${at.toString(32).padStart(9, '0')}${(count % 32 ** 4).toString(32).padStart(4, '0')}${randomText(random, letters, 7)}`;
+}
+
 /** Text of `length` characters of an alphabet whose size divides 256, so that each character is equally likely. */
 export function randomText(random: RandomBytes, alphabet: string, length: number): string {
   let text = '';

@@ -165,3 +165,15 @@ export function targetOf(peerId: string, more: Partial<ServiceInput['targets'][n
 export async function addCluster(domain: OpenControlDomain, address = 'proxy.test', proxyId = 'gateway-1'): Promise<void> {
   await domain.clusters.proxyConnected({ proxyId: asId(proxyId), tokenId: asId('token'), cluster: address, version: '1' });
 }
+
+/** Registers peers by one key until the process ends; tells of each when the domain has acknowledged it. */
+export async function addPeersForEver(storeUrl: string, acknowledged: (name: string) => void): Promise<never> {
+  const { domain } = await openDomain({ storeUrl });
+  const request = { name: 'k', type: 'reusable', expiresInSeconds: 0, usageLimit: 0, ephemeral: false, autoGroups: [] } as const;
+  const { plain } = await domain.setupKeys.create(request, system);
+  for (let index = 0; ; index++) {
+    const name = `peer-${index}`;
+    await domain.peers.login({ publicKey: keyOf(name), meta: metaOf(name), setupKey: plain, userId: undefined });
+    acknowledged(name);
+  }
+}

@@ -1,0 +1,93 @@
+import t from 'tap';
+import { asId } from '#model/ids.ts';
+import { cnameDeadlineMs, proxyLiveMs } from '../../../src/server/domain/constants.ts';
+import { addCluster, addPeer, openDomain, serviceOf, system } from './support.ts';
+
+t.test('a cluster is known from its first gateway on, and online while one gives signs of life', async (t) => {
+  const { domain, clock } = await openDomain();
+  t.same(await domain.clusters.clusters(), []);
+  await addCluster(domain, 'Proxy.TEST');
+  await addCluster(domain, 'proxy.test', 'gateway-2');
+  t.match(await domain.clusters.clusters(), [{ address: 'proxy.test', online: true, connectedProxies: 2 }]);
+  clock.advance(proxyLiveMs);
+  await domain.clusters.proxyHeartbeat(asId('gateway-1'));
+  clock.advance(1);
+  t.match(await domain.clusters.clusters(), [{ online: true, connectedProxies: 1 }]);
+  await domain.clusters.proxyDisconnected(asId('gateway-1'));
+  t.match(await domain.clusters.clusters(), [{ online: false, connectedProxies: 0 }]);
+  for (const address of ['', 'a b', '-x.test']) await t.rejects(addCluster(domain, address), { code: 'DOMAIN_INVALID' }, address);
+  await domain.close();
+});
+
+t.test('custom domains belong to a cluster and are checked by CNAME', async (t) => {
+  const answers = new Map<string, readonly string[]>();
+  const asked: string[] = [];
+  let failure: string | undefined;
+  const resolveCname = async (name: string): Promise<readonly string[]> => {
+    asked.push(name);
+    if (failure !== undefined) throw Object.assign(new Error('DNS'), { code: failure });
+    return answers.get(name) ?? [];
+  };
+  const { domain } = await openDomain({ resolveCname });
+  await t.rejects(domain.clusters.createDomain('example.com', 'proxy.test', system), { code: 'DOMAIN_NOT_FOUND' });
+  await addCluster(domain);
+  const { id, ...made } = await domain.clusters.createDomain('Example.COM', 'proxy.test', system);
+  t.same(made, { domain: 'example.com', type: 'custom', cluster: 'proxy.test', validated: false });
+  for (const name of ['example.com', 'proxy.test', 'a.proxy.test']) {
+    await t.rejects(domain.clusters.createDomain(name, 'proxy.test', system), { code: 'DOMAIN_DOMAIN_TAKEN' }, name);
+  }
+  await t.rejects(domain.clusters.createDomain('nodots', 'proxy.test', system), { code: 'DOMAIN_INVALID' });
+
+  const validated = async (): Promise<boolean | undefined> => {
+    await domain.clusters.validateDomain(id);
+    return (await domain.clusters.domains()).find((entry) => entry.id === id)?.validated;
+  };
+  t.equal(await validated(), false);
+  answers.set('validation.example.com', ['elsewhere.test']);
+  t.equal(await validated(), false);
+  answers.set('validation.example.com', ['Proxy.Test.']);
+  t.equal(await validated(), true);
+  failure = 'ESERVFAIL';
+  await t.rejects(domain.clusters.validateDomain(id), { code: 'DOMAIN_DNS_UNAVAILABLE' });
+  t.equal((await domain.clusters.domains()).find((entry) => entry.id === id)?.validated, true, 'no answer says nothing');
+  t.same(new Set(asked), new Set(['validation.example.com']));
+
+  const peerId = (await domain.peers.self(await addPeer(domain, 'web'))).peer.id;
+  const service = await domain.services.create(serviceOf(peerId, { domain: 'app.example.com' }), system);
+  t.equal(service.cluster, 'proxy.test');
+  await t.rejects(domain.clusters.deleteDomain(id, system), { code: 'DOMAIN_DOMAIN_IN_USE' });
+  await t.rejects(domain.clusters.deleteCluster('proxy.test', system), { code: 'DOMAIN_CLUSTER_IN_USE' });
+  await domain.services.delete(service.id, system);
+  await t.rejects(domain.clusters.deleteCluster('proxy.test', system), { code: 'DOMAIN_CLUSTER_IN_USE', message: /example\.com/ });
+  failure = 'ENOTFOUND';
+  t.equal(await validated(), false, 'a name that is gone is not validated');
+  await domain.clusters.deleteDomain(id, system);
+  await domain.clusters.deleteCluster('proxy.test', system);
+  t.same(await domain.clusters.domains(), []);
+  await domain.close();
+});
+
+t.test('a look-up that does not end is given up', async (t) => {
+  const started = Promise.withResolvers<void>();
+  const resolveCname = (): Promise<never> => {
+    started.resolve();
+    return new Promise<never>(() => undefined);
+  };
+  const { domain, clock } = await openDomain({ resolveCname });
+  await addCluster(domain);
+  const { id } = await domain.clusters.createDomain('example.com', 'proxy.test', system);
+  const check = t.rejects(domain.clusters.validateDomain(id), { code: 'DOMAIN_DNS_UNAVAILABLE' });
+  await started.promise;
+  clock.advance(cnameDeadlineMs);
+  await check;
+  await domain.close();
+});
+
+t.test('clusters and domains have limits', async (t) => {
+  const { domain } = await openDomain({ limits: { clusters: 1, domains: 1 } });
+  await addCluster(domain);
+  await t.rejects(addCluster(domain, 'other.test'), { code: 'DOMAIN_LIMIT' });
+  await domain.clusters.createDomain('a.example', 'proxy.test', system);
+  await t.rejects(domain.clusters.createDomain('b.example', 'proxy.test', system), { code: 'DOMAIN_LIMIT' });
+  await domain.close();
+});
