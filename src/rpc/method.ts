@@ -62,7 +62,7 @@ export type Handler<M extends DescMethod> = M extends { methodKind: 'unary' }
 /** Handlers by method name; a missing one answers UNIMPLEMENTED. */
 export type Handlers<S extends DescService> = { readonly [M in keyof S['method']]?: Handler<S['method'][M]> };
 
-/** Runs before each call of a service; throws to refuse it. What it returns aborts the call when it fires. */
+/** Runs before each call of a service; throws to refuse it. What it returns aborts the call when it fires, and its reason is the call's status. */
 export type Guard = (call: Call) => Promise<AbortSignal | undefined>;
 
 /** One service, ready to be registered with a server. */

@@ -92,7 +92,10 @@ async function guarded<T>(
     signal: AbortSignal.any([ended.signal, context.closing]),
   };
   const revoked = await guard?.(call);
-  return run(revoked === undefined ? call : { ...call, signal: AbortSignal.any([call.signal, revoked]) });
+  if (revoked === undefined) return run(call);
+  const answer = await run({ ...call, signal: AbortSignal.any([call.signal, revoked]) });
+  if (revoked.aborted) throw revoked.reason;
+  return answer;
 }
 
 /** Ends a stream with what its handler came to; a cancelled one needs no status but must not throw either. */

@@ -24,7 +24,7 @@ async function running(t: Test, options: PeerControlOptions): Promise<{ control:
   return { control, inbound };
 }
 
-t.test('a peer registers with a good setup key and gets its first map at once', async (t) => {
+void t.test('a peer registers with a good setup key and gets its first map at once', async (t) => {
   const server = await startServer();
   t.teardown(() => server.close());
   const options = peerOptions(server, goodKey);
@@ -42,7 +42,7 @@ t.test('a peer registers with a good setup key and gets its first map at once', 
   t.match((await inbound.endpointUpdates.next()).relay, { tokenPayload: '1893456000' });
 });
 
-t.test('a wrong, an expired and a missing setup key are refused with their reason', async (t) => {
+void t.test('a wrong, an expired and a missing setup key are refused with their reason', async (t) => {
   const server = await startServer();
   t.teardown(() => server.close());
   const outcomes = await Promise.all([wrongKey, expiredKey, undefined].map(async (key) => (await loginWith(t, peerOptions(server, key))).outcome));
@@ -53,7 +53,7 @@ t.test('a wrong, an expired and a missing setup key are refused with their reaso
   ]);
 });
 
-t.test('a known peer needs no setup key', async (t) => {
+void t.test('a known peer needs no setup key', async (t) => {
   const server = await startServer();
   t.teardown(() => server.close());
   const options = peerOptions(server, goodKey);
@@ -62,7 +62,7 @@ t.test('a known peer needs no setup key', async (t) => {
   t.equal(again.outcome.kind, 'signed-in');
 });
 
-t.test('a change reaches every peer within a second', async (t) => {
+void t.test('a change reaches every peer within a second', async (t) => {
   const server = await startServer();
   t.teardown(() => server.close());
   const first = await running(t, peerOptions(server, goodKey));
@@ -79,7 +79,7 @@ t.test('a change reaches every peer within a second', async (t) => {
   t.same(map.peers[0]?.allowedIps.map(formatPrefix), ['100.92.0.2/32'], 'without IPv6 of our own, none of theirs');
 });
 
-t.test('after a restart of the server a peer reconnects, and an older serial is ignored', async (t) => {
+void t.test('after a restart of the server a peer reconnects, and an older serial is ignored', async (t) => {
   const domain = new FakeDomain();
   domain.serial = 10n;
   const before = await startServer({ domain });
@@ -98,7 +98,7 @@ t.test('after a restart of the server a peer reconnects, and an older serial is 
   t.match(await inbound.maps.next(), { serial: serial + 1n, filter: { kind: 'open' } });
 });
 
-t.test('a removed peer is told so', async (t) => {
+void t.test('a removed peer is told so', async (t) => {
   const server = await startServer();
   t.teardown(() => server.close());
   const options = peerOptions(server, goodKey);
@@ -109,7 +109,7 @@ t.test('a removed peer is told so', async (t) => {
   t.match(control.status()[0], { connected: false, reason: /removed/ });
 });
 
-t.test('logging out removes the peer', async (t) => {
+void t.test('logging out removes the peer', async (t) => {
   const server = await startServer();
   t.teardown(() => server.close());
   const { control } = await loginWith(t, peerOptions(server, goodKey));

@@ -19,12 +19,18 @@ export const snapshotBatch = 500;
 export const ackMs = 120_000;
 /** How often a gateway's record is refreshed while its stream is open. */
 export const heartbeatMs = 60_000;
-/** Mapping changes that wait for one slow gateway; one more ends its stream, and it starts again with a snapshot. */
-export const maxQueuedChanges = 10_000;
+/** A gateway says who it is within this time after it opened its stream. */
+export const initMs = 15_000;
+/** Messages that a gateway has not acknowledged yet: one while it gets its snapshot, so many afterwards. */
+export const maxUnacknowledged = 64;
+/** A gateway's own name for itself. */
+export const maxProxyIdText = 128;
 /** Gateway streams at once. */
 export const maxGatewayStreams = 1_000;
 /** Revocations that wait for one slow gateway; one more ends its stream, which makes it forget what it has cached. */
 export const maxQueuedRevocations = 10_000;
+/** A sign of life on the revocation stream. */
+export const revocationHeartbeatMs = 30_000;
 /** Wrong gateway tokens from one address before it has to wait, and how long each is remembered. */
 export const maxTokenFailures = 20;
 export const tokenFailureMs = 60_000;

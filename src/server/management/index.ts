@@ -3,9 +3,13 @@ import type { Closable } from '#lib/lifecycle.ts';
 import type { RpcService } from '#rpc/method.ts';
 import { relayRenewShare } from './constants.ts';
 import { managementError } from './errors.ts';
+import { createGatewayService } from './gateway-service.ts';
+import { Gateways } from './gateways.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import { createPeerService } from './peer-service.ts';
+import { createProxyService } from './proxy-service.ts';
 import { SyncStreams } from './sync-streams.ts';
+import { TokenGuard } from './token-guard.ts';
 
 export type { AuthorizationFlow, ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 
@@ -13,21 +17,40 @@ export interface ManagementServices extends Closable {
   readonly services: readonly RpcService[];
   /** Peers whose Sync stream is open. */
   connectedPeers(): number;
+  /** Gateways whose mapping stream is open. */
+  connectedGateways(): number;
 }
 
 /** Subscribes to the domain's changes until closed. Throws MANAGEMENT_KEY_PAIR. */
 export function createManagementServices(domain: ManagementDomain, options: ManagementOptions, deps: ManagementDeps): ManagementServices {
   if (options.privateKey.length !== 32) throw managementError('MANAGEMENT_KEY_PAIR');
   const streams = new SyncStreams();
-  const peers = createPeerService(domain, options, streams, deps);
+  const gateways = new Gateways();
+  const tokens = new TokenGuard(domain.tokens, deps.clock);
   const unsubscribe = domain.changes.subscribe((change) => {
-    if (change.kind === 'network') streams.mapChanged(change.peers);
-    else if (change.kind === 'peer-removed') streams.peerRemoved(change.publicKey);
+    switch (change.kind) {
+      case 'network':
+        return streams.mapChanged(change.peers);
+      case 'peer-removed':
+        return streams.peerRemoved(change.publicKey);
+      case 'service-set':
+      case 'service-removed':
+        return gateways.serviceChanged(change.serviceId, change.cluster);
+      case 'proxy-token-revoked':
+        return tokens.revoke(change.tokenId);
+      case 'revocation':
+        return undefined; // the revocation streams listen for themselves
+    }
   });
   const stopRenewing = renewRelayTokens(streams, options, deps);
   return {
-    services: [peers],
+    services: [
+      createPeerService(domain, options, streams, deps),
+      createProxyService(domain, gateways, tokens, deps),
+      createGatewayService(domain, options, tokens, deps),
+    ],
     connectedPeers: () => streams.size,
+    connectedGateways: () => gateways.size,
     close: () => {
       unsubscribe();
       stopRenewing();

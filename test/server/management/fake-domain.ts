@@ -41,6 +41,11 @@ export class FakeDomain implements ManagementDomain {
   filter: PacketFilter = { kind: 'rules', rules: [] };
   readonly #listeners = new Set<(change: Change) => void>();
 
+  /** Subscribers to changes now. */
+  get watching(): number {
+    return this.#listeners.size;
+  }
+
   emit(change: Change): void {
     for (const listener of this.#listeners) listener(change);
   }

@@ -1,0 +1,217 @@
+// A gateway's side of the control plane: mappings and revocations as streams, sessions and reports as calls.
+import type { Clock } from '#lib/clock.ts';
+import { errorCode } from '#lib/errors.ts';
+import type { Logger } from '#lib/log.ts';
+import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
+import type { RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck } from '#model/identity.ts';
+import type { MappingChange } from '#model/service.ts';
+import type { LinkStatus } from '#model/status.ts';
+import { type CallOptions, parseRpcUrl, RpcChannel } from '#rpc/client.ts';
+import type { Headers } from '#rpc/method.ts';
+import { GatewayService } from '#wire/proto/gen/meshgate_pb.ts';
+import { type ProxyMapping, ProxyMappingUpdateType, ProxyService } from '#wire/proto/gen/proxy_service_pb.ts';
+import { proxyCallMs, refusedPauseMs, revocationSilenceMs, streamOpenMs } from './constants.ts';
+import { controlError } from './errors.ts';
+import { keepOpen, LinkState, pause } from './link.ts';
+import { accessLogMessageOf, identityFrom, mappingFrom, revocationFrom, sessionFrom, statusMessageOf } from './translate-proxy.ts';
+import type { ProxyControl, ProxyControlHandlers, ProxyControlOptions } from './types.ts';
+
+type Create = Parameters<ProxyControl['createProxyPeer']>[0];
+type Report = Parameters<ProxyControl['reportStatus']>[0];
+type LogEntry = Parameters<ProxyControl['sendAccessLog']>;
+
+/** A message of either kind of mapping stream. */
+interface MappingBatch {
+  readonly mapping: readonly ProxyMapping[];
+  readonly initialSyncComplete: boolean;
+}
+
+export class ProxyControlClient implements ProxyControl {
+  readonly #options: ProxyControlOptions;
+  readonly #channel: RpcChannel;
+  readonly #headers: Headers;
+  readonly #state: LinkState;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #startedAt: number;
+  readonly #closing = new AbortController();
+  #running: Promise<unknown> | undefined;
+  #watchedBefore = false;
+  #closed: Promise<void> | undefined;
+
+  /** Throws RPC_BAD_ADDRESS, RPC_BAD_CERTIFICATE. */
+  constructor(options: ProxyControlOptions, deps: { readonly log: Logger; readonly clock: Clock }) {
+    this.#options = options;
+    this.#channel = new RpcChannel(parseRpcUrl(options.address.url, options.address.ca));
+    this.#headers = { authorization: `Bearer ${options.token}`, 'x-meshgate-proxy-id': options.proxyId };
+    this.#state = new LinkState('proxy', options.address.url, deps.clock);
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+    this.#startedAt = deps.clock.wall();
+  }
+
+  start(handlers: ProxyControlHandlers): void {
+    if (this.#running !== undefined || this.#closing.signal.aborted) return;
+    const shared = { clock: this.#clock, log: this.#log, signal: this.#closing.signal };
+    const watching = new LinkState('proxy', this.#options.address.url, this.#clock);
+    this.#running = Promise.all([
+      keepOpen({ ...shared, state: this.#state, open: (signal) => this.#mappings(handlers, signal) }),
+      keepOpen({ ...shared, state: watching, open: (signal) => this.#revocations(handlers, watching, signal) }),
+    ]);
+  }
+
+  async createProxyPeer(request: Create, signal: AbortSignal): Promise<void> {
+    const { serviceId, accountId, oneTimeToken, publicKey } = request;
+    const message = { serviceId, accountId, token: oneTimeToken, wireguardPublicKey: publicKey, cluster: this.#options.cluster };
+    const answer = await this.#channel.unary(ProxyService.method.createProxyPeer, message, this.#call(signal));
+    if (!answer.success) throw controlError('CONTROL_PROXY_REFUSED', answer.errorMessage ?? '');
+  }
+
+  async reportStatus(report: Report, signal: AbortSignal): Promise<void> {
+    const { serviceId, accountId, certificateIssued, status } = report;
+    const reason = status.reason === '' ? {} : { errorMessage: status.reason };
+    const message = { serviceId, accountId, certificateIssued, status: statusMessageOf(status.state), ...reason };
+    await this.#channel.unary(ProxyService.method.sendStatusUpdate, message, this.#call(signal));
+  }
+
+  async sendAccessLog(entry: LogEntry[0], accountId: LogEntry[1], signal: AbortSignal): Promise<void> {
+    await this.#channel.unary(ProxyService.method.sendAccessLog, { log: accessLogMessageOf(entry, accountId) }, this.#call(signal));
+  }
+
+  async relyingParty(signal: AbortSignal): Promise<RelyingPartyConfig> {
+    const request = { cluster: this.#options.cluster };
+    const answer = await this.#channel.unary(GatewayService.method.relyingParty, request, this.#call(signal));
+    const { issuer, clientId, clientSecret, stateKey } = answer;
+    if (stateKey.length !== 32 || clientId === '' || !URL.canParse(issuer)) throw controlError('CONTROL_ANSWER_INVALID', 'relying party');
+    return { issuer, clientId, clientSecret, stateKey };
+  }
+
+  async createSession(serviceId: ServiceId, idToken: string, nonce: string, signal: AbortSignal): Promise<SessionGrant> {
+    const request = { serviceId, idToken, nonce, cluster: this.#options.cluster };
+    const { result } = await this.#channel.unary(GatewayService.method.createSession, request, this.#call(signal));
+    if (result.case === 'refused') {
+      const why = (['user_blocked', 'group_not_allowed', 'token_invalid'] as const).find((reason) => reason === result.value);
+      return { kind: 'refused', why: why ?? 'token_invalid' };
+    }
+    const session = result.case === 'session' ? sessionFrom(result.value) : undefined;
+    if (session === undefined || session.serviceId !== serviceId) throw controlError('CONTROL_ANSWER_INVALID', 'session');
+    return { kind: 'granted', session };
+  }
+
+  async findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<SessionLookup> {
+    const { result } = await this.#channel.unary(GatewayService.method.findSession, { sessionId: id, serviceId }, this.#call(signal));
+    if (result.case === 'missing') {
+      const why = (['unknown', 'expired', 'revoked'] as const).find((reason) => reason === result.value);
+      return { kind: 'none', why: why ?? 'unknown' };
+    }
+    const session = result.case === 'session' ? sessionFrom(result.value) : undefined;
+    if (session === undefined || session.id !== id || session.serviceId !== serviceId) throw controlError('CONTROL_ANSWER_INVALID', 'session');
+    return { kind: 'live', session };
+  }
+
+  async endSession(id: SessionId, signal: AbortSignal): Promise<void> {
+    await this.#channel.unary(GatewayService.method.endSession, { sessionId: id }, this.#call(signal));
+  }
+
+  async verifyServiceToken(plain: string, serviceId: ServiceId, signal: AbortSignal): Promise<TokenCheck> {
+    const { result } = await this.#channel.unary(GatewayService.method.verifyServiceToken, { token: plain, serviceId }, this.#call(signal));
+    if (result.case === 'denied') return { kind: 'denied', why: result.value === 'group_not_allowed' ? 'group_not_allowed' : 'token_invalid' };
+    const identity = result.case === 'identity' ? identityFrom(result.value) : undefined;
+    if (identity === undefined) throw controlError('CONTROL_ANSWER_INVALID', 'identity');
+    return { kind: 'valid', identity };
+  }
+
+  status(): LinkStatus {
+    return this.#state.status();
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.all([this.#channel.close(), this.#running]);
+  }
+
+  #call(signal: AbortSignal): CallOptions {
+    return { signal: AbortSignal.any([signal, this.#closing.signal]), deadlineMs: proxyCallMs, headers: this.#headers };
+  }
+
+  /** The acknowledged stream, or the older one where the control plane does not offer it. */
+  async #mappings(handlers: ProxyControlHandlers, signal: AbortSignal): Promise<void> {
+    const { proxyId, version, cluster } = this.#options;
+    const init = {
+      proxyId,
+      version,
+      address: cluster,
+      startedAt: { seconds: BigInt(Math.floor(this.#startedAt / 1000)), nanos: 0 },
+      capabilities: { supportsCustomPorts: true, requireSubdomain: false, supportsCrowdsec: false, supportsPrivateService: false },
+    };
+    const options = { signal, deadlineMs: streamOpenMs, headers: this.#headers };
+    try {
+      const stream = await this.#channel.duplex(ProxyService.method.syncMappings, options);
+      await stream.send({ msg: { case: 'init', value: init } });
+      const acknowledge = (): Promise<void> => stream.send({ msg: { case: 'ack', value: {} } });
+      await this.#apply(stream, handlers, acknowledge);
+    } catch (error) {
+      if (errorCode(error) !== 'RPC_UNIMPLEMENTED') throw error;
+      const older = await this.#channel.serverStream(ProxyService.method.getMappingUpdate, init, options);
+      await this.#apply(older, handlers, () => Promise.resolve());
+    }
+  }
+
+  async #apply(stream: AsyncIterable<MappingBatch>, handlers: ProxyControlHandlers, acknowledge: () => Promise<void>): Promise<void> {
+    let complete = false;
+    for await (const batch of stream) {
+      this.#state.up();
+      for (const entry of batch.mapping) await handlers.change(this.#changeFrom(entry));
+      if (batch.initialSyncComplete && !complete) {
+        complete = true;
+        await handlers.change({ kind: 'snapshot-complete' });
+      }
+      await acknowledge();
+    }
+  }
+
+  /** What cannot be published is removed: an older version of it may be more open than the new one is meant to be. */
+  #changeFrom(entry: ProxyMapping): MappingChange {
+    const id = asId<ServiceId>(entry.id);
+    if (entry.type === ProxyMappingUpdateType.UPDATE_TYPE_REMOVED) return { kind: 'remove', id };
+    const mapping = mappingFrom(entry);
+    if (!('unusable' in mapping)) return { kind: 'set', mapping };
+    this.#log.warn('service not published', { service: entry.id.slice(0, 64), domain: entry.domain.slice(0, 255), reason: mapping.unusable });
+    return { kind: 'remove', id };
+  }
+
+  async #revocations(handlers: ProxyControlHandlers, state: LinkState, signal: AbortSignal): Promise<void> {
+    const silence = new AbortController();
+    let timer = this.#clock.after(revocationSilenceMs, () => silence.abort());
+    try {
+      const options = { signal: AbortSignal.any([signal, silence.signal]), deadlineMs: streamOpenMs, headers: this.#headers };
+      const stream = await this.#channel.serverStream(GatewayService.method.watchRevocations, {}, options);
+      for await (const message of stream) {
+        timer.cancel();
+        timer = this.#clock.after(revocationSilenceMs, () => silence.abort());
+        if (message.event.case === 'ready') this.#watching(handlers, state);
+        const revocation: Revocation | undefined = revocationFrom(message);
+        if (revocation !== undefined) handlers.revoked(revocation);
+      }
+    } catch (error) {
+      if (silence.signal.aborted) throw controlError('CONTROL_SILENT', '', error);
+      if (errorCode(error) !== 'RPC_UNIMPLEMENTED') throw error;
+      this.#log.warn('the control plane cannot revoke sessions at once: it does not know our extension');
+      await pause(this.#clock, refusedPauseMs, signal);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** While the stream was away, something may have been revoked. */
+  #watching(handlers: ProxyControlHandlers, state: LinkState): void {
+    state.up();
+    if (this.#watchedBefore) handlers.resynced();
+    this.#watchedBefore = true;
+  }
+}

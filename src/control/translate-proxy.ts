@@ -1,0 +1,195 @@
+// Messages of the proxy service and of our own extension as the model's words, and back. A mapping that cannot be read whole is
+// dropped: publishing half a service would open what was meant to be closed.
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { AccessLogEntry } from '#model/access-log.ts';
+import { parseHostPort } from '#lib/net.ts';
+import { asId, type AccountId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
+import type { Identity, Revocation, Session } from '#model/identity.ts';
+import {
+  type AccessRestrictions,
+  type MappingAuth,
+  type MappingPath,
+  noRestrictions,
+  type ServiceMapping,
+  type ServiceMode,
+  serviceModes,
+  type TargetOptions,
+  type TargetProtocol,
+} from '#model/service.ts';
+import type { ServiceState } from '#model/status.ts';
+import type { Identity as IdentityMessage, Session as SessionMessage, WatchRevocationsResponse } from '#wire/proto/gen/meshgate_pb.ts';
+import {
+  type AccessLogSchema,
+  type AccessRestrictions as RestrictionsMessage,
+  type Authentication,
+  type PathMapping,
+  PathRewriteMode,
+  type PathTargetOptions,
+  type ProxyMapping,
+  ProxyStatus,
+} from '#wire/proto/gen/proxy_service_pb.ts';
+import { maxPathsPerMapping } from './constants.ts';
+
+/** A session's life where the control plane does not say, as stock gateways have it. */
+const defaultSessionMs = 24 * 3_600_000;
+
+/** The service, or why it cannot be published. */
+export function mappingFrom(message: ProxyMapping): ServiceMapping | { readonly unusable: string } {
+  const mode = modeFrom(message.mode);
+  if (mode === undefined) return { unusable: 'unknown mode' };
+  const domain = message.domain.toLowerCase().replace(/\.$/, '');
+  if (message.id === '' || domain === '' || domain.length > 253) return { unusable: 'no id or no domain' };
+  if (message.path.length > maxPathsPerMapping) return { unusable: 'too many paths' };
+  const paths = message.path.map((path) => pathFrom(path, mode));
+  const restrictions = restrictionsFrom(message.accessRestrictions);
+  if (restrictions === undefined) return { unusable: 'access restrictions of an unknown kind' };
+  if (paths.some((path) => path === undefined)) return { unusable: 'a target that cannot be read' };
+  return {
+    id: asId<ServiceId>(message.id),
+    accountId: asId<AccountId>(message.accountId),
+    domain,
+    mode,
+    listenPort: message.listenPort >= 1 && message.listenPort <= 65_535 ? message.listenPort : undefined,
+    paths: paths.filter((path) => path !== undefined),
+    auth: authFrom(message.auth),
+    passHostHeader: message.passHostHeader,
+    rewriteRedirects: message.rewriteRedirects,
+    restrictions,
+    private: message.private,
+    authToken: message.authToken,
+  };
+}
+
+/** Older control planes leave the mode of web services out. */
+function modeFrom(text: string): ServiceMode | undefined {
+  return text === '' ? 'http' : serviceModes.find((mode) => mode === text);
+}
+
+function pathFrom(message: PathMapping, mode: ServiceMode): MappingPath | undefined {
+  const target = mode === 'http' ? urlTarget(message.target) : streamTarget(message.target, mode);
+  if (target === undefined) return undefined;
+  return { path: message.path.startsWith('/') ? message.path : `/${message.path}`, target, options: optionsFrom(message.options) };
+}
+
+function urlTarget(text: string): MappingPath['target'] | undefined {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const protocol = url?.protocol === 'https:' ? 'https' : url?.protocol === 'http:' ? 'http' : undefined;
+  if (url === undefined || protocol === undefined || url.hostname === '') return undefined;
+  const port = url.port === '' ? (protocol === 'https' ? 443 : 80) : Number(url.port);
+  const basePath = url.pathname.replace(/\/$/, '');
+  return port === 0 ? undefined : { protocol, host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port, basePath };
+}
+
+function streamTarget(text: string, mode: ServiceMode): MappingPath['target'] | undefined {
+  const target = parseHostPort(text);
+  const protocol: TargetProtocol = mode === 'udp' ? 'udp' : 'tcp';
+  return target === undefined || target.port === 0 ? undefined : { protocol, ...target, basePath: '' };
+}
+
+function optionsFrom(options: PathTargetOptions | undefined): TargetOptions {
+  return {
+    skipTlsVerify: options?.skipTlsVerify ?? false,
+    requestTimeoutMs: durationMs(options?.requestTimeout),
+    pathRewrite: options?.pathRewrite === PathRewriteMode.PATH_REWRITE_PRESERVE ? 'preserve' : 'strip',
+    customHeaders: { ...options?.customHeaders },
+    proxyProtocol: options?.proxyProtocol ?? false,
+    sessionIdleTimeoutMs: durationMs(options?.sessionIdleTimeout),
+    directUpstream: options?.directUpstream ?? false,
+  };
+}
+
+function durationMs(duration: { readonly seconds: bigint; readonly nanos: number } | undefined): number | undefined {
+  const ms = duration === undefined ? 0 : Number(duration.seconds) * 1000 + duration.nanos / 1e6;
+  return ms > 0 && ms <= Number.MAX_SAFE_INTEGER ? ms : undefined;
+}
+
+/** PIN, password and header proofs are checked by nobody here, so they are named as unsupported and the gateway denies. */
+function authFrom(auth: Authentication | undefined): MappingAuth {
+  const unsupported: ('password' | 'pin' | 'header')[] = [];
+  if (auth?.password === true) unsupported.push('password');
+  if (auth?.pin === true) unsupported.push('pin');
+  if (auth !== undefined && auth.headerAuths.length > 0) unsupported.push('header');
+  const ageMs = Number(auth?.maxSessionAgeSeconds ?? 0n) * 1000;
+  return { oidc: auth?.oidc ?? false, maxSessionAgeMs: ageMs > 0 ? ageMs : defaultSessionMs, unsupported };
+}
+
+function restrictionsFrom(message: RestrictionsMessage | undefined): AccessRestrictions | undefined {
+  if (message === undefined) return noRestrictions;
+  const crowdsecMode = (['off', 'enforce', 'observe'] as const).find((mode) => mode === (message.crowdsecMode || 'off'));
+  if (crowdsecMode === undefined) return undefined;
+  const { allowedCidrs, blockedCidrs, allowedCountries, blockedCountries } = message;
+  return { allowedCidrs, blockedCidrs, allowedCountries, blockedCountries, crowdsecMode };
+}
+
+const statusOfState: Readonly<Record<ServiceState, ProxyStatus>> = {
+  pending: ProxyStatus.PENDING,
+  active: ProxyStatus.ACTIVE,
+  tunnel_not_created: ProxyStatus.TUNNEL_NOT_CREATED,
+  certificate_pending: ProxyStatus.CERTIFICATE_PENDING,
+  certificate_failed: ProxyStatus.CERTIFICATE_FAILED,
+  error: ProxyStatus.ERROR,
+};
+
+export function statusMessageOf(state: ServiceState): ProxyStatus {
+  return statusOfState[state];
+}
+
+export function accessLogMessageOf(entry: AccessLogEntry, accountId: AccountId): MessageInitShape<typeof AccessLogSchema> {
+  return {
+    timestamp: { seconds: BigInt(Math.floor(entry.timestamp / 1000)), nanos: Math.round(entry.timestamp % 1000) * 1_000_000 },
+    logId: entry.id,
+    accountId,
+    serviceId: entry.serviceId ?? '',
+    host: entry.host,
+    path: entry.path,
+    durationMs: BigInt(Math.max(0, Math.round(entry.durationMs))),
+    method: entry.method,
+    responseCode: entry.status,
+    sourceIp: entry.sourceIp,
+    authMechanism: entry.authMethod,
+    userId: entry.userId,
+    authSuccess: entry.authSuccess,
+    bytesUpload: BigInt(Math.round(entry.bytesUp)),
+    bytesDownload: BigInt(Math.round(entry.bytesDown)),
+    protocol: entry.protocol,
+    metadata: { reason: entry.reason },
+  };
+}
+
+/** Undefined where the session makes no sense: it is then treated as none. */
+export function sessionFrom(message: SessionMessage): Session | undefined {
+  const identity = message.identity === undefined ? undefined : identityFrom(message.identity);
+  if (identity === undefined || message.id === '' || message.serviceId === '') return undefined;
+  return {
+    id: asId<SessionId>(message.id),
+    serviceId: asId<ServiceId>(message.serviceId),
+    identity,
+    createdAt: Number(message.createdAt),
+    expiresAt: Number(message.expiresAt),
+  };
+}
+
+export function identityFrom(message: IdentityMessage): Identity | undefined {
+  const method = message.method === 'oidc' || message.method === 'token' ? message.method : undefined;
+  if (method === undefined || message.userId === '') return undefined;
+  return { userId: asId<UserId>(message.userId), email: message.email, name: message.name, groups: message.groups.toSorted(), method };
+}
+
+/** What the message revokes; undefined for signs of life. */
+export function revocationFrom(message: WatchRevocationsResponse): Revocation | undefined {
+  const { event } = message;
+  switch (event.case) {
+    case 'sessionId':
+      return { kind: 'session', sessionId: asId<SessionId>(event.value) };
+    case 'userId':
+      return { kind: 'user', userId: asId<UserId>(event.value) };
+    case 'serviceId':
+      return { kind: 'service', serviceId: asId<ServiceId>(event.value) };
+    case 'tokenDigest':
+      return { kind: 'token', digest: event.value };
+    case 'ready':
+    case 'heartbeat':
+    case undefined:
+      return undefined;
+  }
+}

@@ -1,0 +1,185 @@
+// ProxyService: what gateways call, ours and stock ones. Sign-in by PIN, password or NetBird's own session tokens is not offered:
+// those calls get a clear no, and a gateway that asks denies.
+import { type Call, defineService, type RpcService } from '#rpc/method.ts';
+import { describeError } from '#lib/errors.ts';
+import { asId, parsePublicKey, type ProxyId, type ServiceId } from '#model/ids.ts';
+import type { ServiceMapping } from '#model/service.ts';
+import { type ProxyCapabilities, ProxyService, type SyncMappingsRequest } from '#wire/proto/gen/proxy_service_pb.ts';
+import { heartbeatMs, initMs, maxLogText, maxProxyIdText } from './constants.ts';
+import { managementError } from './errors.ts';
+import type { Gateways } from './gateways.ts';
+import { type MappingMessage, MappingStream } from './mapping-stream.ts';
+import type { ManagementDeps, ManagementDomain } from './options.ts';
+import type { TokenGuard } from './token-guard.ts';
+import { accessLogEntryOf, cut, stateOf } from './translate-proxy.ts';
+
+/** The answer of both kinds of stream. */
+interface Batch {
+  readonly mapping: MappingMessage[];
+  readonly initialSyncComplete: boolean;
+}
+
+/** Our own gateways say on every call which one they are; a stock one is found by its token. */
+export const proxyIdHeader = 'x-meshgate-proxy-id';
+
+/** What both kinds of stream begin with. */
+interface Opening {
+  readonly proxyId: string;
+  readonly version: string;
+  readonly address: string;
+  readonly capabilities?: ProxyCapabilities;
+}
+
+export function createProxyService(domain: ManagementDomain, gateways: Gateways, tokens: TokenGuard, deps: ManagementDeps): RpcService {
+  async function serve(opening: Opening, call: Call, send: (batch: Batch) => Promise<void>, acks: AsyncIterable<unknown> | undefined): Promise<void> {
+    const token = await tokens.check(call);
+    const connection = {
+      proxyId: proxyIdFrom(opening.proxyId),
+      tokenId: token.id,
+      cluster: clusterFrom(opening.address),
+      version: cut(opening.version, 64),
+    };
+    const stream = new MappingStream({
+      connection,
+      domain,
+      clock: deps.clock,
+      acknowledged: acks !== undefined,
+      serves: (mapping) => canServe(mapping, opening.capabilities),
+      send: (mapping, initialSyncComplete) => send({ mapping: [...mapping], initialSyncComplete }),
+    });
+    gateways.add(stream);
+    const beat = keepAlive(stream, call);
+    try {
+      await domain.clusters.proxyConnected(connection);
+      deps.log.info('gateway connected', { proxy: connection.proxyId, cluster: connection.cluster });
+      if (acks !== undefined) void drain(acks, stream);
+      await stream.run(call.signal);
+    } finally {
+      beat.stop();
+      if (gateways.remove(stream)) {
+        deps.log.info('gateway disconnected', { proxy: connection.proxyId });
+        await domain.clusters.proxyDisconnected(connection.proxyId);
+      }
+    }
+  }
+
+  /** Refreshes the record, and ends the stream where the token has expired meanwhile. */
+  function keepAlive(stream: MappingStream, call: Call): { stop(): void } {
+    const beat = async (): Promise<void> => {
+      try {
+        await tokens.check(call);
+        await domain.clusters.proxyHeartbeat(stream.connection.proxyId);
+      } catch (error) {
+        if (error instanceof Error) stream.end(error);
+      }
+    };
+    const again = (): void => {
+      void beat();
+      timer = deps.clock.after(heartbeatMs, again);
+    };
+    let timer = deps.clock.after(heartbeatMs, again);
+    return { stop: () => timer.cancel() };
+  }
+
+  async function drain(acks: AsyncIterable<unknown>, stream: MappingStream): Promise<void> {
+    try {
+      for await (const _ack of acks) stream.acknowledge();
+    } catch (error) {
+      deps.log.debug('acknowledgements ended', { proxy: stream.connection.proxyId, reason: describeError(error) });
+    }
+  }
+
+  function requireAccount(accountId: string): void {
+    if (accountId !== domain.accountId) throw managementError('MANAGEMENT_ACCOUNT_WRONG');
+  }
+
+  async function callerOf(call: Call): Promise<ProxyId> {
+    const named = call.header(proxyIdHeader);
+    if (named !== undefined) return proxyIdFrom(named);
+    const token = await tokens.check(call);
+    return gateways.ofToken(token.id) ?? asId<ProxyId>(token.id);
+  }
+
+  return defineService(
+    ProxyService,
+    {
+      syncMappings: async (requests, call, answers) => {
+        const iterator = requests[Symbol.asyncIterator]();
+        const opening = await firstOf(iterator, deps);
+        await serve(opening, call, (batch) => answers.send(batch), { [Symbol.asyncIterator]: () => iterator });
+      },
+      getMappingUpdate: (request, call, answers) => serve(openingOf(request), call, (batch) => answers.send(batch), undefined),
+      createProxyPeer: async (request, call) => {
+        requireAccount(request.accountId);
+        const publicKey = parsePublicKey(request.wireguardPublicKey);
+        if (publicKey === undefined) throw managementError('MANAGEMENT_KEY_INVALID');
+        await domain.peers.registerProxyPeer({
+          oneTimeToken: request.token,
+          serviceId: asId<ServiceId>(request.serviceId),
+          publicKey,
+          cluster: clusterFrom(request.cluster),
+          proxyId: await callerOf(call),
+        });
+        return { success: true };
+      },
+      sendStatusUpdate: async (request, call) => {
+        requireAccount(request.accountId);
+        await domain.services.reportStatus({
+          serviceId: asId<ServiceId>(request.serviceId),
+          proxyId: await callerOf(call),
+          status: { state: stateOf(request.status), reason: cut(request.errorMessage ?? '', maxLogText) },
+          certificateIssued: request.certificateIssued,
+        });
+        return {};
+      },
+      sendAccessLog: async (request) => {
+        if (request.log === undefined) return {};
+        requireAccount(request.log.accountId);
+        await domain.events.addAccess([accessLogEntryOf(request.log, deps.clock.wall())]);
+        return {};
+      },
+      authenticate: () => Promise.resolve({ success: false }),
+      getOIDCURL: () => Promise.reject(managementError('MANAGEMENT_METHOD_NONE')),
+      validateSession: () => Promise.resolve({ valid: false, deniedReason: 'user_not_found' }),
+      validateTunnelPeer: () => Promise.resolve({ valid: false, deniedReason: 'peer_not_found' }),
+    },
+    tokens.guard,
+  );
+}
+
+/** The first message says who the gateway is; it must come soon. */
+async function firstOf(iterator: AsyncIterator<SyncMappingsRequest>, deps: ManagementDeps): Promise<Opening> {
+  const late = Promise.withResolvers<never>();
+  const timer = deps.clock.after(initMs, () => late.reject(managementError('MANAGEMENT_PROXY_INVALID')));
+  try {
+    const first = await Promise.race([iterator.next(), late.promise]);
+    if (first.done === true || first.value.msg.case !== 'init') throw managementError('MANAGEMENT_PROXY_INVALID');
+    return openingOf(first.value.msg.value);
+  } finally {
+    timer.cancel();
+  }
+}
+
+function openingOf(message: Omit<Opening, 'capabilities'> & { readonly capabilities?: ProxyCapabilities | undefined }): Opening {
+  const { proxyId, version, address, capabilities } = message;
+  return { proxyId, version, address, ...(capabilities === undefined ? {} : { capabilities }) };
+}
+
+function proxyIdFrom(text: string): ProxyId {
+  if (text.length > maxProxyIdText || !/^[\x21-\x7e]+$/.test(text)) throw managementError('MANAGEMENT_PROXY_INVALID');
+  return asId<ProxyId>(text);
+}
+
+/** A cluster is named by a DNS name or an IP address. */
+function clusterFrom(address: string): string {
+  const name = address.toLowerCase().replace(/\.$/, '');
+  if (name.length > 253 || !/^[a-z0-9]([a-z0-9.:_-]*[a-z0-9])?$/.test(name)) throw managementError('MANAGEMENT_PROXY_INVALID');
+  return name;
+}
+
+/** Private services and ports of one's own go only to gateways that said they can. */
+function canServe(mapping: ServiceMapping, capabilities: ProxyCapabilities | undefined): boolean {
+  if (mapping.private && capabilities?.supportsPrivateService !== true) return false;
+  const ownPort = mapping.listenPort !== undefined && mapping.mode !== 'http' && mapping.mode !== 'tls';
+  return !ownPort || capabilities?.supportsCustomPorts === true;
+}
