@@ -17,6 +17,7 @@ import { Endpoint, at, ip, payload } from './link.ts';
 import { KERNEL4, KERNEL6, Kernel, OURS4, OURS6, whyNoKernel } from './tun.ts';
 import type { Disorder } from './tun.ts';
 
+let nextPort = 8000;
 const DEADLINE_MS = 30_000;
 const reason = whyNoKernel();
 
@@ -83,7 +84,7 @@ async function pair(kernel: Kernel, family: 4 | 6, opener: 'ours' | 'kernel'): P
     server.close();
     return { ours, theirs };
   }
-  const port = 8000 + Math.floor(Math.random() * 1000);
+  const port = nextPort++;
   const listener = kernel.act((stack) =>
     stack.listen(
       port,

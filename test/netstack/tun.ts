@@ -28,10 +28,12 @@ export function whyNoKernel(): string | undefined {
   if (process.platform !== 'linux') return 'needs Linux';
   if (process.getuid?.() !== 0) return 'needs root';
   try {
-    execFileSync('ip', ['-V'], { stdio: 'ignore' });
+    const probe = `mgprobe${process.pid}`;
+    execFileSync('ip', ['netns', 'add', probe], { stdio: 'ignore' });
+    execFileSync('ip', ['netns', 'del', probe], { stdio: 'ignore' });
     closeSync(openSync('/dev/net/tun', 'r+'));
   } catch (error) {
-    return `needs iproute2 and /dev/net/tun: ${String(error)}`;
+    return `needs iproute2, network namespaces and /dev/net/tun: ${String(error)}`;
   }
   return undefined;
 }
