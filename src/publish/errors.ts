@@ -13,5 +13,11 @@ export const publishError = defineErrors('publish', {
   PUBLISH_UPSTREAM_TIMEOUT: { text: 'The service did not accept a connection in time.', origin: 'peer', retry: true, status: 504 },
   PUBLISH_UPSTREAM_TLS: { text: 'The service ended the TLS handshake.', origin: 'peer', retry: true, status: 502 },
   PUBLISH_TRUSTED_PROXY: { text: 'A trusted proxy is not an address or an address range.', origin: 'input', retry: false, status: 500 },
+  PUBLISH_SIGN_IN_NOT_READY: {
+    text: 'Sign-in is not set up yet: the control plane has not told how.',
+    origin: 'internal',
+    retry: true,
+    status: 503,
+  },
   PUBLISH_LOG_FILE: { text: 'The access log cannot be written. Check its path and the free space.', origin: 'input', retry: true, status: 500 },
 });

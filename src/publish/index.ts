@@ -5,3 +5,4 @@ export type { OpenStream } from './http/open-streams.ts';
 export { openCertificateDirectory, type CertificateDirectory, type CertificateProblem, type CertificateSource } from './certs/directory.ts';
 export { readCertificate, type Certificate } from './certs/certificate.ts';
 export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult, Soon } from './access/backend.ts';
+export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty, type SignInDeps } from './access/sign-in.ts';

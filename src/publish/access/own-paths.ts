@@ -46,10 +46,8 @@ export async function answerOwnPath(
       case jwksPath:
         return { status: respondJson(exchange, deps.identityHeaders.jwks(place)), reason: 'jwks' };
       case logoutPath:
-        return {
-          status: respondRedirect(exchange, localTarget(place, '/'), await deps.signIn.logout(place, claimedSession(subject), signal)),
-          reason: 'logout',
-        };
+        // A page and no redirect: back at the application, the identity provider would sign the visitor in again unasked.
+        return own('signed_out', await deps.signIn.logout(place, claimedSession(subject), signal));
       case callbackPath: {
         const result = await deps.signIn.finish(place, subject.query, cookieHeader(exchange), signal);
         if (result.kind === 'refused') return own(result.reason, result.setCookies);

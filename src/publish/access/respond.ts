@@ -15,6 +15,7 @@ export type OwnReason =
   | 'login_invalid'
   | 'login_denied'
   | 'not_found'
+  | 'signed_out'
   | 'upstream_refused'
   | 'upstream_unreachable'
   | 'upstream_timeout'
@@ -39,6 +40,7 @@ const unreachable: Page = { status: 502, title: 'Service unreachable', text: 'Th
 
 /** What a stranger may read: neutral, without names of services, peers or addresses. The id joins it to the log. */
 const pages: Readonly<Record<OwnReason, Page>> = {
+  signed_out: { status: 200, title: 'Signed out', text: 'You are signed out of this page.' },
   bad_request: { status: 400, title: 'Bad request', text: 'The request could not be understood.' },
   login_invalid: {
     status: 400,

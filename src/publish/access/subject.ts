@@ -40,7 +40,7 @@ export function readSubject(
   let target = request.target;
   if (target.charCodeAt(0) !== 0x2f) {
     // Absolute-form (RFC 9112 §3.2.2): the same request as origin-form, if it names the same host.
-    const absolute = /^https?:\/\/([^/?#@]*)(.*)$/i.exec(target);
+    const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(target);
     if (absolute !== null) {
       if (canonicalHost(absolute[1] ?? '') !== host) return 'target_host_mismatch';
       target = absolute[2] ?? '';

@@ -1,4 +1,5 @@
 // The one handler of all exchanges: one parse, one decision, one forward, one record.
+import { sessionKey } from '#identity/session-cache.ts';
 import type { Clock } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
 import type { IpPrefix } from '#lib/ip.ts';
@@ -294,12 +295,9 @@ class Work implements OpenStream {
     return this.#verdict?.session;
   }
 
-  get sessionId(): OpenStream['sessionId'] {
-    return this.#verdict?.session?.id;
-  }
-
-  get token(): string | undefined {
-    return this.#verdict?.reason === 'service_token' ? this.#subject?.token?.plain : undefined;
+  get trustKey(): string | undefined {
+    const plain = this.#verdict?.reason === 'service_token' ? this.#subject?.token?.plain : this.#verdict?.session?.id;
+    return plain === undefined ? undefined : sessionKey(plain);
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 // Everything that is open under somebody's trust: requests in work and upgraded streams, so that the end of trust can close them.
 import type { Identity, Session } from '#model/identity.ts';
-import type { ServiceId, SessionId } from '#model/ids.ts';
+import type { ServiceId } from '#model/ids.ts';
 import type { PublishedService, RouteTable } from './routes.ts';
 
 export interface OpenStream {
@@ -9,9 +9,8 @@ export interface OpenStream {
   readonly serviceId: ServiceId;
   readonly identity: Identity | undefined;
   readonly session: Session | undefined;
-  readonly sessionId: SessionId | undefined;
-  /** The service token that opened it, as it was sent; never logged. */
-  readonly token: string | undefined;
+  /** The session's or service token's digest, as identity/ names the trust that it ends; undefined where it is public. */
+  readonly trustKey: string | undefined;
   /** Cuts it. */
   close(): void;
 }

@@ -35,7 +35,11 @@ export function joinUpgrade(exchange: Exchange, events: UpgradeEvents): (head: R
       client.destroy();
       upstream.destroy();
     });
-    splice(client, upstream, { idleMs: UPGRADE_IDLE_MS }).then(
+    const joined = splice(client, upstream, { idleMs: UPGRADE_IDLE_MS });
+    // Both were paused while they changed hands.
+    client.resume();
+    upstream.resume();
+    joined.then(
       ({ forward, backward }) => events.ended(backward, forward),
       () => events.ended(0, 0),
     );

@@ -1,0 +1,125 @@
+// Sign-in at a published host, put together from identity/: the OIDC client, the state in the browser's cookies, and the authority's sessions.
+import type { AssertionSigner } from '#identity/assertion.ts';
+import { identityHeaders, isIdentityHeader } from '#identity/identity-headers.ts';
+import { LoginStates, type FinishedLogin } from '#identity/login-state.ts';
+import type { OidcClient } from '#identity/oidc-client.ts';
+import type { SessionCache } from '#identity/session-cache.ts';
+import type { Clock } from '#lib/clock.ts';
+import { MeshgateError } from '#lib/errors.ts';
+import type { Logger } from '#lib/log.ts';
+import type { Identity, SessionAuthority } from '#model/identity.ts';
+import type { SessionId } from '#model/ids.ts';
+import { publishError } from '../errors.ts';
+import type { IdentityHeaders, SignIn, SignInPlace, SignInResult, SignInStart } from './backend.ts';
+import { clearCookie, loginCookiePrefix, ownCookie, sessionCookie } from './cookies.ts';
+import { callbackPath } from './own-paths.ts';
+
+/** A relying party that is ready: made anew where the control plane tells another configuration. */
+export interface RelyingParty {
+  readonly oidc: OidcClient;
+  readonly states: LoginStates;
+}
+
+export interface SignInDeps {
+  /** Undefined while the control plane has not told how to sign in; nobody can then. */
+  readonly relyingParty: () => RelyingParty | undefined;
+  readonly authority: Pick<SessionAuthority, 'createSession' | 'endSession'>;
+  readonly sessions: Pick<SessionCache, 'remember' | 'revoke'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+const scope = 'openid profile email';
+
+/** The login states of a gateway, with the cookies that publish/ knows as its own. Throws IDENTITY_BAD_KEY. */
+export function createLoginStates(stateKey: Uint8Array, clock: Clock): LoginStates {
+  return new LoginStates({ key: stateKey, clock, cookie: { prefix: loginCookiePrefix, path: '/' } });
+}
+
+/** Its calls reject where the identity provider or the authority cannot be asked. */
+export function createSignIn(deps: SignInDeps): SignIn {
+  const ready = (): RelyingParty => {
+    const party = deps.relyingParty();
+    if (party === undefined) throw publishError('PUBLISH_SIGN_IN_NOT_READY');
+    return party;
+  };
+
+  return {
+    async start(place, returnTo, cookieHeader, signal): Promise<SignInStart> {
+      const { oidc, states } = ready();
+      const { setCookies, ...login } = states.begin(returnTo, cookieHeader);
+      const url = await oidc.authorizationUrl({ ...login, redirectUri: place.origin + callbackPath, scope }, signal);
+      return { location: url.href, setCookies };
+    },
+
+    async finish(place, query, cookieHeader, signal): Promise<SignInResult> {
+      const { oidc, states } = ready();
+      const given = new URLSearchParams(query).getAll('state');
+      const login = given.length === 1 ? states.finish(given[0] ?? '', cookieHeader) : undefined;
+      if (login === undefined) return { kind: 'refused', reason: 'login_invalid', setCookies: [] };
+      const setCookies = login.setCookies;
+      const idToken = await trade(oidc, login, place, query, signal);
+      if (typeof idToken !== 'string') return { kind: 'refused', reason: idToken.refused, setCookies };
+      const grant = await deps.authority.createSession(place.serviceId, idToken, login.nonce, signal);
+      if (grant.kind === 'refused') {
+        const reason = grant.why === 'group_not_allowed' ? 'group_not_allowed' : grant.why === 'user_blocked' ? 'login_denied' : 'login_invalid';
+        return { kind: 'refused', reason, setCookies };
+      }
+      deps.sessions.remember(grant.session);
+      const seconds = (grant.session.expiresAt - deps.clock.wall()) / 1_000;
+      return { kind: 'signed-in', returnTo: login.target, setCookies: [...setCookies, ownCookie(sessionCookie, grant.session.id, seconds)] };
+    },
+
+    async logout(_place: SignInPlace, session: SessionId | undefined, signal): Promise<readonly string[]> {
+      if (session !== undefined) {
+        deps.sessions.revoke({ kind: 'session', sessionId: session });
+        await deps.authority.endSession(session, signal);
+      }
+      return [clearCookie(sessionCookie)];
+    },
+  };
+}
+
+/** The ID token, or why there is none; rejects where the provider cannot be asked. */
+async function trade(
+  oidc: OidcClient,
+  login: FinishedLogin,
+  place: SignInPlace,
+  query: string,
+  signal: AbortSignal,
+): Promise<string | { readonly refused: 'login_invalid' | 'login_denied' }> {
+  const redirectUri = place.origin + callbackPath;
+  const { state, nonce, codeVerifier } = login;
+  try {
+    const { idToken } = await oidc.exchange({ state, nonce, codeVerifier, callbackUrl: new URL(redirectUri + query), redirectUri }, signal);
+    return idToken;
+  } catch (error) {
+    if (error instanceof MeshgateError && error.code === 'IDENTITY_SIGN_IN_REFUSED') return { refused: 'login_denied' };
+    if (error instanceof MeshgateError && error.code === 'IDENTITY_SIGN_IN_INVALID') return { refused: 'login_invalid' };
+    throw error;
+  }
+}
+
+/** Identity headers with a signed assertion. Lines are made once for each identity, host and assertion, not for each request. */
+export function createIdentityHeaders(signer: AssertionSigner): IdentityHeaders {
+  const made = new WeakMap<Identity, { readonly assertion: string; readonly lines: string }>();
+  const write = (identity: Identity, assertion: string): string => {
+    const known = made.get(identity);
+    if (known?.assertion === assertion) return known.lines;
+    const lines = identityHeaders(identity, assertion)
+      .map(([name, value]) => `${name}: ${value}\r\n`)
+      .join('');
+    made.set(identity, { assertion, lines });
+    return lines;
+  };
+  return {
+    isReserved: isIdentityHeader,
+    lines(identity, place) {
+      if (identity === undefined) return '';
+      // Issuer and audience are the host itself, so an assertion of one service is none for another.
+      const assertion = signer.assertion(identity, `https://${place.domain}`);
+      return typeof assertion === 'string' ? write(identity, assertion) : assertion.then((signed) => write(identity, signed));
+    },
+    jwks: () => JSON.stringify(signer.jwks()),
+  };
+}
