@@ -1,0 +1,10 @@
+// Times and limits of being a peer. Times are milliseconds, sizes are bytes.
+
+/** Signing in again: 1 s, then × 1.7 up to 15 s, as stock clients do. */
+export const signInRetry = { firstMs: 1_000, factor: 1.7, maxMs: 15_000, jitter: 0.2 } as const;
+/** A control plane that refuses us is asked again this seldom. */
+export const refusedRetryMs = 30_000;
+/** Maps are written to disk at most this often; the newest one wins. */
+export const saveEveryMs = 2_000;
+/** A saved map that is read at start. */
+export const maxSavedBytes = 64 * 1024 * 1024;

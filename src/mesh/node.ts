@@ -1,0 +1,227 @@
+// A peer of the mesh: the control plane's client and the overlay put together. It keeps trying until it is closed; why it is not
+// there yet is always in its state.
+import { createPeerControl } from '#control/index.ts';
+import type { ControlAddress, PeerControl } from '#control/types.ts';
+import { Backoff, sleep } from '#lib/backoff.ts';
+import type { Clock } from '#lib/clock.ts';
+import { describeError, MeshgateError } from '#lib/errors.ts';
+import { formatIp } from '#lib/ip.ts';
+import { type Closable, Scope, startScoped } from '#lib/lifecycle.ts';
+import type { Logger } from '#lib/log.ts';
+import type { PublicKey } from '#model/ids.ts';
+import { closedFilter, type MeshEndpoints, type NetworkMap } from '#model/network-map.ts';
+import type { PeerMeta } from '#model/network.ts';
+import type { MeshStatus } from '#model/status.ts';
+import { createOverlay, type Overlay, type OverlayDeps, type OverlayOptions } from '#overlay/index.ts';
+import { refusedRetryMs, signInRetry } from './constants.ts';
+import { meshError } from './errors.ts';
+import { loadIdentity, type MeshIdentity } from './identity-store.ts';
+import { MapStore } from './map-store.ts';
+import { type MeshState, type StateHandler, StateHolder } from './state.ts';
+
+export interface MeshNodeOptions {
+  readonly control: ControlAddress;
+  /** Holds identity.json and last-map.json; made where it is missing. */
+  readonly stateFolder: string;
+  readonly meta: PeerMeta;
+  /** Undefined for a peer that is registered already, such as a gateway's. */
+  readonly setupKey: string | undefined;
+  /** The overlay's own options. */
+  readonly overlay: Omit<OverlayOptions, 'privateKey' | 'version' | 'ca'>;
+}
+
+export interface MeshDeps {
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** How the overlay is made; for tests. */
+  readonly createOverlay?: (deps: OverlayDeps, options: OverlayOptions) => Promise<Overlay>;
+}
+
+export interface MeshNode extends Closable {
+  readonly overlay: Overlay;
+  readonly publicKey: PublicKey;
+  /**
+   * Signs in and waits for the first map. Rejects with MESH_REFUSED, with MESH_START_TIMEOUT where the signal aborts first, with
+   * MESH_CLOSED; after the first two the node goes on trying until it is closed.
+   */
+  start(signal: AbortSignal): Promise<void>;
+  state(): MeshState;
+  /** Calls back at each change of the state; returns how to stop. */
+  onState(handler: StateHandler): () => void;
+  status(): MeshStatus;
+  /** Removes this peer at the control plane; close the node afterwards. */
+  logout(signal: AbortSignal): Promise<void>;
+}
+
+/** Loads or makes the identity and opens the overlay's port. Rejects with MESH_IDENTITY_DAMAGED and the errors of control/ and overlay/. */
+export function createMeshNode(options: MeshNodeOptions, deps: MeshDeps): Promise<MeshNode> {
+  return startScoped(async (scope) => {
+    const { control: address, meta, setupKey } = options;
+    const identity = await loadIdentity(options.stateFolder, deps.log);
+    const store = new MapStore(options.stateFolder, deps.clock, deps.log);
+    scope.defer(() => store.flush());
+    const control = createPeerControl({ address, privateKey: identity.privateKey, meta, setupKey }, { log: deps.log, clock: deps.clock });
+    scope.defer(() => control.close());
+    const signal = {
+      send: control.sendSignal.bind(control),
+      receive: control.onSignal.bind(control),
+      onConnected: control.onSignalConnected.bind(control),
+    };
+    const overlayOptions = { ...options.overlay, privateKey: identity.privateKey, version: meta.version, ca: address.ca };
+    const make = deps.createOverlay ?? createOverlay;
+    const overlay = await make({ signal, log: deps.log, clock: deps.clock }, overlayOptions);
+    scope.defer(() => overlay.close());
+    return new RunningMeshNode(identity, control, overlay, store, scope, deps.log);
+  });
+}
+
+class RunningMeshNode implements MeshNode {
+  readonly overlay: Overlay;
+  readonly publicKey: PublicKey;
+  readonly #control: PeerControl;
+  readonly #store: MapStore;
+  readonly #scope: Scope;
+  readonly #log: Logger;
+  readonly #state = new StateHolder();
+  readonly #closing = new AbortController();
+  #map: NetworkMap | undefined;
+  #endpoints: MeshEndpoints | undefined;
+  #signingIn: Promise<void> | undefined;
+
+  constructor(identity: MeshIdentity, control: PeerControl, overlay: Overlay, store: MapStore, scope: Scope, log: Logger) {
+    this.publicKey = identity.publicKey;
+    this.overlay = overlay;
+    this.#control = control;
+    this.#store = store;
+    this.#scope = scope;
+    this.#log = log;
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    const settled = Promise.withResolvers<void>();
+    const look = (state: MeshState): void => {
+      if (state.kind === 'running') settled.resolve();
+      else if (state.kind === 'refused') settled.reject(meshError('MESH_REFUSED', state.reason));
+      else if (state.kind === 'closed') settled.reject(meshError('MESH_CLOSED'));
+    };
+    const late = (): void => settled.reject(meshError('MESH_START_TIMEOUT', this.#reason()));
+    const stop = this.#state.on(look);
+    signal.addEventListener('abort', late, { once: true });
+    look(this.#state.current);
+    if (signal.aborted) late();
+    this.#signingIn ??= this.#signIn();
+    try {
+      await settled.promise;
+    } finally {
+      stop();
+      signal.removeEventListener('abort', late);
+    }
+  }
+
+  state(): MeshState {
+    return this.#state.current;
+  }
+
+  onState(handler: StateHandler): () => void {
+    return this.#state.on(handler);
+  }
+
+  status(): MeshStatus {
+    const { relay, peers } = this.overlay.status();
+    return {
+      publicKey: this.publicKey,
+      address: this.#map === undefined ? undefined : formatIp(this.#map.self.v4.address),
+      fqdn: this.#map?.self.fqdn,
+      serial: String(this.#map?.serial ?? 0n),
+      links: [...this.#control.status(), relay],
+      peers,
+    };
+  }
+
+  logout(signal: AbortSignal): Promise<void> {
+    this.#store.forget();
+    return this.#control.logout(signal);
+  }
+
+  async close(): Promise<void> {
+    this.#state.set({ kind: 'closed' });
+    this.#closing.abort();
+    await Promise.all([this.#scope.close(), this.#signingIn]);
+  }
+
+  /** Until it is signed in, or serves from disk; from then on the control client reconnects by itself. Never rejects. */
+  async #signIn(): Promise<void> {
+    const { signal } = this.#closing;
+    const backoff = new Backoff({ ...signInRetry, random: Math.random });
+    this.#state.set({ kind: 'signing-in', reason: '' });
+    while (!signal.aborted) {
+      let pauseMs = backoff.next();
+      try {
+        const outcome = await this.#control.login(signal);
+        if (outcome.kind === 'signed-in') return this.#connect(outcome.endpoints);
+        this.#refused(outcome.reason);
+        pauseMs = refusedRetryMs;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#log.warn('sign-in failed', { reason: describeError(error) });
+        if (await this.#serveFromDisk()) return;
+        this.#state.set({ kind: 'signing-in', reason: publicText(error) });
+      }
+      await sleep(pauseMs, signal);
+    }
+  }
+
+  /** The control plane is away: what it said last still holds. The sync stream learns what is new once it is back. */
+  async #serveFromDisk(): Promise<boolean> {
+    const saved = await this.#store.load();
+    if (saved === undefined || this.#closing.signal.aborted) return false;
+    this.#log.warn('the control plane is away: serving the last network map', { serial: String(saved.map.serial) });
+    this.#map = saved.map;
+    this.overlay.apply(saved.map);
+    this.#connect(saved.endpoints);
+    this.#state.set({ kind: 'running', self: saved.map.self, from: 'disk' });
+    return true;
+  }
+
+  #connect(endpoints: MeshEndpoints): void {
+    this.#setEndpoints(endpoints);
+    this.#control.start(endpoints, {
+      map: (map) => this.#apply(map),
+      endpoints: (newer) => this.#setEndpoints(newer),
+      refused: (reason) => this.#refused(reason),
+    });
+  }
+
+  #setEndpoints(endpoints: MeshEndpoints): void {
+    this.#endpoints = endpoints;
+    this.overlay.setEndpoints(endpoints);
+    if (this.#map !== undefined) this.#store.save({ map: this.#map, endpoints });
+  }
+
+  #apply(map: NetworkMap): void {
+    if (this.#closing.signal.aborted) return;
+    this.#map = map;
+    this.overlay.apply(map);
+    if (this.#endpoints !== undefined) this.#store.save({ map, endpoints: this.#endpoints });
+    this.#state.set({ kind: 'running', self: map.self, from: 'control' });
+  }
+
+  /** Trust has ended: no peer, nothing admitted, and no map to come back to after a restart. */
+  #refused(reason: string): void {
+    if (this.#closing.signal.aborted) return;
+    this.#log.warn('the control plane refuses this peer', { reason });
+    if (this.#map !== undefined) this.overlay.apply({ ...this.#map, peers: [], filter: closedFilter });
+    this.#store.forget();
+    this.#state.set({ kind: 'refused', reason });
+  }
+
+  #reason(): string {
+    const state = this.#state.current;
+    return state.kind === 'signing-in' ? state.reason : state.kind;
+  }
+}
+
+function publicText(error: unknown): string {
+  if (!(error instanceof MeshgateError)) return 'failed';
+  return error.detail === '' ? error.message : `${error.message} (${error.detail})`;
+}

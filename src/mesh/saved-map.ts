@@ -1,0 +1,141 @@
+// The last network map and meeting points as JSON text, so that a restart during an outage of the control plane still serves. The
+// file holds a relay token, so it is readable by its owner only. What cannot be read is treated as none.
+import { formatPrefix, type IpPrefix, parsePrefix } from '#lib/ip.ts';
+import { parsePublicKey } from '#model/ids.ts';
+import type { MeshEndpoints, NetworkMap, PacketFilter, PacketRule, RemotePeer } from '#model/network-map.ts';
+
+export interface SavedMesh {
+  readonly map: NetworkMap;
+  readonly endpoints: MeshEndpoints;
+}
+
+export function savedText({ map, endpoints }: SavedMesh): string {
+  const rule = (entry: PacketRule): unknown => ({ ...entry, peer: entry.peer === undefined ? undefined : formatPrefix(entry.peer) });
+  return JSON.stringify({
+    format: 1,
+    serial: String(map.serial),
+    self: { v4: formatPrefix(map.self.v4), v6: map.self.v6 === undefined ? undefined : formatPrefix(map.self.v6), fqdn: map.self.fqdn },
+    peers: map.peers.map((peer) => ({ ...peer, allowedIps: peer.allowedIps.map((prefix) => formatPrefix(prefix)) })),
+    filter: map.filter.kind === 'open' ? map.filter : { kind: 'rules', rules: map.filter.rules.map((entry) => rule(entry)) },
+    endpoints,
+  });
+}
+
+/** Undefined where any part is not what `savedText` writes: half a map may be more open than the whole. */
+export function parseSaved(text: string): SavedMesh | undefined {
+  try {
+    return savedFrom(new Fields(JSON.parse(text)));
+  } catch {
+    return undefined; // unreadable is none
+  }
+}
+
+/** Reads fields of parsed JSON; anything of another type throws, and the one catch above makes it "none". */
+class Fields {
+  readonly #value: Readonly<Record<string, unknown>>;
+
+  constructor(value: unknown) {
+    if (typeof value !== 'object' || value === null) throw new TypeError('not an object');
+    this.#value = value as Readonly<Record<string, unknown>>;
+  }
+
+  has(name: string): boolean {
+    return this.#value[name] !== undefined;
+  }
+  text(name: string): string {
+    const value = this.#value[name];
+    if (typeof value !== 'string') throw new TypeError(name);
+    return value;
+  }
+  number(name: string): number {
+    const value = this.#value[name];
+    if (typeof value !== 'number') throw new TypeError(name);
+    return value;
+  }
+  flag(name: string): boolean {
+    const value = this.#value[name];
+    if (typeof value !== 'boolean') throw new TypeError(name);
+    return value;
+  }
+  list(name: string): readonly unknown[] {
+    const value = this.#value[name];
+    if (!Array.isArray(value)) throw new TypeError(name);
+    return value;
+  }
+  object(name: string): Fields {
+    return new Fields(this.#value[name]);
+  }
+  prefix(name: string): IpPrefix {
+    return prefixFrom(this.#value[name]);
+  }
+  oneOf<T extends string>(name: string, values: readonly T[]): T {
+    const value = values.find((candidate) => candidate === this.#value[name]);
+    if (value === undefined) throw new TypeError(name);
+    return value;
+  }
+}
+
+function prefixFrom(value: unknown): IpPrefix {
+  const prefix = typeof value === 'string' ? parsePrefix(value) : undefined;
+  if (prefix === undefined) throw new TypeError('prefix');
+  return prefix;
+}
+
+function textFrom(value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError('text');
+  return value;
+}
+
+function savedFrom(file: Fields): SavedMesh | undefined {
+  if (file.number('format') !== 1) return undefined;
+  const self = file.object('self');
+  return {
+    map: {
+      serial: BigInt(file.text('serial')),
+      self: { v4: self.prefix('v4'), v6: self.has('v6') ? self.prefix('v6') : undefined, fqdn: self.text('fqdn') },
+      peers: file.list('peers').map((value) => peerFrom(new Fields(value))),
+      filter: filterFrom(file.object('filter')),
+    },
+    endpoints: endpointsFrom(file.object('endpoints')),
+  };
+}
+
+function peerFrom(fields: Fields): RemotePeer {
+  const publicKey = parsePublicKey(fields.text('publicKey'));
+  if (publicKey === undefined) throw new TypeError('publicKey');
+  const allowedIps = fields.list('allowedIps').map((value) => prefixFrom(value));
+  return { publicKey, allowedIps, fqdn: fields.text('fqdn'), agentVersion: fields.text('agentVersion') };
+}
+
+function filterFrom(fields: Fields): PacketFilter {
+  if (fields.oneOf('kind', ['open', 'rules']) === 'open') return { kind: 'open' };
+  return { kind: 'rules', rules: fields.list('rules').map((value) => ruleFrom(new Fields(value))) };
+}
+
+function ruleFrom(fields: Fields): PacketRule {
+  const ports = fields.has('ports') ? fields.object('ports') : undefined;
+  return {
+    direction: fields.oneOf('direction', ['in', 'out']),
+    action: fields.oneOf('action', ['accept', 'drop']),
+    protocol: fields.oneOf('protocol', ['all', 'tcp', 'udp', 'icmp']),
+    peer: fields.has('peer') ? fields.prefix('peer') : undefined,
+    ports: ports === undefined ? undefined : { start: ports.number('start'), end: ports.number('end') },
+  };
+}
+
+function endpointsFrom(fields: Fields): MeshEndpoints {
+  const signal = fields.object('signal');
+  const relay = fields.has('relay') ? fields.object('relay') : undefined;
+  return {
+    signal: { host: signal.text('host'), port: signal.number('port'), tls: signal.flag('tls') },
+    stunUrls: fields.list('stunUrls').map((value) => textFrom(value)),
+    relay:
+      relay === undefined
+        ? undefined
+        : {
+            urls: relay.list('urls').map((value) => textFrom(value)),
+            tokenPayload: relay.text('tokenPayload'),
+            tokenSignature: relay.text('tokenSignature'),
+          },
+  };
+}

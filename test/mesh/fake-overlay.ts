@@ -1,0 +1,32 @@
+// An overlay that only remembers what it was told.
+import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
+import type { Overlay } from '#mesh/index.ts';
+
+export class FakeOverlay implements Overlay {
+  readonly maps: NetworkMap[] = [];
+  readonly endpoints: MeshEndpoints[] = [];
+  closed = false;
+
+  dial(): Promise<never> {
+    return Promise.reject(Object.assign(new Error('no path'), { code: 'EHOSTUNREACH' }));
+  }
+  accept(): void {
+    // nothing comes in
+  }
+  apply(map: NetworkMap): void {
+    this.maps.push(map);
+  }
+  setEndpoints(endpoints: MeshEndpoints): void {
+    this.endpoints.push(endpoints);
+  }
+  refresh(): void {
+    // nothing to look for
+  }
+  status(): ReturnType<Overlay['status']> {
+    return { relay: { name: 'relay', connected: false, address: '', reason: 'none', since: '' }, peers: [] };
+  }
+  close(): Promise<void> {
+    this.closed = true;
+    return Promise.resolve();
+  }
+}
