@@ -54,7 +54,7 @@ export interface SetupPage {
 }
 
 export function setupPage(view: SetupPage): string {
-  const content = html`<p>This user owns everything here. The one-time code is in the log of the server.</p>
+  const content = html`<p>This user owns everything here. The one-time code is in a file that the server names when it starts.</p>
     <form method="post" action="${view.action}">
       <label for="code">One-time code</label>
       <input id="code" name="code" autocomplete="one-time-code" autocapitalize="off" spellcheck="false" required maxlength="128" autofocus />

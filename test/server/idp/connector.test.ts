@@ -1,0 +1,165 @@
+// Signing in with an account of somebody else's provider: a scripted issuer as the other side, and Dex where it is installed.
+import t, { type Test } from 'tap';
+import { createTestCa } from '../../support/test-ca.ts';
+import { createIdentityProvider } from '#server/idp/index.ts';
+import { silentLogger } from '#lib/log.ts';
+import { systemClock } from '#lib/clock.ts';
+import type { Browser, Page } from './support/browser.ts';
+import { findDex, startDex } from './support/dex.ts';
+import { issuerClient, startTestIssuer, type TestIssuer } from '../../identity/support/test-issuer.ts';
+import { createFakeDomain } from './support/fake-domain.ts';
+import { authorize, credentials, gatewayClient, redirectUri, startHarness, trade, type Harness } from './support/harness.ts';
+
+/** Our provider with another one as a connector. */
+async function startPair(t: Test): Promise<{ readonly mesh: Harness; readonly corp: TestIssuer }> {
+  const ca = await createTestCa();
+  const corp = await startTestIssuer(t, ca);
+  const mesh = await startHarness(t, {
+    ca,
+    connectors: () => [
+      { id: 'corp', name: 'Corp <b>', issuer: corp.issuer, clientId: issuerClient.id, clientSecret: issuerClient.secret, ca: ca.caPem },
+    ],
+  });
+  return { mesh, corp };
+}
+
+/** From our sign-in page to the other provider's; returns where the button leads. */
+async function leave(browser: Browser, mesh: Harness, url = authorize(mesh.issuer).url): Promise<{ readonly form: Page; readonly away: Page }> {
+  const form = await browser.follow(browser.get(url));
+  const href = /<a\s+class="button quiet"\s+href="([^"]*)"/.exec(form.text)?.[1] ?? '';
+  return { form, away: await browser.get(new URL(href, mesh.issuer)) };
+}
+
+t.test('the button leads to the other provider with PKCE, state and nonce', async (t) => {
+  const { mesh, corp } = await startPair(t);
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const browser = mesh.browser();
+  const { form, away } = await leave(browser, mesh);
+  t.match(form.text, 'Sign in with Corp &lt;b&gt;');
+  t.equal(away.location?.host, new URL(corp.issuer).host);
+  const query = Object.fromEntries(away.location?.searchParams ?? []);
+  t.match(query, {
+    redirect_uri: `${mesh.issuer}/connectors/corp/callback`,
+    code_challenge_method: 'S256',
+    scope: 'openid email profile',
+    response_type: 'code',
+  });
+  t.ok(query['state'] !== undefined && query['nonce'] !== undefined && query['code_challenge'] !== undefined);
+  t.match(away.setCookies[0], /^__Secure-meshgate-ext-[\w-]+=[\w-]+; Path=\/oauth2\/; Max-Age=600; Secure; HttpOnly; SameSite=Lax$/);
+});
+
+t.test('an answer is taken only with the state of this browser', async (t) => {
+  const { mesh } = await startPair(t);
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const [mine, victim] = [mesh.browser(), mesh.browser()];
+  const { away } = await leave(mine, mesh);
+  const state = away.location?.searchParams.get('state') ?? '';
+  const callback = `${mesh.issuer}/connectors/corp/callback`;
+  t.equal((await victim.get(`${callback}?code=x&state=${state}`)).status, 400, 'another browser');
+  t.equal((await mine.get(`${callback}?code=x&state=other`)).status, 400, 'another state');
+  t.equal((await mine.get(`${callback}?code=x`)).status, 400, 'no state');
+  t.equal((await mine.get(`${mesh.issuer}/connectors/unknown/callback?code=x&state=${state}`)).status, 400, 'another connector');
+  const denied = await mine.get(`${callback}?error=access_denied&error_description=%3Cscript%3E&state=${state}`);
+  t.equal(denied.status, 502);
+  t.match(denied.text, 'Signing in with the external account did not work');
+  t.notMatch(denied.text, '<script');
+  t.equal((await mine.get(`${callback}?code=x&state=${state}`)).status, 400, 'a state is used once');
+  t.equal(mesh.domain.linked.size, 0);
+});
+
+t.test('a provider that is away is said to be, and the password still works', async (t) => {
+  const { mesh } = await startPair(t);
+  const ca = mesh.ca.caPem;
+  const lone = await startHarness(t, {
+    ca: mesh.ca,
+    connectors: () => [{ id: 'gone', name: 'Gone', issuer: 'https://gone.localhost:1/', clientId: 'a', clientSecret: 'b', ca }],
+  });
+  lone.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const browser = lone.browser();
+  const { form, away } = await leave(browser, lone);
+  t.equal(away.status, 502);
+  t.match(away.text, 'did not work');
+  t.ok((await browser.follow(browser.post(form, credentials))).location?.href.startsWith(redirectUri));
+});
+
+t.test('connectors and clients are checked at the start', async (t) => {
+  const make = (change: object) =>
+    createIdentityProvider({
+      issuer: 'https://mesh.localhost/oauth2',
+      domain: createFakeDomain(systemClock),
+      gatewayRedirectAllowed: async () => false,
+      gatewayClient,
+      connectors: [],
+      clock: systemClock,
+      log: silentLogger,
+      ...change,
+    });
+  const connector = { id: 'a', name: 'A', issuer: 'https://a.test', clientId: 'a', clientSecret: 'b' };
+  await t.rejects(make({ connectors: [{ ...connector, id: 'A/b' }] }), { code: 'IDP_BAD_CONNECTOR' });
+  await t.rejects(make({ connectors: [connector, connector] }), { code: 'IDP_BAD_CONNECTOR' });
+  await t.rejects(make({ connectors: [{ ...connector, issuer: 'http://a.test' }] }), { code: 'IDENTITY_BAD_ISSUER' });
+  await t.rejects(make({ issuer: 'http://mesh.localhost/oauth2' }), { code: 'IDP_BAD_ISSUER' });
+  await t.rejects(make({ issuer: 'https://mesh.localhost/other' }), { code: 'IDP_BAD_ISSUER' });
+  await t.rejects(make({ gatewayClient: { id: 'gateway', secret: 'short' } }), { code: 'IDP_BAD_CLIENT' });
+});
+
+t.test('a user of the other provider becomes one of ours, once, and is told when blocked', async (t) => {
+  const { mesh } = await startPair(t);
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const attempt = authorize(mesh.issuer);
+  const browser = mesh.browser();
+  const end = await throughCorp(browser, mesh, attempt.url);
+  t.ok(end.location?.href.startsWith(redirectUri), end.text);
+  const tokens = await trade(browser, mesh.issuer, end, attempt);
+  const claims = JSON.parse(Buffer.from(tokens.id_token.split('.')[1] ?? '', 'base64url').toString()) as object;
+  t.match(claims, { sub: 'ext-1', email: 'carol@corp.test', name: 'Carol', iss: mesh.issuer });
+
+  const elsewhere = mesh.browser();
+  await throughCorp(elsewhere, mesh, authorize(mesh.issuer).url);
+  t.equal(mesh.domain.linked.size, 1, 'the same user at the second sign-in');
+
+  const [id] = [...mesh.domain.linked.values()];
+  if (id !== undefined) mesh.domain.change(id, { blocked: true });
+  const blocked = await throughCorp(mesh.browser(), mesh, authorize(mesh.issuer).url);
+  t.equal(blocked.status, 403);
+  t.match(blocked.text, 'This user is blocked.');
+});
+
+async function throughCorp(browser: Browser, mesh: Harness, url: URL): Promise<Page> {
+  const { away } = await leave(browser, mesh, url);
+  const back = await browser.get(away.location ?? '');
+  return browser.follow(browser.get(back.location ?? ''));
+}
+
+t.test('an address that the other provider has not verified, or none, is nobody here', async (t) => {
+  const { mesh, corp } = await startPair(t);
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  for (const change of [{ email_verified: false }, { email: undefined }, { nonce: 'other' }]) {
+    corp.bend.claims = (claims) => ({ ...claims, ...change }) as typeof claims;
+    const page = await throughCorp(mesh.browser(), mesh, authorize(mesh.issuer).url);
+    t.equal(page.status, 502, JSON.stringify(change));
+    t.match(page.text, 'name="password"', 'back on the sign-in page');
+  }
+  t.equal(mesh.domain.linked.size, 0);
+});
+
+const dexProgram = await findDex();
+const noDex = "needs the Dex identity provider as `dex`; Debian's package dex is a desktop-entry launcher of the same name";
+
+t.test('an account of Dex signs in', { skip: dexProgram === undefined ? noDex : false }, async (t) => {
+  const ca = await createTestCa();
+  const dex = await startDex(t, dexProgram ?? '', ca);
+  const mesh = await startHarness(t, {
+    ca,
+    connectors: () => [{ id: 'dex', name: 'Dex', issuer: dex.issuer, clientId: dex.clientId, clientSecret: dex.clientSecret, ca: ca.caPem }],
+  });
+  await dex.start(`${mesh.issuer}/connectors/dex/callback`);
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const browser = mesh.browser();
+  const { away } = await leave(browser, mesh);
+  const form = await browser.follow(browser.get(away.location ?? ''));
+  const back = await browser.follow(browser.postTo(form.url, { login: dex.email, password: dex.password }));
+  const end = await browser.follow(browser.get(back.location ?? ''));
+  t.ok(end.location?.href.startsWith(redirectUri), end.text);
+  t.equal(mesh.domain.linked.size, 1);
+});
