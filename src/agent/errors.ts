@@ -2,6 +2,12 @@
 import { defineErrors } from '#lib/errors.ts';
 
 export const agentError = defineErrors('agent', {
+  AGENT_CONTROL_INSECURE: {
+    text: 'control.url is not https: the setup key and everything that the control plane says would travel in the clear. Use https, or set control.allowInsecure.',
+    origin: 'input',
+    retry: false,
+    status: 500,
+  },
   AGENT_SETUP_KEY_UNREADABLE: {
     text: 'The setup key file cannot be read. Create a key with `meshgate setup-key create`, write it to the file, and make it readable for this user.',
     origin: 'input',

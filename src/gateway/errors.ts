@@ -4,6 +4,10 @@ import { defineErrors } from '#lib/errors.ts';
 const input = { origin: 'input', retry: false, status: 500 } as const;
 
 export const gatewayError = defineErrors('gateway', {
+  GATEWAY_CONTROL_INSECURE: {
+    text: 'control.url is not https: the token and everything that the control plane says would travel in the clear. Use https, or set control.allowInsecure.',
+    ...input,
+  },
   GATEWAY_TOKEN_MISSING: {
     text: 'The gateway has no token. Make one with `meshgate proxy-token create` and name its file in tokenFile, or set MESHGATE_GATEWAY_TOKEN.',
     ...input,

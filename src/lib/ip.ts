@@ -68,8 +68,8 @@ function parseGroups(text: string, mayEndInIpv4: boolean): number[] | undefined 
 
 /** Parses 4 or 16 bytes; undefined for any other length. The bytes are copied. */
 export function ipFromBytes(bytes: Uint8Array): IpAddress | undefined {
-  if (bytes.length === 4) return { family: 4, bytes: bytes.slice() };
-  if (bytes.length === 16) return { family: 6, bytes: bytes.slice() };
+  if (bytes.length === 4) return { family: 4, bytes: new Uint8Array(bytes) };
+  if (bytes.length === 16) return { family: 6, bytes: new Uint8Array(bytes) };
   return undefined;
 }
 
@@ -98,7 +98,7 @@ export function sameIp(a: IpAddress, b: IpAddress): boolean {
 export function unmapIp(ip: IpAddress): IpAddress {
   if (ip.family === 4) return ip;
   const mapped = ip.bytes.subarray(0, 10).every((byte) => byte === 0) && ip.bytes[10] === 0xff && ip.bytes[11] === 0xff;
-  return mapped ? { family: 4, bytes: ip.bytes.slice(12) } : ip;
+  return mapped ? { family: 4, bytes: new Uint8Array(ip.bytes.subarray(12)) } : ip;
 }
 
 /** Parses `address/bits`, or a bare address as a host prefix; undefined where it is neither. Host bits are kept. */

@@ -48,6 +48,8 @@ export interface MeshNode extends Closable {
   state(): MeshState;
   /** Calls back at each change of the state; returns how to stop. */
   onState(handler: StateHandler): () => void;
+  /** Somebody has acted on a refusal: signs in again now instead of after the pause. */
+  retry(): void;
   status(): MeshStatus;
   /** Removes this peer at the control plane; close the node afterwards. */
   logout(signal: AbortSignal): Promise<void>;
@@ -87,6 +89,8 @@ class RunningMeshNode implements MeshNode {
   #map: NetworkMap | undefined;
   #endpoints: MeshEndpoints | undefined;
   #signingIn: Promise<void> | undefined;
+  /** Aborted to end a pause early. */
+  #wake = new AbortController();
 
   constructor(identity: MeshIdentity, control: PeerControl, overlay: Overlay, store: MapStore, scope: Scope, log: Logger) {
     this.publicKey = identity.publicKey;
@@ -124,6 +128,11 @@ class RunningMeshNode implements MeshNode {
 
   onState(handler: StateHandler): () => void {
     return this.#state.on(handler);
+  }
+
+  retry(): void {
+    this.#wake.abort();
+    this.#wake = new AbortController();
   }
 
   status(): MeshStatus {
@@ -167,7 +176,7 @@ class RunningMeshNode implements MeshNode {
         if (await this.#serveFromDisk()) return;
         this.#state.set({ kind: 'signing-in', reason: publicText(error) });
       }
-      await sleep(pauseMs, signal);
+      await sleep(pauseMs, AbortSignal.any([signal, this.#wake.signal]));
     }
   }
 

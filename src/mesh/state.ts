@@ -26,7 +26,7 @@ export class StateHolder {
   set(state: MeshState): void {
     if (this.#state.kind === 'closed') return;
     this.#state = state;
-    for (const handler of [...this.#handlers]) handler(state);
+    for (const handler of this.#handlers) handler(state);
   }
 
   /** Calls back at each change from now on; returns how to stop. */

@@ -1,0 +1,83 @@
+// The composition root of the agent: the only file that knows all of its parts. Only the CLI may import it, through index.ts.
+import { readFile } from 'node:fs/promises';
+import { systemClock } from '#lib/clock.ts';
+import { hostDial } from '#lib/host-dial.ts';
+import { startScoped, type Closable } from '#lib/lifecycle.ts';
+import type { Logger } from '#lib/log.ts';
+import { readFileIfThere } from '#lib/files.ts';
+import { serveStatus } from '#lib/status-socket.ts';
+import { createMeshNode, hostMeta } from '#mesh/index.ts';
+import type { AgentConfig } from './config.ts';
+import { agentError } from './errors.ts';
+import { Forwarder } from './forward.ts';
+
+export interface RunningAgent extends Closable {
+  describe(): readonly string[];
+}
+
+/**
+ * Starts the agent. It is up when it has joined the mesh, or at once where the control plane is away: it goes on trying and its status
+ * says why. AGENT_SETUP_KEY_UNREADABLE, AGENT_CA_UNREADABLE, and what the mesh node rejects with.
+ */
+export function startAgent(config: AgentConfig, deps: { readonly log: Logger }): Promise<RunningAgent> {
+  return startScoped(async (scope) => {
+    const { log } = deps;
+    if (config.control.url.startsWith('http:') && !config.control.allowInsecure) throw agentError('AGENT_CONTROL_INSECURE', config.control.url);
+    const node = await createMeshNode(
+      {
+        control: { url: config.control.url, ca: await readCa(config.control.caFile) },
+        stateFolder: config.stateDir,
+        meta: hostMeta(config.hostname),
+        setupKey: await readSetupKey(config),
+        overlay: { listenPort: config.wireguard.port, mtu: config.wireguard.mtu, forceRelay: config.wireguard.forceRelay },
+      },
+      { log: log.with({ part: 'mesh' }), clock: systemClock },
+    );
+    scope.use(node);
+    const targets = new Map(config.targets.map(({ port, target }) => [port, target]));
+    const defaultHost = config.defaultHost === '' ? undefined : config.defaultHost;
+    const forwarder = new Forwarder(targets, defaultHost, { dial: hostDial, log: log.with({ part: 'forward' }) });
+    scope.defer(() => forwarder.close());
+    node.overlay.accept(
+      (port) => forwarder.wants(port),
+      (connection) => void forwarder.handle(connection),
+    );
+    const socket = await serveStatus(config.stateDir, () => ({
+      process: 'agent',
+      pid: process.pid,
+      state: node.state(),
+      mesh: node.status(),
+      targets: forwarder.status(),
+    }));
+    if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
+    else scope.use(socket);
+    node.onState((state) => log.info('mesh state', { ...state }));
+    const stop = new AbortController();
+    scope.defer(() => stop.abort());
+    // Being refused or late is no reason to end: the node goes on, and the state says what to do.
+    void node.start(stop.signal).catch(() => undefined);
+    return {
+      describe: () => [`Agent ${node.publicKey}, control plane ${config.control.url}`],
+      close: () => scope.close(),
+    };
+  });
+}
+
+async function readSetupKey(config: AgentConfig): Promise<string | undefined> {
+  if (config.setupKey !== undefined) return config.setupKey;
+  if (config.setupKeyFile === undefined) return undefined;
+  const text = await readFileIfThere(config.setupKeyFile).catch((error: unknown) => {
+    throw agentError('AGENT_SETUP_KEY_UNREADABLE', config.setupKeyFile, error);
+  });
+  // A used key is often removed: a peer that is known needs none, and one that is not is told so by the control plane.
+  return text?.trim();
+}
+
+async function readCa(path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw agentError('AGENT_CA_UNREADABLE', path, error);
+  }
+}

@@ -1,0 +1,3 @@
+// The agent's face to the CLI.
+export { startAgent } from './agent.ts';
+export { agentSchema } from './config.ts';

@@ -1,0 +1,203 @@
+// The composition root of the gateway: the only file that knows all of its parts. Only the CLI may import it, through index.ts.
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createProxyControl } from '#control/index.ts';
+import { AssertionSigner } from '#identity/assertion.ts';
+import { SessionCache, type EndedTrust } from '#identity/session-cache.ts';
+import { systemClock } from '#lib/clock.ts';
+import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
+import { hostDial } from '#lib/host-dial.ts';
+import { formatPrefix } from '#lib/ip.ts';
+import { startScoped, type Closable } from '#lib/lifecycle.ts';
+import type { Logger } from '#lib/log.ts';
+import { formatHostPort } from '#lib/net.ts';
+import { serveStatus } from '#lib/status-socket.ts';
+import { createMeshNode, hostMeta, type MeshNode } from '#mesh/index.ts';
+import type { AccessLogEntry } from '#model/access-log.ts';
+import { asId, type ProxyId } from '#model/ids.ts';
+import type { ServiceMapping } from '#model/service.ts';
+import {
+  buildRouteTable,
+  createHttpPublisher,
+  createIdentityHeaders,
+  createSignIn,
+  emptyRoutes,
+  openCertificateDirectory,
+  type CertificateDirectory,
+} from '#publish/index.ts';
+import type { GatewayConfig } from './config.ts';
+import { drainMs } from './constants.ts';
+import { gatewayError } from './errors.ts';
+import { listenTcp } from './listen/tcp.ts';
+import { Registration } from './registration.ts';
+import { holdRelyingParty } from './relying-party.ts';
+import { AccessLogQueue } from './report/access-log-queue.ts';
+import { ServiceReporter } from './report/service-reporter.ts';
+import { serviceState } from './report/service-state.ts';
+import { Mappings } from './routes/mappings.ts';
+
+export interface RunningGateway extends Closable {
+  readonly port: number;
+  describe(): readonly string[];
+}
+
+/**
+ * Starts the gateway. It serves what it knew last at once, and follows the control plane as soon as that can be reached.
+ * GATEWAY_* errors say what to change; so do those of certificates, identity and overlay.
+ */
+export function startGateway(config: GatewayConfig, deps: { readonly log: Logger }): Promise<RunningGateway> {
+  return startScoped(async (scope) => {
+    const { log } = deps;
+    const clock = systemClock;
+    if (config.control.url.startsWith('http:') && !config.control.allowInsecure) throw gatewayError('GATEWAY_CONTROL_INSECURE', config.control.url);
+    const ca = config.control.caFile === undefined ? undefined : await readConfigured(config.control.caFile);
+    const address = { url: config.control.url, ca };
+    const control = createProxyControl(
+      {
+        address,
+        token: await readToken(config),
+        proxyId: await ownId(config.stateDir),
+        cluster: config.cluster,
+        version: hostMeta(undefined).version,
+      },
+      { log: log.with({ part: 'control' }), clock },
+    );
+    scope.use(control);
+    const certificates = scope.use(await openCertificateDirectory(config.certDir, { clock, log: log.with({ part: 'certificates' }) }));
+    const node = await createMeshNode(
+      {
+        control: address,
+        stateFolder: config.stateDir,
+        meta: hostMeta(`gateway-${config.cluster}`),
+        setupKey: undefined,
+        overlay: { listenPort: config.wireguard.port, mtu: config.wireguard.mtu, forceRelay: config.wireguard.forceRelay },
+      },
+      { log: log.with({ part: 'mesh' }), clock },
+    );
+    scope.use(node);
+    const registration = new Registration({ node, createProxyPeer: control.createProxyPeer.bind(control), log });
+    scope.defer(() => registration.close());
+
+    let routes = emptyRoutes;
+    const mappings = new Mappings(config.stateDir, log, (now) => {
+      routes = buildRouteTable(now.values(), (service, problem) => log.warn('a service cannot be served', { service, problem }));
+    });
+    await mappings.load();
+
+    const sessions = scope.use(new SessionCache({ authority: control, clock, log: log.with({ part: 'sessions' }) }));
+    const party = scope.use(holdRelyingParty(control.relyingParty.bind(control), ca, log.with({ part: 'sign-in' })));
+    const keyFile = join(config.stateDir, 'assertion-keys.json');
+    const signer = await AssertionSigner.open({
+      store: { load: () => readFileIfThere(keyFile), save: (text) => writeFileAtomic(keyFile, text) },
+      clock,
+      log,
+    });
+    const accessLog = new AccessLogQueue(control.sendAccessLog.bind(control), log.with({ part: 'access-log' }), clock);
+    const publisher = createHttpPublisher({
+      routes: () => routes,
+      dial: node.overlay.dial,
+      directDial: hostDial,
+      backend: sessions,
+      signIn: createSignIn({ relyingParty: party.current, authority: control, sessions, clock, log: log.with({ part: 'sign-in' }) }),
+      identityHeaders: createIdentityHeaders(signer),
+      accessLog: (entry) => record(entry, config, mappings, accessLog),
+      certificates,
+      log: log.with({ part: 'http' }),
+      clock,
+      trustedProxies: config.trustedProxies.map(formatPrefix),
+    });
+    scope.use(publisher);
+    // Whatever was opened under a trust that has ended is cut.
+    const cut = ({ sessionKey, serviceId }: EndedTrust): void =>
+      void publisher.endStreams((stream) => stream.trustKey === sessionKey && stream.serviceId === serviceId);
+    scope.defer(sessions.onEnd(cut));
+
+    const reporter = new ServiceReporter({
+      mappings: () => mappings.current.values(),
+      state: (mapping) => serviceState(mapping, surroundings(certificates, node, registration)),
+      hasCertificate: (host) => certificates.find(host) !== undefined,
+      send: control.reportStatus.bind(control),
+      clock,
+      log,
+    });
+    scope.defer(() => reporter.close());
+    const listener = await listenTcp(config.listen, (socket, remote) => publisher.handleConnection(socket, { remote, localPort: listener.port }));
+    scope.defer(async () => {
+      const closed = listener.close();
+      await publisher.drain(drainMs);
+      await closed;
+    });
+
+    control.start({
+      change: async (change) => {
+        if (change.kind === 'set') registration.offer(change.mapping);
+        if (change.kind === 'snapshot-complete') reporter.forgetTold();
+        await mappings.apply(change);
+      },
+      revoked: (revocation) => sessions.revoke(revocation),
+      resynced: () => sessions.distrust(),
+    });
+    registration.start();
+    reporter.start();
+    const socket = await serveStatus(config.stateDir, () => ({
+      process: 'gateway',
+      pid: process.pid,
+      links: [control.status()],
+      state: node.state(),
+      joined: registration.reason === '',
+      reason: registration.reason,
+      mesh: node.status(),
+      services: reporter.status(),
+      certificates: certificates.problems(),
+      accessLog: accessLog.status(),
+      http: publisher.stats(),
+    }));
+    if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
+    else scope.use(socket);
+    log.info('gateway is ready', { listen: formatHostPort(config.listen.host, listener.port), cluster: config.cluster });
+    return {
+      port: listener.port,
+      describe: () => [`Gateway for ${config.cluster} at ${formatHostPort(config.listen.host, listener.port)}, control plane ${config.control.url}`],
+      close: () => scope.close(),
+    };
+  });
+}
+
+function surroundings(certificates: CertificateDirectory, node: MeshNode, registration: Registration): Parameters<typeof serviceState>[1] {
+  return {
+    certificate: (host) => certificates.find(host) !== undefined,
+    certificateProblem: (host) => certificates.problems().find(({ source }) => source.includes(host))?.problem ?? '',
+    mesh: registration.reason === '' || node.state().kind === 'running' ? node.status() : undefined,
+  };
+}
+
+function record(entry: AccessLogEntry, config: GatewayConfig, mappings: Mappings, queue: AccessLogQueue): void {
+  if (config.accessLog === 'stdout') process.stdout.write(`${JSON.stringify(entry)}\n`);
+  const mapping: ServiceMapping | undefined = entry.serviceId === undefined ? undefined : mappings.current.get(entry.serviceId);
+  if (mapping !== undefined) queue.push(entry, mapping.accountId);
+}
+
+/** A gateway's name on the proxy stream, kept so that a restart takes its own place. */
+async function ownId(stateDir: string): Promise<ProxyId> {
+  const file = join(stateDir, 'proxy-id');
+  const kept = (await readFileIfThere(file))?.trim();
+  if (kept !== undefined && kept !== '') return asId<ProxyId>(kept);
+  const made = randomUUID();
+  await writeFileAtomic(file, `${made}\n`);
+  return asId<ProxyId>(made);
+}
+
+async function readToken(config: GatewayConfig): Promise<string> {
+  const token = config.token ?? (config.tokenFile === undefined ? undefined : (await readConfigured(config.tokenFile)).trim());
+  if (token === undefined || token === '') throw gatewayError('GATEWAY_TOKEN_MISSING');
+  return token;
+}
+
+async function readConfigured(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw gatewayError('GATEWAY_FILE_UNREADABLE', path, error);
+  }
+}
