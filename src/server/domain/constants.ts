@@ -120,6 +120,3 @@ export const countriesPerList = 50;
 export const autoPortFirst = 10_000;
 export const autoPortLast = 49_151;
 export const targetTimeoutMaxMs = day;
-
-/** Peers in one `Change`; more are told as "possibly all". */
-export const peersPerChange = 100;

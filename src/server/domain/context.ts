@@ -10,6 +10,7 @@ import type { DomainLimits } from './constants.ts';
 import type { Actor, Change } from './contract.ts';
 import type { Changes } from './changes.ts';
 import type { Sealer } from './seal.ts';
+import type { MapSerial } from './serial.ts';
 import { orderedId, type RandomBytes } from './ids.ts';
 
 export interface Account {
@@ -39,6 +40,7 @@ export interface Context {
   readonly hasher: PasswordHasher;
   readonly sealer: Sealer;
   readonly changes: Changes;
+  readonly serial: MapSerial;
   /** This process among those that share the database. */
   readonly serverId: string;
 }
@@ -47,6 +49,7 @@ export async function write<T>(context: Context, work: (write: Write) => Promise
   const { store, clock, random, changes } = context;
   return await changes.inOrder(async (publish) => {
     const pending: Change[] = [];
+    let serial = 0;
     const result = await store.write(async (tables, announce) => {
       const now = clock.wall();
       let audits = 0;
@@ -65,7 +68,7 @@ export async function write<T>(context: Context, work: (write: Write) => Promise
           });
         },
       });
-      if (pending.some(movesSerial)) await tables.account.next('serial');
+      if (pending.some(movesSerial)) serial = await tables.account.next('serial');
       if (store.shared && pending.length > 0) {
         for (const change of pending) {
           const id = await tables.account.next('change');
@@ -75,6 +78,7 @@ export async function write<T>(context: Context, work: (write: Write) => Promise
       }
       return value;
     });
+    context.serial.moved(serial);
     for (const change of pending) publish(change);
     return result;
   });

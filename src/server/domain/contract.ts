@@ -43,7 +43,10 @@ export interface PeerUseCases {
   setConnected(publicKey: PublicKey, connected: boolean, connectionIp: string): Promise<void>;
   /** Removes the peer on its own wish. */
   logout(publicKey: PublicKey): Promise<void>;
-  /** Idempotent by public key. DOMAIN_PROXY_TOKEN_INVALID where the one-time token does not fit. */
+  /**
+   * Idempotent by public key, but each call uses up a token. DOMAIN_PROXY_TOKEN_INVALID where the one-time token does not fit: it is known only
+   * to the server that sent the mapping, for five minutes. DOMAIN_PEER_KEY_TAKEN where the key is another peer's.
+   */
   registerProxyPeer(request: {
     readonly oneTimeToken: string;
     readonly serviceId: ServiceId;
@@ -55,7 +58,10 @@ export interface PeerUseCases {
   get(id: PeerId): Promise<Peer>;
   rename(id: PeerId, name: string, actor: Actor): Promise<Peer>;
   delete(id: PeerId, actor: Actor): Promise<void>;
-  /** Removes ephemeral and gateway peers that have been away too long; called by the server's timer. */
+  /**
+   * Removes ephemeral and gateway peers that have been away too long, and whatever else has had its time; a sign of life to other servers too.
+   * Called by the server's timer about once a minute.
+   */
   reapAbandoned(): Promise<void>;
 }
 
@@ -107,7 +113,10 @@ export interface UserUseCases {
   ): Promise<User>;
   setPassword(id: UserId, password: string, actor: Actor): Promise<void>;
   delete(id: UserId, actor: Actor): Promise<void>;
-  /** Constant work whether or not the user exists; undefined for wrong or blocked. */
+  /**
+   * Constant work whether or not the user exists; undefined for wrong or blocked. DOMAIN_TOO_MANY_ATTEMPTS (429) while the address has to
+   * wait after wrong ones, whether or not it exists; CRYPTO_BUSY where too many are being checked.
+   */
   checkPassword(email: string, password: string): Promise<User | undefined>;
   /** The user behind an external sign-in, made at the first one. DOMAIN_USER_BLOCKED where blocked. */
   fromConnector(request: { readonly connector: string; readonly subject: string; readonly email: string; readonly name: string }): Promise<User>;
@@ -209,7 +218,7 @@ export interface ServiceUseCases {
   delete(id: ServiceId, actor: Actor): Promise<void>;
   /** Enabled services of a cluster as gateways get them, each with a fresh one-time token (32 random bytes, 5 minutes, bound to the service). */
   mappings(cluster: string): Promise<readonly ServiceMapping[]>;
-  /** One of them, or undefined where it is gone or disabled. */
+  /** One of them, or undefined where it is gone, disabled, or has no target left. */
   mapping(id: ServiceId): Promise<ServiceMapping | undefined>;
   /** From a gateway; `certificateIssued` stamps the first issue. */
   reportStatus(report: {
@@ -256,13 +265,16 @@ export interface ClusterUseCases {
 }
 
 export interface SessionUseCases {
-  /** Checks that the user may use the service; DOMAIN_USER_BLOCKED, DOMAIN_GROUP_NOT_ALLOWED, DOMAIN_SERVICE_UNKNOWN. Returns the plain id once; a digest is kept. */
+  /** Checks that the user may use the service; DOMAIN_USER_BLOCKED, DOMAIN_GROUP_NOT_ALLOWED, DOMAIN_SERVICE_UNKNOWN, DOMAIN_SERVICE_NO_SIGN_IN. Returns the plain id once; a digest is kept. */
   create(serviceId: ServiceId, userId: UserId): Promise<Session>;
   /** The live session behind a plain id, or why there is none. Groups are as of now. */
   find(id: SessionId, serviceId: ServiceId): Promise<{ readonly session: Session } | { readonly missing: 'unknown' | 'expired' | 'revoked' }>;
   end(id: SessionId): Promise<void>;
   endAllOf(userId: UserId, actor: Actor): Promise<void>;
-  /** A service token presented at a service: the identity it stands for, or why not. */
+  /**
+   * A service token presented at a service: the identity it stands for, or why not. Only tokens of service users count: a person's token
+   * opens the control plane too, and a service must not get to see one.
+   */
   verifyServiceToken(
     plain: string,
     serviceId: ServiceId,

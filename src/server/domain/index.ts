@@ -24,6 +24,7 @@ import { OneTimeTokens } from './one-time-tokens.ts';
 import { peerUseCases } from './peers.ts';
 import { policyUseCases } from './policies.ts';
 import { Sealer } from './seal.ts';
+import { MapSerial } from './serial.ts';
 import { serviceUseCases, type ServiceSessionKeys } from './services.ts';
 import { sessionUseCases } from './sessions.ts';
 import { setupKeyUseCases } from './setup-keys.ts';
@@ -68,9 +69,10 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
     const serverId = newId(random);
     await register(store, serverId, clock);
     const changes = scope.use(new Changes(store, serverId, await store.tables.account.counter('change'), log));
+    const serial = new MapSerial(store, await store.tables.account.counter('serial'));
     const limits = { ...defaultLimits, ...options.limits };
     const hasher = options.hasher ?? new PasswordHasher();
-    const context: Context = { account, dnsDomain, store, clock, log, random, limits, hasher, sealer, changes, serverId };
+    const context: Context = { account, dnsDomain, store, clock, log, random, limits, hasher, sealer, changes, serial, serverId };
     const oneTimeTokens = new OneTimeTokens(clock, random, limits.oneTimeTokens);
     const resolve: ResolveCname = options.resolveCname ?? systemResolveCname;
     return {

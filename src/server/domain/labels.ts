@@ -4,7 +4,7 @@ import { newId, type RandomBytes } from './ids.ts';
 const maxLabel = 63;
 
 /** The label that a name asks for: lower-case letters, digits and hyphens, `peer` where nothing is left. */
-export function labelOf(name: string): string {
+function labelOf(name: string): string {
   const label = (name.toLowerCase().split('.')[0] ?? '')
     .normalize('NFKD')
     .replaceAll(/[^a-z0-9]+/g, '-')

@@ -14,7 +14,7 @@ export function mapUseCases(context: Context): MapUseCases {
   let keptSerial = -1;
 
   const current = async (): Promise<Snapshot> => {
-    const serial = await context.store.tables.account.counter('serial');
+    const serial = await context.serial.current();
     if (kept === undefined || serial > keptSerial) {
       keptSerial = serial;
       const reading = context.store.read((tables) => readSnapshot(context, tables));

@@ -80,7 +80,7 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
     },
 
     async get(id) {
-      return await byId(await store.tables.peers.find(id));
+      return byId(await store.tables.peers.find(id));
     },
 
     async rename(id, name, actor) {

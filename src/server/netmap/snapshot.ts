@@ -1,6 +1,7 @@
 // One state of the network, indexed once and read by the maps of all peers. An immutable value: a new state is a new snapshot.
 import { hostPrefix, parseIp, type IpPrefix } from '#lib/ip.ts';
 import type { GroupId, PeerId, PublicKey } from '#model/ids.ts';
+import type { PacketProtocol, PacketRule, PortRange, RemotePeer } from '#model/network-map.ts';
 import type { Group, Peer, Policy, PolicyRule } from '#model/network.ts';
 
 /** A gateway's way to a service's target: derived from the published services, never typed in. */
@@ -22,19 +23,82 @@ export interface NetworkState {
   readonly publications: readonly Publication[];
 }
 
-/** A peer with its addresses as prefixes. */
-export interface MapPeer {
+/** A peer as others' maps have it: made once, shared by all of them. */
+export class MapPeer {
   readonly peer: Peer;
   readonly v4: IpPrefix;
   readonly v6: IpPrefix | undefined;
   readonly fqdn: string;
+  /** To those that know IPv4 only, and to those that know both. */
+  readonly #remotes: [v4: RemotePeer | undefined, both: RemotePeer | undefined] = [undefined, undefined];
+
+  constructor(peer: Peer, v4: IpPrefix, v6: IpPrefix | undefined, fqdn: string) {
+    this.peer = peer;
+    this.v4 = v4;
+    this.v6 = v6;
+    this.fqdn = fqdn;
+  }
+
+  /** IPv4 first; IPv6 only for a receiver that can use it. */
+  remote(ipv6: boolean): RemotePeer {
+    const index = ipv6 ? 1 : 0;
+    this.#remotes[index] ??= {
+      publicKey: this.peer.publicKey,
+      allowedIps: ipv6 && this.v6 !== undefined ? [this.v4, this.v6] : [this.v4],
+      fqdn: this.fqdn,
+      agentVersion: this.peer.meta.version,
+    };
+    return this.#remotes[index];
+  }
 }
 
-/** A rule with its groups resolved. Each member is there once. */
-export interface MapRule {
+/** One inbound rule for one address of one peer. Equal keys are equal rules. */
+export interface Admission {
+  readonly from: MapPeer;
+  readonly key: string;
+  readonly rule: PacketRule;
+}
+
+/** A rule with its groups resolved. What it lets in is the same for every member of a side, so it is made once. */
+export class MapRule {
   readonly rule: PolicyRule;
   readonly sources: ReadonlyMap<PeerId, MapPeer>;
   readonly destinations: ReadonlyMap<PeerId, MapPeer>;
+  readonly #admissions = new Map<string, readonly Admission[]>();
+
+  constructor(rule: PolicyRule, sources: ReadonlyMap<PeerId, MapPeer>, destinations: ReadonlyMap<PeerId, MapPeer>) {
+    this.rule = rule;
+    this.sources = sources;
+    this.destinations = destinations;
+  }
+
+  /** What lets that side in, the receiver itself not left out. */
+  admissions(side: 'sources' | 'destinations', ipv6: boolean): readonly Admission[] {
+    const key = `${side} ${ipv6}`;
+    let made = this.#admissions.get(key);
+    if (made === undefined) {
+      const { action, protocol, ports } = this.rule;
+      const ranges = ports.length === 0 ? [undefined] : ports;
+      made = [...this[side].values()].flatMap((from) => ranges.flatMap((range) => admissionsOf(from, ipv6, action, protocol, range)));
+      this.#admissions.set(key, made);
+    }
+    return made;
+  }
+}
+
+/** One for each address that the peer may come from. */
+export function admissionsOf(
+  from: MapPeer,
+  ipv6: boolean,
+  action: PacketRule['action'],
+  protocol: PacketProtocol,
+  ports: PortRange | undefined,
+): readonly Admission[] {
+  return from.remote(ipv6).allowedIps.map((peer, index) => ({
+    from,
+    key: `${from.peer.id} ${index} ${protocol} ${ports?.start ?? ''}-${ports?.end ?? ''}`,
+    rule: { direction: 'in', action, protocol, peer, ports },
+  }));
 }
 
 export interface Snapshot {
@@ -61,7 +125,7 @@ export function indexNetwork(state: NetworkState): Snapshot {
   const rulesOf = new Map<PeerId, MapRule[]>();
   for (const policy of state.policies.filter((policy) => policy.enabled)) {
     for (const rule of policy.rules.filter((rule) => rule.enabled)) {
-      const resolved = { rule, sources: union(rule.sources, members), destinations: union(rule.destinations, members) };
+      const resolved = new MapRule(rule, union(rule.sources, members), union(rule.destinations, members));
       if (resolved.sources.size === 0 || resolved.destinations.size === 0) continue;
       for (const id of new Set([...resolved.sources.keys(), ...resolved.destinations.keys()])) append(rulesOf, id, resolved);
     }
@@ -88,7 +152,7 @@ function mapPeer(peer: Peer, dnsDomain: string): readonly MapPeer[] {
   const v4 = parseIp(peer.ipv4);
   const v6 = parseIp(peer.ipv6);
   if (v4 === undefined) return [];
-  return [{ peer, v4: hostPrefix(v4), v6: v6 === undefined ? undefined : hostPrefix(v6), fqdn: `${peer.dnsLabel}.${dnsDomain}` }];
+  return [new MapPeer(peer, hostPrefix(v4), v6 === undefined ? undefined : hostPrefix(v6), `${peer.dnsLabel}.${dnsDomain}`)];
 }
 
 /** Gateways' peers are in no group, whatever a list says. */
