@@ -56,7 +56,13 @@ export async function withApi(teardown: (close: () => Promise<void>) => void, op
   const api = createApi({ domain: fake.domain, verifyAccessToken, log: silentLogger, clock, version: '1.2.3', ...options });
   const server: Server = createServer(api.handle);
   await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-  teardown(() => new Promise((resolve) => void (server.close(() => resolve()), server.closeAllConnections())));
+  teardown(
+    () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  );
   const { port } = server.address() as AddressInfo;
   const roles: readonly Role[] = ['owner', 'admin', 'network_admin', 'auditor', 'user'];
   const as = Object.fromEntries(roles.map((role) => [role, fake.addUser(role, role)])) as Fixture['as'];

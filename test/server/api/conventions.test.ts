@@ -77,7 +77,7 @@ t.test('bodies have a size limit, smaller for strangers', async (t) => {
   const declared = await api.raw(head('/api/groups', limits.maxBodyBytes + 1, `Authorization: Token ${token}\r\n`));
   t.match(declared, /^HTTP\/1\.1 413 [\s\S]*[Cc]onnection: close/);
   t.match(await api.raw(head('/api/setup', limits.maxOpenBodyBytes + 1, '')), /^HTTP\/1\.1 413 /);
-  const chunk = `${'x'.repeat(limits.maxOpenBodyBytes)}`;
+  const chunk = 'x'.repeat(limits.maxOpenBodyBytes);
   const chunked = 'POST /api/setup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n';
   t.match(await api.raw(`${chunked}${chunk.length.toString(16)}\r\n${chunk}\r\n1\r\nx\r\n`), /^HTTP\/1\.1 413 /);
   const exact = `{"name":"${'n'.repeat(200)}","peers":[]${' '.repeat(limits.maxBodyBytes - 222)}}`;

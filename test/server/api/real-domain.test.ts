@@ -25,7 +25,13 @@ async function openApi(t: Test) {
   const api = createApi({ domain, verifyAccessToken: async () => undefined, log: silentLogger, clock: systemClock, version: '1.0.0' });
   const server = createServer(api.handle);
   await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => new Promise<void>((resolve) => void (server.close(() => resolve()), server.closeAllConnections())));
+  t.teardown(
+    () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  );
   const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}/api`;
   let token = '';
   const call = async (method: string, path: string, body?: unknown): Promise<{ readonly status: number; readonly body: Json }> => {
