@@ -66,7 +66,13 @@ export class Dials {
       leave?.();
       leave = undefined;
       try {
-        stream = this.#options.connect(to, target.port, (reason) => finish(reason === undefined ? undefined : overlayError(reason === 'finished' ? 'ECONNRESET' : reason, `dial of ${target.host} port ${target.port}`)));
+        stream = this.#options.connect(to, target.port, (reason) =>
+          finish(
+            reason === undefined
+              ? undefined
+              : overlayError(reason === 'finished' ? 'ECONNRESET' : reason, `dial of ${target.host} port ${target.port}`),
+          ),
+        );
       } catch (error) {
         finish(error instanceof Error ? error : overlayError('ENOBUFS', String(error)));
       }

@@ -59,7 +59,10 @@ export class OverlayFilter {
         if (header.payloadEnd - header.payloadStart < 8) return false;
         const remotePort = u16(packet, header.payloadStart);
         const localPort = u16(packet, header.payloadStart + 2);
-        return this.#isAnswer(flowKey('u', packet, header.sourceAt, header, remotePort, localPort), now) || this.#admits('udp', sourceOf(packet, header), localPort);
+        return (
+          this.#isAnswer(flowKey('u', packet, header.sourceAt, header, remotePort, localPort), now) ||
+          this.#admits('udp', sourceOf(packet, header), localPort)
+        );
       }
       case PROTOCOL.icmp:
       case PROTOCOL.icmpv6:

@@ -107,7 +107,11 @@ class MeshOverlay implements Overlay {
     );
     this.#streams = new Streams(this.#driver);
     this.#dials = new Dials({
-      find: (host) => this.#directory.find(host, this.#ownPrefixes.map(({ address }) => address.family)),
+      find: (host) =>
+        this.#directory.find(
+          host,
+          this.#ownPrefixes.map(({ address }) => address.family),
+        ),
       wants: (peer) => {
         this.#conns.get(peer)?.wake();
         return this.#conns.get(peer)?.path !== undefined;
@@ -210,7 +214,9 @@ class MeshOverlay implements Overlay {
 
   status(): { readonly relay: LinkStatus; readonly peers: readonly PeerPathStatus[] } {
     const devices = new Map(this.#driver.device.status().map((peer) => [peer.publicKey, peer]));
-    const peers = [...this.#peers.values()].map((peer) => describePeer(peer, this.#conns.get(peer.publicKey), devices.get(peer.publicKey), this.#deps.clock));
+    const peers = [...this.#peers.values()].map((peer) =>
+      describePeer(peer, this.#conns.get(peer.publicKey), devices.get(peer.publicKey), this.#deps.clock),
+    );
     return { relay: this.#hub.status(), peers };
   }
 

@@ -263,7 +263,8 @@ export class PeerConn {
     const path = kind === undefined ? undefined : kind === 'direct' ? this.#direct : this.#relay;
     this.#state = path === undefined ? { kind: 'seeking' } : { kind: 'connected', path, since: now };
     this.#options.log.info('overlay: path switched', { peer: this.peer, path: kind ?? 'none', remote: path?.remote ?? '', reason: this.#reason });
-    if (path !== undefined && before === undefined) this.#initiateAt = this.controller ? now : Math.min(now + RESPONDER_PATIENCE_MS, this.#retryAt(now));
+    if (path !== undefined && before === undefined)
+      this.#initiateAt = this.controller ? now : Math.min(now + RESPONDER_PATIENCE_MS, this.#retryAt(now));
     this.#events.switched(this, kind);
   }
 

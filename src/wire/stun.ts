@@ -198,7 +198,9 @@ export function encodeStun(draft: StunDraft, password?: string, fingerprint = tr
 
 /** HMAC-SHA1 over everything before the attribute at `at`, the length field counting up to the attribute's own end. */
 function integrityOf(message: Uint8Array, at: number, password: string): Uint8Array {
-  return createHmac('sha1', password).update(headWithLength(message, at, at + 24)).digest();
+  return createHmac('sha1', password)
+    .update(headWithLength(message, at, at + 24))
+    .digest();
 }
 
 function fingerprintOf(message: Uint8Array, at: number): number {

@@ -97,7 +97,12 @@ export function mapFor(self: Member, peers: readonly Member[], filter: PacketFil
     self: { v4: prefix(`${self.address}/16`), v6: undefined, fqdn: `${self.name}.mesh.test` },
     peers: peers
       .filter((peer) => peer !== self)
-      .map((peer) => ({ publicKey: peer.publicKey, allowedIps: [prefix(`${peer.address}/32`)], fqdn: `${peer.name}.mesh.test`, agentVersion: 'test' })),
+      .map((peer) => ({
+        publicKey: peer.publicKey,
+        allowedIps: [prefix(`${peer.address}/32`)],
+        fqdn: `${peer.name}.mesh.test`,
+        agentVersion: 'test',
+      })),
     filter,
   };
 }
@@ -148,10 +153,14 @@ export class TestRelay {
   }
 }
 
-export async function readAll(stream: Duplex): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for await (const part of stream) parts.push(part as Buffer);
-  return Buffer.concat(parts);
+/** All bytes up to the other side's end. Unlike `for await`, it leaves our own side open. */
+export function readAll(stream: Duplex): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    stream.on('data', (part: Buffer) => parts.push(part));
+    stream.on('end', () => resolve(Buffer.concat(parts)));
+    stream.on('error', reject);
+  });
 }
 
 /** Resolves when the condition holds; looked at every few milliseconds, as status is no event. */

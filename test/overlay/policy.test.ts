@@ -32,7 +32,8 @@ function echo(of: Member): Duplex[] {
   return accepted;
 }
 
-const dial = (from: Member, to: Member, port: number): Promise<Duplex> => from.overlay.dial({ host: to.address, port }, { signal: AbortSignal.timeout(10_000) });
+const dial = (from: Member, to: Member, port: number): Promise<Duplex> =>
+  from.overlay.dial({ host: to.address, port }, { signal: AbortSignal.timeout(10_000) });
 
 async function says(stream: Duplex, text: string): Promise<string> {
   const answer = once(stream, 'data');

@@ -43,7 +43,9 @@ t.test('the direct path is blocked in the middle of a transfer: it continues by 
 
   a.port.blocked = true;
   const during = send(20_000);
-  t.comment(`blocked: noticed and switched to the relay after ${(await until(() => pathKind(a, b) === 'relay' && pathKind(b, a) === 'relay', 10_000)).toFixed(0)} ms`);
+  t.comment(
+    `blocked: noticed and switched to the relay after ${(await until(() => pathKind(a, b) === 'relay' && pathKind(b, a) === 'relay', 10_000)).toFixed(0)} ms`,
+  );
   t.comment(`the transfer went on: done ${(await during).toFixed(0)} ms after the block began`);
   t.match(a.overlay.status().peers[0]?.reason, /direct path was lost/);
 

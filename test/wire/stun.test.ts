@@ -80,7 +80,11 @@ t.test('attributes behind the integrity are not believed', async (t) => {
 });
 
 t.test('unknown attributes that must be understood are named', async (t) => {
-  const bytes = Buffer.concat([encodeStun({ class: 'request', transactionId }, undefined, false), fromHex('7777000400000000'), fromHex('c777000400000000')]);
+  const bytes = Buffer.concat([
+    encodeStun({ class: 'request', transactionId }, undefined, false),
+    fromHex('7777000400000000'),
+    fromHex('c777000400000000'),
+  ]);
   bytes.writeUInt16BE(bytes.length - 20, 2);
   t.same(read(bytes).unknownRequired, [0x7777]);
 });

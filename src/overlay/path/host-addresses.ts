@@ -22,7 +22,12 @@ export function listHostAddresses(): readonly string[] {
 }
 
 /** Host candidates of the addresses, in their order of preference; `allowed` leaves out what must not be announced. */
-export function hostCandidates(addresses: readonly string[], port: number, ipv6: boolean, allowed: (address: string) => boolean): readonly Candidate[] {
+export function hostCandidates(
+  addresses: readonly string[],
+  port: number,
+  ipv6: boolean,
+  allowed: (address: string) => boolean,
+): readonly Candidate[] {
   return addresses
     .filter((address) => (ipv6 || !address.includes(':')) && allowed(address))
     .slice(0, ICE_MAX_LOCAL_CANDIDATES)

@@ -235,7 +235,9 @@ export class IceAgent {
   #pollChecks(now: number): void {
     this.#nominate(now);
     if (now < this.#nextPaceAt) return;
-    const due = this.#pairs.find((pair) => (pair.state === 'waiting' || pair.state === 'in-progress' || pair === this.#nominating) && pair.nextCheckAt <= now);
+    const due = this.#pairs.find(
+      (pair) => (pair.state === 'waiting' || pair.state === 'in-progress' || pair === this.#nominating) && pair.nextCheckAt <= now,
+    );
     if (due === undefined) return;
     this.#nextPaceAt = now + ICE_PACE_MS;
     if (due.checks >= ICE_MAX_CHECKS_PER_PAIR) {

@@ -53,7 +53,9 @@ export class LocalCandidates {
       this.#hosts = hostCandidates(addresses ?? listHostAddresses(), socket.port, socket.ipv6, allowed);
     }
     this.#probe.ask();
-    const outer = this.#probe.candidates.filter((candidate) => allowed(candidate.address) && !this.#hosts.some((host) => sameTransport(host, candidate)));
+    const outer = this.#probe.candidates.filter(
+      (candidate) => allowed(candidate.address) && !this.#hosts.some((host) => sameTransport(host, candidate)),
+    );
     return [...this.#hosts, ...outer];
   }
 

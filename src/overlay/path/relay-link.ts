@@ -20,7 +20,13 @@ import {
   relayPeerKey,
   relayTransportHeaderBytes,
 } from '#wire/relay.ts';
-import { RELAY_AUTH_TIMEOUT_MS, RELAY_CONNECT_TIMEOUT_MS, RELAY_HEALTH_LIMIT_MS, RELAY_MAX_QUEUED_BYTES, RELAY_PING_INTERVAL_MS } from '../constants.ts';
+import {
+  RELAY_AUTH_TIMEOUT_MS,
+  RELAY_CONNECT_TIMEOUT_MS,
+  RELAY_HEALTH_LIMIT_MS,
+  RELAY_MAX_QUEUED_BYTES,
+  RELAY_PING_INTERVAL_MS,
+} from '../constants.ts';
 
 const binaryFrame = { binary: true, compress: false, fin: true } as const;
 

@@ -42,7 +42,13 @@ export class RelayUplink {
     this.#options = options;
     this.#events = events;
     this.#since = options.clock.now();
-    this.#backoff = new Backoff({ firstMs: RELAY_RETRY_FIRST_MS, factor: 2, maxMs: RELAY_RETRY_MAX_MS, jitter: OFFER_JITTER, random: options.random });
+    this.#backoff = new Backoff({
+      firstMs: RELAY_RETRY_FIRST_MS,
+      factor: 2,
+      maxMs: RELAY_RETRY_MAX_MS,
+      jitter: OFFER_JITTER,
+      random: options.random,
+    });
     this.#connect();
   }
 

@@ -43,7 +43,9 @@ export class StunProbe {
 
   /** `stun:host:port` texts; others are ignored. */
   setServers(urls: readonly string[]): void {
-    this.#servers = urls.flatMap((url) => (url.startsWith('stun:') ? (parseHostPort(url.slice(5), defaultPort) ?? []) : [])).slice(0, STUN_MAX_SERVERS);
+    this.#servers = urls
+      .flatMap((url) => (url.startsWith('stun:') ? (parseHostPort(url.slice(5), defaultPort) ?? []) : []))
+      .slice(0, STUN_MAX_SERVERS);
     this.ask(true);
   }
 
@@ -99,7 +101,8 @@ export class StunProbe {
   }
 
   #attempt(servers: readonly TransportAddress[], left: number): void {
-    const waiting = left === STUN_ATTEMPTS ? servers : servers.filter((server) => [...this.#open.values()].some((open) => sameTransport(open, server)));
+    const waiting =
+      left === STUN_ATTEMPTS ? servers : servers.filter((server) => [...this.#open.values()].some((open) => sameTransport(open, server)));
     if (left === STUN_ATTEMPTS || left === 0) this.#open.clear();
     this.#timer?.cancel();
     if (left === 0) return;

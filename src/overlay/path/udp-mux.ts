@@ -47,7 +47,7 @@ export const openDatagramPort: OpenDatagramPort = async (port, receive, log) => 
 
 async function bind(type: 'udp4' | 'udp6', port: number, receive: DatagramReceiver, log: Logger): Promise<DatagramPort> {
   // Addresses are always literal, so the look-up answers at once and a packet does not wait for another turn of the loop.
-  const lookup = (host: string, _options: unknown, done: (error: null, address: string, family: number) => void): void => 
+  const lookup = (host: string, _options: unknown, done: (error: null, address: string, family: number) => void): void =>
     done(null, host, host.includes(':') ? 6 : 4);
   const socket = createSocket({ type, lookup });
   try {
@@ -73,7 +73,8 @@ async function bind(type: 'udp4' | 'udp6', port: number, receive: DatagramReceiv
       if (closing !== undefined || socket.getSendQueueCount() > MAX_QUEUED_DATAGRAMS) return;
       const v6 = to.address.includes(':');
       if (v6 && !six) return;
-      socket.send(datagram, to.port, six && !v6 ? mappedPrefix + to.address : to.address, ignoreFailure);
+      // Without a callback nothing is scheduled for each packet. One that cannot be sent is as one that was lost: checks notice.
+      socket.send(datagram, to.port, six && !v6 ? mappedPrefix + to.address : to.address);
     },
     close: () => {
       closing ??= new Promise((resolve) => socket.close(() => resolve()));
@@ -81,9 +82,6 @@ async function bind(type: 'udp4' | 'udp6', port: number, receive: DatagramReceiv
     },
   };
 }
-
-/** A datagram that cannot be sent is as one that was lost: checks and retransmissions notice. */
-function ignoreFailure(): void {}
 
 function enlargeBuffers(socket: Socket): void {
   try {

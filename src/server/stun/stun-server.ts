@@ -50,11 +50,8 @@ function answer(socket: Socket, datagram: Uint8Array, from: RemoteInfo, budget: 
   const ip = parseIp(from.address.replace(/%.*$/, ''));
   if (ip === undefined || socket.getSendQueueCount() >= MAX_QUEUED_ANSWERS || !budget.take(performance.now())) return;
   const reply = encodeStun({ class: 'success', transactionId: request.transactionId, mapped: { ip: unmapIp(ip), port: from.port } });
-  socket.send(reply, from.port, from.address, ignoreFailure);
+  socket.send(reply, from.port, from.address);
 }
-
-/** An answer that cannot be sent is as one that was lost. */
-function ignoreFailure(): void {}
 
 /** A bucket that fills with time. */
 class AnswerBudget {

@@ -1,0 +1,73 @@
+// Two drivers over a path in memory, in virtual time: delay, loss and reordering under WireGuard and TCP, from a seed.
+import t from 'tap';
+import { generatePrivateKey, publicFromPrivate } from '#crypto/x25519.ts';
+import { toBase64 } from '#lib/bytes.ts';
+import type { OverlayFilter } from '../../src/overlay/filter.ts';
+import { OverlayFilter as Filter } from '../../src/overlay/filter.ts';
+import { Driver } from '../../src/overlay/driver.ts';
+import { MemoryPath } from '../../src/overlay/path/memory.ts';
+import { OverlayStream } from '../../src/overlay/stream.ts';
+import { ManualClock, seeded, seededBytes } from './clock.ts';
+import { prefix, readAll } from './pair.ts';
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+t.test('a transfer over a path that loses, delays and reorders arrives whole', async (t) => {
+  const clock = new ManualClock();
+  const keys = [generatePrivateKey(seededBytes(1)), generatePrivateKey(seededBytes(2))] as const;
+  const paths = MemoryPath.pair({ clock, random: seeded(3), delayMs: 10, loss: 0.02, reorder: 0.02, capacity: 500 });
+  const filter: OverlayFilter = new Filter();
+  filter.set({ kind: 'open' });
+  const make = (self: 0 | 1): Driver =>
+    new Driver(
+      { privateKey: keys[self], mtu: 1280, clock, random: seededBytes(10 + self), filter },
+      {
+        send: (_peer, datagram) => paths[self].send(datagram),
+        authenticated: () => undefined,
+        handshake: () => undefined,
+        unroutable: () => undefined,
+      },
+    );
+  const drivers = [make(0), make(1)] as const;
+  for (const self of [0, 1] as const) {
+    const other = self === 0 ? 1 : 0;
+    const driver = drivers[self];
+    driver.device.setPeer(
+      { publicKey: toBase64(publicFromPrivate(keys[other])), allowedIps: [prefix(`100.92.0.${other + 1}/32`)], persistentKeepaliveMs: 0 },
+      clock.now(),
+    );
+    driver.stack.setAddresses([prefix(`100.92.0.${self + 1}/32`).address], clock.now());
+    paths[self].receive = (datagram, source) => driver.receive(datagram, source);
+  }
+  t.teardown(() => drivers.forEach((driver) => driver.close()));
+
+  const none = { opened: () => undefined, gone: () => undefined };
+  let received: Promise<Buffer> | undefined;
+  drivers[1].stack.listen(
+    80,
+    () => true,
+    (connection) => {
+      const stream = new OverlayStream(drivers[1], true, none);
+      connection.attach(stream.handler);
+      received = readAll(stream.bind(connection));
+      stream.end();
+    },
+  );
+  const stream = new OverlayStream(drivers[0], false, none);
+  stream.bind(drivers[0].stack.connect({ ip: prefix('100.92.0.2/32').address, port: 80 }, stream.handler, clock.now()));
+  drivers[0].touch();
+  const data = Buffer.alloc(400_000);
+  seededBytes(5)(data);
+  stream.on('error', (error) => t.fail(error.message));
+  stream.resume().end(data);
+  let whole: Buffer | undefined;
+  for (let ms = 0; ms < 120_000 && whole === undefined; ms += 5) {
+    clock.advance(5);
+    await turn();
+    void received?.then((bytes) => (whole = bytes));
+    received = undefined;
+  }
+  t.ok(whole?.equals(data), `${whole?.length} bytes`);
+  t.ok(paths[0].lost > 0, `${paths[0].lost} of ${paths[0].sent} lost`);
+  t.comment(`400 kB over 20 ms round trip with 2 % loss and 2 % reordering: ${clock.now()} ms of virtual time`);
+});
