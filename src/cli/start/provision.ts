@@ -62,7 +62,7 @@ export async function ensureKeys(api: ControlApi, stateDir: string): Promise<voi
   }
   const curlFile = join(stateDir, 'curl-header');
   if ((await readFileIfThere(curlFile)) === undefined) {
-    const machine = await api.call('POST', '/api/users', { name: 'Sample machine', email: '', role: 'user', auto_groups: [], is_service_user: true });
+    const machine = await api.call('POST', '/api/users', { name: 'Sample machine', role: 'user', auto_groups: [], is_service_user: true });
     const token = await api.call('POST', `/api/users/${field(machine, 'id')}/tokens`, { name: 'curl', expires_in: tokenDays });
     await writeFileAtomic(curlFile, `Authorization: Bearer ${field(token, 'plain_token')}\n`);
   }
