@@ -81,7 +81,7 @@ t.test('the table of kept tokens has an end', async (t) => {
   const { signer } = await start();
   const step = 500;
   for (let i = 0; i < assertionTableSize + step; i += step) {
-    await Promise.all(Array.from({ length: step }, (_, k) => signer.assertion(identity, `https://s${i + k}.example.com`)));
+    await Promise.all(Array.from({ length: step }, async (_, k) => signer.assertion(identity, `https://s${i + k}.example.com`)));
   }
   t.equal(signer.size, assertionTableSize);
 });

@@ -38,6 +38,9 @@ export const keyCheckMs = 10 * 60_000;
 /** Least time between two looks into the vault because a token names an unknown key. */
 export const keyReloadMs = 10_000;
 
+/** Characters of a request's path and query; what an authorization request says is kept until it is answered. */
+export const requestUrlLength = 8192;
+
 /** Bytes of a form that one of our pages receives. */
 export const formBytes = 16 * 1024;
 

@@ -11,6 +11,7 @@ export const idpError = defineErrors('idp', {
   IDP_BAD_CLIENT: { text: 'The gateway client needs an id and a secret of at least 32 characters.', origin: 'input', retry: false, status: 500 },
   IDP_BAD_CONNECTOR: { text: 'A connector needs a unique id of lower case letters, digits and dashes.', origin: 'input', retry: false, status: 500 },
   IDP_VAULT_DAMAGED: { text: 'A stored record of the identity provider cannot be read.', origin: 'internal', retry: false, status: 500 },
+  IDP_REQUEST_TOO_LONG: { text: 'The address is too long.', origin: 'peer', retry: false, status: 414 },
   IDP_FORM_TOO_LARGE: { text: 'The form is too large.', origin: 'peer', retry: false, status: 413 },
   IDP_FORM_SLOW: { text: 'The form did not arrive in time.', origin: 'peer', retry: true, status: 408 },
   IDP_FORM_INVALID: { text: 'The form could not be read.', origin: 'peer', retry: false, status: 400 },

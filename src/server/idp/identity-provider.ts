@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Provider } from 'oidc-provider';
 import { FailedAttempts, StartLimit, addressKey } from './attempts.ts';
 import { Connectors } from './connectors.ts';
-import { closeMs, keyCheckMs, keyReloadMs } from './constants.ts';
+import { closeMs, keyCheckMs, keyReloadMs, requestUrlLength } from './constants.ts';
 import { idpError } from './errors.ts';
 import { KeyStore, type KeySet } from './keys.ts';
 import { failurePage } from './pages/sign-in-pages.ts';
@@ -124,6 +124,7 @@ class Front {
     setCommonHeaders(res);
     if (this.#closed) throw idpError('IDP_CLOSED');
     const url = req.url ?? '';
+    if (url.length > requestUrlLength) throw idpError('IDP_REQUEST_TOO_LONG');
     const base = this.#issuer.pathname;
     const question = url.indexOf('?');
     const path = question < 0 ? url : url.slice(0, question);
@@ -162,10 +163,9 @@ class Front {
       return;
     }
     if (row?.origin === 'peer' && row.status === 413) res.setHeader('connection', 'close');
-    const text =
-      error instanceof MeshgateError && row !== undefined && row.origin !== 'internal'
-        ? error.message
-        : 'Something went wrong here. Try again later.';
+    // What went wrong inside is nobody's business, except that it will be over soon.
+    const speaks = row !== undefined && (row.origin !== 'internal' || row.retry);
+    const text = speaks && error instanceof MeshgateError ? error.message : 'Something went wrong here. Try again later.';
     sendPage(res, row?.status ?? 500, failurePage(text));
   }
 

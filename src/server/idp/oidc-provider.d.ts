@@ -130,6 +130,8 @@ declare module 'oidc-provider' {
 
   export namespace errors {
     class InvalidTarget extends Error {}
-    class SessionNotFound extends Error {}
+    class InvalidGrant extends Error {
+      constructor(detail: string);
+    }
   }
 }

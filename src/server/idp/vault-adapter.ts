@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '#lib/clock.ts';
 import { utf8 } from '#lib/bytes.ts';
 import type { UserId } from '#model/ids.ts';
-import type { Adapter, AdapterPayload } from 'oidc-provider';
+import { errors, type Adapter, type AdapterPayload } from 'oidc-provider';
 import type { VaultUseCases } from '../domain/contract.ts';
 import { grantSeconds, sessionMaxSeconds } from './constants.ts';
 import { idpError } from './errors.ts';
@@ -21,6 +21,8 @@ interface StoredRecord {
 export class VaultRecords {
   readonly #vault: VaultUseCases;
   readonly #clock: Clock;
+  /** Codes that are being used up by a request of this process; no more than requests under way. */
+  readonly #busy = new Set<string>();
 
   constructor(vault: VaultUseCases, clock: Clock) {
     this.#vault = vault;
@@ -71,6 +73,17 @@ export class VaultRecords {
     await this.#vault.delete(name);
   }
 
+  /** Runs the work unless the same is under way for this name: then it throws as for a code that has been used. */
+  async alone(name: string, work: () => Promise<void>): Promise<void> {
+    if (this.#busy.has(name)) throw new errors.InvalidGrant('it is being used');
+    this.#busy.add(name);
+    try {
+      await work();
+    } finally {
+      this.#busy.delete(name);
+    }
+  }
+
   now(): number {
     return this.#clock.wall();
   }
@@ -107,14 +120,16 @@ class VaultAdapter implements Adapter {
     return this.#findThrough(key('UserCode', userCode));
   }
 
+  /** Of two requests that bring the same code together, one gets through. */
   async consume(id: string): Promise<void> {
     const name = key(this.#model, id);
-    const record = await this.#load(name);
-    if (record === undefined) return;
-    const now = this.#records.now();
-    const consumed: StoredRecord = { ...record, payload: { ...record.payload, consumed: Math.floor(now / 1000) } };
-    const left = (record.payload.exp ?? 0) - Math.floor(now / 1000);
-    await this.#records.write(name, consumed, Math.max(1, left));
+    await this.#records.alone(name, async () => {
+      const record = await this.#load(name);
+      if (record === undefined || record.payload.consumed !== undefined) throw new errors.InvalidGrant('it has been used');
+      const seconds = Math.floor(this.#records.now() / 1000);
+      const used: StoredRecord = { ...record, payload: { ...record.payload, consumed: seconds } };
+      await this.#records.write(name, used, Math.max(1, (record.payload.exp ?? 0) - seconds));
+    });
   }
 
   async destroy(id: string): Promise<void> {

@@ -5,6 +5,8 @@ import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { text as readText } from 'node:stream/consumers';
 import { SignJWT, UnsecuredJWT, exportJWK, generateKeyPair } from 'jose';
+import { systemClock } from '#lib/clock.ts';
+import { idTokenSeconds, startsPerMinute } from '#server/idp/constants.ts';
 import { parseCallback } from '#server/idp/redirects.ts';
 import { authorize, credentials, gatewayClient, payloadOf, redirectUri, signIn, startHarness, trade } from './support/harness.ts';
 
@@ -85,6 +87,27 @@ t.test('a code is worth nothing with another verifier, client, secret or redirec
   t.match(await trade(browser, issuer, page, attempt), { status: 400, error: 'invalid_grant' });
 });
 
+t.test('of twenty requests with one code one gets tokens', async (t) => {
+  const { issuer, domain, browser: newBrowser } = await startHarness(t);
+  domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const browser = newBrowser();
+  const attempt = authorize(issuer);
+  const page = await signIn(browser, attempt.url);
+  const answers = await Promise.all(Array.from({ length: 20 }, () => trade(browser, issuer, page, attempt)));
+  t.equal(answers.filter(({ status }) => status === 200).length, 1);
+  t.ok(answers.every(({ status, error }) => status === 200 || error === 'invalid_grant'));
+});
+
+t.test('requests are bounded in length and method', async (t) => {
+  const { issuer, browser: newBrowser } = await startHarness(t);
+  const browser = newBrowser();
+  t.equal((await browser.get(authorize(issuer, { state: 'x'.repeat(9000) }).url)).status, 414);
+  t.equal((await browser.postTo(`${issuer}/connectors/x/callback`, {})).status, 405);
+  let status = 0;
+  for (let i = 0; i <= startsPerMinute; i++) status = (await browser.get(`${issuer}/auth`)).status;
+  t.equal(status, 429, 'an address may start only so many');
+});
+
 t.test('an ID token is checked for nonce, audience, issuer, key, algorithm and time', async (t) => {
   const { issuer, domain, provider, browser: newBrowser } = await startHarness(t);
   domain.add({ id: 'u1', name: 'Ada', ...credentials });
@@ -118,6 +141,21 @@ t.test('an ID token is checked for nonce, audience, issuer, key, algorithm and t
   await refused(check(await new SignJWT(payloadOf(good)).setProtectedHeader({ alg: 'HS256', kid }).sign(secret)), 'a public key as a secret');
   const jwk = await exportJWK(publicKey);
   await refused(check(await new SignJWT(payloadOf(good)).setProtectedHeader({ alg: 'RS256', jwk }).sign(privateKey)), 'a key that the token brings');
+});
+
+t.test('an ID token is over after an hour', async (t) => {
+  let offset = 0;
+  const clock = { ...systemClock, wall: () => Date.now() + offset };
+  const { issuer, domain, provider, browser: newBrowser } = await startHarness(t, { clock });
+  domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const browser = newBrowser();
+  const attempt = authorize(issuer);
+  const { id_token: token } = await trade(browser, issuer, await signIn(browser, attempt.url), attempt);
+  const check = () => provider().verifyIdToken(token, attempt.nonce, gatewayClient.id);
+  offset = (idTokenSeconds - 10) * 1000;
+  t.equal(await check(), 'u1');
+  offset = (idTokenSeconds + 10) * 1000;
+  await t.rejects(check(), { code: 'IDP_TOKEN_INVALID' });
 });
 
 t.test('what the provider says about itself is the configured issuer, not the Host header', async (t) => {

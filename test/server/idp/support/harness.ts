@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { systemClock, type Clock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import { createIdentityProvider } from '#server/idp/identity-provider.ts';
-import type { ConnectorConfig, IdentityProvider } from '#server/idp/types.ts';
+import type { ConnectorConfig, IdentityProvider, IdentityProviderOptions } from '#server/idp/types.ts';
 import { createTestCa, type TestCa } from '../../../support/test-ca.ts';
 import { Browser, type Page } from './browser.ts';
 import { createFakeDomain, type FakeDomain } from './fake-domain.ts';
@@ -30,6 +30,8 @@ export interface HarnessOptions {
   readonly connectors?: (ca: TestCa) => readonly ConnectorConfig[];
   readonly ca?: TestCa;
   readonly host?: string;
+  /** In place of the fake one. */
+  readonly domain?: IdentityProviderOptions['domain'];
 }
 
 export async function startHarness(t: Test, options: HarnessOptions = {}): Promise<Harness> {
@@ -45,7 +47,7 @@ export async function startHarness(t: Test, options: HarnessOptions = {}): Promi
   const create = (): Promise<IdentityProvider> =>
     createIdentityProvider({
       issuer,
-      domain,
+      domain: options.domain ?? domain,
       gatewayRedirectAllowed: async (uri) => services.has(new URL(uri).host),
       gatewayClient,
       connectors: options.connectors?.(ca) ?? [],
