@@ -61,5 +61,8 @@ export const LOG_TEXT = 2_048;
 export const LOG_BATCH = 256;
 export const LOG_BATCH_MS = 1_000;
 
+/** Time that handing over one batch may take. */
+export const LOG_SEND_MS = 10_000;
+
 /** Time that the access checks may take, asking the control plane included; then the request is denied. */
 export const ACCESS_MS = 5_000;

@@ -6,3 +6,6 @@ export { openCertificateDirectory, type CertificateDirectory, type CertificatePr
 export { readCertificate, type Certificate } from './certs/certificate.ts';
 export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult, Soon } from './access/backend.ts';
 export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty, type SignInDeps } from './access/sign-in.ts';
+export { createAccessLog, type AccessLogSink } from './accesslog/access-log.ts';
+export { createBatchSink, type BatchSinkDeps } from './accesslog/batch-sink.ts';
+export { createLineSink, openFileSink } from './accesslog/line-sink.ts';

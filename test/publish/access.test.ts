@@ -11,7 +11,8 @@ async function start(t: Test, changes: Partial<ServiceMapping> = {}): Promise<{ 
   return { fixture, echo };
 }
 
-const request = (extra = '', target = '/', method = 'GET', host = 'a.test'): string => `${method} ${target} HTTP/1.1\r\nHost: ${host}\r\n${extra}Connection: close\r\n\r\n`;
+const request = (extra = '', target = '/', method = 'GET', host = 'a.test'): string =>
+  `${method} ${target} HTTP/1.1\r\nHost: ${host}\r\n${extra}Connection: close\r\n\r\n`;
 const id = mapping('a.test', []).id;
 
 void t.test('requests that are refused as such', async (t) => {
@@ -29,11 +30,9 @@ void t.test('requests that are refused as such', async (t) => {
     [request('', 'http://a.test@b.test/x'), 400, 'target_host_mismatch'],
     [request('', 'ftp://a.test/x'), 400, 'target_malformed'],
     [request('', '/x#y'), 400, 'target_malformed'],
-    ...['', 'a.test/evil', 'x@a.test', 'a.test, b.test', 'a%2etest', '[::1', 'a.test:99999', 'a..test', 'a.test:', ' '].map((host): [string, number, string] => [
-      request('', '/', 'GET', host),
-      400,
-      'host_malformed',
-    ]),
+    ...['', 'a.test/evil', 'x@a.test', 'a.test, b.test', 'a%2etest', '[::1', 'a.test:99999', 'a..test', 'a.test:', ' '].map(
+      (host): [string, number, string] => [request('', '/', 'GET', host), 400, 'host_malformed'],
+    ),
     ['GET / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n', 400, 'length_with_coding'],
     ['GET / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: gzip, chunked\r\n\r\n', 501, 'coding_unsupported'],
     ['POST / HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\nabc', 400, 'upgrade_with_body'],
@@ -89,7 +88,14 @@ void t.test('the ladder: a browser is sent to sign in, everything else is told',
   t.match(page, /Location: https:\/\/idp\.test\/authorize\?to=%2Fx%3Fy%3D1%26z\r\n/);
   t.match(page, /Set-Cookie: __Host-meshgate-login1=/);
   t.match(page, /Cache-Control: no-store\r\nVary: Cookie, Accept\r\n/);
-  for (const bytes of [request(), request('Accept: application/json\r\n'), request('Accept: */*\r\n'), request('Accept: text/html;q=0\r\n'), request(html, '/', 'POST'), request(html, '/', 'HEAD')]) {
+  for (const bytes of [
+    request(),
+    request('Accept: application/json\r\n'),
+    request('Accept: */*\r\n'),
+    request('Accept: text/html;q=0\r\n'),
+    request(html, '/', 'POST'),
+    request(html, '/', 'HEAD'),
+  ]) {
     const answer = await exchange(fixture, bytes);
     t.match(answer, /^HTTP\/1\.1 401 Sign-in needed\r\n/, bytes);
     t.match(answer, /WWW-Authenticate: Bearer realm="meshgate"\r\n/);
@@ -153,7 +159,10 @@ void t.test('our own paths are exact, and open to those that the address rules a
   }
   t.match(await exchange(fixture, request('', '/.meshgate/callback')), /^HTTP\/1\.1 400/);
   t.match(await exchange(fixture, request('', '/.meshgate/jwks.json')), /\{"keys":\[\]\}$/);
-  t.match(await exchange(fixture, request('', '/.meshgate/logout')), /^HTTP\/1\.1 200 Signed out\r\n[^]*Set-Cookie: __Host-meshgate=; Path=\/; Max-Age=0\r\n/);
+  t.match(
+    await exchange(fixture, request('', '/.meshgate/logout')),
+    /^HTTP\/1\.1 200 Signed out\r\n[^]*Set-Cookie: __Host-meshgate=; Path=\/; Max-Age=0\r\n/,
+  );
   for (const target of ['/.meshgate/', '/.meshgate/jwks.json/', '/.meshgate/callback/x', '/.meshgate/../']) {
     t.match(await exchange(fixture, request('', target)), /^HTTP\/1\.1 404/, target);
   }

@@ -58,13 +58,25 @@ void t.test('addresses and hosts that a stranger claims are replaced', async (t)
   const echo = await startEcho();
   const fixture = await startFixture([mapping('a.test', [path(echo.port)])]);
   t.teardown(() => Promise.all([fixture.close(), echo.close()]));
-  const claims = ['X-Forwarded-For', 'X-Forwarded-Host', 'X-Forwarded-Proto', 'X-Forwarded-Port', 'X-Real-IP', 'Forwarded', 'X_Forwarded_For', 'X-Real_Ip']
+  const claims = [
+    'X-Forwarded-For',
+    'X-Forwarded-Host',
+    'X-Forwarded-Proto',
+    'X-Forwarded-Port',
+    'X-Real-IP',
+    'Forwarded',
+    'X_Forwarded_For',
+    'X-Real_Ip',
+  ]
     .map((name) => `${name}: 6.6.6.6\r\n`)
     .join('');
   await exchange(fixture, `GET / HTTP/1.1\r\nHost: A.test.:8443\r\n${claims}Connection: close\r\n\r\n`);
   const received = echo.received[0] ?? '';
   t.notMatch(received, /6\.6\.6\.6/);
-  t.match(received, /X-Forwarded-For: 127\.0\.0\.1\r\nX-Real-IP: 127\.0\.0\.1\r\nX-Forwarded-Host: A\.test\.:8443\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 8443\r\n/);
+  t.match(
+    received,
+    /X-Forwarded-For: 127\.0\.0\.1\r\nX-Real-IP: 127\.0\.0\.1\r\nX-Forwarded-Host: A\.test\.:8443\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 8443\r\n/,
+  );
   t.match(received, /Forwarded: for=127\.0\.0\.1;host="A\.test\.:8443";proto=https\r\n/);
   t.match(fixture.entries[0], { sourceIp: '127.0.0.1', host: 'a.test' });
 });
@@ -73,7 +85,8 @@ void t.test('a trusted proxy is believed, from the right, as far as trust goes',
   const echo = await startEcho();
   const fixture = await startFixture([mapping('a.test', [path(echo.port)])], { trustedProxies: ['127.0.0.0/8', '10.0.0.0/8'] });
   t.teardown(() => Promise.all([fixture.close(), echo.close()]));
-  const ask = (chain: string): Promise<string> => exchange(fixture, `GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: ${chain}\r\nConnection: close\r\n\r\n`);
+  const ask = (chain: string): Promise<string> =>
+    exchange(fixture, `GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: ${chain}\r\nConnection: close\r\n\r\n`);
   await ask('6.6.6.6, 9.9.9.9, 10.0.0.1');
   t.match(fixture.entries.at(-1), { sourceIp: '9.9.9.9' });
   t.match(echo.received.at(-1), /X-Forwarded-For: 6\.6\.6\.6, 9\.9\.9\.9, 10\.0\.0\.1, 127\.0\.0\.1\r\nX-Real-IP: 9\.9\.9\.9\r\n/);
@@ -83,10 +96,19 @@ void t.test('a trusted proxy is believed, from the right, as far as trust goes',
 
 void t.test('an address that trusted proxies garble admits nobody to a restricted service', async (t) => {
   const echo = await startEcho();
-  const restrictions = { allowedCidrs: ['127.0.0.0/8', '9.0.0.0/8'], blockedCidrs: [], allowedCountries: [], blockedCountries: [], crowdsecMode: 'off' } as const;
+  const restrictions = {
+    allowedCidrs: ['127.0.0.0/8', '9.0.0.0/8'],
+    blockedCidrs: [],
+    allowedCountries: [],
+    blockedCountries: [],
+    crowdsecMode: 'off',
+  } as const;
   const fixture = await startFixture([mapping('a.test', [path(echo.port)], { restrictions })], { trustedProxies: ['127.0.0.1'] });
   t.teardown(() => Promise.all([fixture.close(), echo.close()]));
-  t.match(await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 9.9.9.9, junk\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 403/);
+  t.match(
+    await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 9.9.9.9, junk\r\nConnection: close\r\n\r\n'),
+    /^HTTP\/1\.1 403/,
+  );
   t.match(await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 9.9.9.9\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200/);
   t.equal(echo.received.length, 1);
 });
@@ -147,13 +169,28 @@ void t.test('a service token that let the request in goes no further; any other 
   const { alice } = await import('./harness.ts');
   fixture.identity.tokens.set('nbp_good', { kind: 'valid', identity: alice });
   fixture.identity.sessions.set('s1', { kind: 'live', session: session(asId<SessionId>('s1'), mapping('a.test', []).id) });
-  t.match(await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer nbp_good\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200/);
+  t.match(
+    await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer nbp_good\r\nConnection: close\r\n\r\n'),
+    /^HTTP\/1\.1 200/,
+  );
   t.notMatch(echo.received.at(-1), /nbp_good|Authorization/);
-  t.match(await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nX-Meshgate-Token: nbp_good\r\nAuthorization: Basic app\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200/);
+  t.match(
+    await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nX-Meshgate-Token: nbp_good\r\nAuthorization: Basic app\r\nConnection: close\r\n\r\n'),
+    /^HTTP\/1\.1 200/,
+  );
   t.match(echo.received.at(-1), /Authorization: Basic app\r\n/);
   t.notMatch(echo.received.at(-1), /nbp_good/);
-  t.match(await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nCookie: __Host-meshgate=s1\r\nAuthorization: Bearer app\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200/);
+  t.match(
+    await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nCookie: __Host-meshgate=s1\r\nAuthorization: Bearer app\r\nConnection: close\r\n\r\n'),
+    /^HTTP\/1\.1 200/,
+  );
   t.match(echo.received.at(-1), /Authorization: Bearer app\r\n/);
-  t.match(await exchange(fixture, 'GET / HTTP/1.1\r\nHost: a.test\r\nCookie: __Host-meshgate=s1\r\nAuthorization: Bearer nbp_bad\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 401/);
+  t.match(
+    await exchange(
+      fixture,
+      'GET / HTTP/1.1\r\nHost: a.test\r\nCookie: __Host-meshgate=s1\r\nAuthorization: Bearer nbp_bad\r\nConnection: close\r\n\r\n',
+    ),
+    /^HTTP\/1\.1 401/,
+  );
   t.equal(echo.received.length, 3);
 });

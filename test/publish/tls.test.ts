@@ -35,7 +35,10 @@ void t.test('a name that is not ours gets an alert, never another’s certificat
 void t.test('versions, protocols and tickets', async (t) => {
   const fixture = await startFixture([]);
   t.teardown(() => fixture.close());
-  t.match(await attempt(fixture, { servername: 'a.test', minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'ALL@SECLEVEL=0' }), /alert|protocol|version/i);
+  t.match(
+    await attempt(fixture, { servername: 'a.test', minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'ALL@SECLEVEL=0' }),
+    /alert|protocol|version/i,
+  );
   t.match(await attempt(fixture, { servername: 'a.test', ALPNProtocols: ['spdy/1'] }), /no.application.protocol/i);
   const two = await attempt(fixture, { servername: 'a.test', maxVersion: 'TLSv1.2' });
   t.equal(typeof two === 'string' ? two : two.getProtocol(), 'TLSv1.2');

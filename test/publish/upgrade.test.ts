@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
-import { WebSocket, WebSocketServer } from 'ws';
+import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { sessionKey } from '#identity/session-cache.ts';
@@ -44,7 +44,10 @@ void t.test('an upgrade is admitted like any request and then carries bytes both
   const socket = await fixture.connect('a.test');
   const switched = readUntil(socket, (text) => text.endsWith('hello'));
   socket.write(upgrade('Cookie: __Host-meshgate=s1\r\nX-Identity-User: root\r\n'));
-  t.match(await switched, /^HTTP\/1\.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello$/);
+  t.match(
+    await switched,
+    /^HTTP\/1\.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello$/,
+  );
   t.match(heads[0], /X-Identity-User: alice@example\.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n$/);
   t.notMatch(heads[0], /root|Cookie/);
   const echoed = readUntil(socket, (text) => text.endsWith('ping'));
@@ -57,7 +60,13 @@ void t.test('an upgrade is admitted like any request and then carries bytes both
 
 void t.test('without a session, or from another site’s page, nothing is dialled', async (t) => {
   const { fixture, heads } = await start(t);
-  for (const extra of ['', 'Cookie: __Host-meshgate=no\r\n', 'Cookie: __Host-meshgate=s1\r\nOrigin: https://evil.test\r\n', 'Cookie: __Host-meshgate=s1\r\nOrigin: null\r\n', 'Accept: text/html\r\n']) {
+  for (const extra of [
+    '',
+    'Cookie: __Host-meshgate=no\r\n',
+    'Cookie: __Host-meshgate=s1\r\nOrigin: https://evil.test\r\n',
+    'Cookie: __Host-meshgate=s1\r\nOrigin: null\r\n',
+    'Accept: text/html\r\n',
+  ]) {
     t.match(await exchange(fixture, upgrade(extra).replace('keep-alive', 'close')), /^HTTP\/1\.1 401/, extra);
   }
   t.equal(heads.length, 0);
@@ -92,7 +101,10 @@ void t.test('the end of a session closes its streams at once', async (t) => {
   const a = await open(fixture, 'a.test');
   const b = await open(fixture, 'b.test');
   const gone = closed(a);
-  t.equal(fixture.publisher.endStreams((stream) => stream.trustKey === sessionKey('s1')), 1);
+  t.equal(
+    fixture.publisher.endStreams((stream) => stream.trustKey === sessionKey('s1')),
+    1,
+  );
   await gone;
   t.equal(b.destroyed, false);
   b.destroy();
@@ -107,7 +119,11 @@ void t.test('a session that runs out closes its streams', async (t) => {
 void t.test('WebSocket messages of a real client and server pass whole', async (t) => {
   const http = createServer();
   const server = new WebSocketServer({ server: http });
-  server.on('connection', (socket) => socket.on('message', (data: Buffer, isBinary) => socket.send(data, { binary: isBinary })));
+  server.on('connection', (socket) =>
+    socket.on('message', (data, isBinary) =>
+      socket.send(Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data as Buffer), { binary: isBinary }),
+    ),
+  );
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
   const fixture = await startFixture([mapping('a.test', [path((http.address() as AddressInfo).port)])]);
   t.teardown(async () => {
@@ -116,7 +132,8 @@ void t.test('WebSocket messages of a real client and server pass whole', async (
     http.closeAllConnections();
     await new Promise((resolve) => http.close(resolve));
   });
-  const client = new WebSocket(`wss://127.0.0.1:${fixture.port}/chat`, { ca: fixture.ca, servername: 'a.test', headers: { Host: 'a.test' } });
+  const options: ClientOptions & { servername: string } = { ca: fixture.ca, servername: 'a.test', headers: { Host: 'a.test' } };
+  const client = new WebSocket(`wss://127.0.0.1:${fixture.port}/chat`, options);
   await new Promise((resolve) => client.once('open', resolve));
   for (const message of [Buffer.from('hi'), Buffer.alloc(1_000_000, 7)]) {
     const answer = new Promise((resolve) => client.once('message', resolve));

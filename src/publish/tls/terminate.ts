@@ -139,6 +139,8 @@ class Handshake implements Deadlined {
     secured.once('secure', () => {
       if (this.#over) return;
       this.#settle();
+      // Only node:tls's own server clears this mark, and node:http2 waits for it.
+      Object.assign(secured, { secureConnecting: false });
       this.#ready({ socket: secured, serverName, protocol: secured.alpnProtocol === 'h2' ? 'h2' : 'http/1.1' });
     });
   }
