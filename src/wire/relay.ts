@@ -79,6 +79,7 @@ export function decodeRelay(frame: Uint8Array): RelayMessage | undefined {
       return decodeList('online', body);
     case relayTypes.offline:
       return decodeList('offline', body);
+    case undefined:
     default:
       return undefined;
   }

@@ -60,14 +60,14 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
   seededBytes(5)(data);
   stream.on('error', (error) => t.fail(error.message));
   stream.resume().end(data);
-  let whole: Buffer | undefined;
-  for (let ms = 0; ms < 120_000 && whole === undefined; ms += 5) {
+  const got: Buffer[] = [];
+  for (let ms = 0; ms < 120_000 && got.length === 0; ms += 5) {
     clock.advance(5);
     await turn();
-    void received?.then((bytes) => (whole = bytes));
+    void received?.then((bytes) => got.push(bytes));
     received = undefined;
   }
-  t.ok(whole?.equals(data), `${whole?.length} bytes`);
+  t.ok(got[0]?.equals(data), `${got[0]?.length} bytes`);
   t.ok(paths[0].lost > 0, `${paths[0].lost} of ${paths[0].sent} lost`);
   t.comment(`400 kB over 20 ms round trip with 2 % loss and 2 % reordering: ${clock.now()} ms of virtual time`);
 });
