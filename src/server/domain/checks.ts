@@ -1,6 +1,6 @@
 // Checks that many use cases share. Each throws what the person at the API reads.
 import { domainToASCII } from 'node:url';
-import { parseIp } from '#lib/ip.ts';
+import { formatIp, parseIp } from '#lib/ip.ts';
 import type { GroupId } from '#model/ids.ts';
 import type { Tables } from '../store/store.ts';
 import { groupsPerList, nameLength } from './constants.ts';
@@ -37,6 +37,12 @@ export function canonicalHost(name: string): string | undefined {
   if (ascii === '' || ascii.length > 253 || parseIp(ascii) !== undefined) return undefined;
   const labels = ascii.split('.');
   return labels.every((label) => /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(label)) ? ascii : undefined;
+}
+
+/** The address of a cluster of gateways in its canonical form, a host name or an IP address; else undefined. */
+export function canonicalCluster(address: string): string | undefined {
+  const ip = parseIp(address);
+  return ip === undefined ? canonicalHost(address) : formatIp(ip);
 }
 
 /** Whether `name` is `parent` or below it. */

@@ -1,8 +1,7 @@
 // Clusters of gateways and the domains that lead to them. A cluster is known from the first time one of its gateways connects.
-import { parseIp } from '#lib/ip.ts';
 import type { Clock } from '#lib/clock.ts';
 import { errorCode } from '#lib/errors.ts';
-import { canonicalHost, checkLimit, isAtOrBelow } from './checks.ts';
+import { canonicalCluster, canonicalHost, checkLimit, isAtOrBelow } from './checks.ts';
 import { cnameDeadlineMs, proxyLiveMs } from './constants.ts';
 import { write, type Context } from './context.ts';
 import type { ClusterUseCases } from './contract.ts';
@@ -87,7 +86,7 @@ export function clusterUseCases(context: Context, resolveCname: ResolveCname): C
     },
 
     async proxyConnected({ proxyId, tokenId, cluster, version }) {
-      const address = parseIp(cluster) === undefined ? canonicalHost(cluster) : cluster;
+      const address = canonicalCluster(cluster);
       if (address === undefined) throw invalid('The address of a cluster is a domain name or an IP address.');
       if (proxyId === '' || proxyId.length > 128 || version.length > 128) throw invalid('The id or version of the gateway is too long.');
       await write(context, async ({ tables, now, audit }) => {

@@ -41,7 +41,7 @@ export const defaultLimits: DomainLimits = {
   sessionsPerUser: 500,
   oneTimeTokens: 200_000,
   attemptNames: 10_000,
-  accessLogRows: 2_000_000,
+  accessLogRows: 1_000_000,
 };
 
 /** Characters of a name that somebody types. */
@@ -65,6 +65,9 @@ export const serverGoneMs = 5 * minute;
 
 /** A gateway without a heartbeat for this long is not online (netbird-wire §6.2, step 10). */
 export const proxyLiveMs = 2 * minute;
+
+/** A gateway without a heartbeat for this long is forgotten, and what it said of services with it. */
+export const proxyForgottenMs = hour;
 
 /** Life of a one-time token for `CreateProxyPeer`. */
 export const oneTimeTokenMs = 5 * minute;

@@ -33,7 +33,7 @@ export function eventUseCases(context: Context): EventUseCases {
 
     async addAccess(entries) {
       if (entries.length > accessBatch) throw invalid(`At most ${accessBatch} entries at one time.`);
-      await store.tables.events.addAccess(entries);
+      if (entries.length > 0) await store.write(({ events }) => events.addAccess(entries));
     },
 
     async accessLog(query) {

@@ -1,6 +1,6 @@
 // What has to be done now and then: signs of life between servers, and the end of what has had its time.
 import { changeRetentionMs } from '../store/constants.ts';
-import { accessLogRetentionMs, auditRetentionMs, serverGoneMs } from './constants.ts';
+import { accessLogRetentionMs, auditRetentionMs, proxyForgottenMs, serverGoneMs } from './constants.ts';
 import type { Context } from './context.ts';
 
 /** To be called about once a minute: a server that does not is taken for dead by the others after `serverGoneMs`. */
@@ -10,6 +10,7 @@ export async function sweep(context: Context): Promise<void> {
     const now = clock.wall();
     await tables.account.serverAlive(serverId, now);
     await tables.account.forgetServers(now - serverGoneMs, now);
+    await tables.clusters.deleteProxiesBefore(now - proxyForgottenMs);
     await tables.sessions.deleteExpired(now);
     await tables.vault.deleteExpired(now);
     await tables.changes.deleteBefore(now - changeRetentionMs);

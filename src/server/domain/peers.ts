@@ -1,7 +1,7 @@
 // Peers: who is in the network, and what becomes of them.
 import { asId, type PeerId, type PublicKey } from '#model/ids.ts';
 import type { Peer, PeerMeta } from '#model/network.ts';
-import { checkName } from './checks.ts';
+import { canonicalCluster, checkName } from './checks.ts';
 import { abandonedMs } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
 import type { Actor, PeerSelf, PeerUseCases } from './contract.ts';
@@ -63,7 +63,8 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
       });
     },
 
-    async registerProxyPeer({ oneTimeToken, serviceId, publicKey, cluster, proxyId }) {
+    async registerProxyPeer({ oneTimeToken, serviceId, publicKey, proxyId, ...request }) {
+      const cluster = canonicalCluster(request.cluster) ?? '';
       if (!oneTimeTokens.redeem(oneTimeToken, serviceId)) throw domainError('DOMAIN_PROXY_TOKEN_INVALID');
       return await write(context, async (write) => {
         const service = await write.tables.services.find(serviceId);

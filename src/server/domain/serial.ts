@@ -4,6 +4,8 @@ import type { Store } from '../store/store.ts';
 export class MapSerial {
   readonly #store: Store;
   #value: number;
+  /** A question that has not been put yet: whoever asks until then shares its answer, which is as new as any of them wants. */
+  #question: Promise<number> | undefined;
 
   /** `value` is what the database has now. */
   constructor(store: Store, value: number) {
@@ -13,7 +15,12 @@ export class MapSerial {
 
   /** As of now, over all servers. */
   async current(): Promise<number> {
-    return this.#store.shared ? await this.#store.tables.account.counter('serial') : this.#value;
+    if (!this.#store.shared) return this.#value;
+    this.#question ??= Promise.resolve().then(() => {
+      this.#question = undefined;
+      return this.#store.tables.account.counter('serial');
+    });
+    return await this.#question;
   }
 
   /** A transaction that moved it has committed. */

@@ -5,7 +5,7 @@ import type { Peer } from '#model/network.ts';
 import type { Service, ServiceTarget } from '#model/service.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
-import { checkGroups, checkLimit } from './checks.ts';
+import { canonicalCluster, checkGroups, checkLimit } from './checks.ts';
 import { write, type Context, type Write } from './context.ts';
 import type { ServiceInput, ServiceUseCases } from './contract.ts';
 import { domainError, domainErrorNaming } from './errors.ts';
@@ -94,7 +94,7 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
     async mappings(cluster) {
       return await store.read(async (tables) => {
         const peers = await peersById(tables);
-        const services = await tables.services.listEnabled(cluster);
+        const services = await tables.services.listEnabled(canonicalCluster(cluster) ?? cluster);
         return services.flatMap((service) => mappingOf(service, account.id, peers, tokens) ?? []);
       });
     },

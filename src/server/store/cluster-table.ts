@@ -75,6 +75,11 @@ export class ClusterTable {
     await deleteRow(this.#sql, 'proxies', id);
   }
 
+  async deleteProxiesBefore(heartbeat: number): Promise<void> {
+    await this.#sql.execute('DELETE FROM service_status WHERE proxy_id IN (SELECT id FROM proxies WHERE heartbeat < ?)', [heartbeat]);
+    await this.#sql.execute('DELETE FROM proxies WHERE heartbeat < ?', [heartbeat]);
+  }
+
   async domains(): Promise<readonly DomainRecord[]> {
     const rows = await this.#sql.query('SELECT * FROM domains ORDER BY domain');
     return rows.map((row) => ({

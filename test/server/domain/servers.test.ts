@@ -3,7 +3,7 @@ import t from 'tap';
 import type { Change } from '../../../src/server/domain/contract.ts';
 import { serverGoneMs } from '../../../src/server/domain/constants.ts';
 import { postgresMissing, startPostgres } from '../store/postgres-cluster.ts';
-import { addCluster, addOwner, addPeer, keyOf, metaOf, openDomain, seeded, serviceOf, system } from './support.ts';
+import { addCluster, addOwner, addPeer, keyOf, metaOf, openDomain, ruleOf, seeded, serviceOf, system } from './support.ts';
 
 const missing = postgresMissing();
 if (missing === undefined) {
@@ -34,6 +34,24 @@ if (missing === undefined) {
       ['network', 'service-set', 'network', 'revocation', 'service-removed', 'network', 'proxy-token-revoked'],
     );
     t.same(await two.domain.maps.build(keyOf('a')), await one.domain.maps.build(keyOf('a')));
+    await Promise.all([one.domain.close(), two.domain.close()]);
+  });
+
+  await t.test('a map asked for after a change elsewhere has it, told or not', async (t) => {
+    const storeUrl = await cluster.createDatabase();
+    const one = await openDomain({ storeUrl });
+    const two = await openDomain({ storeUrl, random: seeded('two') });
+    await addPeer(one.domain, 'a');
+    const all = (await one.domain.groups.list()).map((group) => group.id);
+    const rules = [ruleOf({ sources: all, destinations: all })];
+    for (let round = 0; round < 10; round++) {
+      const policy = await one.domain.policies.create({ name: `p${round}`, description: '', enabled: true, rules }, system);
+      await addPeer(one.domain, `b${round}`);
+      const maps = await Promise.all([two.domain.maps.build(keyOf('a')), two.domain.maps.build(keyOf('a'))]);
+      for (const map of maps) t.equal(map.peers.length, round + 1);
+      await one.domain.policies.delete(policy.id, system);
+      t.equal((await two.domain.maps.build(keyOf('a'))).peers.length, 0);
+    }
     await Promise.all([one.domain.close(), two.domain.close()]);
   });
 

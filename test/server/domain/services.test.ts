@@ -1,7 +1,7 @@
 import t from 'tap';
 import { asId, type PeerId } from '#model/ids.ts';
 import { noRestrictions } from '#model/service.ts';
-import { abandonedMs, customHeadersPerTarget, oneTimeTokenMs, targetsPerService } from '../../../src/server/domain/constants.ts';
+import { abandonedMs, customHeadersPerTarget, oneTimeTokenMs, proxyForgottenMs, targetsPerService } from '../../../src/server/domain/constants.ts';
 import type { ServiceInput } from '../../../src/server/domain/contract.ts';
 import { OneTimeTokens } from '../../../src/server/domain/one-time-tokens.ts';
 import { addCluster, addPeer, keyOf, ManualClock, openDomain, seeded, serviceOf, system, targetOf, type Fixture } from './support.ts';
@@ -246,7 +246,7 @@ t.test('a gateway registers with a fresh token of that service, once; its key ma
   const token = await issue();
   t.equal(Buffer.from(token, 'base64url').length, 32);
   await t.rejects(register(token, { serviceId: other.id }), refused);
-  await register(token);
+  await register(token, { cluster: 'Proxy.TEST.' });
   await t.rejects(register(token), refused, 'used');
   await register(await issue());
   t.equal((await domain.peers.list()).length, 2, 'the same key is the same peer');
@@ -297,6 +297,12 @@ t.test('the status is the worst that a gateway says; the first certificate is st
   await domain.clusters.proxyDisconnected(asId('gateway-2'));
   t.match(await domain.services.get(id), { status: { state: 'active' } });
   await report('gateway-1', 'active');
+  clock.advance(proxyForgottenMs - 1_000);
+  await domain.peers.reapAbandoned();
+  t.match(await domain.services.get(id), { status: { state: 'active' } });
+  clock.advance(1_000);
+  await domain.peers.reapAbandoned();
+  t.match(await domain.services.get(id), { status: { state: 'pending' } }, 'what a gateway said is forgotten with it');
   await domain.services.reportStatus({
     serviceId: asId('gone'),
     proxyId: asId('x'),
