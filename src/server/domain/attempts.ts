@@ -49,6 +49,12 @@ export class Attempts {
     }
   }
 
+  /** The attempt was never looked at: it does not count, nor does anybody wait for it. */
+  withdraw(name: string): void {
+    const failures = this.#failures.get(name);
+    if (failures !== undefined) this.#failures.set(name, { ...failures, count: Math.max(0, failures.count - 1), waitUntil: 0 });
+  }
+
   succeeded(name: string): void {
     this.#failures.delete(name);
   }

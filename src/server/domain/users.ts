@@ -108,7 +108,11 @@ export function userUseCases(context: Context): UserUseCases {
       const canonical = email.trim().toLowerCase();
       attempts.begin(canonical);
       const record = await store.tables.users.findBySubject('local', canonical);
-      const right = await hasher.verify(password, record?.password, AbortSignal.timeout(passwordDeadlineMs));
+      const verifying = hasher.verify(password, record?.password, AbortSignal.timeout(passwordDeadlineMs));
+      const right = await verifying.catch((error: unknown) => {
+        attempts.withdraw(canonical); // too busy to look
+        throw error;
+      });
       if (!right || record?.password === undefined) return undefined;
       attempts.succeeded(canonical);
       if (record.user.blocked) return undefined;

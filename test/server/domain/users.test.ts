@@ -1,4 +1,5 @@
 import t from 'tap';
+import { PasswordHasher } from '#crypto/password.ts';
 import { asId } from '#model/ids.ts';
 import { Attempts } from '../../../src/server/domain/attempts.ts';
 import { attemptMemoryMs, freeAttempts, maxAttemptDelayMs } from '../../../src/server/domain/constants.ts';
@@ -118,6 +119,18 @@ t.test('many guesses at once count one by one', async (t) => {
   await addOwner(domain);
   const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => domain.users.checkPassword('owner@example.com', 'wrong')));
   t.equal(outcomes.filter((outcome) => outcome.status === 'fulfilled').length, freeAttempts);
+  await domain.close();
+});
+
+t.test('an attempt that nobody had time to look at does not count', async (t) => {
+  const { domain } = await openDomain({ hasher: new PasswordHasher({ cost: { N: 16, r: 1, p: 1 }, concurrency: 1, waiting: 0 }) });
+  await addOwner(domain);
+  const check = (): Promise<unknown> => domain.users.checkPassword('owner@example.com', 'correct horse');
+  for (let round = 0; round < freeAttempts; round++) {
+    const outcomes = await Promise.allSettled([check(), check()]);
+    t.match(outcomes, [{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'CRYPTO_BUSY' } }]);
+  }
+  t.ok(await check());
   await domain.close();
 });
 
