@@ -14,7 +14,7 @@ function random(seed: number): () => number {
 }
 
 function respell(name: string, next: () => number): string {
-  return [...name].map((char) => (char === '-' ? ('-_.'[Math.floor(next() * 3)] ?? '-') : next() < 0.5 ? char.toUpperCase() : char)).join('');
+  return Array.from(name, (char) => (char === '-' ? ('-_.'[Math.floor(next() * 3)] ?? '-') : next() < 0.5 ? char.toUpperCase() : char)).join('');
 }
 
 const reserved = [

@@ -77,6 +77,21 @@ void t.test('without a session, or from another site’s page, nothing is dialle
   socket.destroy();
 });
 
+void t.test('an upgrade to HTTP itself is not taken, nor tunnelled', async (t) => {
+  const { startEcho } = await import('./harness.ts');
+  const echo = await startEcho();
+  const fixture = await startFixture([mapping('a.test', [path(echo.port)])]);
+  t.teardown(() => Promise.all([fixture.close(), echo.close()]));
+  for (const protocol of ['h2c', 'H2C, websocket', 'websocket, HTTP/2.0', 'TLS/1.0']) {
+    const answer = await exchange(
+      fixture,
+      `GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade, HTTP2-Settings, close\r\nHTTP2-Settings: AAA\r\nUpgrade: ${protocol}\r\n\r\n`,
+    );
+    t.match(answer, /^HTTP\/1\.1 200/, protocol);
+    t.notMatch(echo.received.at(-1), /upgrade|settings/i);
+  }
+});
+
 void t.test('a change of routes ends what it concerns, and nothing else', async (t) => {
   const { fixture, port } = await start(t);
   const a = await open(fixture, 'a.test');

@@ -195,7 +195,13 @@ class Work implements OpenStream {
       const location = route.service.mapping.rewriteRedirects
         ? (value: string) => rewriteLocation(value, route, this.#place(subject).origin)
         : undefined;
-      const order = { exchange: this.#exchange, route, head: this.#head(subject, route, identity, verdict), location, upgrade: request.upgrade };
+      const order = {
+        exchange: this.#exchange,
+        route,
+        head: this.#head(subject, route, identity, verdict),
+        location,
+        upgrade: allowedUpgrade(request.upgrade),
+      };
       const events = {
         answered: (status: number) => {
           this.#status = status;
@@ -319,4 +325,9 @@ const via = '1.1 meshgate';
 
 function visitedBefore(value: string | undefined): boolean {
   return value !== undefined && value.split('meshgate').length > 2;
+}
+
+/** An upgrade to another version of HTTP would carry requests past the checks (attack row S-12); such a request is an ordinary one. */
+function allowedUpgrade(protocols: string | undefined): string | undefined {
+  return protocols === undefined || /(?:^|[\s,])(?:h2c?|http|tls)(?:$|[\s,/])/i.test(protocols) ? undefined : protocols;
 }

@@ -1,0 +1,164 @@
+// Deadlines and shutting down, in virtual time: slow clients are cut, quick ones are not, and draining lets work finish.
+import { connect as tcpConnect, type Socket } from 'node:net';
+import t, { type Test } from 'tap';
+import type { Clock, Timer } from '#lib/clock.ts';
+import { BODY_STALL_MS, HANDSHAKE_MS, HEAD_MS, IDLE_MS, SWEEP_MS, WRITE_STALL_MS } from '#publish/constants.ts';
+import { exchange, listenTcp, mapping, path, readAll, readUntil, startEcho, startFixture, type Echo, type Fixture } from './harness.ts';
+
+/** Time that passes when told, one sweep at a time. */
+class ManualClock implements Clock {
+  #now = 0;
+  #timers: { at: number; fire: () => void }[] = [];
+  now(): number {
+    return this.#now;
+  }
+  wall(): number {
+    return this.#now;
+  }
+  after(delayMs: number, fire: () => void): Timer {
+    const timer = { at: this.#now + delayMs, fire };
+    this.#timers.push(timer);
+    return { cancel: () => (this.#timers = this.#timers.filter((other) => other !== timer)) };
+  }
+  pass(ms: number): void {
+    const end = this.#now + ms;
+    for (;;) {
+      const next = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+      if (next === undefined) break;
+      this.#timers = this.#timers.filter((other) => other !== next);
+      this.#now = next.at;
+      next.fire();
+    }
+    this.#now = end;
+  }
+}
+
+async function start(t: Test): Promise<{ fixture: Fixture; clock: ManualClock; echo: Echo }> {
+  const clock = new ManualClock();
+  const echo = await startEcho();
+  const fixture = await startFixture([mapping('a.test', [path(echo.port)])], { clock });
+  t.teardown(() => Promise.all([fixture.close(), echo.close()]));
+  return { fixture, clock, echo };
+}
+
+/** Lets what is on the loopback arrive. */
+async function settle(): Promise<void> {
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+void t.test('a handshake that does not come ends', async (t) => {
+  const { fixture, clock } = await start(t);
+  const socket = tcpConnect(fixture.port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  const all = readAll(socket);
+  await new Promise((resolve) => socket.once('connect', resolve));
+  socket.write(Buffer.from([22, 3, 1]));
+  while (fixture.publisher.stats().connections === 0) await settle();
+  clock.pass(HANDSHAKE_MS + SWEEP_MS);
+  t.equal(await all, '');
+});
+
+void t.test('a head that drips in is answered with 408 and closed', async (t) => {
+  const { fixture, clock, echo } = await start(t);
+  const socket = await fixture.connect('a.test');
+  const all = readAll(socket);
+  socket.write('GET / HT');
+  await settle();
+  clock.pass(HEAD_MS / 2);
+  socket.write('TP/1.1\r\n');
+  await settle();
+  clock.pass(HEAD_MS / 2 + SWEEP_MS);
+  t.match(await all, /^HTTP\/1\.1 408 /);
+  t.equal(echo.received.length, 0);
+});
+
+void t.test('a kept connection without a request ends after its idle time, not before', async (t) => {
+  const { fixture, clock } = await start(t);
+  const socket = await fixture.connect('a.test');
+  const answer = readUntil(socket, (text) => text.endsWith('\r\n\r\n') && text.includes('GET /'));
+  socket.write('GET / HTTP/1.1\r\nHost: a.test\r\n\r\n');
+  await answer;
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  clock.pass(IDLE_MS - SWEEP_MS);
+  await settle();
+  t.equal(socket.closed, false);
+  clock.pass(2 * SWEEP_MS);
+  await closed;
+});
+
+void t.test('a body that stops coming ends the request and frees the upstream', async (t) => {
+  const { fixture, clock, echo } = await start(t);
+  const socket = await fixture.connect('a.test');
+  const closed = readAll(socket);
+  socket.write('POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc');
+  while (echo.connections() === 0) await settle();
+  const entry = fixture.nextEntry();
+  clock.pass(BODY_STALL_MS + 2 * SWEEP_MS);
+  await closed;
+  t.match(await entry, { bytesUp: 3, reason: 'public_service' });
+  t.equal(fixture.publisher.stats().streams, 0);
+});
+
+void t.test('a client that takes nothing is cut off', async (t) => {
+  const clock = new ManualClock();
+  const upstream = await listenTcp((socket: Socket) => {
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n');
+      const more = (): void => {
+        while (socket.write(Buffer.alloc(65_536)));
+      };
+      socket.on('drain', more);
+      more();
+    });
+  });
+  const fixture = await startFixture([mapping('a.test', [path(upstream.port)])], { clock });
+  t.teardown(() => Promise.all([fixture.close(), upstream.close()]));
+  const socket = await fixture.connect('a.test');
+  socket.pause();
+  const entry = fixture.nextEntry();
+  socket.write('GET / HTTP/1.1\r\nHost: a.test\r\n\r\n');
+  let done = false;
+  void entry.then(() => (done = true));
+  while (!done) {
+    await settle();
+    clock.pass(WRITE_STALL_MS + SWEEP_MS);
+  }
+  t.match(await entry, { status: 200 });
+  socket.destroy();
+});
+
+void t.test('draining ends idle connections, lets work finish, and takes nothing new', async (t) => {
+  let answer: () => void = () => undefined;
+  const upstream = await listenTcp((socket: Socket) => {
+    socket.on('data', () => {
+      answer = () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    });
+  });
+  const fixture = await startFixture([mapping('a.test', [path(upstream.port)])]);
+  t.teardown(() => Promise.all([fixture.close(), upstream.close()]));
+  const idle = await fixture.connect('a.test');
+  const busy = await fixture.connect('a.test');
+  const got = readAll(busy);
+  busy.write('GET / HTTP/1.1\r\nHost: a.test\r\n\r\n');
+  while (fixture.publisher.stats().streams === 0) await settle();
+  await settle();
+  const idleClosed = readAll(idle);
+  const drained = fixture.publisher.drain(5_000);
+  t.equal(await idleClosed, '');
+  await t.rejects(fixture.connect('a.test'));
+  answer();
+  t.match(await got, /^HTTP\/1\.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok$/);
+  await drained;
+  t.match(fixture.publisher.stats(), { connections: 0, streams: 0 });
+});
+
+void t.test('requests to a thousand hosts find their own', async (t) => {
+  const echo = await startEcho();
+  const many = Array.from({ length: 1_000 }, (_none, i) => mapping(`h${i}.wild.test`, [path(echo.port, { basePath: `/n${i}` })]));
+  const fixture = await startFixture(many);
+  t.teardown(() => Promise.all([fixture.close(), echo.close()]));
+  for (const i of [0, 99, 100, 999]) {
+    await exchange(fixture, `GET / HTTP/1.1\r\nHost: H${i}.wild.test\r\nConnection: close\r\n\r\n`, `h${i}.wild.test`);
+    t.match(echo.received.at(-1), new RegExp(`^GET /n${i}/ `));
+  }
+});
