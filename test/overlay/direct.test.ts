@@ -1,7 +1,7 @@
 // Two overlays that find each other directly over real UDP on loopback.
 import { createHash, randomBytes } from 'node:crypto';
 import t from 'tap';
-import { connect, member, pathKind, readAll, TestSignal, until } from './pair.ts';
+import { connect, member, orderedKeys, pathKind, readAll, TestRelay, TestSignal, until } from './pair.ts';
 
 t.test('two peers connect directly; a stream carries data both ways, half-closes and ends', async (t) => {
   const signal = new TestSignal();
@@ -43,6 +43,34 @@ t.test('two peers connect directly; a stream carries data both ways, half-closes
   await t.rejects(a.overlay.dial({ host: 'c.mesh.test', port: 80 }, { signal: AbortSignal.timeout(1000) }), { code: 'EHOSTUNREACH' }, 'no such name');
   await t.rejects(a.overlay.dial({ host: b.address, port: 80 }, { signal: AbortSignal.abort() }), { code: 'ABORT_ERR' });
 });
+
+for (const forceRelay of [false, true]) {
+  for (const dialler of ['controller', 'other'] as const) {
+    t.test(`the ${dialler} side dials, ${forceRelay ? 'by relay' : 'directly'}`, async (t) => {
+      const relay = await new TestRelay().start();
+      const [larger, smaller] = orderedKeys();
+      const signal = new TestSignal();
+      const a = await member(signal, 'a', { forceRelay, privateKey: dialler === 'controller' ? larger : smaller });
+      const b = await member(signal, 'b', { forceRelay, privateKey: dialler === 'controller' ? smaller : larger });
+      t.teardown(async () => {
+        await Promise.all([a.overlay.close(), b.overlay.close()]);
+        await relay.stop();
+      });
+      for (const { overlay } of [a, b]) overlay.setEndpoints(relay.endpoints());
+      b.overlay.accept(
+        () => true,
+        ({ stream }) => stream.end('hello'),
+      );
+      const start = performance.now();
+      connect([a, b]);
+      const stream = await a.overlay.dial({ host: b.address, port: 1 }, { signal: AbortSignal.timeout(10_000) });
+      t.equal((await readAll(stream)).toString(), 'hello');
+      const took = performance.now() - start;
+      t.ok(took < 3000, `${took.toFixed(0)} ms from nothing to the first byte`);
+      stream.end();
+    });
+  }
+}
 
 t.test('bulk both ways arrives whole', async (t) => {
   const signal = new TestSignal();

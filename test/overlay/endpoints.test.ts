@@ -13,6 +13,7 @@ import { StunProbe } from '../../src/overlay/path/stun-probe.ts';
 import { UdpMux } from '../../src/overlay/path/udp-mux.ts';
 import type { Candidate } from '../../src/overlay/path/ice-candidate.ts';
 import { ManualClock, seededBytes } from './clock.ts';
+import { createTestCa } from '../support/test-ca.ts';
 import { connect, member, pathKind, TestRelay, TestSignal, until } from './pair.ts';
 
 t.test('a STUN server tells the shared socket’s address; it becomes one candidate, asked for again only when it is old', async (t) => {
@@ -130,4 +131,20 @@ t.test('a relay without TLS that a peer names is not given our token where our o
   await until(() => signal.log.filter(({ message }) => message.kind === 'answer').length >= 2, 3000);
   t.equal(relay.server.stats().connections, 1);
   t.equal(pathKind(other, controller), undefined);
+});
+
+t.test('a relay over TLS: the private CA is trusted where it was given, and only there', async (t) => {
+  const ca = await createTestCa();
+  const relay = await new TestRelay(await ca.issue(['relay.localhost'])).start();
+  const signal = new TestSignal();
+  const a = await member(signal, 'a', { ca: ca.caPem });
+  const b = await member(signal, 'b');
+  t.teardown(async () => {
+    await Promise.all([a.overlay.close(), b.overlay.close()]);
+    await relay.stop();
+  });
+  for (const { overlay } of [a, b]) overlay.setEndpoints(relay.endpoints());
+  await until(() => a.overlay.status().relay.connected, 3000);
+  await until(() => /certificate/.test(b.overlay.status().relay.reason), 3000);
+  t.equal(b.overlay.status().relay.connected, false);
 });

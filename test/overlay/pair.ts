@@ -1,5 +1,6 @@
 // Two overlays in one process: a signal that hands messages over in memory, real UDP on loopback, a network map for each.
 import { createServer, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
@@ -73,7 +74,7 @@ export interface Member {
 let nextAddress = 1;
 
 export async function member(signal: TestSignal, name: string, options: Partial<OverlayOptions> = {}): Promise<Member> {
-  const privateKey = generatePrivateKey();
+  const privateKey = options.privateKey ?? generatePrivateKey();
   const publicKey = parsePublicKey(toBase64(publicFromPrivate(privateKey)));
   if (publicKey === undefined) throw new TypeError('no key');
   const port = new BlockablePort();
@@ -82,6 +83,14 @@ export async function member(signal: TestSignal, name: string, options: Partial<
     { privateKey, listenPort: 0, version: 'test', ca: undefined, hostAddresses: ['127.0.0.1'], openPort: port.open, ...options },
   );
   return { name, address: `100.92.0.${nextAddress++}`, publicKey, overlay, port };
+}
+
+/** Two private keys, of which the first is the controller's. */
+export function orderedKeys(): readonly [Uint8Array, Uint8Array] {
+  const keys = [generatePrivateKey(), generatePrivateKey()].map((key) => ({ key, text: toBase64(publicFromPrivate(key)) }));
+  const [first, second] = keys.sort((a, b) => (a.text > b.text ? -1 : 1));
+  if (first === undefined || second === undefined) throw new TypeError('two keys');
+  return [first.key, second.key];
 }
 
 let serial = 1n;
@@ -112,9 +121,15 @@ export class TestRelay {
   #http: Server | undefined;
   #relay: RelayServer | undefined;
   #port = 0;
+  readonly #tls: { readonly certPem: string; readonly keyPem: string } | undefined;
+
+  /** With a certificate it is a `rels://` relay. */
+  constructor(tls?: { readonly certPem: string; readonly keyPem: string }) {
+    this.#tls = tls;
+  }
 
   get url(): string {
-    return `rel://127.0.0.1:${this.#port}`;
+    return this.#tls === undefined ? `rel://127.0.0.1:${this.#port}` : `rels://relay.localhost:${this.#port}`;
   }
 
   get server(): RelayServer {
@@ -124,7 +139,7 @@ export class TestRelay {
 
   async start(): Promise<this> {
     const relay = createRelayServer({ secret: 'relay-secret', instanceUrl: () => this.url, log: silentLogger, clock: systemClock });
-    const http = createServer();
+    const http = this.#tls === undefined ? createServer() : createTlsServer({ cert: this.#tls.certPem, key: this.#tls.keyPem });
     const sockets = new WebSocketServer(relayWebSocketOptions);
     http.on('upgrade', (request, socket, head) => sockets.handleUpgrade(request, socket, head, (webSocket) => relay.accept(webSocket)));
     await new Promise<void>((resolve) => http.listen(this.#port, '127.0.0.1', resolve));

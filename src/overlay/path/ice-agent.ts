@@ -57,7 +57,6 @@ export class IceAgent {
   #nextPaceAt: number;
   #consentAt = Infinity;
   #lastAnswerAt = 0;
-  #latencyMs: number | undefined;
 
   constructor(options: IceAgentOptions, now: number) {
     this.#options = options;
@@ -78,7 +77,7 @@ export class IceAgent {
   }
 
   get latencyMs(): number | undefined {
-    return this.#latencyMs;
+    return this.#selected?.latencyMs;
   }
 
   addLocal(candidate: Candidate, now: number): void {
@@ -209,16 +208,13 @@ export class IceAgent {
       return;
     }
     pair.state = 'succeeded';
+    pair.latencyMs = now - sentAt;
     this.#firstSuccessAt = Math.min(this.#firstSuccessAt, now);
     if (pair === this.#selected) {
-      this.#latencyMs = now - sentAt;
       this.#lastAnswerAt = now;
       this.#consentAt = now + ICE_CONSENT_INTERVAL_MS;
       if (this.#state === 'disconnected') this.#state = 'connected';
-    } else if (nominating || pair.nominated) {
-      this.#latencyMs = now - sentAt;
-      this.#select(pair, now);
-    }
+    } else if (nominating || pair.nominated) this.#select(pair, now);
     this.poll(now);
   }
 

@@ -14,10 +14,12 @@ export interface Pair {
   nextCheckAt: number;
   /** The other side asked for this pair before our own check of it succeeded. */
   nominated: boolean;
+  /** Round trip of the last answered check. */
+  latencyMs: number | undefined;
 }
 
 export function newPair(remote: Candidate, priority: bigint, now: number): Pair {
-  return { remote, priority, state: 'waiting', checks: 0, nextCheckAt: now, nominated: false };
+  return { remote, priority, state: 'waiting', checks: 0, nextCheckAt: now, nominated: false, latencyMs: undefined };
 }
 
 /** How long to wait after the given number of checks. */
