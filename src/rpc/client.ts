@@ -46,11 +46,19 @@ export function parseRpcUrl(url: string, ca: string | undefined): RpcAddress {
   return { host: parsed.hostname.replace(/^\[(.*)\]$/, '$1'), port, tls, ca };
 }
 
+/** A client in use. One that failed is retired: new calls get another, and it closes with the last of its own. */
+interface Connection {
+  readonly client: Client;
+  calls: number;
+  retired: boolean;
+}
+
 /** A channel connects at its first call and again after failures, each time with freshly resolved addresses. */
 export class RpcChannel implements Closable {
   readonly #address: RpcAddress;
   readonly #credentials: ChannelCredentials;
-  #client: Client | undefined;
+  readonly #connections = new Set<Connection>();
+  #current: Connection | undefined;
   #failures = 0;
   #closed = false;
 
@@ -68,9 +76,9 @@ export class RpcChannel implements Closable {
   ): Promise<MessageShape<O>> {
     const { path, requestSerialize, responseDeserialize } = definitionOf(method);
     const deadline = Date.now() + (options.deadlineMs ?? defaultDeadlineMs);
-    const client = await this.#open(options.signal);
+    const connection = await this.#open(options.signal);
     return new Promise((resolve, reject) => {
-      const call = client.makeUnaryRequest(
+      const call = connection.client.makeUnaryRequest(
         path,
         requestSerialize,
         responseDeserialize,
@@ -79,8 +87,9 @@ export class RpcChannel implements Closable {
         { deadline },
         (error, answer) => {
           options.signal.removeEventListener('abort', cancel);
+          this.#release(connection);
           if (error === null && answer !== undefined) return resolve(answer as MessageShape<O>);
-          reject(this.#failed(error, client));
+          reject(this.#failed(error, connection));
         },
       );
       const cancel = (): void => call.cancel();
@@ -96,15 +105,15 @@ export class RpcChannel implements Closable {
     options: CallOptions,
   ): Promise<RpcStream<never, MessageShape<O>>> {
     const { path, requestSerialize, responseDeserialize } = definitionOf(method);
-    const client = await this.#open(options.signal);
-    const call = client.makeServerStreamRequest(
+    const connection = await this.#open(options.signal);
+    const call = connection.client.makeServerStreamRequest(
       path,
       requestSerialize,
       responseDeserialize,
       create(method.input, request),
       metadataOf(options.headers ?? {}),
     );
-    return this.#stream<never, MessageShape<O>>(client, call as ClientReadableStream<MessageShape<O>>, undefined, options);
+    return this.#stream<never, MessageShape<O>>(connection, call as ClientReadableStream<MessageShape<O>>, undefined, options);
   }
 
   /** Many requests, many answers, each way at its own pace. */
@@ -113,20 +122,26 @@ export class RpcChannel implements Closable {
     options: CallOptions,
   ): Promise<RpcStream<MessageInitShape<I>, MessageShape<O>>> {
     const { path, requestSerialize, responseDeserialize } = definitionOf(method);
-    const client = await this.#open(options.signal);
-    const call = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadataOf(options.headers ?? {}));
+    const connection = await this.#open(options.signal);
+    const call = connection.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadataOf(options.headers ?? {}));
     const writer = call as ClientDuplexStream<MessageInitShape<I>, MessageShape<O>>;
-    return this.#stream(client, writer, writer, options);
+    return this.#stream(connection, writer, writer, options);
   }
 
   close(): Promise<void> {
     this.#closed = true;
-    this.#client?.close();
-    this.#client = undefined;
+    for (const { client } of this.#connections) client.close();
+    this.#connections.clear();
+    this.#current = undefined;
     return Promise.resolve();
   }
 
-  #stream<I, O>(client: Client, call: ClientReadableStream<O>, writer: ClientDuplexStream<I, O> | undefined, options: CallOptions): RpcStream<I, O> {
+  #stream<I, O>(
+    connection: Connection,
+    call: ClientReadableStream<O>,
+    writer: ClientDuplexStream<I, O> | undefined,
+    options: CallOptions,
+  ): RpcStream<I, O> {
     let late = false;
     const timer = setTimeout(() => {
       late = true;
@@ -136,11 +151,14 @@ export class RpcChannel implements Closable {
     const cancel = (): void => call.cancel();
     options.signal.addEventListener('abort', cancel, { once: true });
     if (options.signal.aborted) cancel();
+    let open = true;
     const settled = (): void => {
       alive();
       options.signal.removeEventListener('abort', cancel);
+      if (open) this.#release(connection);
+      open = false;
     };
-    const failed = (error: unknown): Error => (late ? rpcError('RPC_DEADLINE', 'no sign of life') : this.#failed(error, client));
+    const failed = (error: unknown): Error => (late ? rpcError('RPC_DEADLINE', 'no sign of life') : this.#failed(error, connection));
 
     const headers = new Promise<(name: string) => string | undefined>((resolve, reject) => {
       call.once('metadata', (metadata: Metadata) => {
@@ -178,17 +196,24 @@ export class RpcChannel implements Closable {
     };
   }
 
-  /** The client to call with; a new one after a failure, as the server may have moved. */
-  async #open(signal: AbortSignal): Promise<Client> {
+  /** The connection to call with; a new one after a failure, as the server may have moved. Counts as one call until released. */
+  async #open(signal: AbortSignal): Promise<Connection> {
     if (this.#closed) throw rpcError('RPC_CANCELLED', 'the channel is closed');
     if (signal.aborted) throw rpcError('RPC_CANCELLED', 'aborted before the call');
-    if (this.#client !== undefined) return this.#client;
-    const { host, port } = this.#address;
-    const target = await this.#target(host, port, signal);
-    if (this.#closed) throw rpcError('RPC_CANCELLED', 'the channel is closed');
-    this.#client ??= new Client(target, this.#credentials, {
-      'grpc.default_authority': formatHostPort(host, port),
-      ...(this.#address.tls ? { 'grpc.ssl_target_name_override': host } : {}),
+    if (this.#current === undefined) {
+      const { host, port } = this.#address;
+      const target = await this.#target(host, port, signal);
+      if (this.#closed) throw rpcError('RPC_CANCELLED', 'the channel is closed');
+      this.#current ??= this.#connect(target, formatHostPort(host, port));
+    }
+    this.#current.calls += 1;
+    return this.#current;
+  }
+
+  #connect(target: string, authority: string): Connection {
+    const client = new Client(target, this.#credentials, {
+      'grpc.default_authority': authority,
+      ...(this.#address.tls ? { 'grpc.ssl_target_name_override': this.#address.host } : {}),
       'grpc.max_receive_message_length': maxAnswerBytes,
       'grpc.max_send_message_length': maxRequestBytes,
       'grpc.keepalive_time_ms': keepaliveMs,
@@ -197,7 +222,18 @@ export class RpcChannel implements Closable {
       'grpc.enable_retries': 0,
       'grpc.use_local_subchannel_pool': 1,
     });
-    return this.#client;
+    const connection = { client, calls: 0, retired: false };
+    this.#connections.add(connection);
+    return connection;
+  }
+
+  #release(connection: Connection): void {
+    connection.calls -= 1;
+    this.#closeUnused(connection);
+  }
+
+  #closeUnused(connection: Connection): void {
+    if (connection.retired && connection.calls === 0 && this.#connections.delete(connection)) connection.client.close();
   }
 
   /** All addresses of one family, as grpc-js cannot mix them; the family changes with each failure. */
@@ -216,12 +252,13 @@ export class RpcChannel implements Closable {
     return `${useV6 ? 'ipv6' : 'ipv4'}:${chosen.map((address) => formatHostPort(address, port)).join(',')}`;
   }
 
-  #failed(error: unknown, client: Client): Error {
+  #failed(error: unknown, connection: Connection): Error {
     const failure = errorOfStatus(error);
-    if (failure.code === 'RPC_UNAVAILABLE' && this.#client === client) {
+    if (failure.code === 'RPC_UNAVAILABLE' && this.#current === connection) {
       this.#failures += 1;
-      this.#client = undefined;
-      client.close(); // its open calls go on until they end
+      this.#current = undefined;
+      connection.retired = true;
+      this.#closeUnused(connection);
     }
     return failure;
   }

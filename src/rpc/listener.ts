@@ -119,8 +119,9 @@ function peek(socket: Socket, deadlineMs: number, give: (socket: Socket, isHttp2
     socket.off('data', look);
     socket.pause();
     socket.unshift(seen);
-    give(socket, text === prefaceStart);
-    socket.resume();
+    const isHttp2 = text === prefaceStart;
+    give(socket, isHttp2);
+    if (!isHttp2) socket.resume(); // HTTP/2 reads from below by itself
   };
   socket.on('data', look);
 }

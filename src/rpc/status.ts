@@ -60,7 +60,7 @@ const rowOfCode: Readonly<Record<number, RpcCode>> = {
 /** Our error for a failed call. `detail` is the other side's text, made printable: it may be shown, never trusted. */
 export function errorOfStatus(error: unknown): MeshgateError {
   if (error instanceof MeshgateError) return error;
-  if (!isServiceError(error)) return rpcError('RPC_UNAVAILABLE', describeError(error), error);
+  if (!isServiceError(error)) return rpcError('RPC_CANCELLED', describeError(error), error); // ended on our side
   return rpcError(rowOfCode[error.code] ?? 'RPC_UNKNOWN', printable(error.details));
 }
 
