@@ -11,7 +11,6 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'iproute2', program: 'ip', suites: 'the TCP/IP stack against the kernel' },
   { name: 'chromium', program: 'chromium', suites: 'sign-in with a real browser' },
   { name: 'postgresql', program: '/usr/lib/postgresql', suites: 'the store on PostgreSQL' },
-  { name: 'dex', program: 'dex', suites: 'sign-in through an external OIDC provider' },
   { name: 'curl', program: 'curl', suites: 'the product with curl' },
   { name: 'nginx', program: 'nginx', suites: 'the benchmark' },
   { name: 'wrk', program: 'wrk', suites: 'the benchmark' },

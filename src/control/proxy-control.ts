@@ -164,6 +164,7 @@ export class ProxyControlClient implements ProxyControl {
 
   async #apply(stream: AsyncIterable<MappingBatch>, handlers: ProxyControlHandlers, acknowledge: () => Promise<void>): Promise<void> {
     let complete = false;
+    await handlers.change({ kind: 'snapshot-begin' });
     for await (const batch of stream) {
       this.#state.up();
       for (const entry of batch.mapping) await handlers.change(this.#changeFrom(entry));

@@ -1,5 +1,6 @@
 // The one dial type: forwarders never learn whether they dial the overlay, the host's network or a test's memory.
 import type { Duplex } from 'node:stream';
+import { parseIp } from './ip.ts';
 
 /** A TCP target: an IP literal or a name that the dialler resolves, and a port 1–65535. */
 export interface DialTarget {
@@ -33,7 +34,7 @@ export function formatHostPort(host: string, port: number): string {
 export function parseHostPort(text: string, defaultPort?: number): DialTarget | undefined {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+))(?::([0-9]{1,5}))?$/.exec(text);
   const host = match?.[1] ?? match?.[2];
-  if (host === undefined) return undefined;
+  if (host === undefined || (match?.[1] !== undefined && parseIp(host)?.family !== 6)) return undefined;
   const port = match?.[3] === undefined ? defaultPort : Number(match[3]);
   return port === undefined || port > 65_535 ? undefined : { host, port };
 }

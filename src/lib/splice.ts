@@ -1,4 +1,5 @@
 // Joins two streams until both directions are done: half-close passes through, an error on one side resets the other.
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 export interface SpliceResult {
@@ -30,8 +31,10 @@ export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<Sp
       if (done) return;
       done = true;
       clearInterval(idle);
-      a.destroy();
-      b.destroy();
+      for (const stream of [a, b]) {
+        if (error === undefined) stream.destroy();
+        else reset(stream);
+      }
       resolve({ forward, backward, error });
     };
     const oneEnded = (): void => {
@@ -55,4 +58,10 @@ export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<Sp
     pump(a, b, (bytes) => (forward += bytes));
     pump(b, a, (bytes) => (backward += bytes));
   });
+}
+
+/** Ends a stream so that the other end cannot take it for complete: a kernel socket's `destroy` alone would send FIN. */
+function reset(stream: Duplex): void {
+  if (stream instanceof Socket) stream.resetAndDestroy();
+  else stream.destroy();
 }

@@ -62,10 +62,9 @@ async function startMesh(options: StartOptions, io: StartIo, scope: Scope): Prom
 
   const restarted = (name: ProcessName, how: string): void => io.err(`The ${name} ${how}; starting it again.`);
   const child = (name: ProcessName): Child => scope.use(new Child({ ...childFiles(options, name), name, onRestart: restarted }));
-  const url = controlUrl(options);
   const server = child('server');
   await server.waitFor((status) => (status === undefined ? undefined : true), signal);
-  const api = await ensureOwner(url, ca.certPem, options.stateDir, kept);
+  const api = await ensureOwner({ api: controlUrl(options), ca: ca.certFile }, options.stateDir, kept, signal);
   try {
     await ensureKeys(api, options.stateDir);
     child('agent');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
 import { list, object, parse, string, type Schema } from '#lib/schema.ts';
 import { sleep } from '#lib/backoff.ts';
-import { controlApi, type ControlApi } from './control-api.ts';
+import { openApi, type ApiClient } from '../api-client.ts';
 import { startError } from './errors.ts';
 import { saveKept, type Kept } from './kept.ts';
 import type { StartOptions } from './options.ts';
@@ -14,10 +14,16 @@ const tokenDays = 365;
 const setupKeySeconds = 86_400;
 export const agentName = 'local-agent';
 
+/** Where the control plane is, and the file of its authority. */
+export interface ControlPlane {
+  readonly api: string;
+  readonly ca: string;
+}
+
 /** Makes the owner where there is none yet; returns the API as the owner. */
-export async function ensureOwner(url: string, ca: string, stateDir: string, kept: Kept): Promise<ControlApi> {
-  if (kept.token !== undefined) return controlApi(url, ca, kept.token);
-  const anonymous = controlApi(url, ca, undefined);
+export async function ensureOwner(server: ControlPlane, stateDir: string, kept: Kept, stop: AbortSignal): Promise<ApiClient> {
+  if (kept.token !== undefined) return openApi({ ...server, token: kept.token }, stop);
+  const anonymous = await openApi({ ...server, token: undefined }, stop);
   try {
     const code = await readFileIfThere(join(stateDir, 'server', 'setup-code'));
     if (code === undefined) {
@@ -36,14 +42,14 @@ export async function ensureOwner(url: string, ca: string, stateDir: string, kep
     });
     const token = field(answer, 'personal_access_token');
     await saveKept(stateDir, { ...kept, token });
-    return controlApi(url, ca, token);
+    return await openApi({ ...server, token }, stop);
   } finally {
     await anonymous.close();
   }
 }
 
 /** Files with the secrets that the agent and the gateway start with, made once. */
-export async function ensureKeys(api: ControlApi, stateDir: string): Promise<void> {
+export async function ensureKeys(api: ApiClient, stateDir: string): Promise<void> {
   const keyFile = join(stateDir, 'agent', 'setup-key');
   if ((await readFileIfThere(keyFile)) === undefined) {
     const key = await api.call('POST', '/api/setup-keys', {
@@ -69,7 +75,7 @@ export async function ensureKeys(api: ControlApi, stateDir: string): Promise<voi
 }
 
 /** Publishes the agent's app under the hostname, once both agent and gateway have joined. */
-export async function ensureService(api: ControlApi, options: StartOptions, signal: AbortSignal): Promise<void> {
+export async function ensureService(api: ApiClient, options: StartOptions, signal: AbortSignal): Promise<void> {
   const cluster = options.hostname.slice(options.hostname.indexOf('.') + 1);
   const peerId = await waitUntil(
     signal,
