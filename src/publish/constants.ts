@@ -19,6 +19,8 @@ export const SWEEP_MS = 500;
 export const CONNECTIONS_PER_ADDRESS = 512;
 /** Connections in all. */
 export const CONNECTIONS = 20_000;
+/** Silence after which TCP probes the client; ten lost probes, a second apart, close the connection. */
+export const KEEP_ALIVE_PROBE_MS = 20_000;
 /** Bytes read beyond the request in work (pipelining) before reading stops. */
 export const READ_AHEAD = 65_536;
 

@@ -9,7 +9,7 @@ import type { AccessLogEntry } from '#model/access-log.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import type { AccessBackend, IdentityHeaders, SignIn } from '../access/backend.ts';
 import type { CertificateSource } from '../certs/directory.ts';
-import { CONNECTIONS, CONNECTIONS_PER_ADDRESS } from '../constants.ts';
+import { CONNECTIONS, CONNECTIONS_PER_ADDRESS, KEEP_ALIVE_PROBE_MS } from '../constants.ts';
 import { publishError } from '../errors.ts';
 import { SecureContexts, terminateTls, type Terminated } from '../tls/terminate.ts';
 import { Deadlines } from './deadlines.ts';
@@ -128,6 +128,8 @@ class Publisher implements HttpPublisher, H1Owner {
     this.#sockets.add(socket);
     socket.once('close', () => this.#forget(socket, address));
     socket.setNoDelay(true);
+    // A client that is gone without a word is found within half a minute, even where nothing is sent to it (attack row W-7).
+    socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
     terminateTls(
       socket,
       info.hello,
