@@ -24,6 +24,7 @@ export class Dials {
   readonly #options: DialsOptions;
   readonly #waiting = new Map<PublicKey, Set<Waiting>>();
   #waitingCount = 0;
+  #closed = false;
 
   constructor(options: DialsOptions) {
     this.#options = options;
@@ -44,7 +45,9 @@ export class Dials {
     for (const waiting of this.#waiting.get(peer) ?? []) waiting.fail(overlayError('EHOSTUNREACH', 'the peer left the network'));
   }
 
+  /** Fails what waits, and every later dial. */
   close(): void {
+    this.#closed = true;
     for (const peer of this.#waiting.keys()) this.gone(peer);
   }
 
@@ -80,6 +83,7 @@ export class Dials {
 
     if (signal.aborted) return abort();
     signal.addEventListener('abort', abort, { once: true });
+    if (this.#closed) return finish(overlayError('EHOSTUNREACH', 'the overlay is closed'));
     const to = this.#options.find(target.host);
     if (to === undefined) return finish(overlayError('EHOSTUNREACH', `no peer has the address or name ${target.host}`));
     if (this.#options.wants(to.peer)) return connect(to);

@@ -21,6 +21,8 @@ export class OfferSchedule {
   #reach: Reach = 'none';
   #partialOffers = 0;
   #at: number;
+  /** One offer has to go out although nothing is missing: what it says is new. */
+  #news = false;
 
   /** The first offer is due at once. */
   constructor(random: () => number, now: number) {
@@ -32,11 +34,12 @@ export class OfferSchedule {
 
   /** When to offer next; Infinity while nothing is missing. */
   get at(): number {
-    return this.#reach === 'full' ? Infinity : this.#at;
+    return this.#reach === 'full' && !this.#news ? Infinity : this.#at;
   }
 
   /** An offer went out. */
   sent(now: number): void {
+    this.#news = false;
     if (this.#reach === 'partial') this.#partialOffers++;
     this.#at = now + (this.#reach === 'partial' && this.#partialOffers >= PARTIAL_RETRIES ? PARTIAL_REPEAT_MS : this.#backoff.next());
   }
@@ -55,6 +58,12 @@ export class OfferSchedule {
     this.#backoff = this.#newBackoff(OFFER_FIRST_AFTER_CHANGE_MS);
     this.#partialOffers = 0;
     this.#at = now + delayMs;
+  }
+
+  /** What our offers say changed, such as our relay: the other side has to hear it, even where nothing is missing. */
+  announce(now: number, delayMs: number): void {
+    this.#news = true;
+    this.restart(now, delayMs);
   }
 
   #newBackoff(firstMs: number): Backoff {

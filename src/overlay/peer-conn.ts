@@ -146,7 +146,7 @@ export class PeerConn {
     if (this.#state.kind === 'resting' || this.#state.kind === 'closed') return;
     const now = this.#options.clock.now();
     if (this.controller && this.#remoteRelay !== undefined) this.#relay.use(this.#options.hub.homeUrl);
-    this.#schedule.restart(now, this.#options.random() * CHANGE_SPREAD_MS);
+    this.#schedule.announce(now, this.#options.random() * CHANGE_SPREAD_MS);
     this.#poll();
   }
 

@@ -42,6 +42,10 @@ t.test('offers: at once, then from three seconds doubling to the cap; few while 
   t.equal(schedule.at, now + PARTIAL_REPEAT_MS);
   schedule.reached('full', now);
   t.equal(schedule.at, Infinity);
+  schedule.announce(now, 100);
+  t.equal(schedule.at, now + 100, 'news are told even so');
+  schedule.sent(now);
+  t.equal(schedule.at, Infinity, 'once');
   schedule.reached('partial', now);
   t.equal(schedule.at, now + 800, 'a loss is answered quickly');
   schedule.restart(now, 0);

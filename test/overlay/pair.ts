@@ -175,6 +175,7 @@ export function readAll(stream: Duplex): Promise<Buffer> {
     stream.on('data', (part: Buffer) => parts.push(part));
     stream.on('end', () => resolve(Buffer.concat(parts)));
     stream.on('error', reject);
+    stream.resume();
   });
 }
 
