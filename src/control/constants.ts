@@ -26,11 +26,11 @@ export const maxSignalBytes = 64 * 1024;
 /** Text inside a signal message: credentials, a candidate, an address. */
 export const maxSignalText = 1_024;
 
-/** What of one map is used; entries beyond are dropped. */
+/** Peers of one map that are used; those beyond are dropped. */
 export const maxPeers = 50_000;
+/** A map with more rules admits nothing. */
 export const maxRules = 200_000;
-/** Messages of the proxy stream that wait while an earlier one is applied: one, as the stream itself waits. Entries in one message: */
-export const maxMappingsPerMessage = 10_000;
+/** Paths of one service; one with more is not published. */
 export const maxPathsPerMapping = 1_000;
 
 /** Unary calls of the proxy side. */

@@ -1,7 +1,7 @@
 // Messages of the management and signal services as the model's words. Everything in them comes from outside: what is not well
 // formed is dropped with a log line, and where that is a permission, dropping it denies. Gateway messages: translate-proxy.ts.
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { formatIp, hostPrefix, ipFromBytes, type IpPrefix, maskPrefix, parseIp, parsePrefix } from '#lib/ip.ts';
+import { hostPrefix, ipFromBytes, type IpPrefix, maskPrefix, parseIp, parsePrefix } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import { parseHostPort } from '#lib/net.ts';
 import { parsePublicKey, type PublicKey } from '#model/ids.ts';
@@ -128,8 +128,11 @@ function remotePeerFrom(entry: RemotePeerConfig, hasV6: boolean): RemotePeer | u
 /** An empty list means open only where the message does not say that it is meant to be empty. */
 function filterFrom(message: NetworkMapMessage, log: Logger): PacketFilter {
   if (message.FirewallRules.length === 0) return message.firewallRulesIsEmpty ? { kind: 'rules', rules: [] } : { kind: 'open' };
-  if (message.FirewallRules.length > maxRules) log.warn('too many firewall rules: the rest is dropped', { limit: maxRules });
-  return { kind: 'rules', rules: message.FirewallRules.slice(0, maxRules).flatMap((rule) => rulesFrom(rule, log)) };
+  if (message.FirewallRules.length > maxRules) {
+    log.error('too many firewall rules: nothing is admitted', { limit: maxRules }); // what is cut off could be what forbids
+    return { kind: 'rules', rules: [] };
+  }
+  return { kind: 'rules', rules: message.FirewallRules.flatMap((rule) => rulesFrom(rule, log)) };
 }
 
 const protocolFrom: Readonly<Partial<Record<number, PacketProtocol>>> = {
@@ -202,9 +205,4 @@ function portInfoFrom(info: PortInfo): PortRange | undefined | 'bad' {
     portSelection.case === 'port' ? [portSelection.value, portSelection.value] : [portSelection.value.start, portSelection.value.end];
   if (start === 0 && end === 0) return undefined; // as stock clients read it
   return start <= end && end <= 65_535 ? { start, end } : 'bad';
-}
-
-/** The peer's own overlay address as text, for logs and status. */
-export function addressText(self: SelfAddress): string {
-  return formatIp(self.v4.address);
 }

@@ -20,7 +20,7 @@ interface Batch {
 }
 
 /** Our own gateways say on every call which one they are; a stock one is found by its token. */
-export const proxyIdHeader = 'x-meshgate-proxy-id';
+const proxyIdHeader = 'x-meshgate-proxy-id';
 
 /** What both kinds of stream begin with. */
 interface Opening {

@@ -1,5 +1,5 @@
 // A domain in memory, just enough for the services that are tested over it: peers, setup keys, services, gateway tokens, sessions.
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { defineErrors } from '#lib/errors.ts';
 import { hostPrefix, parseIp, parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
@@ -208,10 +208,6 @@ export class FakeDomain implements ManagementDomain {
 
 function identityOf(userId: UserId, method: Identity['method']): Identity {
   return { userId, email: `${userId}@example.test`, name: userId, groups: ['All', 'Staff'], method };
-}
-
-export function tokenDigest(plain: string): string {
-  return createHash('sha256').update(plain).digest('base64');
 }
 
 function address(text: string): NonNullable<ReturnType<typeof parseIp>> {

@@ -1,6 +1,7 @@
 // What a stock client must find, and must never find (netbird-wire §8), checked on the bytes' own meaning.
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import t from 'tap';
+import { maxRules } from '#control/constants.ts';
 import { networkMapFrom } from '#control/translate.ts';
 import { hostPrefix, parseIp, parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import { silentLogger } from '#lib/log.ts';
@@ -116,6 +117,14 @@ void t.test('a hostile map cannot open anything', async (t) => {
     'a drop is read as wide as it may be',
   );
   t.match(filterOf({ PeerIP: '0.0.0.0' }), { rules: [{ peer: undefined }] });
+});
+
+void t.test('a map with more rules than we keep admits nothing', async (t) => {
+  const message = wire(map);
+  const [first] = message.FirewallRules;
+  if (first === undefined) return;
+  message.FirewallRules = Array.from({ length: maxRules + 1 }, () => first);
+  t.same(networkMapFrom(message, own, silentLogger)?.filter, { kind: 'rules', rules: [] });
 });
 
 void t.test('peers that make no sense are left out, and a map without our address is none', async (t) => {
