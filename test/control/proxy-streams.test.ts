@@ -44,8 +44,10 @@ class Collected implements ProxyControlHandlers {
   readonly changes = new Queue<MappingChange>();
   readonly revocations = new Queue<Revocation>();
   readonly resyncs = new Queue<true>();
+  begins = 0;
   change(change: MappingChange): Promise<void> {
-    this.changes.put(change);
+    if (change.kind === 'snapshot-begin') this.begins += 1;
+    else this.changes.put(change);
     return Promise.resolve();
   }
   revoked(revocation: Revocation): void {
@@ -77,6 +79,7 @@ void t.test('an empty snapshot is complete at once', async (t) => {
   const { control, got } = gateway(t, server);
   control.start(got);
   t.same(await got.changes.next(), { kind: 'snapshot-complete' });
+  t.equal(got.begins, 1, 'each stream begins with a mark of its own');
   t.equal(control.status().connected, true);
   t.match(domain.connections, [{ proxyId: 'gateway-1', tokenId: 'token-1', cluster, version: '0.1.0' }]);
 });
@@ -213,4 +216,5 @@ void t.test('revocations arrive within a second, and a broken stream says so whe
   const again = await startServer({ domain, port: server.port });
   t.teardown(() => again.close());
   t.equal(await got.resyncs.next(), true);
+  while (got.begins < 2) await new Promise((resolve) => setImmediate(resolve));
 });
