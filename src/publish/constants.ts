@@ -37,7 +37,7 @@ export const UPSTREAM_IDLE_MS = 30_000;
 /** Connections to one upstream at a time; more requests get 503. */
 export const UPSTREAM_CONNECTIONS = 1_024;
 /** Time to connect, TLS included. */
-export const CONNECT_MS = 10_000;
+export const CONNECT_MS = 6_000;
 /** Time from the request to the head of the answer, unless the target says otherwise. */
 export const ANSWER_MS = 120_000;
 /** Interim answers (1xx) to one request; more are a fault of the upstream. */

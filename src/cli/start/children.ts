@@ -29,7 +29,7 @@ export class Child implements Closable {
   readonly #stopping = new AbortController();
   readonly #backoff = new Backoff({ firstMs: 200, factor: 2, maxMs: 10_000, jitter: 0.1, random: Math.random });
   #process: ChildProcess | undefined;
-  /** Set while the process has not been ready once: its death then ends the start instead of being repaired. */
+  /** Not before the whole mesh has been ready once: until then a death ends the start instead of being repaired. */
   #settled = false;
   #died: string | undefined;
   #closing: Promise<void> | undefined;
@@ -45,12 +45,14 @@ export class Child implements Closable {
       if (this.#died !== undefined) throw startError('START_PROCESS_DIED', `${this.#options.name} ${this.#died}\n${this.#lastLines()}`);
       if (signal.aborted) throw startError('START_NOT_READY', `${this.#options.name}; log file ${this.#options.logFile}`);
       const found = ready(await readStatus(this.#options.stateDir));
-      if (found !== undefined) {
-        this.#settled = true;
-        return found;
-      }
+      if (found !== undefined) return found;
       await sleep(pollMs, signal);
     }
+  }
+
+  /** From now on the process is started again when it dies. */
+  settle(): void {
+    this.#settled = true;
   }
 
   close(): Promise<void> {

@@ -67,10 +67,12 @@ async function startMesh(options: StartOptions, io: StartIo, scope: Scope): Prom
   const api = await ensureOwner({ api: controlUrl(options), ca: ca.certFile }, options.stateDir, kept, signal);
   try {
     await ensureKeys(api, options.stateDir);
-    child('agent');
+    const agent = child('agent');
     const gateway = child('gateway');
     await ensureService(api, options, signal);
+    await agent.waitFor((status) => (status === undefined ? undefined : true), signal);
     await gateway.waitFor((status) => (isServing(status, options.hostname) ? true : undefined), signal);
+    for (const running of [server, agent, gateway]) running.settle();
   } finally {
     await api.close();
   }
