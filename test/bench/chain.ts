@@ -69,7 +69,7 @@ async function startNginx(directory: string, upstreamPort: number, nginxPort: nu
   await writeFile(join(root, '1k'), randomBytes(1024));
   await writeFile(join(root, 'bulk'), randomBytes(bulkBytes));
   const common = (name: string): string =>
-    `daemon off; worker_processes 1; pid ${directory}/${name}.pid; error_log stderr crit; events { worker_connections 4096; }`;
+    `daemon off; user root; worker_processes 1; pid ${directory}/${name}.pid; error_log stderr crit; events { worker_connections 4096; }`;
   const temporary = (name: string): string =>
     ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((kind) => `${kind}_temp_path ${directory}/${name}-${kind};`).join(' ');
   const http = (name: string, body: string): string =>
