@@ -5,7 +5,7 @@ import { silentLogger } from '#lib/log.ts';
 import { asId, type UserId } from '#model/ids.ts';
 import { assertionKeyMs, assertionMs, assertionTableSize } from '#identity/constants.ts';
 import { AssertionSigner } from '#identity/assertion.ts';
-import { ManualClock } from './support/manual-clock.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 
 const identity = { userId: asId<UserId>('u1'), email: 'ada@example.com', name: 'Ada', groups: ['admins'], method: 'oidc' } as const;
 const origin = 'https://app.example.com';

@@ -5,7 +5,7 @@ import { loginMs, loginsParallel } from '#identity/constants.ts';
 import { LoginStates } from '#identity/login-state.ts';
 import { safeReturnPath } from '#identity/return-path.ts';
 import { seal, unseal } from '#identity/seal.ts';
-import { ManualClock } from './support/manual-clock.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 
 const cookie = { prefix: '__Host-login-', path: '/' };
 const start = (clock = new ManualClock(), key = randomBytes(32)) => ({ clock, states: new LoginStates({ key, clock, cookie }) });

@@ -15,7 +15,7 @@ import {
   sessionWaitMs,
 } from '#identity/constants.ts';
 import { SessionCache, sessionKey, type EndedTrust } from '#identity/session-cache.ts';
-import { ManualClock } from './support/manual-clock.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 
 const app = asId<ServiceId>('app');
 const ada = asId<UserId>('ada');

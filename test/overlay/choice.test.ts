@@ -5,7 +5,7 @@ import { DIRECT_SETTLE_MAX_MS, DIRECT_SETTLE_MS, OFFER_CAP_MAX_MS, PARTIAL_REPEA
 import { OfferSchedule } from '../../src/overlay/offer-schedule.ts';
 import { choosePath, type PathFacts } from '../../src/overlay/path/selector.ts';
 import { PeerDirectory } from '../../src/overlay/peer-directory.ts';
-import { seeded } from './clock.ts';
+import { seeded } from '../support/seeded.ts';
 import { prefix } from './pair.ts';
 
 const nothing: PathFacts = { current: undefined, directUp: false, directSince: 0, directLosses: 0, relayUp: false };

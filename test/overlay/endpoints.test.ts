@@ -12,7 +12,8 @@ import { RelayLink } from '../../src/overlay/path/relay-link.ts';
 import { StunProbe } from '../../src/overlay/path/stun-probe.ts';
 import { UdpMux } from '../../src/overlay/path/udp-mux.ts';
 import type { Candidate } from '../../src/overlay/path/ice-candidate.ts';
-import { ManualClock, seededBytes } from './clock.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { seededBytes } from '../support/seeded.ts';
 import { createTestCa } from '../support/test-ca.ts';
 import { connect, member, pathKind, TestRelay, TestSignal, until } from './pair.ts';
 

@@ -12,7 +12,8 @@ import {
   ICE_MAX_REFLEXIVE_CANDIDATES,
   ICE_MAX_REMOTE_CANDIDATES,
 } from '../../src/overlay/constants.ts';
-import { ManualClock, seeded, seededBytes } from './clock.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { seeded, seededBytes } from '../support/seeded.ts';
 
 const credentials = { a: { ufrag: 'aaaa', pwd: 'pwd-of-a' }, b: { ufrag: 'bbbb', pwd: 'pwd-of-b' } };
 

@@ -10,7 +10,8 @@ import { UdpMux } from '../../src/overlay/path/udp-mux.ts';
 import { OverlayStream } from '../../src/overlay/stream.ts';
 import { createOverlay } from '#overlay/index.ts';
 import { systemClock } from '#lib/clock.ts';
-import { ManualClock, seeded, seededBytes } from './clock.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { seeded, seededBytes } from '../support/seeded.ts';
 import { prefix, TestSignal } from './pair.ts';
 
 t.test('dials that wait for a path are bounded, and all end when the overlay closes', async (t) => {

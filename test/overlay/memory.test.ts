@@ -7,7 +7,8 @@ import { OverlayFilter as Filter } from '../../src/overlay/filter.ts';
 import { Driver } from '../../src/overlay/driver.ts';
 import { MemoryPath } from '../../src/overlay/path/memory.ts';
 import { OverlayStream } from '../../src/overlay/stream.ts';
-import { ManualClock, seeded, seededBytes } from './clock.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { seeded, seededBytes } from '../support/seeded.ts';
 import { prefix, readAll } from './pair.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

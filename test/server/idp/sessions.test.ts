@@ -3,7 +3,7 @@ import t from 'tap';
 import { SignJWT, decodeProtectedHeader, importJWK } from 'jose';
 import type { Clock } from '#lib/clock.ts';
 import { keyCheckMs, keyPeriodMs, sessionMaxSeconds } from '#server/idp/constants.ts';
-import { ManualClock } from '../../identity/support/manual-clock.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 import { VaultRecords } from '#server/idp/vault-adapter.ts';
 import { KeyStore } from '#server/idp/keys.ts';
 import { createFakeDomain } from './support/fake-domain.ts';

@@ -11,7 +11,7 @@ import {
 } from '#server/idp/constants.ts';
 import { FailedAttempts, StartLimit, accountKey, addressKey } from '#server/idp/attempts.ts';
 import { userGone } from '#server/idp/provider.ts';
-import { ManualClock } from '../../identity/support/manual-clock.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 import { authorize, credentials, redirectUri, signIn, startHarness, trade } from './support/harness.ts';
 
 t.test('the page works without scripts, is labelled, and keeps to itself', async (t) => {

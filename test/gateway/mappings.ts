@@ -1,0 +1,35 @@
+// A service as a control plane sends it, for tests of the gateway.
+import { asId, type AccountId, type ServiceId } from '#model/ids.ts';
+import { noRestrictions, type ServiceMapping } from '#model/service.ts';
+
+export function mapping(id: string, change: Partial<ServiceMapping> = {}): ServiceMapping {
+  return {
+    id: asId<ServiceId>(id),
+    accountId: asId<AccountId>('account'),
+    domain: `${id}.example.com`,
+    mode: 'http',
+    listenPort: undefined,
+    paths: [
+      {
+        path: '/',
+        target: { protocol: 'http', host: '100.64.0.9', port: 80, basePath: '' },
+        options: {
+          skipTlsVerify: false,
+          requestTimeoutMs: undefined,
+          pathRewrite: 'strip',
+          customHeaders: {},
+          proxyProtocol: false,
+          sessionIdleTimeoutMs: undefined,
+          directUpstream: false,
+        },
+      },
+    ],
+    auth: { oidc: true, maxSessionAgeMs: 3_600_000, unsupported: [] },
+    passHostHeader: true,
+    rewriteRedirects: false,
+    restrictions: noRestrictions,
+    private: false,
+    authToken: `once-${id}`,
+    ...change,
+  };
+}

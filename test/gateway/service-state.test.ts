@@ -1,0 +1,52 @@
+// The state of a service names the one thing that is missing, in the order of a request's way.
+import t from 'tap';
+import { asId, type PublicKey } from '#model/ids.ts';
+import type { MeshStatus, PeerPathStatus } from '#model/status.ts';
+import { serviceState, type Surroundings } from '../../src/gateway/report/service-state.ts';
+import { mapping } from './mappings.ts';
+
+const peer: PeerPathStatus = {
+  publicKey: asId<PublicKey>('key'),
+  fqdn: 'office.mesh.internal',
+  addresses: ['100.64.0.9'],
+  path: { kind: 'direct', remote: '192.0.2.1:1', latencyMs: 1, since: '' },
+  reason: '',
+  lastHandshake: undefined,
+  receivedBytes: 0,
+  sentBytes: 0,
+};
+const mesh: MeshStatus = { publicKey: asId<PublicKey>('own'), address: '100.64.0.1', fqdn: 'gw', serial: '1', links: [], peers: [peer] };
+const well: Surroundings = { certificate: () => true, certificateProblem: () => '', mesh };
+
+void t.test('active where nothing is missing', async (t) => {
+  t.same(serviceState(mapping('a'), well), { state: 'active', reason: '' });
+});
+
+void t.test('what is missing is named', async (t) => {
+  const { path: _path, ...away } = peer;
+  for (const [change, around, state, reason] of [
+    [{ mode: 'tcp' }, well, 'error', /tcp services are not served/],
+    [{ private: true }, well, 'error', /private/],
+    [{ auth: { oidc: false, maxSessionAgeMs: 1, unsupported: ['pin'] } }, well, 'error', /pin/],
+    [{ paths: [] }, well, 'error', /no enabled target/],
+    [{}, { ...well, certificate: () => false }, 'certificate_pending', /no certificate for a\.example\.com/],
+    [{}, { ...well, certificate: () => false, certificateProblem: () => 'expired' }, 'certificate_pending', /expired/],
+    [{}, { ...well, mesh: undefined }, 'tunnel_not_created', /has not joined/],
+    [{}, { ...well, mesh: { ...mesh, peers: [] } }, 'tunnel_not_created', /no peer that this gateway may see/],
+    [
+      {},
+      { ...well, mesh: { ...mesh, peers: [{ ...away, path: undefined, reason: 'the relay was lost' }] } },
+      'tunnel_not_created',
+      /office.*the relay was lost/,
+    ],
+  ] as const) {
+    t.match(serviceState(mapping('a', change), around), { state, reason });
+  }
+});
+
+void t.test('targets of the gateway’s own network need no mesh', async (t) => {
+  const [path] = mapping('a').paths;
+  if (path === undefined) return t.fail('no path');
+  const direct = mapping('a', { paths: [{ ...path, options: { ...path.options, directUpstream: true } }] });
+  return t.same(serviceState(direct, { ...well, mesh: undefined }), { state: 'active', reason: '' });
+});

@@ -1,0 +1,19 @@
+// Randomness that is the same at every run.
+
+/** Uniform numbers in [0, 1) from a seed (mulberry32). */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000;
+  };
+}
+
+export function seededBytes(seed: number): (target: Uint8Array) => void {
+  const next = seeded(seed);
+  return (target) => {
+    for (let i = 0; i < target.length; i++) target[i] = Math.floor(next() * 256);
+  };
+}
