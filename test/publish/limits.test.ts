@@ -1,37 +1,9 @@
 // Deadlines and shutting down, in virtual time: slow clients are cut, quick ones are not, and draining lets work finish.
 import { connect as tcpConnect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import type { Clock, Timer } from '#lib/clock.ts';
 import { BODY_STALL_MS, HANDSHAKE_MS, HEAD_MS, IDLE_MS, SWEEP_MS, WRITE_STALL_MS } from '#publish/constants.ts';
 import { exchange, listenTcp, mapping, path, readAll, readUntil, startEcho, startFixture, type Echo, type Fixture } from './harness.ts';
-
-/** Time that passes when told, one sweep at a time. */
-class ManualClock implements Clock {
-  #now = 0;
-  #timers: { at: number; fire: () => void }[] = [];
-  now(): number {
-    return this.#now;
-  }
-  wall(): number {
-    return this.#now;
-  }
-  after(delayMs: number, fire: () => void): Timer {
-    const timer = { at: this.#now + delayMs, fire };
-    this.#timers.push(timer);
-    return { cancel: () => (this.#timers = this.#timers.filter((other) => other !== timer)) };
-  }
-  pass(ms: number): void {
-    const end = this.#now + ms;
-    for (;;) {
-      const next = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
-      if (next === undefined) break;
-      this.#timers = this.#timers.filter((other) => other !== next);
-      this.#now = next.at;
-      next.fire();
-    }
-    this.#now = end;
-  }
-}
+import { ManualClock } from '../support/manual-clock.ts';
 
 async function start(t: Test): Promise<{ fixture: Fixture; clock: ManualClock; echo: Echo }> {
   const clock = new ManualClock();
@@ -54,7 +26,7 @@ void t.test('a handshake that does not come ends', async (t) => {
   await new Promise((resolve) => socket.once('connect', resolve));
   socket.write(Buffer.from([22, 3, 1]));
   while (fixture.publisher.stats().connections === 0) await settle();
-  clock.pass(HANDSHAKE_MS + SWEEP_MS);
+  clock.advance(HANDSHAKE_MS + SWEEP_MS);
   t.equal(await all, '');
 });
 
@@ -64,10 +36,10 @@ void t.test('a head that drips in is answered with 408 and closed', async (t) =>
   const all = readAll(socket);
   socket.write('GET / HT');
   await settle();
-  clock.pass(HEAD_MS / 2);
+  clock.advance(HEAD_MS / 2);
   socket.write('TP/1.1\r\n');
   await settle();
-  clock.pass(HEAD_MS / 2 + SWEEP_MS);
+  clock.advance(HEAD_MS / 2 + SWEEP_MS);
   t.match(await all, /^HTTP\/1\.1 408 /);
   t.equal(echo.received.length, 0);
 });
@@ -79,10 +51,10 @@ void t.test('a kept connection without a request ends after its idle time, not b
   socket.write('GET / HTTP/1.1\r\nHost: a.test\r\n\r\n');
   await answer;
   const closed = new Promise((resolve) => socket.once('close', resolve));
-  clock.pass(IDLE_MS - SWEEP_MS);
+  clock.advance(IDLE_MS - SWEEP_MS);
   await settle();
   t.equal(socket.closed, false);
-  clock.pass(2 * SWEEP_MS);
+  clock.advance(2 * SWEEP_MS);
   await closed;
 });
 
@@ -93,7 +65,7 @@ void t.test('a body that stops coming ends the request and frees the upstream', 
   socket.write('POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc');
   while (echo.connections() === 0) await settle();
   const entry = fixture.nextEntry();
-  clock.pass(BODY_STALL_MS + 2 * SWEEP_MS);
+  clock.advance(BODY_STALL_MS + 2 * SWEEP_MS);
   await closed;
   t.match(await entry, { bytesUp: 3, reason: 'public_service' });
   t.equal(fixture.publisher.stats().streams, 0);
@@ -119,7 +91,7 @@ void t.test('a client that takes nothing is cut off', async (t) => {
   socket.write('GET / HTTP/1.1\r\nHost: a.test\r\n\r\n');
   while (fixture.entries.length === 0) {
     await settle();
-    clock.pass(WRITE_STALL_MS + SWEEP_MS);
+    clock.advance(WRITE_STALL_MS + SWEEP_MS);
   }
   t.match(await entry, { status: 200 });
   socket.destroy();

@@ -1,12 +1,14 @@
 // The API on a real port with a domain in memory, and one small client.
 import { createServer, type Server } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
-import type { Clock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Role, User } from '#model/identity.ts';
 import type { UserId } from '#model/ids.ts';
 import { createApi, type ApiOptions } from '#server/api/index.ts';
 import { fakeDomain, start, type FakeDomain } from './fake-domain.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+export { ManualClock };
 
 export interface Reply {
   readonly status: number;
@@ -25,33 +27,9 @@ export interface Fixture extends FakeDomain {
   readonly clock: ManualClock;
 }
 
-/** Time that moves only when told; timers fire in order. */
-export class ManualClock implements Clock {
-  #now = 0;
-  readonly #timers = new Map<object, { readonly at: number; readonly fire: () => void }>();
-  now = (): number => this.#now;
-  wall = (): number => start + this.#now;
-  after = (delayMs: number, fire: () => void): { cancel(): void } => {
-    const key = {};
-    this.#timers.set(key, { at: this.#now + delayMs, fire });
-    return { cancel: () => void this.#timers.delete(key) };
-  };
-  get pending(): number {
-    return this.#timers.size;
-  }
-  advance(ms: number): void {
-    this.#now += ms;
-    for (const [key, timer] of this.#timers) {
-      if (timer.at > this.#now) continue;
-      this.#timers.delete(key);
-      timer.fire();
-    }
-  }
-}
-
 export async function withApi(teardown: (close: () => Promise<void>) => void, options: Partial<ApiOptions> = {}): Promise<Fixture> {
   const fake = fakeDomain();
-  const clock = new ManualClock();
+  const clock = new ManualClock(start);
   const verifyAccessToken = async (jwt: string): Promise<UserId | undefined> => (jwt.startsWith('jwt-') ? (jwt.slice(4) as UserId) : undefined);
   const api = createApi({ domain: fake.domain, verifyAccessToken, log: silentLogger, clock, version: '1.2.3', ...options });
   const server: Server = createServer(api.handle);

@@ -2,46 +2,19 @@
 import { createHash } from 'node:crypto';
 import { PasswordHasher } from '#crypto/password.ts';
 import { asBuffer, toBase64 } from '#lib/bytes.ts';
-import type { Clock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import { asId, type PublicKey, type UserId } from '#model/ids.ts';
 import type { PeerMeta, PolicyRule } from '#model/network.ts';
 import { noRestrictions } from '#model/service.ts';
 import type { Actor, Change, ServiceInput } from '../../../src/server/domain/contract.ts';
 import { openControlDomain, type ControlDomainOptions, type OpenControlDomain } from '../../../src/server/domain/index.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+export { ManualClock };
 
 export const system: Actor = { kind: 'system' };
 
 export const masterKey = new Uint8Array(32).fill(7);
-
-export class ManualClock implements Clock {
-  #now = 0;
-  readonly #start = Date.UTC(2026, 10, 22);
-  readonly #timers = new Set<{ readonly at: number; readonly fire: () => void }>();
-
-  now(): number {
-    return this.#now;
-  }
-
-  wall(): number {
-    return this.#start + this.#now;
-  }
-
-  after(delayMs: number, fire: () => void): { cancel(): void } {
-    const timer = { at: this.#now + delayMs, fire };
-    this.#timers.add(timer);
-    return { cancel: () => this.#timers.delete(timer) };
-  }
-
-  advance(ms: number): void {
-    this.#now += ms;
-    for (const timer of this.#timers) {
-      if (timer.at > this.#now) continue;
-      this.#timers.delete(timer);
-      timer.fire();
-    }
-  }
-}
 
 /** Bytes that are the same for the same seed: SHA-256 over a counter. */
 export function seeded(seed: string): (length: number) => Uint8Array {

@@ -4,7 +4,6 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { WebSocket, WebSocketServer } from 'ws';
-import type { Clock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import { createRelayServer, type RelayServer, relayWebSocketOptions } from '#server/relay/index.ts';
 import {
@@ -25,30 +24,7 @@ import {
   type RelayMessage,
   relayPeerId,
 } from '#wire/relay.ts';
-
-/** A clock that a test moves; timers fire in order. */
-class ManualClock implements Clock {
-  #now = 0;
-  readonly #timers = new Set<{ readonly at: number; readonly fire: () => void }>();
-  readonly now = (): number => this.#now;
-  readonly wall = (): number => 1_700_000_000_000 + this.#now;
-  after(delayMs: number, fire: () => void): { cancel(): void } {
-    const timer = { at: this.#now + delayMs, fire };
-    this.#timers.add(timer);
-    return { cancel: () => this.#timers.delete(timer) };
-  }
-  advance(ms: number): void {
-    const end = this.#now + ms;
-    for (;;) {
-      const next = [...this.#timers].filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at)[0];
-      if (next === undefined) break;
-      this.#timers.delete(next);
-      this.#now = next.at;
-      next.fire();
-    }
-    this.#now = end;
-  }
-}
+import { ManualClock } from '../../support/manual-clock.ts';
 
 interface Setting {
   readonly relay: RelayServer;
