@@ -44,7 +44,7 @@ export const gatewaySchema = object({
     mtu: integer({ about: 'Largest overlay packet, bytes.', min: 1280, max: 1420, default: 1280 }),
     forceRelay: boolean({ about: 'Never look for direct paths.', default: false }),
   }),
-  accessLog: oneOf(['stdout', 'off'], { about: 'Where a JSON line per request goes, besides the control plane.', default: 'off' }),
+  accessLog: string({ about: 'Where a JSON line per request goes, besides the control plane: off, stdout, or a file.', default: 'off' }),
 });
 
 export type GatewayConfig = Infer<typeof gatewaySchema>;

@@ -2,8 +2,6 @@
 
 /** Services a gateway takes from the control plane. */
 export const maxMappings = 20_000;
-/** Access-log records that wait for the control plane; the oldest is dropped, and counted. */
-export const maxQueuedAccessLog = 10_000;
 /** Records under way to the control plane at once. */
 export const accessLogInFlight = 16;
 /** One call to the control plane, milliseconds. */
@@ -14,5 +12,3 @@ export const drainMs = 5_000;
 export const reportIntervalMs = 500;
 /** Registering as a peer is tried again after this long, milliseconds (first, factor, longest). */
 export const registerBackoff = { firstMs: 500, factor: 2, maxMs: 10_000, jitter: 0.2 } as const;
-/** After a failure the access log waits this long before it is sent again, milliseconds. */
-export const accessLogRetryMs = 2_000;

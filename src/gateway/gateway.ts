@@ -14,9 +14,7 @@ import type { Logger } from '#lib/log.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { serveStatus } from '#lib/status-socket.ts';
 import { createMeshNode, hostMeta, type MeshNode } from '#mesh/index.ts';
-import type { AccessLogEntry } from '#model/access-log.ts';
 import { asId, type ProxyId } from '#model/ids.ts';
-import type { ServiceMapping } from '#model/service.ts';
 import {
   buildRouteTable,
   createHttpPublisher,
@@ -32,7 +30,7 @@ import { gatewayError } from './errors.ts';
 import { listenTcp } from './listen/tcp.ts';
 import { Registration } from './registration.ts';
 import { holdRelyingParty } from './relying-party.ts';
-import { AccessLogQueue } from './report/access-log-queue.ts';
+import { openAccessLog } from './report/access-log.ts';
 import { ServiceReporter } from './report/service-reporter.ts';
 import { serviceState } from './report/service-state.ts';
 import { Mappings } from './routes/mappings.ts';
@@ -93,7 +91,14 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       clock,
       log,
     });
-    const accessLog = new AccessLogQueue(control.sendAccessLog.bind(control), log.with({ part: 'access-log' }), clock);
+    const accessLog = scope.use(
+      await openAccessLog(config.accessLog, {
+        send: control.sendAccessLog.bind(control),
+        accountOf: (service) => mappings.current.get(service)?.accountId,
+        clock,
+        log: log.with({ part: 'access-log' }),
+      }),
+    );
     const publisher = createHttpPublisher({
       routes: () => routes,
       dial: node.overlay.dial,
@@ -101,7 +106,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       backend: sessions,
       signIn: createSignIn({ relyingParty: party.current, authority: control, sessions, clock, log: log.with({ part: 'sign-in' }) }),
       identityHeaders: createIdentityHeaders(signer),
-      accessLog: (entry) => record(entry, config, mappings, accessLog),
+      accessLog: (entry) => accessLog.push(entry),
       certificates,
       log: log.with({ part: 'http' }),
       clock,
@@ -150,7 +155,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       mesh: node.status(),
       services: reporter.status(),
       certificates: certificates.problems(),
-      accessLog: accessLog.status(),
+      accessLogDropped: accessLog.dropped,
       http: publisher.stats(),
     }));
     if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
@@ -170,12 +175,6 @@ function surroundings(certificates: CertificateDirectory, node: MeshNode, regist
     certificateProblem: (host) => certificates.problems().find(({ source }) => source.includes(host))?.problem ?? '',
     mesh: registration.reason === '' || node.state().kind === 'running' ? node.status() : undefined,
   };
-}
-
-function record(entry: AccessLogEntry, config: GatewayConfig, mappings: Mappings, queue: AccessLogQueue): void {
-  if (config.accessLog === 'stdout') process.stdout.write(`${JSON.stringify(entry)}\n`);
-  const mapping: ServiceMapping | undefined = entry.serviceId === undefined ? undefined : mappings.current.get(entry.serviceId);
-  if (mapping !== undefined) queue.push(entry, mapping.accountId);
 }
 
 /** A gateway's name on the proxy stream, kept so that a restart takes its own place. */
