@@ -16,3 +16,5 @@ export const maxFileBytes = 4 * 1024 * 1024;
 export const maxSecretLength = 4096;
 /** Status sockets looked at below one state directory. */
 export const maxStatusSockets = 64;
+/** A process that runs this long writes what it has added to the compile cache, milliseconds. */
+export const compileCacheFlushMs = 10_000;
