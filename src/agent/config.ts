@@ -38,13 +38,11 @@ export const agentSchema = object({
     default: [],
     max: 1000,
   }),
-  defaultHost: optional(
-    string({
-      about: 'Host that granted ports without an entry in targets lead to; empty text forwards only what targets lists.',
-      min: 0,
-      default: '127.0.0.1',
-    }),
-  ),
+  defaultHost: string({
+    about: 'Host that granted ports without an entry in targets lead to; empty text forwards only what targets lists.',
+    min: 0,
+    default: '127.0.0.1',
+  }),
 });
 
 export type AgentConfig = Infer<typeof agentSchema>;

@@ -109,7 +109,7 @@ export async function startMesh(options: MeshOptions = {}): Promise<Mesh> {
   };
 }
 
-function readStatus(socketPath: string): Promise<Record<string, unknown>> {
+export function readStatus(socketPath: string): Promise<Record<string, unknown>> {
   return new Promise((done, fail) => {
     const call = request({ socketPath, path: '/', timeout: 2_000 }, (response) => {
       const chunks: Buffer[] = [];
