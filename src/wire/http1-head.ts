@@ -236,7 +236,7 @@ export function parseRequestHead(text: string): RequestHead | Refusal {
 export function parseResponseHead(text: string, method: string): ResponseHead | Refusal {
   if (forbidden.test(text)) return refusal('control_character');
   const eol = text.indexOf('\r\n');
-  const line = /^HTTP\/1\.([01]) ([1-9][0-9][0-9])(?: (.*))?$/.exec(text.slice(0, eol));
+  const line = /^HTTP\/1\.([01]) ([1-5][0-9][0-9])(?: (.*))?$/.exec(text.slice(0, eol));
   if (line === null) return refusal('start_line_malformed');
   const minor = line[1] === '1' ? 1 : 0;
   const status = Number(line[2]);

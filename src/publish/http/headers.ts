@@ -121,6 +121,7 @@ const responseHopByHop = new Set([
   'transfer-encoding',
   'content-length',
   'upgrade',
+  'http2-settings',
 ]);
 
 /** An upstream's fields that go to the client; its attempts to set our cookies or to speak in our name are taken out. */

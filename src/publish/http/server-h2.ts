@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { addField, emptyFields, isFieldValue, isToken, type Fields } from '#wire/http1-fields.ts';
 import { HEAD_FIELDS, TARGET_BYTES } from '#wire/http1-limits.ts';
-import { BODY_STALL_MS, H2_HEADER_LIST, H2_RESET_WINDOW_MS, H2_RESETS, H2_STREAMS, IDLE_MS, WRITE_STALL_MS } from '../constants.ts';
+import { BODY_STALL_MS, H2_HEADER_LIST, H2_RESET_WINDOW_MS, H2_RESETS, H2_STREAMS, IDLE_MS, LINGER_MS, WRITE_STALL_MS } from '../constants.ts';
 import { canonicalHost } from './host.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';
 import type { Answer, BodySink, Client, Exchange, ExchangeRequest } from './exchange.ts';
@@ -38,6 +38,8 @@ export class H2Connection implements Deadlined {
       maxHeaderListPairs: HEAD_FIELDS + 8,
       maxSessionMemory: 8,
       maxSettings: 32,
+      // Upstreams repeat fields that should stand once; HTTP/1.1 clients get them as they are, and so do these.
+      strictSingleValueFields: false,
       streamResetBurst: H2_RESETS,
       streamResetRate: Math.ceil((H2_RESETS * 1_000) / H2_RESET_WINDOW_MS),
       settings: { maxConcurrentStreams: H2_STREAMS, maxHeaderListSize: H2_HEADER_LIST, enablePush: false },
@@ -60,24 +62,26 @@ export class H2Connection implements Deadlined {
     this.#session.destroy();
   }
 
-  expire(): void {
-    if (this.#exchanges.size === 0) this.#session.close();
-    this.deadline = this.owner.deadlines.now() + IDLE_MS;
+  expire(now: number): void {
+    // A client that does not even take the goodbye is cut off.
+    if (this.#session.closed) this.#session.destroy();
+    else this.#session.close();
+    this.deadline = now + LINGER_MS;
   }
 
   now(): number {
     return this.owner.deadlines.now();
   }
 
-  ended(exchange: H2Exchange, byReset: boolean): void {
+  /** The stream is closed. Until then its deadline counts, also after the end of the answer: a client may not take it. */
+  ended(exchange: H2Exchange): void {
     this.#exchanges.delete(exchange);
     this.owner.deadlines.remove(exchange);
     if (this.#exchanges.size === 0) this.deadline = this.now() + IDLE_MS;
-    if (byReset) this.#countReset();
   }
 
   /** A client that opens streams and resets them makes us work for nothing; beyond a number the connection ends. */
-  #countReset(): void {
+  countReset(): void {
     const now = this.now();
     if (now - this.#windowStart > H2_RESET_WINDOW_MS) {
       this.#windowStart = now;
@@ -93,7 +97,11 @@ export class H2Connection implements Deadlined {
     stream.on('error', () => undefined);
     const request = readRequest(rawHeaders, stream.readableEnded || stream.endAfterHeaders);
     if (this.#draining || typeof request === 'string') {
-      if (typeof request === 'string') this.owner.refused(this.client, request, 400);
+      if (typeof request === 'string') {
+        this.owner.refused(this.client, request, 400);
+        this.countReset();
+        if (this.#session.destroyed) return;
+      }
       stream.close(typeof request === 'string' ? constants.NGHTTP2_PROTOCOL_ERROR : constants.NGHTTP2_REFUSED_STREAM);
       return;
     }
@@ -188,17 +196,22 @@ class H2Exchange implements Exchange, Deadlined {
     this.#stream = stream;
     this.request = request;
     stream.on('drain', () => {
-      this.deadline = Infinity;
+      this.deadline = this.#over ? this.#connection.now() + WRITE_STALL_MS : Infinity;
       this.onDrain?.();
     });
-    stream.on('close', () => this.#finish(true));
+    stream.on('close', () => {
+      this.#finish(true);
+      this.#connection.ended(this);
+    });
     stream.on('trailers', (_headers: IncomingHttpHeaders, _flags: number, raw: string[]) => {
       this.#trailers = trailerFields(raw);
     });
   }
 
   expire(): void {
-    this.abort();
+    // After the answer's end only a client that does not take it is still here.
+    if (this.#over) this.#stream.destroy();
+    else this.abort();
   }
 
   readBody(sink: BodySink): void {
@@ -207,8 +220,9 @@ class H2Exchange implements Exchange, Deadlined {
     this.#reading = true;
     this.deadline = this.#connection.now() + BODY_STALL_MS;
     const stream = this.#stream;
-    if (this.request.fields.keys.includes('expect')) stream.additionalHeaders({ ':status': 100 });
+    if (this.request.fields.keys.includes('expect')) this.inform(100, emptyFields());
     stream.on('data', (payload: Buffer) => {
+      if (this.#over) return;
       this.#up += payload.length;
       this.deadline = this.#connection.now() + BODY_STALL_MS;
       // nghttp2 holds content-length against DATA; this holds it against what was promised upstream.
@@ -217,6 +231,7 @@ class H2Exchange implements Exchange, Deadlined {
       else this.#sink?.flush();
     });
     stream.on('end', () => {
+      if (this.#over) return;
       this.deadline = Infinity;
       const ending = this.#sink;
       if (this.request.length !== undefined && this.#up < this.request.length) return this.abort();
@@ -238,23 +253,31 @@ class H2Exchange implements Exchange, Deadlined {
   }
 
   inform(status: number, fields: Fields): void {
-    if (this.#over || this.#stream.headersSent) return;
-    this.#stream.additionalHeaders({ ':status': status, ...headerObject(fields) });
+    if (this.#over || this.#stream.closed || this.#stream.headersSent) return;
+    try {
+      this.#stream.additionalHeaders({ ':status': status, ...headerObject(fields) });
+    } catch {
+      // An interim answer that HTTP/2 has no form for is left out.
+    }
   }
 
   answer(answer: Answer): void {
     if (this.#over || this.#stream.headersSent || this.#stream.destroyed) return;
     const headers = headerObject(answer.fields);
     headers[':status'] = answer.status;
-    const bodyless = this.request.method === 'HEAD' || answer.status === 204 || answer.status === 304;
-    const stated = bodyless ? (answer.status === 204 ? undefined : answer.statedLength) : answer.length;
+    // node:http2 ends a stream with 205 as with 204 (RFC 9110 §15.3.6: it has no content).
+    const empty = answer.status === 204 || answer.status === 205;
+    const bodyless = this.request.method === 'HEAD' || empty || answer.status === 304;
+    const stated = bodyless ? (empty ? undefined : answer.statedLength) : answer.length;
     if (stated !== undefined) headers['content-length'] = stated;
     this.#hasBody = !bodyless && answer.length !== 0;
     this.#left = bodyless ? 0 : (answer.length ?? Infinity);
-    this.#stream.respond(headers as Record<string, string | number | string[]>, {
-      waitForTrailers: this.#hasBody && answer.length === undefined,
-      endStream: !this.#hasBody,
-    });
+    try {
+      this.#stream.respond(headers, { waitForTrailers: this.#hasBody && answer.length === undefined, endStream: !this.#hasBody });
+    } catch {
+      // What HTTP/2 has no form for must end this exchange, not the process.
+      this.abort();
+    }
   }
 
   write(payload: Buffer): boolean {
@@ -280,7 +303,7 @@ class H2Exchange implements Exchange, Deadlined {
     if (this.#hasBody) {
       this.#stream.once('wantTrailers', () => {
         if (trailers === undefined) this.#stream.close();
-        else this.#stream.sendTrailers(headerObject(trailers) as Record<string, string>);
+        else this.#sendTrailers(trailers);
       });
       this.#stream.end();
     }
@@ -299,9 +322,18 @@ class H2Exchange implements Exchange, Deadlined {
     return undefined;
   }
 
+  #sendTrailers(trailers: Fields): void {
+    try {
+      this.#stream.sendTrailers(headerObject(trailers) as Record<string, string>);
+    } catch {
+      this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    }
+  }
+
   #finish(aborted: boolean, byClient = aborted): void {
     if (this.#over) return;
     this.#over = true;
+    this.deadline = this.#connection.now() + WRITE_STALL_MS;
     const sink = this.#sink;
     this.#sink = undefined;
     if (aborted) {
@@ -309,7 +341,7 @@ class H2Exchange implements Exchange, Deadlined {
       this.onAbort?.();
     }
     this.onDone?.(this.#down, this.#up);
-    this.#connection.ended(this, byClient);
+    if (byClient) this.#connection.countReset();
   }
 }
 
