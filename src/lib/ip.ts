@@ -141,3 +141,11 @@ function maskByte(bits: number, index: number): number {
   const left = bits - 8 * index;
   return left >= 8 ? 0xff : left <= 0 ? 0 : (0xff << (8 - left)) & 0xff;
 }
+
+/** What counts as one caller where callers are limited: an IPv4 address, or the /64 of an IPv6 address, as one host has a whole /64. */
+export function callerNetwork(remote: string | undefined): string {
+  const parsed = parseIp((remote ?? '').replace(/%.*$/, ''));
+  if (parsed === undefined) return 'unknown';
+  const address = unmapIp(parsed);
+  return formatPrefix(maskPrefix({ address, bits: address.family === 4 ? 32 : 64 }));
+}

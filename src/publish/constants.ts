@@ -15,7 +15,7 @@ export const LINGER_MS = 2_000;
 /** How often deadlines are looked at; each may be late by this much. */
 export const SWEEP_MS = 500;
 
-/** Connections of one address at a time; more are closed at once. */
+/** Connections of one IPv4 address or one IPv6 /64 at a time; more are closed at once. */
 export const CONNECTIONS_PER_ADDRESS = 512;
 /** Connections in all. */
 export const CONNECTIONS = 20_000;

@@ -1,7 +1,7 @@
 // Upstreams that answer what a client's protocol cannot carry, or more than they were asked for: the exchange ends, the process and its neighbours go on.
 import { connect as h2Connect, type ClientHttp2Session } from 'node:http2';
 import t, { type Test } from 'tap';
-import { listenTcp, mapping, path, startFixture, exchange, readUntil, type Fixture } from './harness.ts';
+import { listenTcp, mapping, path, startFixture, exchange, type Fixture } from './harness.ts';
 
 async function h2(t: Test, fixture: Fixture): Promise<ClientHttp2Session> {
   const socket = await fixture.connect('a.test', ['h2']);

@@ -1,7 +1,7 @@
 // The HTTP publisher: takes accepted connections, does TLS, serves HTTP/1.1 and HTTP/2, and answers every request with the one handler.
 import type { Socket } from 'node:net';
 import type { Clock } from '#lib/clock.ts';
-import { parsePrefix } from '#lib/ip.ts';
+import { callerNetwork, parsePrefix } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Dial, Endpoint } from '#lib/net.ts';
@@ -82,7 +82,7 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #contexts = new SecureContexts();
   readonly #sockets = new Set<Socket>();
   readonly #serving = new Set<Serving>();
-  readonly #perAddress = new Map<string, number>();
+  readonly #perCaller = new Map<string, number>();
   #refused = 0;
   #draining = false;
   #closing: Promise<void> | undefined;
@@ -116,17 +116,17 @@ class Publisher implements HttpPublisher, H1Owner {
   }
 
   handleConnection(socket: Socket, info: AcceptedInfo): void {
-    const address = info.remote.address;
-    const count = this.#perAddress.get(address) ?? 0;
+    const caller = callerNetwork(info.remote.address);
+    const count = this.#perCaller.get(caller) ?? 0;
     if (this.#draining || this.#sockets.size >= CONNECTIONS || count >= CONNECTIONS_PER_ADDRESS) {
       this.#refused++;
       socket.on('error', () => undefined);
       socket.destroy();
       return;
     }
-    this.#perAddress.set(address, count + 1);
+    this.#perCaller.set(caller, count + 1);
     this.#sockets.add(socket);
-    socket.once('close', () => this.#forget(socket, address));
+    socket.once('close', () => this.#forget(socket, caller));
     socket.setNoDelay(true);
     // A client that is gone without a word is found within half a minute, even where nothing is sent to it (attack row W-7).
     socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
@@ -135,7 +135,7 @@ class Publisher implements HttpPublisher, H1Owner {
       info.hello,
       { certificates: this.#deps.certificates, deadlines: this.deadlines, contexts: this.#contexts },
       (terminated) => this.#serve(terminated, info),
-      (fault, detail) => this.#deps.log.debug('handshake failed', { fault, detail, remote: address }),
+      (fault, detail) => this.#deps.log.debug('handshake failed', { fault, detail, remote: info.remote.address }),
     );
   }
 
@@ -185,11 +185,11 @@ class Publisher implements HttpPublisher, H1Owner {
     );
   }
 
-  #forget(socket: Socket, address: string): void {
+  #forget(socket: Socket, caller: string): void {
     this.#sockets.delete(socket);
-    const left = (this.#perAddress.get(address) ?? 1) - 1;
-    if (left > 0) this.#perAddress.set(address, left);
-    else this.#perAddress.delete(address);
+    const left = (this.#perCaller.get(caller) ?? 1) - 1;
+    if (left > 0) this.#perCaller.set(caller, left);
+    else this.#perCaller.delete(caller);
     if (this.#sockets.size === 0) this.#emptied?.();
   }
 

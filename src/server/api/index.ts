@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '#lib/clock.ts';
 import { describeError, errorCode, MeshgateError } from '#lib/errors.ts';
+import { callerNetwork } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import { formatIssue, issuesOf } from '#lib/schema-errors.ts';
 import type { ControlDomain } from '../domain/contract.ts';
@@ -10,7 +11,7 @@ import { authenticate, type VerifyAccessToken } from './authenticate.ts';
 import type { Answer, ApiContext, OpenCall } from './call.ts';
 import * as limits from './constants.ts';
 import { apiError } from './errors.ts';
-import { addressKey, Limiter } from './limiter.ts';
+import { Limiter } from './limiter.ts';
 import { readJson } from './request-body.ts';
 import { Router } from './router.ts';
 import { routes, type Route } from './routes.ts';
@@ -53,7 +54,7 @@ export function createApi(options: ApiOptions): Api {
       throw apiError('API_METHOD_NOT_ALLOWED', request.method ?? '');
     }
     const { route } = found;
-    const from = addressKey(request.socket.remoteAddress);
+    const from = callerNetwork(request.socket.remoteAddress);
     const call = (body: unknown): OpenCall => ({ ...context, body, query: new URLSearchParams(query), params: found.params });
     if (route.access === 'anyone') {
       admit(openCalls, from, response, openCalls.take(from, clock.now()));

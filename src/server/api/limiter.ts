@@ -1,5 +1,4 @@
 // Token buckets per key, in bounded memory: for endpoints without sign-in and for credentials that do not fit.
-import { formatPrefix, maskPrefix, parseIp, unmapIp } from '#lib/ip.ts';
 
 export interface LimiterOptions {
   /** This many at once. */
@@ -53,12 +52,4 @@ export class Limiter {
     if (bucket === undefined) return this.#options.burst;
     return Math.min(this.#options.burst, bucket.left + (now - bucket.at) / this.#options.intervalMs);
   }
-}
-
-/** What counts as one caller: an IPv4 address, or the /64 of an IPv6 address, as one host has a whole /64. */
-export function addressKey(remote: string | undefined): string {
-  const parsed = parseIp((remote ?? '').replace(/%.*$/, ''));
-  if (parsed === undefined) return 'unknown';
-  const address = unmapIp(parsed);
-  return formatPrefix(maskPrefix({ address, bits: address.family === 4 ? 32 : 64 }));
 }

@@ -1,8 +1,7 @@
 // Counts what an address or an account does in vain, and says how long to wait. The tables are bounded: an attacker with many addresses
 // pushes out the oldest counts, not the process.
 import { createHash } from 'node:crypto';
-import { parseIp, unmapIp } from '#lib/ip.ts';
-import { toHex } from '#lib/bytes.ts';
+import { callerNetwork } from '#lib/ip.ts';
 import type { Clock } from '#lib/clock.ts';
 import {
   accountDelayMaxMs,
@@ -101,12 +100,9 @@ export class StartLimit {
   }
 }
 
-/** The key of an address: IPv4 as it is, IPv6 by its /64, which is what one customer gets. */
+/** The key of an address, apart from those of accounts. */
 export function addressKey(remoteAddress: string | undefined): string {
-  const ip = parseIp((remoteAddress ?? '').replace(/%.*$/, ''));
-  if (ip === undefined) return 'address:unknown';
-  const { family, bytes } = unmapIp(ip);
-  return `address:${toHex(family === 4 ? bytes : bytes.subarray(0, 8))}`;
+  return `address:${callerNetwork(remoteAddress)}`;
 }
 
 /** The key of an account name: one for every spelling, and no longer than any other. */

@@ -1,7 +1,8 @@
 // How the API speaks, whatever the endpoint: errors, authentication, bodies, limits, browsers.
 import t from 'tap';
 import { apiError } from '#server/api/errors.ts';
-import { addressKey, Limiter } from '#server/api/limiter.ts';
+import { callerNetwork } from '#lib/ip.ts';
+import { Limiter } from '#server/api/limiter.ts';
 import * as limits from '#server/api/constants.ts';
 import { countReachable } from '#server/api/reach.ts';
 import { Router } from '#server/api/router.ts';
@@ -150,11 +151,11 @@ t.test('a limiter remembers so many keys and no more', async (t) => {
 });
 
 t.test('an address counts as one caller', async (t) => {
-  t.equal(addressKey('192.0.2.1'), '192.0.2.1/32');
-  t.equal(addressKey('::ffff:192.0.2.1'), '192.0.2.1/32');
-  t.equal(addressKey('2001:db8::1:2:3:4'), addressKey('2001:db8::ffff'));
-  t.equal(addressKey('fe80::1%eth0'), 'fe80::/64');
-  t.equal(addressKey(undefined), 'unknown');
+  t.equal(callerNetwork('192.0.2.1'), '192.0.2.1/32');
+  t.equal(callerNetwork('::ffff:192.0.2.1'), '192.0.2.1/32');
+  t.equal(callerNetwork('2001:db8::1:2:3:4'), callerNetwork('2001:db8::ffff'));
+  t.equal(callerNetwork('fe80::1%eth0'), 'fe80::/64');
+  t.equal(callerNetwork(undefined), 'unknown');
 });
 
 t.test('foreign origins get no permission unless configured', async (t) => {
