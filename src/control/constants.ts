@@ -37,3 +37,8 @@ export const maxPathsPerMapping = 1_000;
 export const proxyCallMs = 10_000;
 /** The revocation stream is given up when nothing, not even a heartbeat, came for this long. */
 export const revocationSilenceMs = 90_000;
+
+/** Access log records in one call of our extension: far below what a request may have in bytes, however long their texts. */
+export const accessLogsInCall = 64;
+/** Calls at once where a stock control plane takes one record each. */
+export const accessLogsInFlight = 16;

@@ -10,15 +10,14 @@ import { type CallOptions, parseRpcUrl, RpcChannel } from '#rpc/client.ts';
 import type { Headers } from '#rpc/method.ts';
 import { GatewayService } from '#wire/proto/gen/meshgate_pb.ts';
 import { type ProxyMapping, ProxyMappingUpdateType, ProxyService } from '#wire/proto/gen/proxy_service_pb.ts';
-import { proxyCallMs, refusedPauseMs, revocationSilenceMs, streamOpenMs } from './constants.ts';
+import { accessLogsInCall, accessLogsInFlight, proxyCallMs, refusedPauseMs, revocationSilenceMs, streamOpenMs } from './constants.ts';
 import { controlError } from './errors.ts';
 import { keepOpen, LinkState, pause } from './link.ts';
 import { accessLogMessageOf, identityFrom, mappingFrom, revocationFrom, sessionFrom, statusMessageOf } from './translate-proxy.ts';
-import type { ProxyControl, ProxyControlHandlers, ProxyControlOptions } from './types.ts';
+import type { AccessLogRecord, ProxyControl, ProxyControlHandlers, ProxyControlOptions } from './types.ts';
 
 type Create = Parameters<ProxyControl['createProxyPeer']>[0];
 type Report = Parameters<ProxyControl['reportStatus']>[0];
-type LogEntry = Parameters<ProxyControl['sendAccessLog']>;
 
 /** A message of either kind of mapping stream. */
 interface MappingBatch {
@@ -37,6 +36,8 @@ export class ProxyControlClient implements ProxyControl {
   readonly #closing = new AbortController();
   #running: Promise<unknown> | undefined;
   #watchedBefore = false;
+  /** The control plane is a stock one, which takes one record a call. */
+  #logsSingly = false;
   #closed: Promise<void> | undefined;
 
   /** Throws RPC_BAD_ADDRESS, RPC_BAD_CERTIFICATE. */
@@ -74,8 +75,30 @@ export class ProxyControlClient implements ProxyControl {
     await this.#channel.unary(ProxyService.method.sendStatusUpdate, message, this.#call(signal));
   }
 
-  async sendAccessLog(entry: LogEntry[0], accountId: LogEntry[1], signal: AbortSignal): Promise<void> {
-    await this.#channel.unary(ProxyService.method.sendAccessLog, { log: accessLogMessageOf(entry, accountId) }, this.#call(signal));
+  async sendAccessLog(records: readonly AccessLogRecord[], signal: AbortSignal): Promise<void> {
+    const logs = records.map(({ entry, accountId }) => accessLogMessageOf(entry, accountId));
+    let at = 0;
+    while (at < logs.length) {
+      const count = this.#logsSingly ? accessLogsInFlight : accessLogsInCall;
+      const sent = await this.#sendLogs(logs.slice(at, at + count), signal);
+      if (sent) at += count;
+    }
+  }
+
+  /** In one call where the control plane knows our extension, else in one for each. False where that had yet to be found out. */
+  async #sendLogs(logs: ReturnType<typeof accessLogMessageOf>[], signal: AbortSignal): Promise<boolean> {
+    const options = this.#call(signal);
+    if (this.#logsSingly) {
+      await Promise.all(logs.map((log) => this.#channel.unary(ProxyService.method.sendAccessLog, { log }, options)));
+      return true;
+    }
+    try {
+      await this.#channel.unary(GatewayService.method.sendAccessLogs, { logs }, options);
+    } catch (error) {
+      if (errorCode(error) !== 'RPC_UNIMPLEMENTED') throw error;
+      this.#logsSingly = true;
+    }
+    return !this.#logsSingly;
   }
 
   async relyingParty(signal: AbortSignal): Promise<RelyingPartyConfig> {

@@ -70,6 +70,12 @@ export interface ProxyControlHandlers {
   resynced(): void;
 }
 
+/** An access log record and whose service it is about. */
+export interface AccessLogRecord {
+  readonly entry: AccessLogEntry;
+  readonly accountId: AccountId;
+}
+
 /** A gateway's side of the proxy service and of our own extension to it. Streams reconnect by themselves until closed. */
 export interface ProxyControl extends Closable, SessionAuthority {
   start(handlers: ProxyControlHandlers): void;
@@ -81,7 +87,8 @@ export interface ProxyControl extends Closable, SessionAuthority {
     report: { readonly serviceId: ServiceId; readonly accountId: AccountId; readonly status: ServiceStatus; readonly certificateIssued: boolean },
     signal: AbortSignal,
   ): Promise<void>;
-  sendAccessLog(entry: AccessLogEntry, accountId: AccountId, signal: AbortSignal): Promise<void>;
+  /** Hands over any number of records. After a failure all may be sent again: a record is known by its id. */
+  sendAccessLog(records: readonly AccessLogRecord[], signal: AbortSignal): Promise<void>;
   relyingParty(signal: AbortSignal): Promise<RelyingPartyConfig>;
   status(): LinkStatus;
 }

@@ -2,8 +2,6 @@
 
 /** Services a gateway takes from the control plane. */
 export const maxMappings = 20_000;
-/** Records under way to the control plane at once. */
-export const accessLogInFlight = 16;
 /** One call to the control plane, milliseconds. */
 export const callTimeoutMs = 10_000;
 /** Open requests get this long at a shutdown, milliseconds. */

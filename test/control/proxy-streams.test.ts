@@ -174,8 +174,16 @@ void t.test('a gateway registers its peer by the one-time token, reports and log
     bytesDown: 20,
     reason: 'session',
   } as const;
-  await control.sendAccessLog(entry, accountId, never);
+  await control.sendAccessLog([{ entry, accountId }], never);
   t.same(domain.accessLog, [entry]);
+  const many = Array.from({ length: 150 }, (_, i) => ({ entry: { ...entry, id: `log-${i + 2}` }, accountId }));
+  await control.sendAccessLog(many, never);
+  t.same(
+    domain.accessLog.slice(1),
+    many.map((record) => record.entry),
+    'in calls of a bounded size, in order',
+  );
+  await t.rejects(control.sendAccessLog([{ entry, accountId: asId<AccountId>('another') }], never));
 });
 
 void t.test('sessions are kept by the control plane', async (t) => {

@@ -1,13 +1,13 @@
-// Where a gateway's access log goes: to the control plane in the proxy service's one call a record, and to standard output or a file.
+// Where a gateway's access log goes: to the control plane, and to standard output or a file.
+import type { AccessLogRecord } from '#control/types.ts';
 import type { Clock } from '#lib/clock.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import { createAccessLog, createBatchSink, createLineSink, openFileSink, type AccessLogSink } from '#publish/index.ts';
-import { accessLogInFlight } from '../constants.ts';
 
 export interface AccessLogDeps {
-  readonly send: (entry: AccessLogEntry, accountId: AccountId, signal: AbortSignal) => Promise<void>;
+  readonly send: (records: readonly AccessLogRecord[], signal: AbortSignal) => Promise<void>;
   /** Whose service it is; records of services that are gone are not sent. */
   readonly accountOf: (service: ServiceId) => AccountId | undefined;
   readonly clock: Clock;
@@ -26,14 +26,10 @@ export async function openAccessLog(target: string, deps: AccessLogDeps): Promis
   return createAccessLog([control, target === 'stdout' ? createLineSink(process.stdout, true) : await openFileSink(target, deps.log)]);
 }
 
-/** A few calls at once; the control plane takes a record that it has already for the same one, so a batch may be sent again. */
-async function sendBatch(entries: readonly AccessLogEntry[], deps: AccessLogDeps, signal: AbortSignal): Promise<void> {
-  for (let at = 0; at < entries.length; at += accessLogInFlight) {
-    await Promise.all(
-      entries.slice(at, at + accessLogInFlight).map((entry) => {
-        const account = entry.serviceId === undefined ? undefined : deps.accountOf(entry.serviceId);
-        return account === undefined ? undefined : deps.send(entry, account, signal);
-      }),
-    );
-  }
+function sendBatch(entries: readonly AccessLogEntry[], deps: AccessLogDeps, signal: AbortSignal): Promise<void> {
+  const records = entries.flatMap((entry) => {
+    const accountId = entry.serviceId === undefined ? undefined : deps.accountOf(entry.serviceId);
+    return accountId === undefined ? [] : [{ entry, accountId }];
+  });
+  return deps.send(records, signal);
 }

@@ -38,3 +38,5 @@ export const tokenFailureMs = 60_000;
 export const maxFailingAddresses = 10_000;
 /** Text in access log entries and status reports of gateways. */
 export const maxLogText = 2_048;
+/** Access log records in one call. */
+export const maxAccessLogs = 64;

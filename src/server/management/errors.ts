@@ -26,6 +26,7 @@ export const managementError = defineErrors('server/management', {
   MANAGEMENT_PROXY_REPLACED: { text: 'A newer stream of the same gateway took over.', origin: 'peer', retry: true, status: 409 },
   MANAGEMENT_PROXY_SLOW: { text: 'The gateway did not keep up. It has to start again with a snapshot.', origin: 'peer', retry: true, status: 503 },
   MANAGEMENT_ACCOUNT_WRONG: { text: 'This account is not served here.', origin: 'input', retry: false, status: 403 },
+  MANAGEMENT_LOGS_TOO_MANY: { text: 'Too many access log records in one call.', origin: 'input', retry: false, status: 400 },
   MANAGEMENT_METHOD_NONE: { text: 'This server signs people in at its identity provider only.', origin: 'input', retry: false, status: 501 },
   MANAGEMENT_KEY_PAIR: { text: 'The server key must be 32 bytes.', origin: 'internal', retry: false, status: 500 },
 });

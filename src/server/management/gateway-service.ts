@@ -9,12 +9,12 @@ import {
   GatewayService,
   type WatchRevocationsResponseSchema,
 } from '#wire/proto/gen/meshgate_pb.ts';
-import { maxGatewayStreams, maxQueuedRevocations, maxSecretText, revocationHeartbeatMs } from './constants.ts';
+import { maxAccessLogs, maxGatewayStreams, maxQueuedRevocations, maxSecretText, revocationHeartbeatMs } from './constants.ts';
 import { managementError } from './errors.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import { Outbox } from './outbox.ts';
 import type { TokenGuard } from './token-guard.ts';
-import { identityOf, revocationOf, sessionOf } from './translate-proxy.ts';
+import { accessLogEntryOf, identityOf, revocationOf, sessionOf } from './translate-proxy.ts';
 
 type RevocationMessage = MessageInitShape<typeof WatchRevocationsResponseSchema>;
 
@@ -87,6 +87,13 @@ export function createGatewayService(domain: ManagementDomain, options: Manageme
         return 'identity' in checked
           ? { result: { case: 'identity', value: identityOf(checked.identity) } }
           : { result: { case: 'denied', value: checked.denied } };
+      },
+      sendAccessLogs: async ({ logs }) => {
+        if (logs.length > maxAccessLogs) throw managementError('MANAGEMENT_LOGS_TOO_MANY');
+        if (logs.some(({ accountId }) => accountId !== domain.accountId)) throw managementError('MANAGEMENT_ACCOUNT_WRONG');
+        const now = deps.clock.wall();
+        await domain.events.addAccess(logs.map((log) => accessLogEntryOf(log, now)));
+        return {};
       },
       watchRevocations: (_request, call, answers) => watch(call, answers),
     },
