@@ -15,7 +15,8 @@ import { createTestCa, type TestCa } from './test-ca.ts';
 
 const main = resolve(import.meta.dirname, '../../src/cli/main.ts');
 const startMs = 20_000;
-const clusterSuffix = 'edge.localhost';
+/** The cluster that gateways of these tests serve. */
+export const cluster = 'edge.localhost';
 
 export type Json = Readonly<Record<string, unknown>>;
 
@@ -91,9 +92,13 @@ export interface Plane {
   readonly port: number;
   readonly caPem: string;
   readonly caFile: string;
+  /** Issues certificates, for gateways. */
+  readonly ca: TestCa;
   readonly api: ApiClient;
-  readonly config: Json;
+  /** The process that runs now. */
   readonly part: Part;
+  /** Starts the server again after it ended, on the same port and state. */
+  restart(): Promise<void>;
 }
 
 export interface PlaneOptions {
@@ -122,13 +127,28 @@ export async function startPlane(t: Test, options: PlaneOptions = {}): Promise<P
     await writeFile(join(stateDir, 'master.key'), secrets, { mode: 0o600 });
   }
   const env = options.store === undefined ? {} : { MESHGATE_SERVER_STORE: options.store };
-  const part = await startPart(t, 'server', stateDir, config, env);
+  const start = (): Promise<Part> => startPart(t, 'server', stateDir, config, env);
+  let part = await start();
   const stop = new AbortController();
   const token = options.beside === undefined ? await makeOwner(url, caFile, stateDir, stop.signal) : ownerToken.get(options.beside.url);
   if (token !== undefined) ownerToken.set(url, token);
   const api = await openApi({ api: url, ca: caFile, token }, stop.signal);
   t.teardown(() => api.close());
-  return { folder, url, port, caPem: ca.caPem, caFile, api, config, part };
+  return {
+    folder,
+    url,
+    port,
+    caPem: ca.caPem,
+    caFile,
+    ca,
+    api,
+    get part() {
+      return part;
+    },
+    restart: async () => {
+      part = await start();
+    },
+  };
 }
 
 const ownerToken = new Map<string, string>();
@@ -210,8 +230,16 @@ export async function startAgentPart(t: Test, plane: Plane, name: string, setupK
   );
 }
 
-/** The cluster that gateways of these tests serve. */
-export const cluster = clusterSuffix;
+/** Starts a gateway process for the cluster with a token of its own; it joins the mesh with its first service. */
+export async function startGatewayPart(t: Test, plane: Plane, config: Json = {}): Promise<Part & { readonly publicPort: number }> {
+  const token = await call(plane, 'POST', '/api/reverse-proxies/proxy-tokens', { name: 'test', expires_in: 0 });
+  const publicPort = await freePort();
+  const certDir = join(plane.folder, 'certs');
+  await mkdir(certDir, { recursive: true });
+  const settings = { control: { url: plane.url, caFile: plane.caFile }, cluster, listen: `127.0.0.1:${publicPort}`, certDir, ...config };
+  const env = { MESHGATE_GATEWAY_TOKEN: String(token['plain_token']) };
+  return { ...(await startPart(t, 'gateway', join(plane.folder, 'gateway-process'), settings, env)), publicPort };
+}
 
 /** An internal service that counts who comes, and echoes. */
 export interface Upstream {
