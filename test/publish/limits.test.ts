@@ -1,8 +1,9 @@
 // Deadlines and shutting down, in virtual time: slow clients are cut, quick ones are not, and draining lets work finish.
 import { connect as tcpConnect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import { BODY_STALL_MS, HANDSHAKE_MS, HEAD_MS, IDLE_MS, SWEEP_MS, WRITE_STALL_MS } from '#publish/constants.ts';
+import { BODY_STALL_MS, HANDSHAKE_MS, HEAD_MS, IDLE_MS, LINGER_MS, SWEEP_MS, WRITE_STALL_MS } from '#publish/constants.ts';
 import { exchange, listenTcp, mapping, path, readAll, readUntil, startEcho, startFixture, type Echo, type Fixture } from './harness.ts';
+import { clientHello } from '../support/hostile.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 async function start(t: Test): Promise<{ fixture: Fixture; clock: ManualClock; echo: Echo }> {
@@ -28,6 +29,41 @@ void t.test('a handshake that does not come ends', async (t) => {
   while (fixture.publisher.stats().connections === 0) await settle();
   clock.advance(HANDSHAKE_MS + SWEEP_MS);
   t.equal(await all, '');
+});
+
+void t.test('a client that leaves within its handshake gives its place back at once', async (t) => {
+  const { fixture } = await start(t);
+  const hello = await clientHello('a.test');
+  for (const bytes of [Buffer.alloc(0), hello.subarray(0, 200), hello]) {
+    const socket = tcpConnect(fixture.port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    await new Promise((resolve) => socket.once('connect', resolve));
+    socket.end(bytes);
+    await new Promise((resolve) => socket.resume().once('close', resolve));
+    while (fixture.publisher.stats().connections > 0) await settle();
+  }
+  t.pass('without the clock');
+});
+
+void t.test('a client that keeps its side open after an unknown name is cut off', async (t) => {
+  const { fixture, clock } = await start(t);
+  const socket = tcpConnect({ port: fixture.port, host: '127.0.0.1', allowHalfOpen: true });
+  socket.on('error', () => undefined);
+  const ended = new Promise((resolve) => socket.once('end', resolve));
+  socket.resume().write(await clientHello('c.example'));
+  await ended;
+  t.equal(fixture.publisher.stats().connections, 1);
+  clock.advance(LINGER_MS + SWEEP_MS);
+  while (fixture.publisher.stats().connections > 0) await settle();
+  socket.destroy();
+});
+
+void t.test('nothing that follows a CONNECT is read as a request', async (t) => {
+  const { fixture, echo } = await start(t);
+  const socket = await fixture.connect('a.test');
+  socket.write('CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\nGET /tunnel HTTP/1.1\r\nHost: a.test\r\n\r\n');
+  t.match(await readAll(socket), /^HTTP\/1\.1 405 [\s\S]*Connection: close/);
+  t.equal(echo.received.length, 0);
 });
 
 void t.test('a head that drips in is answered with 408 and closed', async (t) => {

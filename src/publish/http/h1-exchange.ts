@@ -61,7 +61,8 @@ export class H1Exchange implements Exchange {
     this.#socket = socket;
     this.#head = head;
     this.#body = new BodyReader(head.framing);
-    this.#keep = head.keepAlive;
+    // What follows a CONNECT may be meant for a tunnel that is not there, and is never read as a request (attack row S-15).
+    this.#keep = head.keepAlive && head.method !== 'CONNECT';
     this.request = {
       version: head.minor === 1 ? '1.1' : '1.0',
       method: head.method,

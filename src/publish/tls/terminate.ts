@@ -5,7 +5,7 @@ import { describeError } from '#lib/errors.ts';
 import { ClientHelloReader, type ClientHello } from '#wire/client-hello.ts';
 import type { Certificate } from '../certs/certificate.ts';
 import type { CertificateSource } from '../certs/directory.ts';
-import { HANDSHAKE_MS } from '../constants.ts';
+import { HANDSHAKE_MS, LINGER_MS } from '../constants.ts';
 import type { Deadlined, Deadlines } from '../http/deadlines.ts';
 
 /** Why a connection came to nothing before it spoke HTTP. */
@@ -82,6 +82,7 @@ class Handshake implements Deadlined {
     this.deadline = deps.deadlines.now() + HANDSHAKE_MS;
     deps.deadlines.add(this);
     socket.on('error', this.#onError);
+    socket.on('end', this.#onClose);
     socket.on('close', this.#onClose);
   }
 
@@ -114,9 +115,7 @@ class Handshake implements Deadlined {
     const certificate = hello.serverName === undefined ? undefined : this.#deps.certificates.find(hello.serverName);
     if (hello.serverName === undefined || certificate === undefined) {
       this.#fail('unknown_name', hello.serverName ?? '');
-      this.#socket.end(unrecognizedName);
-      // The rest of the client's hello is read away, else closing would reset the connection and lose the alert.
-      this.#socket.resume();
+      this.#refuseName();
       return;
     }
     const serverName = hello.serverName;
@@ -134,6 +133,7 @@ class Handshake implements Deadlined {
     }
     this.#secured = secured;
     secured.on('error', this.#onError);
+    secured.on('end', this.#onClose);
     secured.on('close', this.#onClose);
     // Emitted when the handshake is complete on the server's side.
     secured.once('secure', () => {
@@ -145,12 +145,22 @@ class Handshake implements Deadlined {
     });
   }
 
+  /** The rest of the client's hello is read away, else closing would reset the connection and lose the alert; but not for long. */
+  #refuseName(): void {
+    this.deadline = this.#deps.deadlines.now() + LINGER_MS;
+    this.#deps.deadlines.add(this);
+    this.#socket.once('close', () => this.#deps.deadlines.remove(this));
+    this.#socket.end(unrecognizedName);
+    this.#socket.resume();
+  }
+
   readonly #onError = (error: Error): void => {
     this.#fail('handshake', error.message);
     this.#secured?.destroy();
     this.#socket.destroy();
   };
 
+  /** Also at a client's FIN: nobody half-closes within a handshake, and who is gone must not hold a place until the deadline. */
   readonly #onClose = (): void => {
     this.#fail('closed', '');
     this.#socket.destroy();
@@ -169,8 +179,10 @@ class Handshake implements Deadlined {
     this.#deps.deadlines.remove(this);
     this.#socket.off('data', this.#onData);
     this.#socket.off('error', this.#onError);
+    this.#socket.off('end', this.#onClose);
     this.#socket.off('close', this.#onClose);
     this.#secured?.off('error', this.#onError);
+    this.#secured?.off('end', this.#onClose);
     this.#secured?.off('close', this.#onClose);
   }
 }
