@@ -169,9 +169,17 @@ void t.test('ways through the mesh', async (t) => {
 
 async function forcedRelay(t: Test, plane: Plane, officeKey: string): Promise<void> {
   const body = randomBytes(2 * 1024 * 1024);
-  const app = createServer((_request, response) => response.end(body));
+  const waiting = Promise.withResolvers<void>();
+  const app = createServer((request, response) => {
+    if (request.url !== '/endless') return response.end(body);
+    response.write('begun');
+    return waiting.resolve();
+  });
   app.listen(0, '127.0.0.1');
-  t.teardown(() => app.close());
+  t.teardown(() => {
+    app.closeAllConnections();
+    app.close();
+  });
   await until('the app listens', () => app.listening);
   const { port } = app.address() as AddressInfo;
   const wireguard = { forceRelay: true };
@@ -222,4 +230,20 @@ async function forcedRelay(t: Test, plane: Plane, officeKey: string): Promise<vo
   t.match(await printedStatus(agent.stateDir), /proxy-.* relay /, 'and that of the agent');
   const server = (await plane.part.status()) as { readonly relay: { readonly forwardedBytes: number } };
   t.ok(server.relay.forwardedBytes > body.length, 'the relay carried it');
+
+  await t.test('SIGTERM ends each of them in time and well, whatever is open', async (t) => {
+    const headers = { authorization: `Bearer ${String(token['plain_token'])}`, accept: 'application/json' };
+    const endless = await request(`https://${domain}:${gateway.publicPort}/endless`, { dispatcher, headers, signal: AbortSignal.timeout(30_000) });
+    endless.body.on('error', () => undefined).resume();
+    await waiting.promise;
+    const parts = { server: plane.part, gateway, agent };
+    await Promise.all(
+      Object.entries(parts).map(async ([name, part]) => {
+        const { code, ms } = await part.end('SIGTERM');
+        t.comment(`figure: ${name} ended ${ms.toFixed(0)} ms after SIGTERM`);
+        t.equal(code, 0, `${name}: exit code 0`);
+        t.ok(ms < 10_000, `${name}: within 10 s`);
+      }),
+    );
+  });
 }
