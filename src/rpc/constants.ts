@@ -6,10 +6,15 @@ export const maxAnswerBytes = 16 * 1024 * 1024;
 export const maxRequestBytes = 1024 * 1024;
 /** Open connections to one server, whoever they belong to; the next ones are closed at once. */
 export const maxConnections = 20_000;
+/** Of these from one address, or from one /64 of IPv6: a site with a thousand peers behind one address has room, nobody can take all. */
+export const maxConnectionsPerAddress = 4_096;
 /** From the TCP handshake to the end of the TLS handshake, or to the first bytes without TLS. */
 export const handshakeMs = 10_000;
 /** A connection on which no call is open is asked to go after this time. */
 export const idleConnectionMs = 5 * 60_000;
+/** A connection with calls is asked for a sign of life after this much silence: a peer that lost its power says no goodbye. */
+export const serverKeepaliveMs = 60_000;
+export const serverKeepaliveTimeoutMs = 20_000;
 /** Calls that one HTTP/2 connection may have open. */
 export const maxStreamsPerConnection = 256;
 /** What Node may keep for one HTTP/2 connection, in megabytes. */

@@ -7,8 +7,9 @@ import { createSecureContext, createServer as createTlsServer, type SecureContex
 import { describeError } from '#lib/errors.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
-import { closeMs, handshakeMs, headersMs, maxConnections, maxHeaderBytes, maxHeaderCount, requestMs } from './constants.ts';
+import { closeMs, handshakeMs, headersMs, maxConnections, maxConnectionsPerAddress, maxHeaderBytes, maxHeaderCount, requestMs } from './constants.ts';
 import { rpcError } from './errors.ts';
+import { PerAddress } from './per-address.ts';
 
 export interface Certificate {
   readonly certPem: string;
@@ -22,6 +23,8 @@ export interface ListenerOptions {
   /** Undefined serves without TLS, for loopback and for proxies that end TLS in front. */
   readonly tls: Certificate | undefined;
   readonly maxConnections?: number;
+  /** Without TLS there is none unless given: all connections come from the proxy in front. */
+  readonly maxConnectionsPerAddress?: number;
   readonly handshakeMs?: number;
 }
 
@@ -85,7 +88,19 @@ export async function listen(options: ListenerOptions, targets: ListenerTargets,
     server = tls;
   }
   server.maxConnections = options.maxConnections ?? maxConnections;
-  server.on('connection', track);
+  const shares = new PerAddress(
+    options.maxConnectionsPerAddress ?? (options.tls === undefined ? Number.POSITIVE_INFINITY : maxConnectionsPerAddress),
+  );
+  server.on('connection', (socket: Socket) => {
+    const giveBack = shares.take(socket.remoteAddress);
+    if (giveBack === undefined) {
+      log.debug('connection refused: too many of one address are open', { address: socket.remoteAddress ?? '' });
+      socket.destroy();
+      return;
+    }
+    socket.once('close', giveBack);
+    track(socket);
+  });
   server.on('drop', () => log.warn('connection refused: too many are open', { limit: server.maxConnections }));
 
   await new Promise<void>((resolve, reject) => {

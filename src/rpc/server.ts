@@ -5,7 +5,15 @@ import type { Duplex } from 'node:stream';
 import { type IpPrefix, parseIp, prefixContains, unmapIp } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
-import { idleConnectionMs, maxAnswerBytes, maxRequestBytes, maxSessionMegabytes, maxStreamsPerConnection } from './constants.ts';
+import {
+  idleConnectionMs,
+  maxAnswerBytes,
+  maxRequestBytes,
+  maxSessionMegabytes,
+  maxStreamsPerConnection,
+  serverKeepaliveMs,
+  serverKeepaliveTimeoutMs,
+} from './constants.ts';
 import { type Certificate, listen, type ListenerOptions } from './listener.ts';
 import type { RpcService } from './method.ts';
 import { register } from './serve.ts';
@@ -18,6 +26,9 @@ export interface RpcServerOptions extends ListenerOptions {
   readonly onUpgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
   /** Proxies in front whose X-Forwarded-For is believed. */
   readonly trustedProxies?: readonly IpPrefix[];
+  /** After how much silence a connection is asked for a sign of life, and how long that may take, milliseconds. */
+  readonly keepaliveMs?: number;
+  readonly keepaliveTimeoutMs?: number;
 }
 
 export interface RpcServer extends Closable {
@@ -33,6 +44,8 @@ export async function createRpcServer(options: RpcServerOptions, log: Logger): P
     'grpc.max_send_message_length': maxAnswerBytes,
     'grpc.max_concurrent_streams': maxStreamsPerConnection,
     'grpc.max_connection_idle_ms': idleConnectionMs,
+    'grpc.keepalive_time_ms': options.keepaliveMs ?? serverKeepaliveMs,
+    'grpc.keepalive_timeout_ms': options.keepaliveTimeoutMs ?? serverKeepaliveTimeoutMs,
     'grpc-node.max_session_memory': maxSessionMegabytes,
   });
   const closing = new AbortController();
