@@ -2,6 +2,7 @@
 // Subjects share one core, load and upstream the other. Needs root (a private /etc/hosts for the load generator), nginx, wrk and curl.
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,47 +24,103 @@ export async function benchChain(rounds: number): Promise<readonly Pair[]> {
   const upstreamPort = await freePort();
   const nginxPort = await freePort();
   const mesh = await startMesh({ upstream: `http://127.0.0.1:${upstreamPort}` });
-  const stopNginx = await startNginx(directory, upstreamPort, nginxPort, mesh);
+  const nginx = await startNginx(directory, upstreamPort, nginxPort, mesh);
   try {
     const idle = await Promise.all(processes.map(async (name) => ({ name, megabytes: residentMegabytes(await mesh.pidOf(name)) })));
-    for (const name of processes) pin(await mesh.pidOf(name), 0);
+    const pids = new Map<string, number>();
+    for (const name of processes) {
+      const pid = await mesh.pidOf(name);
+      pin(pid, 0);
+      pids.set(name, pid);
+    }
     const cookie = await sessionCookie(mesh);
     const load = await loadGenerator(directory, cookie);
     const nginxUrl = `https://app.localhost:${nginxPort}`;
+    const nginxPids = new Map([['nginx', workerOf(nginx.proxyPid)]]);
     const ours: Round[] = [];
     const theirs: Round[] = [];
     await load(mesh.url);
     for (let round = 0; round < rounds; round++) {
-      ours.push({ ...(await load(mesh.url)), bulk: download(mesh, mesh.url, cookie) });
-      theirs.push({ ...(await load(nginxUrl)), bulk: download(mesh, nginxUrl, cookie) });
+      ours.push(await measure(mesh.url, pids, load, () => download(mesh, mesh.url, cookie)));
+      theirs.push(await measure(nginxUrl, nginxPids, load, () => download(mesh, nginxUrl, cookie)));
     }
-    const of = (rows: readonly Round[], key: keyof Round): number => median(rows.map((row) => row[key]));
-    const row = (metric: string, unit: string, key: keyof Round, lowerIsBetter: boolean): Pair =>
+    const of = (rows: readonly Round[], key: Figure): number => median(rows.map((row) => row[key]));
+    const cpuOf = (rows: readonly Round[], key: 'requestCpu' | 'bulkCpu', name: string): number => median(rows.map((row) => row[key].get(name) ?? 0));
+    const cpuRow = (subject: string, metric: string, unit: string, key: 'requestCpu' | 'bulkCpu'): Pair =>
+      pair('chain', subject, {
+        metric,
+        unit,
+        value: cpuOf(ours, key, subject),
+        peer: { name: 'nginx', value: cpuOf(theirs, key, 'nginx') },
+        lowerIsBetter: true,
+      });
+    const row = (metric: string, unit: string, key: Figure, lowerIsBetter: boolean): Pair =>
       pair('chain', 'meshgate', { metric, unit, value: of(ours, key), peer: { name: 'nginx', value: of(theirs, key) }, lowerIsBetter });
     return [
       row('requests, 1 KB, keep-alive', 'req/s', 'rate', false),
       row('latency p50', 'ms', 'p50', true),
       row('latency p99', 'ms', 'p99', true),
       row('bulk download, one stream', 'MB/s', 'bulk', false),
+      ...processes.map((name) => cpuRow(name, 'CPU per request', 'µs', 'requestCpu')),
+      ...processes.map((name) => cpuRow(name, 'CPU per bulk gigabyte', 's', 'bulkCpu')),
       ...idle.map(({ name, megabytes }) => pair('chain', name, { metric: 'idle memory', unit: 'MB RSS', value: megabytes })),
       pair('chain', 'meshgate', { metric: 'start to first page', unit: 's', value: mesh.readyMs / 1000 }),
     ];
   } finally {
-    stopNginx();
+    nginx.stop();
     await mesh.stop();
     await rm(directory, { recursive: true, force: true });
   }
 }
 
 interface Load {
+  readonly requests: number;
   readonly rate: number;
   readonly p50: number;
   readonly p99: number;
 }
-type Round = Load & { readonly bulk: number };
+/** CPU time by process, which other work on the machine changes less than it changes the rates. */
+type Cpu = ReadonlyMap<string, number>;
+type Round = Omit<Load, 'requests'> & { readonly bulk: number; readonly requestCpu: Cpu; readonly bulkCpu: Cpu };
+type Figure = 'rate' | 'p50' | 'p99' | 'bulk';
+
+/** One load and one download, with the CPU time that each took from the processes. */
+async function measure(
+  url: string,
+  pids: ReadonlyMap<string, number>,
+  load: (url: string) => Promise<Load>,
+  fetchBulk: () => number,
+): Promise<Round> {
+  const start = cpuOfAll(pids);
+  const { requests, ...figures } = await load(url);
+  const between = cpuOfAll(pids);
+  const bulk = fetchBulk();
+  const end = cpuOfAll(pids);
+  const spent = (from: Cpu, to: Cpu, per: number): Cpu => new Map([...to].map(([name, seconds]) => [name, (seconds - (from.get(name) ?? 0)) / per]));
+  return { ...figures, bulk, requestCpu: spent(start, between, requests / 1e6), bulkCpu: spent(between, end, bulkBytes / 1e9) };
+}
+
+function cpuOfAll(pids: ReadonlyMap<string, number>): Cpu {
+  return new Map([...pids].map(([name, pid]) => [name, cpuSeconds(pid)]));
+}
+
+/** User and system time of a process so far, in steps of the kernel's tick of 10 ms. */
+function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+function workerOf(nginx: number): number {
+  return Number(readFileSync(`/proc/${nginx}/task/${nginx}/children`, 'utf8').trim().split(' ')[0]);
+}
 
 /** The static upstream on the load's core, and the TLS reverse proxy on the subjects' core. */
-async function startNginx(directory: string, upstreamPort: number, nginxPort: number, mesh: Mesh): Promise<() => void> {
+async function startNginx(
+  directory: string,
+  upstreamPort: number,
+  nginxPort: number,
+  mesh: Mesh,
+): Promise<{ readonly proxyPid: number; stop(): void }> {
   const root = join(directory, 'www');
   await mkdir(root);
   await writeFile(join(root, '1k'), randomBytes(1024));
@@ -89,8 +146,15 @@ async function startNginx(directory: string, upstreamPort: number, nginxPort: nu
     spawn('taskset', ['-c', String(core % availableParallelism()), 'nginx', '-e', 'stderr', '-c', join(directory, `${name}.conf`)], {
       stdio: ['ignore', 'inherit', 'inherit'],
     });
-  const running = [start(1, 'upstream'), start(0, 'proxy')];
-  return () => running.forEach((nginx) => nginx.kill('SIGTERM'));
+  const upstream = start(1, 'upstream');
+  const proxy = start(0, 'proxy');
+  return {
+    proxyPid: proxy.pid ?? 0,
+    stop() {
+      upstream.kill('SIGTERM');
+      proxy.kill('SIGTERM');
+    },
+  };
 }
 
 function pin(pid: number, core: number): void {
@@ -106,7 +170,7 @@ async function loadGenerator(directory: string, cookie: string): Promise<(url: s
     script,
     `wrk.headers["Cookie"] = os.getenv("COOKIE")
      done = function(summary, latency)
-       io.write(string.format("RESULT %f %f %f %d\\n", summary.requests / summary.duration * 1e6, latency:percentile(50) / 1000, latency:percentile(99) / 1000, summary.errors.status + summary.errors.read + summary.errors.write + summary.errors.timeout))
+       io.write(string.format("RESULT %f %f %f %d %d\\n", summary.requests / summary.duration * 1e6, latency:percentile(50) / 1000, latency:percentile(99) / 1000, summary.errors.status + summary.errors.read + summary.errors.write + summary.errors.timeout, summary.requests))
      end`,
   );
   return async (url) => {
@@ -115,9 +179,9 @@ async function loadGenerator(directory: string, cookie: string): Promise<(url: s
     let out = '';
     wrk.stdout.on('data', (chunk: Buffer) => (out += chunk.toString('utf8')));
     await new Promise((done) => wrk.on('close', done));
-    const [, rate, p50, p99, errors] = /RESULT ([\d.]+) ([\d.]+) ([\d.]+) (\d+)/.exec(out) ?? [];
+    const [, rate, p50, p99, errors, requests] = /RESULT ([\d.]+) ([\d.]+) ([\d.]+) (\d+) (\d+)/.exec(out) ?? [];
     if (rate === undefined || errors !== '0') throw new Error(`wrk at ${url}: ${out}`);
-    return { rate: Number(rate), p50: Number(p50), p99: Number(p99) };
+    return { requests: Number(requests), rate: Number(rate), p50: Number(p50), p99: Number(p99) };
   };
 }
 
