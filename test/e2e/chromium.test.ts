@@ -47,7 +47,10 @@ void t.test('a person signs in with Chromium and reads the app’s page', async 
   t.match(session, { httpOnly: true, secure: true, path: '/', sameSite: 'Lax' });
 
   await page.goto(`${mesh.url}/.meshgate/logout`);
-  t.notOk((await page.context().cookies(mesh.url)).some(({ name }) => name === '__Host-meshgate'), 'the session cookie is gone');
+  t.notOk(
+    (await page.context().cookies(mesh.url)).some(({ name }) => name === '__Host-meshgate'),
+    'the session cookie is gone',
+  );
   await page.goto(`${mesh.controlUrl}/oauth2/logout`);
   await page.click('button[type=submit]');
   await page.goto(`${mesh.url}/hello`);
