@@ -2,6 +2,7 @@
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { maxSecretLength } from './constants.ts';
+import { errorCode } from '#lib/errors.ts';
 import { cliError } from './errors.ts';
 
 export interface Io {
@@ -27,6 +28,13 @@ export function systemIo(): Io {
   if (process.channel !== undefined) {
     process.on('disconnect', () => stopping.abort());
     process.channel?.unref(); // a lost parent is a reason to stop, a living one is no reason to stay
+  }
+  // Who reads our output may go first, as `| head` does: that is no failure, and a process that only prints has nothing left to do.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error) => {
+      if (errorCode(error) !== 'EPIPE') throw error;
+      stopping.abort();
+    });
   }
   let lines: AsyncIterator<string> | undefined;
   return {
