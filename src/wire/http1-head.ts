@@ -217,7 +217,7 @@ export function parseRequestHead(text: string): RequestHead | Refusal {
   if (typeof framing === 'string') return refusal(framing);
   const options = connectionOptions(fields);
   const upgrading = upgrade !== undefined && minor === 1 && options.includes('upgrade');
-  if (upgrading && framing !== undefined && !(framing.kind === 'length' && framing.length === 0)) return refusal('upgrade_with_body');
+  if (upgrading && framing !== undefined && !isEmpty(framing)) return refusal('upgrade_with_body');
   return {
     kind: 'request',
     method,
@@ -225,7 +225,7 @@ export function parseRequestHead(text: string): RequestHead | Refusal {
     minor,
     host: host ?? '',
     fields,
-    framing: framing === undefined || (framing.kind === 'length' && framing.length === 0) ? noBody : framing,
+    framing: framing === undefined || isEmpty(framing) ? noBody : framing,
     keepAlive: staysOpen(options, minor),
     expectContinue: expectContinue && minor === 1,
     upgrade: upgrading ? upgrade : undefined,
@@ -255,7 +255,8 @@ export function parseResponseHead(text: string, method: string): ResponseHead | 
     minor,
     fields,
     framing: bodyless ? noBody : (framing ?? untilClose),
-    keepAlive: staysOpen(options, minor) && (bodyless || framing !== undefined),
+    // Servers that wrongly send the body that they state are common; where that could be, the connection must not serve another request.
+    keepAlive: staysOpen(options, minor) && (bodyless ? framing === undefined || isEmpty(framing) : framing !== undefined),
     upgrade: upgradeAt < 0 ? undefined : fields.values[upgradeAt],
   };
 }
@@ -281,6 +282,10 @@ function framingOf(fields: Fields, minor: number): Framing | Http1Fault | undefi
   }
   if (length === undefined) return undefined;
   return /^[0-9]{1,15}$/.test(length) ? { kind: 'length', length: Number(length) } : 'length_malformed';
+}
+
+function isEmpty(framing: Framing): boolean {
+  return framing.kind === 'length' && framing.length === 0;
 }
 
 /** White space around a framing value beyond one space after the colon: parsers disagree on it, and nobody needs it. */

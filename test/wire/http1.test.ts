@@ -139,7 +139,7 @@ void t.test('a head cut at any byte is the same head, and what follows stays', a
 void t.test('answers', async (t) => {
   const rows: [string, string, object][] = [
     ['HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n', 'GET', { status: 200, reason: 'OK', framing: { kind: 'length', length: 4 }, keepAlive: true }],
-    ['HTTP/1.1 200\r\nContent-Length: 4\r\n\r\n', 'HEAD', { reason: '', framing: { kind: 'none' }, keepAlive: true }],
+    ['HTTP/1.1 200\r\nContent-Length: 4\r\n\r\n', 'HEAD', { reason: '', framing: { kind: 'none' }, keepAlive: false }],
     ['HTTP/1.1 204 No Content\r\n\r\n', 'GET', { framing: { kind: 'none' }, keepAlive: true }],
     ['HTTP/1.1 304 \r\nContent-Length: 9\r\n\r\n', 'GET', { framing: { kind: 'none' } }],
     ['HTTP/1.1 200 OK\r\n\r\n', 'GET', { framing: { kind: 'close' }, keepAlive: false }],

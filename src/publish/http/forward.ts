@@ -1,7 +1,7 @@
 // One request forwarded: it goes to its target, the answer comes back, both as streams that hold each other back.
 import type { Duplex } from 'node:stream';
 import { errorCode } from '#lib/errors.ts';
-import type { Fields } from '#wire/http1-fields.ts';
+import { fieldValue, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { OwnReason } from '../access/respond.ts';
 import { ANSWER_MS } from '../constants.ts';
@@ -108,6 +108,7 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
     this.#connection = connection;
     const { exchange, head, upgrade } = this.#order;
     const length = exchange.request.length;
+    if (signsConnectionIn(exchange.request.fields)) connection.retire();
     if (upgrade !== undefined) {
       connection.send(`${head}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`, exchange.request.method, 'none', true, this);
     } else if (length === 0) {
@@ -134,7 +135,7 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
 
   end(trailers: Fields | undefined): void {
     this.#requestOver = true;
-    if (!this.#over) this.#connection?.endBody(safeTrailers(trailers, this.#deps.policy));
+    if (!this.#over) this.#connection?.endBody(safeTrailers(trailers, this.#deps.policy, this.#order.route.customKeys));
   }
 
   fail(): void {
@@ -222,6 +223,12 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
     exchange.onAbort = undefined;
     exchange.onDrain = undefined;
   }
+}
+
+/** Whether the upstream may take the whole connection for this user's from now on (NTLM, RFC 4559): then it must not serve another. */
+function signsConnectionIn(fields: Fields): boolean {
+  const authorization = fieldValue(fields, 'authorization');
+  return authorization !== undefined && /^(?:ntlm|negotiate)(?:$|[ \t])/i.test(authorization);
 }
 
 /** Content-Length of an answer without a body (HEAD, 304), which says what a GET would bring. */

@@ -20,10 +20,20 @@ const hopByHop = new Set([
   'host',
 ]);
 
-/** What a client might claim of itself or of a proxy before us; also when spelt with `_` or `.`, which CGI-like upstreams fold together. */
+/**
+ * One form for all spellings of a lower-case name that some upstream takes for the same: CGI and its kin turn whatever is neither letter nor
+ * digit into `_`.
+ */
+export function foldName(key: string): string {
+  return key.replaceAll(/[^a-z0-9]/g, '-');
+}
+
+/** What a client might claim of itself or of a proxy before us, folded. */
 const claims = new Set([
   'forwarded',
+  'x-forwarded',
   'x-real-ip',
+  'x-request-id',
   'x-original-url',
   'x-original-uri',
   'x-original-host',
@@ -66,7 +76,7 @@ export class RequestFieldPolicy {
 
   #decide(key: string): Verdict {
     if (key === 'cookie') return 'cookie';
-    const folded = key.replaceAll(/[_.]/g, '-');
+    const folded = foldName(key);
     // Header, HTTP_HEADER and the like: a name that folds to a framing or routing field is dropped with it.
     if (hopByHop.has(folded) || claims.has(folded) || folded === 'cookie') return 'drop';
     if (claimPrefixes.some((prefix) => folded.startsWith(prefix))) return 'drop';
@@ -77,13 +87,13 @@ export class RequestFieldPolicy {
 const REMEMBERED = 512;
 
 /**
- * The client's fields that go upstream, as lines. `withoutKeys` are dropped too: custom headers, or the field that brought a token.
- * Names listed by Connection are dropped before anything of ours is set, so a client cannot have ours removed.
+ * The client's fields that go upstream, as lines. Dropped too are the folded names `withoutNames`, which the route sets itself, and
+ * `withoutKey`, the field that brought a token. Names listed by Connection are dropped before anything of ours is set, so a client cannot have ours removed.
  */
 export function requestLines(
   fields: Fields,
   policy: RequestFieldPolicy,
-  withoutKeys: ReadonlySet<string>,
+  withoutNames: ReadonlySet<string>,
   withoutKey: string | undefined,
   ownCookies: boolean,
 ): string {
@@ -93,7 +103,8 @@ export function requestLines(
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i] ?? '';
     const verdict = policy.verdict(key);
-    if (verdict === 'drop' || key === withoutKey || withoutKeys.has(key) || (listed !== undefined && listed.includes(key))) continue;
+    if (verdict === 'drop' || key === withoutKey || (listed !== undefined && listed.includes(key))) continue;
+    if (withoutNames.size > 0 && withoutNames.has(foldName(key))) continue;
     const value = verdict === 'cookie' && ownCookies ? stripOwnCookies(values[i] ?? '') : values[i];
     if (value !== undefined) text += `${names[i]}: ${value}\r\n`;
   }
@@ -142,12 +153,12 @@ export function responseFields(fields: Fields, location: ((value: string) => str
 }
 
 /** Trailers that may follow a body: never what frames, routes or authenticates (RFC 9110 §6.5.1, attack row S-7). */
-export function safeTrailers(trailers: Fields | undefined, policy: RequestFieldPolicy): Fields | undefined {
+export function safeTrailers(trailers: Fields | undefined, policy: RequestFieldPolicy, withoutNames?: ReadonlySet<string>): Fields | undefined {
   if (trailers === undefined) return undefined;
   const out: Fields = { names: [], keys: [], values: [] };
   for (let i = 0; i < trailers.keys.length; i++) {
     const key = trailers.keys[i] ?? '';
-    if (policy.verdict(key) !== 'pass' || forbiddenTrailers.has(key)) continue;
+    if (policy.verdict(key) !== 'pass' || forbiddenTrailers.has(key) || withoutNames?.has(foldName(key)) === true) continue;
     out.names.push(trailers.names[i] ?? '');
     out.keys.push(key);
     out.values.push(trailers.values[i] ?? '');

@@ -4,7 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import { faultStatus, HeadReader, parseRequestHead, type Http1Fault } from '#wire/http1-head.ts';
 import { statusLine } from '#wire/http1-write.ts';
-import { HEAD_MS, IDLE_MS, LINGER_MS, READ_AHEAD } from '../constants.ts';
+import { HEAD_MS, IDLE_MS, LINGER_MS, READ_AHEAD, WRITE_STALL_MS } from '../constants.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
 import { H1Exchange, type H1Link } from './h1-exchange.ts';
@@ -184,8 +184,11 @@ export class H1Connection implements Deadlined, H1Link {
   #linger(): void {
     this.#lingering = true;
     this.#held = undefined;
-    this.deadline = this.now() + LINGER_MS;
-    this.#socket.end();
+    // A slow client gets what is still on its way; lingering begins after that.
+    this.deadline = this.now() + WRITE_STALL_MS;
+    this.#socket.end(() => {
+      this.deadline = this.now() + LINGER_MS;
+    });
     this.#resume();
   }
 

@@ -48,6 +48,7 @@ export class UpstreamConnection {
   /** Requests served before the one in work. */
   #served = 0;
   #anyByte = false;
+  #retired = false;
   #gone = false;
   /** A request head that waits for its first payload. */
   #pending = '';
@@ -109,12 +110,13 @@ export class UpstreamConnection {
     this.#requestDone = true;
   }
 
-  pauseAnswer(): void {
-    this.#stream.pause();
-  }
-
   resumeAnswer(): void {
     this.#stream.resume();
+  }
+
+  /** The request in work is this connection's last. */
+  retire(): void {
+    this.#retired = true;
   }
 
   /** Gives up what is in work; nothing more is told to the receiver. */
@@ -146,7 +148,7 @@ export class UpstreamConnection {
           receiver.interim(head);
           continue;
         }
-        this.#keep = head.keepAlive;
+        this.#keep = head.keepAlive && !this.#retired;
         const reader = new BodyReader(head.framing);
         this.#body = reader;
         receiver.answerHead(head);
