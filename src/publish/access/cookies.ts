@@ -42,10 +42,13 @@ export function stripOwnCookies(value: string): string | undefined {
   return text === '' ? undefined : text;
 }
 
-/** Whether a Set-Cookie value of an upstream would set one of our cookies (attack row H-19). */
+/**
+ * Whether a Set-Cookie value of an upstream would set one of our cookies (attack row H-19). A cookie without a name is sent back as its value
+ * alone, which may then read as ours.
+ */
 export function setsOwnCookie(setCookie: string): boolean {
-  const end = setCookie.indexOf(';');
-  return splitPair(end < 0 ? setCookie : setCookie.slice(0, end)).name.startsWith(ownPrefix);
+  const { name, text } = splitPair(setCookie.split(';', 1)[0] ?? '');
+  return (name === '' ? text : name).toLowerCase().startsWith(ownPrefix.toLowerCase());
 }
 
 /** A Set-Cookie value for one of our cookies (attack row C-1). Without an age it lasts as long as the browser runs. */

@@ -20,6 +20,7 @@ import { requestLines } from './headers.ts';
 import { authorityPort } from './host.ts';
 import { rewriteLocation } from './location.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
+import type { Refusals } from './refusals.ts';
 import type { IdSource } from './request-id.ts';
 import { upstreamTarget, type Route, type RouteTable } from './routes.ts';
 import { joinUpgrade } from './upgrade.ts';
@@ -31,6 +32,7 @@ export interface HandlerDeps {
   readonly identityHeaders: IdentityHeaders;
   readonly trustedProxies: readonly IpPrefix[];
   readonly accessLog: (entry: AccessLogEntry) => void;
+  readonly refusals: Refusals;
   readonly log: Logger;
   readonly clock: Clock;
   readonly forward: ForwardDeps;
@@ -122,7 +124,9 @@ class Work implements OpenStream {
 
   crash(error: unknown): void {
     this.#deps.log.error('request failed', { id: this.#id, error: describeError(error) });
-    this.#refuse('internal_error', describeError(error));
+    // A page of ours must not end up within an answer that has begun.
+    if (this.#status === 0) this.#refuse('internal_error', '');
+    else this.#exchange.abort();
   }
 
   /** What the checks see; the deadline is made only where something has to be waited for. */
@@ -160,8 +164,11 @@ class Work implements OpenStream {
         // Only a browser's own navigation is sent to sign in: everything else could not follow, or would lose its body.
         if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields)) return this.#refuse(verdict.reason, '');
         this.#reason = verdict.reason;
-        return this.#after(loginRedirect(this.#exchange, this.#deps.signIn, this.#place(subject), subject, this.#limit(), this.#id), (status) => {
-          this.#status = status;
+        return this.#after(loginRedirect(this.#exchange, this.#deps.signIn, this.#place(subject), subject, this.#limit(), this.#id), (answer) => {
+          this.#status = answer.status;
+          if (answer.failure === undefined) return;
+          this.#reason = 'auth_unavailable';
+          this.#tell('auth_unavailable', answer.failure);
         });
       }
     }
@@ -191,14 +198,15 @@ class Work implements OpenStream {
     this.#deps.streams.add(this);
     this.#after(this.#deps.identityHeaders.lines(verdict.identity, this.#place(subject)), (identity) => {
       const { request } = this.#exchange;
-      if (visitedBefore(fieldValue(request.fields, 'via'))) return this.#refuse('loop', 'Via names us');
+      if (!this.#deps.routes().keeps(route.service)) return this.#again();
+      if (visitedBefore(joinedValue(request.fields, 'via'))) return this.#refuse('loop', 'Via names us');
       const location = route.service.mapping.rewriteRedirects
         ? (value: string) => rewriteLocation(value, route, this.#place(subject).origin)
         : undefined;
       const order = {
         exchange: this.#exchange,
         route,
-        head: this.#head(subject, route, identity, verdict),
+        head: this.#head(subject, route, identity),
         location,
         upgrade: allowedUpgrade(request.upgrade),
       };
@@ -217,6 +225,8 @@ class Work implements OpenStream {
             this.kind = 'upgrade';
             this.#status = 101;
             this.#closeUpgrade = close;
+            // The sweep after the change has seen a request, which may end under its old route; an upgraded stream may not.
+            if (!this.#deps.routes().keeps(route.service)) this.close();
           },
           ended: (down: number, up: number) => this.#done(down, up),
           failed: (reason: OwnReason, detail: string) => this.#refuse(reason, detail),
@@ -226,11 +236,17 @@ class Work implements OpenStream {
     });
   }
 
+  /** The routes have changed while something was waited for: what was decided is worth nothing. */
+  #again(): void {
+    this.#deps.streams.remove(this);
+    this.#verdict = undefined;
+    this.run();
+  }
+
   /** The head for the upstream: request line, the client's fields without claims, then ours. */
-  #head(subject: Subject, route: Route, identity: string, verdict: Verdict): string {
+  #head(subject: Subject, route: Route, identity: string): string {
     const { request, client } = this.#exchange;
     const mapping = route.service.mapping;
-    const tokenKey = verdict.reason === 'service_token' ? subject.token?.key : undefined;
     const trusted = isTrustedPeer(client.remote.address, this.#deps.trustedProxies);
     const said = (key: string): string | undefined => (trusted ? fieldValue(request.fields, key) : undefined);
     const proto =
@@ -241,7 +257,7 @@ class Work implements OpenStream {
     const node = this.#sourceIp.includes(':') ? `"[${this.#sourceIp}]"` : this.#sourceIp;
     return (
       `${request.method} ${upstreamTarget(route, subject.path, subject.query)} HTTP/1.1\r\nHost: ${host}\r\n` +
-      requestLines(request.fields, this.#deps.forward.policy, route.customKeys, tokenKey, subject.cookies.present) +
+      requestLines(request.fields, this.#deps.forward.policy, route.customKeys, subject.token?.key, subject.cookies.present) +
       `X-Forwarded-For: ${forwardedFor}\r\nX-Real-IP: ${this.#sourceIp}\r\nX-Forwarded-Host: ${request.authority}\r\n` +
       `X-Forwarded-Proto: ${proto}\r\nX-Forwarded-Port: ${authorityPort(request.authority) ?? (proto === 'https' ? '443' : '80')}\r\n` +
       `Forwarded: for=${node};host="${request.authority}";proto=${proto}\r\nVia: ${via}\r\nX-Request-Id: ${this.#id}\r\n` +
@@ -254,8 +270,13 @@ class Work implements OpenStream {
     if (this.#gone) return;
     this.#reason = reason === 'bad_request' ? detail : reason;
     this.#status = reasonStatus(reason);
-    if (detail !== '') this.#deps.log.debug('request refused', { id: this.#id, reason, detail });
+    this.#tell(reason, detail);
     respondOwn(this.#exchange, reason, this.#id);
+  }
+
+  #tell(reason: OwnReason, detail: string): void {
+    const host = this.#subject?.host ?? this.#exchange.client.serverName;
+    this.#deps.refusals.request(reason, this.#status, { id: this.#id, host, service: this.#subject?.service?.id, detail });
   }
 
   #done(bytesDown: number, bytesUp: number): void {

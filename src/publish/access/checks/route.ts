@@ -1,4 +1,4 @@
 // Some target of the service serves this path.
 import { deny, type Check } from '../check.ts';
 
-export const routeKnown: Check = ({ subject }) => (subject.route === undefined ? deny('no_route', subject.path) : undefined);
+export const routeKnown: Check = ({ subject }) => (subject.route === undefined ? deny('no_route', '') : undefined);

@@ -2,7 +2,7 @@
 import type { Decision } from '#model/decision.ts';
 import type { SessionLookup } from '#model/identity.ts';
 import { fieldValue } from '#wire/http1-fields.ts';
-import { canonicalHost } from '../../http/host.ts';
+import { authorityPort, canonicalHost } from '../../http/host.ts';
 import { allow, challenge, deny, type Check } from '../check.ts';
 import { claimedSession, type Subject } from '../subject.ts';
 
@@ -28,6 +28,11 @@ function decide(found: SessionLookup, subject: Subject): Decision {
 function foreignOrigin(subject: Subject): boolean {
   const origin = fieldValue(subject.request.fields, 'origin');
   if (origin === undefined) return false;
-  const match = /^https?:\/\/([^/]+)$/.exec(origin);
-  return match === null || canonicalHost(match[1] ?? '') !== subject.host;
+  const { authority } = subject.request;
+  const match = /^(https?):\/\/([^/]+)$/.exec(origin);
+  const [, scheme, host = ''] = match ?? [];
+  // A page that came without TLS may be anybody's, and one of another port is another application's.
+  if (scheme === undefined || (scheme === 'http' && subject.serverName !== undefined) || canonicalHost(host) !== subject.host) return true;
+  const usual = scheme === 'https' ? '443' : '80';
+  return host.endsWith('.') || (authorityPort(host) ?? usual) !== (authorityPort(authority) ?? usual);
 }
