@@ -4,7 +4,9 @@ import { formatHostPort } from '#lib/net.ts';
 import type { ServiceId } from '#model/ids.ts';
 import type { MappingPath, ServiceMapping } from '#model/service.ts';
 import { isFieldValue, isToken } from '#wire/http1-fields.ts';
+import { foldName } from './headers.ts';
 import { canonicalHost } from './host.ts';
+import { pathReadings } from './path-readings.ts';
 import type { UpstreamTarget } from './upstreams.ts';
 
 /** One path of a service with everything a request needs worked out beforehand. */
@@ -19,7 +21,7 @@ export interface Route {
   /** What Host says where the client's is not passed on. */
   readonly upstreamHost: string;
   readonly requestTimeoutMs: number | undefined;
-  /** Field lines to set, and their keys, of which copies by clients are removed. */
+  /** Field lines to set, and their folded names, of which copies by clients are removed. */
   readonly customHeaders: string;
   readonly customKeys: ReadonlySet<string>;
 }
@@ -98,8 +100,18 @@ export function buildRouteTable(
   return new RouteTable(byHost, byId);
 }
 
-/** The route of the longest prefix that ends at a segment boundary of the path as sent (attack row P-13), or undefined. */
+/**
+ * The route of the longest prefix that ends at a segment boundary of the path as sent (attack row P-13). Undefined also where the path may be
+ * read as one that leaves the route: what is published is what stands below it, whoever reads. What passes is forwarded byte for byte.
+ */
 export function findRoute(service: PublishedService, path: string): Route | undefined {
+  const route = longestPrefix(service, path);
+  if (route === undefined || (route.prefix === '' && route.basePath === '' && service.routes.length === 1)) return route;
+  const readings = pathReadings(path.slice(route.prefix.length));
+  return readings?.every((reading) => longestPrefix(service, route.prefix + reading) === route) === true ? route : undefined;
+}
+
+function longestPrefix(service: PublishedService, path: string): Route | undefined {
   for (const route of service.routes) {
     const length = route.prefix.length;
     if (length === 0) return route;
@@ -140,7 +152,7 @@ function publishPath(service: PublishedService, path: MappingPath, onProblem: (p
   for (const [name, value] of Object.entries(path.options.customHeaders)) {
     if (isToken(name) && isFieldValue(value) && !reservedKeys.has(name.toLowerCase())) {
       customHeaders += `${name}: ${value.trim()}\r\n`;
-      customKeys.add(name.toLowerCase());
+      customKeys.add(foldName(name.toLowerCase()));
     } else {
       onProblem(`the header ${JSON.stringify(name)} cannot be set`);
     }
