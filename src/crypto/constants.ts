@@ -20,3 +20,6 @@ export const passwordBytes = 1024;
 
 /** Most memory that a stored hash may ask for, in bytes: a damaged record must not exhaust the process. */
 export const passwordMemory = 256 * 1024 * 1024;
+
+/** Longest message that the WebAssembly cipher takes; longer ones go to node:crypto. Any UDP datagram is shorter. */
+export const wasmMessageBytes = 65_536;

@@ -1,5 +1,5 @@
 // One WireGuard interface without the interface: peers, their sessions and timers behind the calls of `WireGuardDevice`.
-import { nodeAead } from '#crypto/aead.ts';
+import { packetAead } from '#crypto/aead-wasm.ts';
 import { keyFromText, X25519PrivateKey } from '#crypto/x25519.ts';
 import { equalBytes } from '#lib/bytes.ts';
 import { formatPrefix, type IpPrefix, maskPrefix } from '#lib/ip.ts';
@@ -32,7 +32,7 @@ class Device implements WireGuardDevice {
   constructor(options: DeviceOptions, sink: DeviceSink) {
     this.#wall = options.wall;
     this.#core = {
-      local: { key: new X25519PrivateKey(options.privateKey), aead: options.aead ?? nodeAead, random: options.random },
+      local: { key: new X25519PrivateKey(options.privateKey), aead: options.aead ?? packetAead, random: options.random },
       limits: { ...defaultLimits, ...options.limits },
       sink,
       indices: new IndexTable(options.random),
