@@ -51,7 +51,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
     }));
     if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
     else scope.use(socket);
-    node.onState((state) => log.info('mesh state', { ...state }));
+    node.onState((state) => log.info('mesh state', { state: state.kind, ...('reason' in state ? { reason: state.reason } : {}) }));
     const stop = new AbortController();
     scope.defer(() => stop.abort());
     // Being refused or late is no reason to end: the node goes on, and the state says what to do.

@@ -69,8 +69,25 @@ async function send(
     });
     return { status: response.statusCode, text: await response.body.text() };
   } catch (error) {
-    throw cliError('CLI_API_UNREACHABLE', `${target.api}: ${errorCode(error) ?? describeError(error)}`, error);
+    throw cliError('CLI_API_UNREACHABLE', `${target.api}: ${reasonOf(error)}`, error);
   }
+}
+
+const untrusted = 'its certificate is not trusted here; name the PEM file of its authority with --ca';
+const reasons: Readonly<Record<string, string>> = {
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: untrusted,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: untrusted,
+  SELF_SIGNED_CERT_IN_CHAIN: untrusted,
+  DEPTH_ZERO_SELF_SIGNED_CERT: untrusted,
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
+  ECONNREFUSED: 'nothing listens there',
+  ENOTFOUND: 'there is no such host',
+};
+
+function reasonOf(error: unknown): string {
+  const code = errorCode(error);
+  return code === undefined ? describeError(error) : (reasons[code] ?? code);
 }
 
 function readJson(api: string, text: string): unknown {

@@ -73,13 +73,13 @@ export function printTable(session: ApiSession, raw: unknown, rows: readonly unk
 }
 
 /** `NOUN delete NAME`: finds it in the list, then deletes it by id. */
-export function deleteCommand(noun: string, path: string, nameField: string): Command {
+export function deleteCommand(noun: string, path: string, ...nameFields: readonly string[]): Command {
   return apiCommand({
     name: `${noun} delete`,
-    summary: `delete a ${noun}, by id or ${nameField}`,
+    summary: `delete a ${noun}, by id or ${nameFields.join(' or ')}`,
     positionals: [noun.toUpperCase()],
     async run(session) {
-      const found = await find(session.api, path, session.input.positionals[0] ?? '', [nameField]);
+      const found = await find(session.api, path, session.input.positionals[0] ?? '', nameFields);
       await session.api.call('DELETE', `${path}/${encodeURIComponent(found.id)}`);
       done(session, `deleted ${found.name}`, {});
     },

@@ -16,10 +16,16 @@ export async function runCli(args: readonly string[], commands: readonly AnyComm
     if (!(error instanceof MeshgateError)) throw error;
     const issues = issuesOf(error);
     if (error.code === 'CLI_USAGE') io.err(`meshgate: ${error.detail}`);
-    else if (issues.length === 0) io.err(`meshgate: ${error.message}${error.detail === '' ? '' : `: ${error.detail}`}`);
+    else if (issues.length === 0) io.err(`meshgate: ${sayError(error)}`);
     else for (const issue of issues) io.err(`meshgate: ${formatIssue(issue)}`);
     return error.code === 'CLI_USAGE' || error.code === 'LIB_CONFIG_INVALID' ? 2 : 1;
   }
+}
+
+/** One line: the text, then the place in brackets behind a sentence, behind a colon otherwise. */
+function sayError({ message, detail }: MeshgateError): string {
+  if (detail === '') return message;
+  return message.endsWith('.') ? `${message} (${detail})` : `${message}: ${detail}`;
 }
 
 async function dispatch(args: readonly string[], commands: readonly AnyCommand[], io: Io): Promise<number> {

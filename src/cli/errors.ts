@@ -6,6 +6,8 @@ const input = { origin: 'input', retry: false, status: 400 } as const;
 export const cliError = defineErrors('cli', {
   CLI_USAGE: { text: 'the command line is not right', ...input },
   CLI_FILE: { text: 'a file cannot be used', ...input },
+  CLI_STATE_DIR: { text: 'the state directory cannot be used; choose another with --state-dir', ...input },
+  CLI_STATE_DIR_IN_USE: { text: 'another process runs from this state directory; stop it first, or choose another with --state-dir', ...input },
   CLI_SECRET: { text: 'a secret is missing', ...input },
   CLI_NOT_SIGNED_IN: { text: 'no token for this server: set MESHGATE_TOKEN, or run meshgate setup', ...input },
   CLI_API_URL: { text: 'say which server: --api https://host[:port], or MESHGATE_API', ...input },

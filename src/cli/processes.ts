@@ -7,6 +7,7 @@ import type { Command, Flags } from './command.ts';
 import { closeDeadlineMs } from './constants.ts';
 import { readJsonFile } from './files.ts';
 import type { Io } from './io.ts';
+import { checkStateDir } from './state-dir.ts';
 
 /** What a started process is to us: closable, with lines for people. */
 export interface Running extends Closable {
@@ -21,7 +22,7 @@ export interface ProcessKind {
   start(sources: ConfigSources, warn: (line: string) => void): Promise<Running>;
 }
 
-export function bindProcess<Config extends { readonly logLevel: LogLevel }>(
+export function bindProcess<Config extends { readonly logLevel: LogLevel; readonly stateDir: string }>(
   name: string,
   schema: Schema<Config>,
   start: (config: Config, deps: { readonly log: Logger }) => Promise<Running>,
@@ -30,9 +31,10 @@ export function bindProcess<Config extends { readonly logLevel: LogLevel }>(
   return {
     prefix,
     schema,
-    start(sources, warn) {
+    async start(sources, warn) {
       const { value, warnings } = loadConfig(schema, prefix, sources);
       for (const warning of warnings) warn(warning);
+      await checkStateDir(value.stateDir);
       return start(value, { log: createLogger(value.logLevel, name) });
     },
   };

@@ -142,7 +142,6 @@ const peerColumns: readonly Column<unknown>[] = [
 
 const serviceColumns: readonly Column<unknown>[] = [
   { title: 'SERVICE', cell: (row) => field(row, 'domain') || field(row, 'id') },
-  { title: 'MODE', cell: (row) => field(row, 'mode') },
   { title: 'STATE', cell: (row) => field(row, 'state') },
   { title: 'REASON', cell: (row) => field(row, 'reason') },
 ];
@@ -155,7 +154,7 @@ function latency(row: unknown): string {
 function print(io: Io, report: Report): void {
   io.out(`${clean(report.process)}: ${report.problems.length === 0 ? 'well' : 'not well'}`);
   for (const [name, value] of Object.entries(report.status ?? {})) {
-    if (name !== 'process' && (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'))
+    if (name !== 'process' && value !== '' && (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'))
       io.out(`  ${clean(name)}: ${clean(String(value))}`);
   }
   for (const name of ['fqdn', 'address', 'publicKey', 'serial']) {

@@ -8,6 +8,7 @@ import { startScoped, type Closable, type Scope } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { formatHostPort, parseHostPort } from '#lib/net.ts';
 import { serveStatus } from '#lib/status-socket.ts';
+import { parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
 import { createRpcServer, type RpcServer, type RpcServerOptions } from '#rpc/server.ts';
 import { createApi } from './api/index.ts';
@@ -77,7 +78,7 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
       identity: (request, response) => idp.handle(request, response),
       relay,
     });
-    const signal = createSignalService(log.with({ part: 'signal' }));
+    const signal = createSignalService({ log: log.with({ part: 'signal' }), isPeer: (key) => isPeer(domain, key) });
     const rpc = await listen(
       config,
       {
@@ -116,7 +117,9 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
       port: rpc.port,
       describe: () => [
         `Control plane at ${publicUrl}`,
-        ...(codeFile === undefined ? [] : [`First set-up: meshgate setup --api ${publicUrl}; the one-time code is in ${codeFile}`]),
+        ...(codeFile === undefined
+          ? []
+          : [`First set-up: meshgate setup --api ${publicUrl} --email YOU@EXAMPLE.COM --name NAME --code-file ${codeFile}`]),
       ],
       close: () => scope.close(),
     };
@@ -149,6 +152,12 @@ async function openIdentityProvider(
     clock: systemClock,
     log: log.with({ part: 'identity' }),
   });
+}
+
+/** Whether signal may carry for this key. Yes while the database is away: peers find their paths then too, and nothing is granted by it. */
+async function isPeer(domain: ControlDomain, key: string): Promise<boolean> {
+  const publicKey = parsePublicKey(key);
+  return publicKey !== undefined && (await domain.peers.isKnown(publicKey).catch(() => true));
 }
 
 function endpoints(publicUrl: URL, stunUrl: string, relay: RelayServer, relayUrl: string): MeshEndpoints {

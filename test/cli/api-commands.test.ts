@@ -61,7 +61,7 @@ t.test('where to and as whom has to be clear', async (t) => {
   t.notMatch(secret.err, /hunter2/);
   t.match(await run(['peer', 'list', '--api', 'http://127.0.0.1:1'], { env: { ...env, MESHGATE_TOKEN: 'nbp_x' } }), {
     code: 1,
-    err: 'meshgate: the server cannot be reached: http://127.0.0.1:1: ECONNREFUSED',
+    err: 'meshgate: the server cannot be reached: http://127.0.0.1:1: nothing listens there',
   });
 });
 

@@ -1,4 +1,7 @@
 // The process commands: configuration from its sources, describe, stop, and the deadline of the stop.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { logLevels } from '#lib/log.ts';
@@ -7,7 +10,11 @@ import { bindProcess, closeInTime, processCommand, type Running } from '#cli/pro
 import { referenceCommands } from '#cli/reference.ts';
 import { run } from './fake-io.ts';
 
+const stateDir = mkdtempSync(join(tmpdir(), 'mg-'));
+t.teardown(() => rmSync(stateDir, { recursive: true }));
+
 const schema = object({
+  stateDir: string({ default: stateDir }),
   logLevel: oneOf(logLevels, { default: 'silent' }),
   listen: string({ about: 'where it listens', default: ':1' }),
   workers: integer({ default: 1 }),
@@ -31,7 +38,7 @@ t.test('runs with file < environment < flags until it has to stop', async (t) =>
   const commands = fake(started, async () => void closed++);
   const env = { MESHGATE_DEMO_TOKEN: 't', MESHGATE_DEMO_WORKERS: '3', MESHGATE_DEMO_LISTEN: 'env', MESHGATE_DEMO_WORKER: '9' };
   const outcome = await run(['demo', '--config', file, '--listen', 'flag'], { env, commands, stop: stopping.signal, onOut: () => stopping.abort() });
-  t.same(started, [{ logLevel: 'silent', listen: 'flag', workers: 3, origins: ['a'], token: 't' }]);
+  t.same(started, [{ stateDir, logLevel: 'silent', listen: 'flag', workers: 3, origins: ['a'], token: 't' }]);
   t.same(outcome, {
     code: 0,
     out: 'listening\nsecond line',
@@ -58,6 +65,22 @@ t.test('a wrong configuration is told whole, with exit code 2', async (t) => {
   t.match(await run(['demo', '--config', join(dir, 'none.json')], { commands: fake(started) }), { code: 1, err: /there is no such file/ });
   t.match(await run(['demo', '--token', 'x'], { commands: fake(started) }), { code: 2, err: /--token is not known/ }, 'secrets have no flag');
   t.same(started, []);
+});
+
+t.test('a state directory that cannot be used is told before anything starts', async (t) => {
+  const started: unknown[] = [];
+  const env = { MESHGATE_DEMO_TOKEN: 't' };
+  const world = { env, commands: fake(started), stop: AbortSignal.abort() };
+  const file = join(stateDir, 'file');
+  writeFileSync(file, '');
+  t.match(await run(['demo', '--state-dir', file], world), { code: 1, err: /state directory cannot be used.*file: it is a file/ });
+  t.match(await run(['demo', '--state-dir', join(file, 'x')], world), { code: 1, err: /a part of its path is a file/ });
+  const holder = createServer((socket) => socket.destroy());
+  await new Promise<void>((done) => holder.listen(join(stateDir, 'status.sock'), done));
+  t.match(await run(['demo'], world), { code: 1, err: /another process runs from this state directory/ });
+  t.same(started, []);
+  await new Promise((done) => holder.close(done));
+  t.equal((await run(['demo'], world)).code, 0);
 });
 
 t.test('its help names every flag with its environment variable', async (t) => {

@@ -39,7 +39,7 @@ t.test('all is well: exit code 0, links, peers and services', async (t) => {
   t.match(out, /gateway: well\n {2}version: 1\.2\.3\n {2}fqdn: gw\.mesh\.test/);
   t.match(out, /management {2}connected {2}https:\/\/mesh\.test/);
   t.match(out, /web\.mesh\.test {2}100\.64\.0\.2 {2}direct {2}192\.0\.2\.1:51820 {2}1\.3 ms {3,}10 {8}20 {4}direct is faster/);
-  t.match(out, /app\.test {2}http {2}active/);
+  t.match(out, /app\.test {2}active/);
   const json = await run(['status', '--json'], { env: { MESHGATE_STATE_DIR: dir } });
   t.match(JSON.parse(json.out), [{ process: 'agent' }, { process: 'gateway', problems: [], status: { version: '1.2.3' } }]);
 });

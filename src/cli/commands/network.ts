@@ -156,7 +156,7 @@ export const networkCommands: readonly Command[] = [
     GROUPS: 'groups',
   }),
   peerRename,
-  deleteCommand('peer', peers, 'name'),
+  deleteCommand('peer', peers, 'name', 'ip'),
   listCommand('group', 'list groups', groups, { ID: 'id', NAME: 'name', PEERS: 'peers' }),
   groupCreate,
   groupSet,

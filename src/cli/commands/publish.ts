@@ -200,7 +200,7 @@ export const publishCommands: readonly Command[] = [
   serviceCreate,
   serviceEnable,
   serviceDisable,
-  deleteCommand('service', services, 'name'),
+  deleteCommand('service', services, 'name', 'domain'),
   listCommand('domain', 'list domains', domains, { ID: 'id', DOMAIN: 'domain', TYPE: 'type', CLUSTER: 'target_cluster', VALIDATED: 'validated' }),
   domainCreate,
   domainValidate,

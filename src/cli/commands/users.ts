@@ -1,5 +1,5 @@
 // The first set-up, users, and their tokens.
-import { formatDuration } from '#lib/schema.ts';
+import { resolve } from 'node:path';
 import { openApi } from '../api-client.ts';
 import { apiCommand, apiFlags, deleteCommand, done, find, listCommand, printTable, asRows, type ApiSession } from '../api-command.ts';
 import type { Command, Flags } from '../command.ts';
@@ -23,7 +23,7 @@ const setup: Command = {
     'code-file': {
       kind: 'text',
       value: 'FILE',
-      about: 'first line is the set-up code from the server’s log; else it is asked for or read from standard input',
+      about: 'first line is the one-time code: setup-code in the server’s state directory; else it is asked for or read from standard input',
     },
     ...passwordFile,
     days: { kind: 'integer', value: 'N', about: 'how long this machine stays signed in, 1–365 (default 90)' },
@@ -31,7 +31,8 @@ const setup: Command = {
   },
   async run(input, io) {
     const api = checkApiUrl(input.text('api') ?? io.env['MESHGATE_API'] ?? '');
-    const ca = input.text('ca') ?? (io.env['MESHGATE_CA'] || undefined);
+    const caFile = input.text('ca') ?? (io.env['MESHGATE_CA'] || undefined);
+    const ca = caFile === undefined ? undefined : resolve(caFile); // it is kept for later, wherever that is run
     const code = await readSecret(io, 'Set-up code', input.text('code-file'));
     const password = await readSecret(io, 'Password', input.text('password-file'));
     const client = await openApi({ api, token: undefined, ca }, io.stop);
@@ -62,7 +63,7 @@ const create = apiCommand({
   summary: 'make a user; a generated password is printed once',
   positionals: ['EMAIL'],
   flags: {
-    name: { kind: 'text', value: 'NAME', about: 'full name' },
+    name: { kind: 'text', value: 'NAME', about: 'full name (default: the e-mail address)' },
     role: { kind: 'text', value: 'ROLE', about: 'owner, admin, network_admin, auditor or user (default user)' },
     group: { kind: 'many', value: 'GROUP', about: 'group by name or id; may be given more than once' },
     service: { kind: 'switch', about: 'a service user: no password, acts through tokens; EMAIL is its name then' },
@@ -76,7 +77,7 @@ const create = apiCommand({
     for (const group of input.many('group')) groups.push((await find(api, '/api/groups', group, ['name'])).id);
     const file = input.text('password-file');
     const password = file === undefined ? {} : { password: await readSecret(io, 'Password', file) };
-    const person = service ? { name: email } : { email, name: input.text('name') ?? '' };
+    const person = service ? { name: email } : { email, name: input.text('name') ?? email };
     const request = { ...person, ...password, role: input.text('role') ?? 'user', auto_groups: groups, is_service_user: service };
     const answer = await api.call('POST', users, request);
     const generated = field(answer, 'password');
@@ -163,7 +164,7 @@ const tokenCreate = apiCommand({
   async run(session) {
     const days = session.input.integer('days') ?? 30;
     const answer = await session.api.call('POST', await tokensPath(session), { name: session.input.positionals[0], expires_in: days });
-    if (!session.json) session.io.err(`valid for ${formatDuration(days * 86_400_000)}; it is not shown again`);
+    if (!session.json) session.io.err(`valid for ${days} days; it is not shown again`);
     done(session, field(answer, 'plain_token'), answer);
   },
 });
@@ -188,7 +189,7 @@ export const userCommands: readonly Command[] = [
   unblock,
   logout,
   password,
-  deleteCommand('user', users, 'email'),
+  deleteCommand('user', users, 'email', 'name'),
   tokenList,
   tokenCreate,
   tokenDelete,
