@@ -89,7 +89,7 @@ t.test('users', async (t) => {
 t.test('tokens print their text once, alone on standard output', async (t) => {
   const api = await signedIn(t.teardown);
   const made = await api.cli('token create ci --days 7');
-  t.match(made, { code: 0, out: /^nbp_ci_t\d+$/, err: 'valid for 168h; it is not shown again' });
+  t.match(made, { code: 0, out: /^nbp_ci_t\d+$/, err: 'valid for 7 days; it is not shown again' });
   t.match(await api.cli('token list'), { out: /\bci\b/ });
   t.match(await api.cli('token delete ci'), { code: 0 });
   t.match(await api.cli('token create x --user user@x.test'), { code: 1, err: /403/ });
