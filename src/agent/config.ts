@@ -26,7 +26,7 @@ export const agentSchema = object({
     caFile: optional(string({ about: 'PEM file with a private CA of the control plane.' })),
     allowInsecure: boolean({ about: 'Permits an http:// control plane: the setup key travels in the clear then.', default: false }),
   }),
-  setupKeyFile: optional(string({ about: 'File with the setup key; needed for the first start only.' })),
+  setupKeyFile: optional(string({ about: 'File with the setup key; needed for the first start only.', example: 'setup-key' })),
   setupKey: optional(string({ about: 'The setup key itself; for the environment, not for files.', secret: true })),
   wireguard: object({
     port: integer({ about: 'UDP port of the overlay; 0 takes any.', max: 65_535, default: 0 }),

@@ -17,7 +17,7 @@ export const gatewaySchema = object({
     caFile: optional(string({ about: 'PEM file with a private CA of the control plane.' })),
     allowInsecure: boolean({ about: 'Permits an http:// control plane: the token travels in the clear then.', default: false }),
   }),
-  tokenFile: optional(string({ about: 'File with the gateway’s token (nbx_…), from `meshgate proxy-token create`.' })),
+  tokenFile: optional(string({ about: 'File with the gateway’s token (nbx_…), from `meshgate proxy-token create`.', example: 'gateway-token' })),
   token: optional(string({ about: 'The token itself; for the environment, not for files.', secret: true })),
   cluster: string({
     about: 'The domain that this gateway serves: services are named below it. Its public DNS record leads here.',

@@ -25,8 +25,8 @@ export const serverSchema = object({
     'URL',
   ),
   tls: object({
-    certFile: optional(string({ about: 'PEM certificate chain of publicUrl.' })),
-    keyFile: optional(string({ about: 'PEM private key.' })),
+    certFile: optional(string({ about: 'PEM certificate chain of publicUrl.', example: 'server.crt' })),
+    keyFile: optional(string({ about: 'PEM private key.', example: 'server.key' })),
     insecure: boolean({ about: 'Serve without TLS, behind a proxy that does it. Never on a public port.', default: false }),
   }),
   store: optional(
@@ -59,6 +59,10 @@ export const serverSchema = object({
       issuer: string({ about: 'OIDC issuer URL.', pattern: /^https?:\/\//, hint: 'must be a URL' }),
       clientId: string({ about: 'Our client id there.' }),
       clientSecret: string({ about: 'Our client secret there.', secret: true }),
+      clientAuth: oneOf(['basic', 'post'], {
+        about: 'How the secret is sent where the issuer takes it both ways: in the Authorization header or in the body.',
+        default: 'basic',
+      }),
       caFile: optional(string({ about: 'PEM file with a private CA of the issuer.' })),
     }),
     { about: 'External OpenID Connect providers that people may sign in with.', default: [], max: 16 },
