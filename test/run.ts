@@ -11,6 +11,7 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'iproute2', program: 'ip', suites: 'the TCP/IP stack against the kernel' },
   { name: 'chromium', program: 'chromium', suites: 'sign-in with a real browser' },
   { name: 'postgresql', program: '/usr/lib/postgresql', suites: 'the store on PostgreSQL' },
+  { name: 'python3-pip', program: 'pip3', suites: 'sign-in through another OpenID provider' },
   { name: 'curl', program: 'curl', suites: 'the product with curl' },
   { name: 'nginx', program: 'nginx', suites: 'the benchmark' },
   { name: 'wrk', program: 'wrk', suites: 'the benchmark' },

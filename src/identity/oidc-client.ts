@@ -10,11 +10,16 @@ import { identityError } from './errors.ts';
 import { createIssuerFetch } from './issuer-fetch.ts';
 import type { LoginState } from './login-state.ts';
 
+/** In the Authorization header or in the body of the token request. */
+export type ClientAuthMethod = 'basic' | 'post';
+
 export interface OidcClientOptions {
   /** An https URL. */
   readonly issuer: string;
   readonly clientId: string;
   readonly clientSecret: string;
+  /** How the secret is sent where the issuer lists both ways; default `post`. */
+  readonly clientAuth?: ClientAuthMethod | undefined;
   /** PEM of a private authority that is trusted besides the system's. */
   readonly ca?: string | undefined;
   readonly log: Logger;
@@ -31,6 +36,8 @@ export interface CodeExchange extends LoginState {
   readonly callbackUrl: URL;
   /** Exactly as in the authorization request. */
   readonly redirectUri: string;
+  /** Claims that are asked for at the userinfo endpoint where the ID token lacks one (OpenID Connect Core §5.4); default none. */
+  readonly wanted?: readonly string[];
 }
 
 export interface ExchangeResult {
@@ -43,7 +50,10 @@ export interface ExchangeResult {
 export interface OidcClient extends Closable {
   /** Where the browser is sent. */
   authorizationUrl(request: AuthorizationRequest, signal: AbortSignal): Promise<URL>;
-  /** Trades the code. IDENTITY_SIGN_IN_REFUSED where the issuer says no, IDENTITY_SIGN_IN_INVALID where anything does not fit. */
+  /**
+   * Trades the code. IDENTITY_SIGN_IN_REFUSED where the issuer says no, IDENTITY_CLIENT_REFUSED where our id or secret is wrong there,
+   * IDENTITY_SIGN_IN_INVALID where anything does not fit.
+   */
   exchange(answer: CodeExchange, signal: AbortSignal): Promise<ExchangeResult>;
   /** Where the browser is sent to end the sign-in at the issuer too, or undefined where the issuer has no such page. */
   endSessionUrl(postLogoutRedirectUri: string, signal: AbortSignal): Promise<URL | undefined>;
@@ -93,7 +103,10 @@ class Client implements OidcClient {
       const tokens = await untilAborted(oidc.authorizationCodeGrant(configuration, url, checks), signal);
       const claims = tokens.claims();
       if (tokens.id_token === undefined || claims === undefined) throw identityError('IDENTITY_SIGN_IN_INVALID', 'no ID token');
-      return { idToken: tokens.id_token, claims };
+      const lacking = (answer.wanted ?? []).some((name) => claims[name] === undefined);
+      if (!lacking || configuration.serverMetadata().userinfo_endpoint === undefined) return { idToken: tokens.id_token, claims };
+      const more = await untilAborted(oidc.fetchUserInfo(configuration, tokens.access_token, claims.sub), signal);
+      return { idToken: tokens.id_token, claims: { ...more, ...claims } };
     } catch (error) {
       throw translate(error, signal);
     }
@@ -131,7 +144,7 @@ class Client implements OidcClient {
           this.#issuer,
           clientId,
           { [oidc.clockTolerance]: clockToleranceSeconds },
-          oidc.ClientSecretPost(clientSecret),
+          clientAuth(clientSecret, this.#options.clientAuth ?? 'post'),
           { [oidc.customFetch]: this.#net.fetch, timeout: oidcRequestMs / 1000, execute: [oidc.enableNonRepudiationChecks] },
         );
         this.#known = { configuration, at: performance.now() };
@@ -145,12 +158,39 @@ class Client implements OidcClient {
   }
 }
 
+/** Whether the issuer answered that something is wrong on its own side. */
+function isServerFailure(cause: unknown): boolean {
+  return cause instanceof Response && cause.status >= 500;
+}
+
+/** Whether the token endpoint says that our own id or secret is wrong: in the body, or by asking for them again (RFC 6749 §5.2). */
+function isClientRefused(error: unknown): boolean {
+  if (error instanceof oidc.ResponseBodyError) return error.error === 'invalid_client' || error.error === 'unauthorized_client';
+  return error instanceof oidc.WWWAuthenticateChallengeError && error.cause.some(({ scheme }) => scheme === 'basic');
+}
+
+/**
+ * The client's id and secret in the form that the issuer lists, else in the Authorization header, which every issuer must take
+ * (RFC 6749 §2.3.1, OpenID Connect Discovery §3). `preferred` decides where both are listed: some issuers take one per client.
+ */
+function clientAuth(secret: string, preferred: ClientAuthMethod): oidc.ClientAuth {
+  const methods = { basic: oidc.ClientSecretBasic(secret), post: oidc.ClientSecretPost(secret) };
+  return (server, ...rest) => {
+    const listed = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic'];
+    const other = preferred === 'basic' ? 'post' : 'basic';
+    const method = !listed.includes(`client_secret_${preferred}`) && listed.includes(`client_secret_${other}`) ? other : preferred;
+    return methods[method](server, ...rest);
+  };
+}
+
 /** A row of our table for whatever openid-client throws. */
 function translate(error: unknown, signal: AbortSignal): unknown {
   if (error instanceof MeshgateError || (signal.aborted && error === signal.reason)) return error;
+  if (isClientRefused(error)) return identityError('IDENTITY_CLIENT_REFUSED', '', error);
   if (error instanceof oidc.AuthorizationResponseError) return identityError('IDENTITY_SIGN_IN_REFUSED', error.error, error);
   // What the network throws comes wrapped; everything else is an answer that does not fit.
-  const network = error instanceof TypeError || (error instanceof oidc.ClientError && error.code === 'OAUTH_TIMEOUT');
+  const network =
+    error instanceof TypeError || (error instanceof oidc.ClientError && (error.code === 'OAUTH_TIMEOUT' || isServerFailure(error.cause)));
   return network
     ? identityError('IDENTITY_PROVIDER_UNREACHABLE', 'token endpoint', error)
     : identityError('IDENTITY_SIGN_IN_INVALID', error instanceof Error ? error.message : '', error);

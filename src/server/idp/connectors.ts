@@ -37,9 +37,10 @@ export class Connectors implements Closable {
   constructor(options: ConnectorsOptions) {
     this.#options = options;
     if (options.connectors.length > connectorsMax) throw idpError('IDP_BAD_CONNECTOR', `more than ${connectorsMax}`);
-    for (const { id, issuer, clientId, clientSecret, ca } of options.connectors) {
+    for (const { id, issuer, clientId, clientSecret, clientAuth = 'basic', ca } of options.connectors) {
       if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(id) || id === 'local' || this.#clients.has(id)) throw idpError('IDP_BAD_CONNECTOR', id);
-      this.#clients.set(id, this.#scope.use(createOidcClient({ issuer, clientId, clientSecret, ca, log: options.log.with({ connector: id }) })));
+      const log = options.log.with({ connector: id });
+      this.#clients.set(id, this.#scope.use(createOidcClient({ issuer, clientId, clientSecret, clientAuth, ca, log })));
     }
   }
 
@@ -75,13 +76,12 @@ export class Connectors implements Closable {
     try {
       const { state, nonce, codeVerifier } = found;
       const { claims } = await client.exchange(
-        { callbackUrl, redirectUri: this.#callback(id), state, nonce, codeVerifier },
+        { callbackUrl, redirectUri: this.#callback(id), state, nonce, codeVerifier, wanted: ['email', 'name'] },
         AbortSignal.timeout(connectorMs),
       );
       const email = claims['email'];
       // An address that the other side has not verified could be anybody's.
-      if (typeof email !== 'string' || email === '' || claims['email_verified'] === false)
-        throw idpError('IDP_CONNECTOR_FAILED', 'no verified e-mail');
+      if (typeof email !== 'string' || email === '' || claims['email_verified'] === false) throw idpError('IDP_CONNECTOR_EMAIL');
       const name = typeof claims['name'] === 'string' && claims['name'] !== '' ? claims['name'] : email;
       const user = await this.#options.users.fromConnector({ connector: id, subject: claims.sub, email, name });
       sendRedirect(res, await this.#options.signIn.finish(provider, interaction, user.id, 'ext'));
@@ -97,8 +97,7 @@ export class Connectors implements Closable {
   /** Back to the sign-in page with a sentence that says what to do; what the other side said goes to the log. */
   async #failed(res: ServerResponse, interaction: Parameters<SignIn['show']>[1], id: string, error: unknown): Promise<void> {
     this.#options.signIn.logFailure(id, error);
-    const blocked = errorCode(error) === 'DOMAIN_USER_BLOCKED';
-    const failure = blocked && error instanceof MeshgateError ? error : idpError('IDP_CONNECTOR_FAILED');
+    const failure = shown(error);
     await this.#options.signIn.show(res, interaction, failure.row.status, { email: '', problem: failure.message });
   }
 
@@ -122,5 +121,22 @@ export class Connectors implements Closable {
       key = (await vault.get(stateVaultKey)) ?? randomBytes(32);
     }
     return new LoginStates({ key, clock, cookie: { prefix: '__Secure-meshgate-ext-', path: `${issuer.pathname}/` } });
+  }
+}
+
+/** What the person is told: what he or the administrator can do something about, in our own words. */
+function shown(error: unknown): MeshgateError {
+  switch (errorCode(error)) {
+    case 'IDENTITY_PROVIDER_UNREACHABLE':
+      return idpError('IDP_CONNECTOR_AWAY');
+    case 'IDENTITY_CLIENT_REFUSED':
+      return idpError('IDP_CONNECTOR_CLIENT');
+    case 'IDENTITY_SIGN_IN_REFUSED':
+      return idpError('IDP_CONNECTOR_DENIED');
+    case 'IDP_CONNECTOR_EMAIL':
+    case 'DOMAIN_USER_BLOCKED':
+      return error instanceof MeshgateError ? error : idpError('IDP_CONNECTOR_FAILED');
+    default:
+      return idpError('IDP_CONNECTOR_FAILED');
   }
 }

@@ -2,6 +2,7 @@
 import type { Clock } from '#lib/clock.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Closable } from '#lib/lifecycle.ts';
+import type { ClientAuthMethod } from '#identity/oidc-client.ts';
 import type { UserId } from '#model/ids.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ControlDomain } from '../domain/contract.ts';
@@ -15,6 +16,8 @@ export interface ConnectorConfig {
   readonly issuer: string;
   readonly clientId: string;
   readonly clientSecret: string;
+  /** How the secret is sent where the issuer takes it both ways; default `basic`, as for a client registered without saying (RFC 7591 §2). */
+  readonly clientAuth?: ClientAuthMethod | undefined;
   /** PEM of a private authority that signs the issuer's certificate. */
   readonly ca?: string | undefined;
 }

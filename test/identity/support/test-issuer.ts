@@ -89,8 +89,7 @@ export async function startTestIssuer(t: Test, ca: TestCa, host = 'corp.localhos
         const fits =
           asked?.get('code_challenge') === challenge &&
           asked.get('redirect_uri') === form.get('redirect_uri') &&
-          form.get('client_id') === issuerClient.id &&
-          form.get('client_secret') === issuerClient.secret;
+          (byHeader(req.headers.authorization) || (form.get('client_id') === issuerClient.id && form.get('client_secret') === issuerClient.secret));
         if (!fits || asked === undefined) return json(res, 400, { error: 'invalid_grant' });
         const now = Math.floor(Date.now() / 1000);
         const claims = self.bend.claims({
@@ -110,6 +109,14 @@ export async function startTestIssuer(t: Test, ca: TestCa, host = 'corp.localhos
         return json(res, 404, {});
     }
   }
+}
+
+function byHeader(authorization: string | undefined): boolean {
+  const [id = '', secret = ''] = Buffer.from(authorization?.slice('Basic '.length) ?? '', 'base64')
+    .toString()
+    .split(':')
+    .map(decodeURIComponent);
+  return id === issuerClient.id && secret === issuerClient.secret;
 }
 
 function json(res: ServerResponse, status: number, body: object): void {

@@ -1,4 +1,4 @@
-// Signing in with an account of somebody else's provider: a scripted issuer as the other side, and Dex where it is installed.
+// Signing in with an account of somebody else's provider: a scripted issuer as the other side.
 import t, { type Test } from 'tap';
 import { createTestCa } from '../../support/test-ca.ts';
 import { createIdentityProvider } from '#server/idp/index.ts';
@@ -49,7 +49,7 @@ t.test('the button leads to the other provider with PKCE, state and nonce', asyn
 });
 
 t.test('an answer is taken only with the state of this browser', async (t) => {
-  const { mesh } = await startPair(t);
+  const { mesh, corp } = await startPair(t);
   mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
   const [mine, victim] = [mesh.browser(), mesh.browser()];
   const { away } = await leave(mine, mesh);
@@ -59,9 +59,11 @@ t.test('an answer is taken only with the state of this browser', async (t) => {
   t.equal((await mine.get(`${callback}?code=x&state=other`)).status, 400, 'another state');
   t.equal((await mine.get(`${callback}?code=x`)).status, 400, 'no state');
   t.equal((await mine.get(`${mesh.issuer}/connectors/unknown/callback?code=x&state=${state}`)).status, 400, 'another connector');
-  const denied = await mine.get(`${callback}?error=access_denied&error_description=%3Cscript%3E&state=${state}`);
-  t.equal(denied.status, 502);
-  t.match(denied.text, 'Signing in with the external account did not work');
+  const denied = await mine.get(
+    `${callback}?error=access_denied&error_description=%3Cscript%3E&state=${state}&iss=${encodeURIComponent(corp.issuer)}`,
+  );
+  t.equal(denied.status, 403);
+  t.match(denied.text, 'cancelled or refused');
   t.notMatch(denied.text, '<script');
   t.equal((await mine.get(`${callback}?code=x&state=${state}`)).status, 400, 'a state is used once');
   t.equal(mesh.domain.linked.size, 0);
@@ -78,7 +80,7 @@ t.test('a provider that is away is said to be, and the password still works', as
   const browser = lone.browser();
   const { form, away } = await leave(browser, lone);
   t.equal(away.status, 502);
-  t.match(away.text, 'did not work');
+  t.match(away.text, 'The external sign-in does not answer');
   t.ok((await browser.follow(browser.post(form, credentials))).location?.href.startsWith(redirectUri));
 });
 
@@ -134,10 +136,15 @@ async function throughCorp(browser: Browser, mesh: Harness, url: URL): Promise<P
 t.test('an address that the other provider has not verified, or none, is nobody here', async (t) => {
   const { mesh, corp } = await startPair(t);
   mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
-  for (const change of [{ email_verified: false }, { email: undefined }, { nonce: 'other' }]) {
+  for (const [change, status, text] of [
+    [{ email_verified: false }, 403, 'no verified e-mail'],
+    [{ email: undefined }, 403, 'no verified e-mail'],
+    [{ nonce: 'other' }, 502, 'did not work'],
+  ] as const) {
     corp.bend.claims = (claims) => ({ ...claims, ...change }) as typeof claims;
     const page = await throughCorp(mesh.browser(), mesh, authorize(mesh.issuer).url);
-    t.equal(page.status, 502, JSON.stringify(change));
+    t.equal(page.status, status, JSON.stringify(change));
+    t.match(page.text, text);
     t.match(page.text, 'name="password"', 'back on the sign-in page');
   }
   t.equal(mesh.domain.linked.size, 0);
