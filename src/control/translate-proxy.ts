@@ -41,6 +41,8 @@ export function mappingFrom(message: ProxyMapping): ServiceMapping | { readonly 
   if (message.id === '' || domain === '' || domain.length > 253) return { unusable: 'no id or no domain' };
   if (message.path.length > maxPathsPerMapping) return { unusable: 'too many paths' };
   const paths = message.path.map((path) => pathFrom(path, mode));
+  // A newer control plane may ask for what we do not know; without it the service would be more open than it is meant to be.
+  if (saysMore(message.auth)) return { unusable: 'a proof of an unknown kind' };
   const restrictions = restrictionsFrom(message.accessRestrictions);
   if (restrictions === undefined) return { unusable: 'access restrictions of an unknown kind' };
   if (paths.some((path) => path === undefined)) return { unusable: 'a target that cannot be read' };
@@ -103,6 +105,11 @@ function durationMs(duration: { readonly seconds: bigint; readonly nanos: number
   return ms > 0 && ms <= Number.MAX_SAFE_INTEGER ? ms : undefined;
 }
 
+/** Whether the message has fields that our version of it lacks. */
+function saysMore(message: { readonly $unknown?: readonly unknown[] | undefined } | undefined): boolean {
+  return message?.$unknown !== undefined && message.$unknown.length > 0;
+}
+
 /** PIN, password and header proofs are checked by nobody here, so they are named as unsupported and the gateway denies. */
 function authFrom(auth: Authentication | undefined): MappingAuth {
   const unsupported: ('password' | 'pin' | 'header')[] = [];
@@ -116,7 +123,7 @@ function authFrom(auth: Authentication | undefined): MappingAuth {
 function restrictionsFrom(message: RestrictionsMessage | undefined): AccessRestrictions | undefined {
   if (message === undefined) return noRestrictions;
   const crowdsecMode = (['off', 'enforce', 'observe'] as const).find((mode) => mode === (message.crowdsecMode || 'off'));
-  if (crowdsecMode === undefined) return undefined;
+  if (crowdsecMode === undefined || saysMore(message)) return undefined;
   const { allowedCidrs, blockedCidrs, allowedCountries, blockedCountries } = message;
   return { allowedCidrs, blockedCidrs, allowedCountries, blockedCountries, crowdsecMode };
 }
