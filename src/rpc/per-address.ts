@@ -17,8 +17,8 @@ export class PerAddress {
 
   /** Counts one more and returns how to give it back, once; undefined where the address has its share already. Loopback has no limit. */
   take(address: string | undefined): (() => void) | undefined {
-    const key = keyOf(address);
-    if (key === undefined) return () => undefined;
+    if (isLoopback(address ?? '')) return () => undefined;
+    const key = addressShare(address ?? '');
     const count = this.#counts.get(key) ?? 0;
     if (count >= this.#limit) return undefined;
     this.#counts.set(key, count + 1);
@@ -30,12 +30,17 @@ export class PerAddress {
   }
 }
 
-/** What is counted together; undefined for what is not counted. */
-function keyOf(address: string | undefined): string | undefined {
-  const parsed = parseIp((address ?? '').replace(/%.*$/, ''));
-  if (parsed === undefined) return address ?? '';
+/** What one customer has, as a key for tables: an IPv4 address, or the /64 of an IPv6 address. Text that is no address is its own key. */
+export function addressShare(address: string): string {
+  const parsed = parseIp(address.replace(/%.*$/, ''));
+  if (parsed === undefined) return address;
   const { family, bytes } = unmapIp(parsed);
-  if (family === 4) return bytes[0] === 127 ? undefined : bytes.join('.');
-  const loopback = bytes.every((byte, index) => byte === (index === 15 ? 1 : 0));
-  return loopback ? undefined : bytes.subarray(0, 8).join('.');
+  return bytes.subarray(0, family === 4 ? 4 : 8).join('.');
+}
+
+function isLoopback(address: string): boolean {
+  const parsed = parseIp(address);
+  if (parsed === undefined) return false;
+  const { family, bytes } = unmapIp(parsed);
+  return family === 4 ? bytes[0] === 127 : bytes.every((byte, index) => byte === (index === 15 ? 1 : 0));
 }

@@ -15,15 +15,22 @@ export class Sealer {
     this.#privateKey = privateKey;
   }
 
+  /** Shared secrets that are kept, for the limit's test. */
+  get sharedCount(): number {
+    return this.#shared.size;
+  }
+
   /** Throws RPC_UNSEALABLE where the receiver's key is none. */
   seal<Desc extends DescMessage>(desc: Desc, message: MessageInitShape<Desc>, to: string): Uint8Array {
-    return sealShared(toBinary(desc, create(desc, message)), this.#secret(to));
+    return sealShared(toBinary(desc, create(desc, message)), this.#keep(to, this.#shared.get(to) ?? this.#agree(to)));
   }
 
   /** The message inside, proven to come from `from`. Throws RPC_UNSEALABLE where it is not genuine, not complete, or no such message. */
   open<Desc extends DescMessage>(desc: Desc, body: Uint8Array, from: string): MessageShape<Desc> {
-    const plain = openShared(body, this.#secret(from));
+    const secret = this.#shared.get(from) ?? this.#agree(from);
+    const plain = openShared(body, secret);
     if (plain === undefined) throw rpcError('RPC_UNSEALABLE', `not genuine from ${from.slice(0, 44)}`);
+    this.#keep(from, secret); // only now: who merely claims keys must not push out those in use
     try {
       return fromBinary(desc, plain);
     } catch (error) {
@@ -31,13 +38,14 @@ export class Sealer {
     }
   }
 
-  #secret(their: string): Uint8Array {
-    const known = this.#shared.get(their);
-    if (known !== undefined) return known;
+  #agree(their: string): Uint8Array {
     const key = fromBase64(their);
     if (key?.length !== 32) throw rpcError('RPC_UNSEALABLE', 'not a key');
-    const secret = sharedBoxKey(key, this.#privateKey);
-    if (this.#shared.size >= maxSharedKeys) {
+    return sharedBoxKey(key, this.#privateKey);
+  }
+
+  #keep(their: string, secret: Uint8Array): Uint8Array {
+    if (!this.#shared.has(their) && this.#shared.size >= maxSharedKeys) {
       const oldest = this.#shared.keys().next();
       if (oldest.done !== true) this.#shared.delete(oldest.value);
     }

@@ -73,3 +73,15 @@ void t.test('addresses', async (t) => {
   t.same(parseRpcUrl('http://[::1]:8080', 'pem'), { host: '::1', port: 8080, tls: false, ca: 'pem' });
   for (const bad of ['', 'a.test', 'ftp://a.test', 'https://']) t.throws(() => parseRpcUrl(bad, undefined), { code: 'RPC_BAD_ADDRESS' });
 });
+
+void t.test('who merely claims keys does not push out those in use', async (t) => {
+  const sealer = new Sealer(privateB);
+  t.equal(sealer.sharedCount, 0);
+  sealer.open(ServerKeyResponseSchema, fromHex(golden), keyA);
+  t.equal(sealer.sharedCount, 1);
+  for (let i = 1; i < 20; i++) {
+    const claimed = toBase64(new Uint8Array(32).fill(i));
+    t.throws(() => sealer.open(ServerKeyResponseSchema, fromHex(golden), claimed), { code: 'RPC_UNSEALABLE' });
+  }
+  t.equal(sealer.sharedCount, 1);
+});

@@ -39,6 +39,7 @@ export interface PeerUseCases {
   login(request: PeerLogin): Promise<PeerSelf>;
   /** DOMAIN_PEER_UNKNOWN where the key is in no account (deleted, never registered). */
   self(publicKey: PublicKey): Promise<PeerSelf>;
+  isKnown(publicKey: PublicKey): Promise<boolean>;
   updateMeta(publicKey: PublicKey, meta: PeerMeta): Promise<void>;
   setConnected(publicKey: PublicKey, connected: boolean, connectionIp: string): Promise<void>;
   /** Removes the peer on its own wish. */

@@ -10,7 +10,7 @@ import { freeLabel } from './labels.ts';
 import { sweep } from './maintenance.ts';
 import { networkBits } from './maps.ts';
 import type { OneTimeTokens } from './one-time-tokens.ts';
-import { checkMeta, registerGateway, registerPeer } from './registration.ts';
+import { checkMeta, refuseStranger, registerGateway, registerPeer } from './registration.ts';
 
 export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): PeerUseCases {
   const { store } = context;
@@ -24,6 +24,7 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
   return {
     async login(request) {
       checkMeta(request.meta);
+      await refuseStranger(context, request);
       return await write(context, async (write) => {
         const known = await write.tables.peers.findByKey(request.publicKey);
         if (known === undefined) return selfOf(await registerPeer(context, write, request));
@@ -38,6 +39,10 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
 
     async self(publicKey) {
       return selfOf(await byKey(context, publicKey));
+    },
+
+    async isKnown(publicKey) {
+      return (await store.tables.peers.findByKey(publicKey)) !== undefined;
     },
 
     async updateMeta(publicKey, meta) {

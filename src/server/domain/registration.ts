@@ -19,6 +19,18 @@ export function setupKeyDigest(key: string): string {
   return createHash('sha256').update(key.toUpperCase(), 'utf8').digest('base64');
 }
 
+/**
+ * Throws what `registerPeer` would for a key that is not known and a proof that cannot be one. It only reads: strangers must not make the
+ * writers wait.
+ */
+export async function refuseStranger(context: Context, request: PeerLogin): Promise<void> {
+  const { tables } = context.store;
+  if ((await tables.peers.findByKey(request.publicKey)) !== undefined) return;
+  const withKey = request.setupKey !== '' && request.setupKey !== zeroKey;
+  if (!withKey && request.userId === undefined) throw domainError('DOMAIN_PEER_UNKNOWN');
+  if (withKey && (await tables.setupKeys.findByDigest(setupKeyDigest(request.setupKey))) === undefined) throw domainError('DOMAIN_SETUP_KEY_INVALID');
+}
+
 /** Adds a peer that is not known yet; the key's use is counted in the same transaction. */
 export async function registerPeer(context: Context, write: Write, request: PeerLogin): Promise<Peer> {
   const withKey = request.setupKey !== '' && request.setupKey !== zeroKey;

@@ -4,6 +4,11 @@
 export const gatherMs = 100;
 /** Sync streams that may be in their set-up at once; the next ones are told to come back. */
 export const maxSyncSetups = 1000;
+/** Calls that peers without a proven key may make from one address (or one /64 of IPv6) at once, and how many come back each second. */
+export const strangerBurst = 500;
+export const strangersPerSecond = 20;
+/** Peers whose key was proven since the start, and that are not counted any more. */
+export const maxProvenPeers = 65_536;
 /** Maps that are built at once. */
 export const maxBuilds = 32;
 /** Relay tokens are renewed when this share of their life is over. */

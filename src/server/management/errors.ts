@@ -12,6 +12,12 @@ export const managementError = defineErrors('server/management', {
   },
   MANAGEMENT_SYNC_REPLACED: { text: 'A newer stream of the same peer took over.', origin: 'peer', retry: true, status: 409 },
   MANAGEMENT_BUSY: { text: 'Too many peers connect at once. Try again in a moment.', origin: 'internal', retry: true, status: 429 },
+  MANAGEMENT_STRANGERS: {
+    text: 'Too many peers that are not known here ask from this address. Try again in a moment.',
+    origin: 'peer',
+    retry: true,
+    status: 429,
+  },
   MANAGEMENT_SIGN_IN_OFF: {
     text: 'This server does not accept sign-in tokens from peers. Use a setup key.',
     origin: 'input',
@@ -24,6 +30,12 @@ export const managementError = defineErrors('server/management', {
   MANAGEMENT_TOKEN_FAILURES: { text: 'Too many wrong gateway tokens from this address. Wait a minute.', origin: 'input', retry: true, status: 429 },
   MANAGEMENT_PROXY_INVALID: { text: 'A gateway must name itself and the address of its cluster.', origin: 'input', retry: false, status: 400 },
   MANAGEMENT_PROXY_REPLACED: { text: 'A newer stream of the same gateway took over.', origin: 'peer', retry: true, status: 409 },
+  MANAGEMENT_PROXY_TAKEN: {
+    text: 'A gateway of this name is connected with another token. Give each gateway its own state directory.',
+    origin: 'input',
+    retry: true,
+    status: 409,
+  },
   MANAGEMENT_PROXY_SLOW: { text: 'The gateway did not keep up. It has to start again with a snapshot.', origin: 'peer', retry: true, status: 503 },
   MANAGEMENT_ACCOUNT_WRONG: { text: 'This account is not served here.', origin: 'input', retry: false, status: 403 },
   MANAGEMENT_LOGS_TOO_MANY: { text: 'Too many access log records in one call.', origin: 'input', retry: false, status: 400 },

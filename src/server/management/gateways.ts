@@ -11,10 +11,11 @@ export class Gateways {
     return this.#streams.size;
   }
 
-  /** Throws MANAGEMENT_BUSY where too many are open. */
+  /** Throws MANAGEMENT_PROXY_TAKEN where a gateway with another token has this name, MANAGEMENT_BUSY where too many are open. */
   add(stream: MappingStream): void {
     const { proxyId } = stream.connection;
     const older = this.#streams.get(proxyId);
+    this.checkName(proxyId, stream.connection.tokenId);
     if (older === undefined && this.#streams.size >= maxGatewayStreams) throw managementError('MANAGEMENT_BUSY');
     older?.end(managementError('MANAGEMENT_PROXY_REPLACED'));
     this.#streams.set(proxyId, stream);
@@ -30,6 +31,12 @@ export class Gateways {
     for (const stream of this.#streams.values()) {
       if (stream.connection.cluster === cluster) stream.changed(id);
     }
+  }
+
+  /** That no gateway with another token has this name: one token cannot end, or speak for, what another one opened. */
+  checkName(proxyId: ProxyId, tokenId: TokenId): void {
+    const known = this.#streams.get(proxyId);
+    if (known !== undefined && known.connection.tokenId !== tokenId) throw managementError('MANAGEMENT_PROXY_TAKEN');
   }
 
   /** A gateway that uses this token, for calls that do not say which gateway they come from. */

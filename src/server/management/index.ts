@@ -8,6 +8,7 @@ import { Gateways } from './gateways.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import { createPeerService } from './peer-service.ts';
 import { createProxyService } from './proxy-service.ts';
+import { Strangers } from './strangers.ts';
 import { SyncStreams } from './sync-streams.ts';
 import { TokenGuard } from './token-guard.ts';
 
@@ -26,12 +27,14 @@ export function createManagementServices(domain: ManagementDomain, options: Mana
   if (options.privateKey.length !== 32) throw managementError('MANAGEMENT_KEY_PAIR');
   const streams = new SyncStreams();
   const gateways = new Gateways();
+  const strangers = new Strangers(() => deps.clock.now());
   const tokens = new TokenGuard(domain.tokens, deps.clock);
   const unsubscribe = domain.changes.subscribe((change) => {
     switch (change.kind) {
       case 'network':
         return streams.mapChanged(change.peers);
       case 'peer-removed':
+        strangers.forget(change.publicKey);
         return streams.peerRemoved(change.publicKey);
       case 'service-set':
       case 'service-removed':
@@ -45,7 +48,7 @@ export function createManagementServices(domain: ManagementDomain, options: Mana
   const stopRenewing = renewRelayTokens(streams, options, deps);
   return {
     services: [
-      createPeerService(domain, options, streams, deps),
+      createPeerService(domain, options, { streams, strangers }, deps),
       createProxyService(domain, gateways, tokens, deps),
       createGatewayService(domain, options, tokens, deps),
     ],

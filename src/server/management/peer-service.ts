@@ -24,6 +24,7 @@ import { maxBuilds, maxSecretText, maxSyncSetups } from './constants.ts';
 import { managementError } from './errors.ts';
 import { Gate } from './gate.ts';
 import type { AuthorizationFlow, ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
+import type { Strangers } from './strangers.ts';
 import { SyncStream, type SyncStreams } from './sync-streams.ts';
 import { configOf, metaOf, networkMapOf, peerConfigOf } from './translate.ts';
 
@@ -32,7 +33,14 @@ type Envelope = MessageInitShape<typeof EncryptedMessageSchema>;
 /** What stock clients send in place of a setup key when they bring a sign-in token. */
 const noSetupKey = '00000000-0000-0000-0000-000000000000';
 
-export function createPeerService(domain: ManagementDomain, options: ManagementOptions, streams: SyncStreams, deps: ManagementDeps): RpcService {
+/** What the process knows of its peers. */
+interface PeerTables {
+  readonly streams: SyncStreams;
+  readonly strangers: Strangers;
+}
+
+export function createPeerService(domain: ManagementDomain, options: ManagementOptions, tables: PeerTables, deps: ManagementDeps): RpcService {
+  const { streams, strangers } = tables;
   const sealer = new Sealer(options.privateKey);
   const ownKey = toBase64(publicFromPrivate(options.privateKey));
   const builds = new Gate(maxBuilds);
@@ -41,24 +49,32 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
   function open<Desc extends DescMessage>(
     desc: Desc,
     envelope: EncryptedMessage,
+    call: Call,
   ): { readonly from: PublicKey; readonly message: MessageShape<Desc> } {
     const from = parsePublicKey(envelope.wgPubKey);
     if (from === undefined) throw managementError('MANAGEMENT_KEY_INVALID');
+    strangers.admit(from, call.peerAddress);
     return { from, message: sealer.open(desc, envelope.body, from) };
   }
   function seal<Desc extends DescMessage>(desc: Desc, message: MessageInitShape<Desc>, to: PublicKey): Envelope {
     return { wgPubKey: ownKey, body: sealer.seal(desc, message, to) };
   }
 
-  async function login(envelope: EncryptedMessage): Promise<Envelope> {
-    const { from, message } = open(LoginRequestSchema, envelope);
+  async function login(envelope: EncryptedMessage, call: Call): Promise<Envelope> {
+    const { from, message } = open(LoginRequestSchema, envelope, call);
     if (message.meta === undefined) throw managementError('MANAGEMENT_META_MISSING');
-    await domain.peers.login({
-      publicKey: from,
-      meta: metaOf(message.meta),
-      setupKey: setupKeyOf(message),
-      userId: message.jwtToken === '' ? undefined : await verifyToken(message.jwtToken),
-    });
+    const setupKey = setupKeyOf(message);
+    const userId = message.jwtToken === '' ? undefined : await verifyToken(message.jwtToken);
+    try {
+      await domain.peers.login({ publicKey: from, meta: metaOf(message.meta), setupKey, userId });
+    } catch (error) {
+      // Without a key or a user it is only the question whether the peer is known.
+      if (setupKey !== '' || userId !== undefined) {
+        deps.log.warn('peer refused', { peer: from, address: call.peerAddress, reason: describeError(error) });
+      }
+      throw error;
+    }
+    strangers.prove(from);
     const map = await builds.run(() => domain.maps.build(from));
     return seal(LoginResponseSchema, { netbirdConfig: configOf(options.endpoints()), peerConfig: peerConfigOf(map.self) }, from);
   }
@@ -70,7 +86,7 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
   }
 
   async function sync(envelope: EncryptedMessage, call: Call, answers: Answers<Envelope>): Promise<void> {
-    const { from, message } = open(SyncRequestSchema, envelope);
+    const { from, message } = open(SyncRequestSchema, envelope, call);
     if (setups >= maxSyncSetups) throw managementError('MANAGEMENT_BUSY');
     setups += 1;
     let settingUp = true;
@@ -92,6 +108,7 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
     });
     try {
       await domain.peers.self(from); // an unknown peer is refused before it replaces anything
+      strangers.prove(from);
       if (message.meta !== undefined) await domain.peers.updateMeta(from, metaOf(message.meta));
       streams.add(from, stream);
       await domain.peers.setConnected(from, true, call.peerAddress);
@@ -116,25 +133,25 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
   return defineService(ManagementService, {
     getServerKey: () => Promise.resolve({ key: ownKey }),
     isHealthy: () => Promise.resolve({}),
-    login: (envelope) => login(envelope),
+    login: (envelope, call) => login(envelope, call),
     sync: (envelope, call, answers) => sync(envelope, call, answers),
-    syncMeta: async (envelope) => {
-      const { from, message } = open(SyncMetaRequestSchema, envelope);
+    syncMeta: async (envelope, call) => {
+      const { from, message } = open(SyncMetaRequestSchema, envelope, call);
       if (message.meta === undefined) throw managementError('MANAGEMENT_META_MISSING');
       await domain.peers.updateMeta(from, metaOf(message.meta));
       return {};
     },
-    logout: async (envelope) => {
-      const { from } = open(EmptySchema, envelope);
+    logout: async (envelope, call) => {
+      const { from } = open(EmptySchema, envelope, call);
       await domain.peers.logout(from);
       return {};
     },
-    getDeviceAuthorizationFlow: async (envelope) => {
-      const { from } = open(EmptySchema, envelope);
+    getDeviceAuthorizationFlow: async (envelope, call) => {
+      const { from } = open(EmptySchema, envelope, call);
       return seal(DeviceAuthorizationFlowSchema, { ProviderConfig: providerOf(options.flows?.device) }, from);
     },
-    getPKCEAuthorizationFlow: async (envelope) => {
-      const { from } = open(EmptySchema, envelope);
+    getPKCEAuthorizationFlow: async (envelope, call) => {
+      const { from } = open(EmptySchema, envelope, call);
       return seal(PKCEAuthorizationFlowSchema, { ProviderConfig: providerOf(options.flows?.pkce) }, from);
     },
   });

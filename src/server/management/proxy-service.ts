@@ -94,9 +94,13 @@ export function createProxyService(domain: ManagementDomain, gateways: Gateways,
   }
 
   async function callerOf(call: Call): Promise<ProxyId> {
-    const named = call.header(proxyIdHeader);
-    if (named !== undefined) return proxyIdFrom(named);
     const token = await tokens.check(call);
+    const named = call.header(proxyIdHeader);
+    if (named !== undefined) {
+      const proxyId = proxyIdFrom(named);
+      gateways.checkName(proxyId, token.id);
+      return proxyId;
+    }
     return gateways.ofToken(token.id) ?? asId<ProxyId>(token.id);
   }
 

@@ -2,6 +2,7 @@
 import type { Clock } from '#lib/clock.ts';
 import type { TokenId } from '#model/ids.ts';
 import type { Call, Guard } from '#rpc/method.ts';
+import { addressShare } from '#rpc/per-address.ts';
 import type { ProxyToken } from '../domain/contract.ts';
 import { maxFailingAddresses, maxTokenFailures, tokenFailureMs } from './constants.ts';
 import { managementError } from './errors.ts';
@@ -39,11 +40,12 @@ export class TokenGuard {
 
   /** The token of a call. Throws MANAGEMENT_TOKEN_INVALID, and MANAGEMENT_TOKEN_FAILURES for addresses that guess. */
   async check(call: Pick<Call, 'header' | 'peerAddress'>): Promise<ProxyToken> {
-    if (this.#failuresOf(call.peerAddress) >= maxTokenFailures) throw managementError('MANAGEMENT_TOKEN_FAILURES');
+    const address = addressShare(call.peerAddress);
+    if (this.#failuresOf(address) >= maxTokenFailures) throw managementError('MANAGEMENT_TOKEN_FAILURES');
     const plain = /^Bearer ([\x21-\x7e]+)$/i.exec(call.header('authorization') ?? '')?.[1];
     const token = plain === undefined || plain.length > maxTokenText ? undefined : await this.#tokens.verifyProxy(plain);
     if (token !== undefined && !token.revoked) return token;
-    this.#countFailure(call.peerAddress);
+    this.#countFailure(address);
     throw managementError('MANAGEMENT_TOKEN_INVALID');
   }
 

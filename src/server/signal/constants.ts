@@ -2,6 +2,8 @@
 
 /** Peers that may listen at once. */
 export const maxStreams = 20_000;
+/** Of these from one address, or from one /64 of IPv6. */
+export const maxStreamsPerAddress = 4_096;
 /** A sealed message; an offer is a few hundred bytes. */
 export const maxBodyBytes = 16 * 1024;
 /** Messages that wait for one slow receiver; the next ones are dropped, as senders repeat themselves. */

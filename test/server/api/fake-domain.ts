@@ -98,6 +98,7 @@ export function fakeDomain(): FakeDomain {
     peers: {
       login: never,
       self: never,
+      isKnown: never,
       updateMeta: never,
       setConnected: never,
       logout: never,

@@ -55,7 +55,7 @@ export async function startServer(options: FakeServerOptions = {}): Promise<Fake
       { log: silentLogger, clock: options.clock ?? systemClock },
     ),
   );
-  const signal = createSignalService(silentLogger);
+  const signal = createSignalService({ log: silentLogger });
   const certificate = await ca.issue(['control.localhost']);
   const server = scope.use(
     await createRpcServer({ host: '127.0.0.1', port, tls: certificate, services: [...management.services, signal.service] }, silentLogger),

@@ -3,7 +3,7 @@ import { silentLogger } from '#lib/log.ts';
 import { RpcChannel, type RpcStream } from '#rpc/client.ts';
 import { createRpcServer } from '#rpc/server.ts';
 import { createSignalService, type SignalLimits, type SignalService } from '#server/signal/index.ts';
-import { SendRate } from '#server/signal/send-rate.ts';
+import { SendRate } from '#rpc/send-rate.ts';
 import { type EncryptedMessage, SignalExchange } from '#wire/proto/gen/signalexchange_pb.ts';
 
 const never = new AbortController().signal;
@@ -11,7 +11,7 @@ const keyOf = (n: number): string => Buffer.alloc(32, n).toString('base64');
 const { send, connectStream } = SignalExchange.method;
 
 async function start(t: Test, limits: Partial<SignalLimits> = {}): Promise<{ signal: SignalService; channel: RpcChannel }> {
-  const signal = createSignalService(silentLogger, limits);
+  const signal = createSignalService({ log: silentLogger }, limits);
   const server = await createRpcServer({ host: '127.0.0.1', port: 0, tls: undefined, services: [signal.service] }, silentLogger);
   t.teardown(() => server.close());
   const channel = new RpcChannel({ host: '127.0.0.1', port: server.port, tls: false, ca: undefined });
@@ -101,4 +101,15 @@ void t.test('the rate of a sender comes back with time, and its table is bounded
   rate.take('b');
   rate.take('c');
   t.equal(rate.take('a'), true, 'the oldest gave way');
+});
+
+void t.test('only keys of the network may listen where the server knows it', async (t) => {
+  const signal = createSignalService({ log: silentLogger, isPeer: async (key) => key === keyOf(1) });
+  const server = await createRpcServer({ host: '127.0.0.1', port: 0, tls: undefined, services: [signal.service] }, silentLogger);
+  t.teardown(() => server.close());
+  const channel = new RpcChannel({ host: '127.0.0.1', port: server.port, tls: false, ca: undefined });
+  t.teardown(() => channel.close());
+  await listen(channel, keyOf(1));
+  await t.rejects(listen(channel, keyOf(2)), { code: 'RPC_PERMISSION_DENIED' });
+  t.equal(signal.connected(), 1);
 });
