@@ -4,6 +4,8 @@
 export const maxMappings = 20_000;
 /** One call to the control plane, milliseconds. */
 export const callTimeoutMs = 10_000;
+/** Before a sign-in while the link is down: how long the control plane may take to show that it is there, milliseconds. */
+export const reachableMs = 2_000;
 /** Open requests get this long at a shutdown, milliseconds. */
 export const drainMs = 5_000;
 /** After a change the states of the services are told to the control plane at most this often, milliseconds. */

@@ -25,7 +25,7 @@ import {
   type CertificateDirectory,
 } from '#publish/index.ts';
 import type { GatewayConfig } from './config.ts';
-import { drainMs } from './constants.ts';
+import { drainMs, reachableMs } from './constants.ts';
 import { gatewayError } from './errors.ts';
 import { listenTcp } from './listen/tcp.ts';
 import { Registration } from './registration.ts';
@@ -78,7 +78,8 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     scope.defer(() => registration.close());
 
     let routes = emptyRoutes;
-    const mappings = new Mappings(config.stateDir, log, (now) => {
+    const mappings = new Mappings(config.stateDir, log, (now, gone) => {
+      for (const { id, domain } of gone) log.info('service removed', { service: domain, id });
       routes = buildRouteTable(now.values(), (service, problem) => log.warn('a service cannot be served', { service, problem }));
     });
     await mappings.load();
@@ -104,7 +105,17 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       dial: node.overlay.dial,
       directDial: hostDial,
       backend: sessions,
-      signIn: createSignIn({ relyingParty: party.current, authority: control, sessions, clock, log: log.with({ part: 'sign-in' }) }),
+      signIn: createSignIn({
+        relyingParty: party.current,
+        // While the link is up nobody has to be asked; while it is down, it may only be on its way back.
+        reachable: async (signal) => {
+          if (!control.status().connected) await control.relyingParty(AbortSignal.any([signal, AbortSignal.timeout(reachableMs)]));
+        },
+        authority: control,
+        sessions,
+        clock,
+        log: log.with({ part: 'sign-in' }),
+      }),
       identityHeaders: createIdentityHeaders(signer),
       accessLog: (entry) => accessLog.push(entry),
       certificates,

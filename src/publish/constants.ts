@@ -66,5 +66,8 @@ export const LOG_BATCH_MS = 1_000;
 /** Time that handing over one batch may take. */
 export const LOG_SEND_MS = 10_000;
 
+/** Failed requests that are logged as warnings in one second; further ones are for debugging only, and in the access log. */
+export const WARNINGS_PER_SECOND = 20;
+
 /** Time that the access checks may take, asking the control plane included; then the request is denied. */
 export const ACCESS_MS = 5_000;

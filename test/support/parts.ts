@@ -37,6 +37,8 @@ export interface Part {
   readonly stateDir: string;
   readonly logFile: string;
   status(): Promise<Json>;
+  /** What it has written so far. */
+  log(): string;
   /** Sends the signal and resolves with how the process ended. */
   end(signal: NodeJS.Signals): Promise<{ readonly code: number | null; readonly ms: number }>;
 }
@@ -82,7 +84,7 @@ export async function startPart(
     },
     startMs,
   );
-  return { pid: child.pid ?? 0, stateDir, logFile, status, end };
+  return { pid: child.pid ?? 0, stateDir, logFile, status, log: () => log, end };
 }
 
 /** A control plane of the test's own, with its owner made. */

@@ -17,6 +17,7 @@ import type { Client, Exchange } from './exchange.ts';
 import { handleExchange, refusedEntry, type HandlerDeps } from './handler.ts';
 import { RequestFieldPolicy } from './headers.ts';
 import { OpenStreams, type OpenStream } from './open-streams.ts';
+import { Refusals } from './refusals.ts';
 import { createIdSource } from './request-id.ts';
 import type { RouteTable } from './routes.ts';
 import { H1Connection, type H1Owner } from './server-h1.ts';
@@ -60,7 +61,13 @@ export interface HttpPublisher extends Closable {
   close(): Promise<void>;
   /** Cuts open requests and upgraded streams that the predicate names; returns how many. */
   endStreams(predicate: (stream: OpenStream) => boolean): number;
-  stats(): { readonly connections: number; readonly streams: number; readonly refusedConnections: number };
+  stats(): {
+    readonly connections: number;
+    readonly streams: number;
+    readonly refusedConnections: number;
+    /** How often each reason ended a connection or a request. */
+    readonly refused: Readonly<Record<string, number>>;
+  };
 }
 
 interface Serving {
@@ -79,6 +86,7 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #handler: HandlerDeps;
   readonly #upstreams: Upstreams;
   readonly #streams = new OpenStreams();
+  readonly #refusals: Refusals;
   readonly #contexts = new SecureContexts();
   readonly #sockets = new Set<Socket>();
   readonly #serving = new Set<Serving>();
@@ -95,6 +103,7 @@ class Publisher implements HttpPublisher, H1Owner {
       return prefix;
     });
     this.#deps = deps;
+    this.#refusals = new Refusals(deps.log, deps.clock);
     this.deadlines = new Deadlines(deps.clock, () => {
       this.#upstreams.sweep();
       this.#streams.sweep(deps.routes(), deps.clock.wall());
@@ -107,6 +116,7 @@ class Publisher implements HttpPublisher, H1Owner {
       identityHeaders: deps.identityHeaders,
       trustedProxies,
       accessLog: deps.accessLog,
+      refusals: this.#refusals,
       log: deps.log,
       clock: deps.clock,
       forward: { upstreams: this.#upstreams, deadlines: this.deadlines, policy: new RequestFieldPolicy(deps.identityHeaders) },
@@ -135,7 +145,7 @@ class Publisher implements HttpPublisher, H1Owner {
       info.hello,
       { certificates: this.#deps.certificates, deadlines: this.deadlines, contexts: this.#contexts },
       (terminated) => this.#serve(terminated, info),
-      (fault, detail) => this.#deps.log.debug('handshake failed', { fault, detail, remote: info.remote.address }),
+      (fault, detail) => this.#refusals.connection(`tls_${fault}`, { detail, remote: info.remote.address }),
     );
   }
 
@@ -143,8 +153,13 @@ class Publisher implements HttpPublisher, H1Owner {
     return this.#streams.end(predicate);
   }
 
-  stats(): { connections: number; streams: number; refusedConnections: number } {
-    return { connections: this.#sockets.size, streams: this.#streams.size, refusedConnections: this.#refused };
+  stats(): ReturnType<HttpPublisher['stats']> {
+    return {
+      connections: this.#sockets.size,
+      streams: this.#streams.size,
+      refusedConnections: this.#refused,
+      refused: this.#refusals.counts(),
+    };
   }
 
   async drain(deadlineMs: number): Promise<void> {
@@ -200,7 +215,9 @@ class Publisher implements HttpPublisher, H1Owner {
   }
 
   refused(client: Client, fault: string, status: number): void {
-    this.#deps.accessLog(refusedEntry(client, fault, status, this.#handler));
+    const entry = refusedEntry(client, fault, status, this.#handler);
+    this.#refusals.request(fault, status, { id: entry.id, host: entry.host, remote: entry.sourceIp });
+    this.#deps.accessLog(entry);
   }
 
   closed(connection: Serving): void {
