@@ -63,7 +63,8 @@ export const SYN_TIMEOUT_MS = 60_000;
 export const USER_TIMEOUT_MS = 120_000;
 /** RFC 9293 §3.8.6.3 allows 500. */
 export const DELAYED_ACK_MS = 40;
-export const DELAYED_ACK_SEGMENTS = 2;
+/** Segments that arrive in one turn are acknowledged together, but so many at the most; also what one ACK may open in slow start. */
+export const MAX_UNACKNOWLEDGED_SEGMENTS = 16;
 /** An idle connection is probed after this, then each interval; without an answer to so many probes it is ETIMEDOUT. */
 export const KEEPALIVE_IDLE_MS = 120_000;
 export const KEEPALIVE_INTERVAL_MS = 30_000;
@@ -79,7 +80,7 @@ export const PAWS_IDLE_MS = 24 * 24 * 3600 * 1000;
 export const DUPLICATE_ACKS = 3;
 /** The last segments of a flight are asked after when two round trips have brought nothing (RFC 8985 §7), but not sooner than this, */
 export const TAIL_PROBE_MIN_MS = 10;
-/** and later by this where a single segment is out, whose ACK the peer may delay. */
+/** and later by this where fewer than two full segments are out, whose ACK the peer may delay. */
 export const TAIL_PROBE_SINGLE_MS = 80;
 
 /** Segments of the initial window (RFC 6928), in bytes at most 14,600. */

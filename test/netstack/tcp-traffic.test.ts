@@ -127,19 +127,37 @@ void t.test('a timeout that was not needed is undone (Eifel)', async (t) => {
   t.ok(after.length >= 10, `back to the window of before: ${after.length} segments`);
 });
 
-void t.test('ACKs: every second segment, or after 40 ms; at once with SACK blocks out of order, the newest first', async (t) => {
+void t.test('ACKs: two full segments at the next poll, less after 40 ms; at once with SACK blocks out of order, the newest first', async (t) => {
   const s = new Script().established(SACK);
   t.same(s.send({ flags: 'A', seq: 1, ack: 1, data: 1000 }), []);
   t.same(s.pass(39), []);
   t.same(brief(s.pass(1)), ['A 1+0 ack 1001']);
   t.same(s.send({ flags: 'A', seq: 1001, ack: 1, data: 1000 }), []);
-  t.same(brief(s.send({ flags: 'A', seq: 2001, ack: 1, data: 1000 })), ['A 1+0 ack 3001']);
+  t.same(s.send({ flags: 'A', seq: 2001, ack: 1, data: 1000 }), []);
+  t.same(brief(s.pass(0)), ['A 1+0 ack 3001']);
   t.same(s.send({ flags: 'A', seq: 4001, ack: 1, data: 1000 })[0]?.sack, [4001, 5001]);
   t.same(s.send({ flags: 'A', seq: 8001, ack: 1, data: 1000 })[0]?.sack, [8001, 9001, 4001, 5001]);
   t.same(s.send({ flags: 'A', seq: 5001, ack: 1, data: 1000 })[0]?.sack, [4001, 6001, 8001, 9001]);
   t.match(s.send({ flags: 'A', seq: 3001, ack: 1, data: 1000 }), [{ ack: 6001, sack: [8001, 9001] }]);
   t.match(s.send({ flags: 'A', seq: 6001, ack: 1, data: 2000 }), [{ ack: 9001, sack: [] }]);
   t.equal(s.endpoint.received, 9000);
+});
+
+void t.test('segments that arrive together are acknowledged together, sixteen at the most', async (t) => {
+  const s = new Script().established({ mss: 1240 });
+  let seq = 1;
+  const arrive = (count: number, size: number): readonly string[] =>
+    Array.from({ length: count }, () => {
+      const answers = s.send({ flags: 'A', seq, ack: 1, data: size });
+      seq += size;
+      return answers;
+    }).flatMap(brief);
+  t.same(arrive(15, 1240), []);
+  t.same(brief(s.pass(0)), [`A 1+0 ack ${seq}`]);
+  t.same(arrive(16, 1240), [`A 1+0 ack ${seq}`]);
+  t.same(arrive(2, 600), [], 'one full segment in two parts');
+  t.same(s.pass(39), []);
+  t.same(brief(s.pass(1)), [`A 1+0 ack ${seq}`]);
 });
 
 void t.test('an answer carries the ACK', async (t) => {

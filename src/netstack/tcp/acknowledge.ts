@@ -81,7 +81,7 @@ function advance(block: ControlBlock, segment: TcpSegment, acked: number, flight
   }
   roundTrip.resetBackoff();
   if (block.tailProbeAt !== Infinity)
-    block.tailProbeAt = now + Math.max(TAIL_PROBE_MIN_MS, 2 * roundTrip.smoothed) + (block.flight <= block.mss ? TAIL_PROBE_SINGLE_MS : 0);
+    block.tailProbeAt = now + Math.max(TAIL_PROBE_MIN_MS, 2 * roundTrip.smoothed) + (block.flight < 2 * block.mss ? TAIL_PROBE_SINGLE_MS : 0);
   block.retransmitAt = block.flight > 0 ? now + roundTrip.timeout : Infinity;
   if (ring.length === 0 && ring.capacity > SEND_RING_FIRST) block.ringIdleAt = now + SEND_RING_IDLE_MS;
 }

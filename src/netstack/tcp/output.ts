@@ -189,7 +189,7 @@ function armTimers(block: ControlBlock, now: number): void {
   if (block.flight > 0) {
     if (block.retransmitAt === Infinity) block.retransmitAt = now + block.roundTrip.timeout;
     if (block.sack && !block.tailProbed && block.board.mode === 'open' && block.roundTrip.smoothed > 0 && block.lastSentAt === now) {
-      const wait = Math.max(TAIL_PROBE_MIN_MS, 2 * block.roundTrip.smoothed) + (block.flight <= block.mss ? TAIL_PROBE_SINGLE_MS : 0);
+      const wait = Math.max(TAIL_PROBE_MIN_MS, 2 * block.roundTrip.smoothed) + (block.flight < 2 * block.mss ? TAIL_PROBE_SINGLE_MS : 0);
       block.tailProbeAt = now + wait < block.retransmitAt ? now + wait : Infinity;
     }
     block.persistAt = Infinity;
@@ -247,7 +247,9 @@ function chooseWindow(block: ControlBlock): number {
 
 /** Whether consuming has opened the window so far that the other side should be told without waiting for a segment to go out. */
 export function windowUpdateDue(block: ControlBlock): boolean {
-  const wanted = (block.rcvNxt + Math.max(0, block.rcvBuffer - block.unconsumed)) | 0;
+  // Without scaling the field cannot say what the buffer has room for.
+  const room = Math.min(Math.max(0, block.rcvBuffer - block.unconsumed), 65_535 << block.rcvScale);
+  const wanted = (block.rcvNxt + room) | 0;
   const gain = (wanted - block.rcvAdvertised) | 0;
   if (gain >= block.rcvBuffer >> 2) return true;
   return block.rcvWindow < 2 * block.ownMss && gain >= Math.min(2 * block.ownMss, block.rcvBuffer >> 1);

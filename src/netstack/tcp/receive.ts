@@ -1,7 +1,7 @@
 // Data and FIN that arrive: delivery in order, keeping what comes early, and when to acknowledge.
 import { FLAG } from '#wire/tcp.ts';
 import type { TcpSegment } from '#wire/tcp.ts';
-import { DELAYED_ACK_MS, DELAYED_ACK_SEGMENTS, RECEIVE_BUFFER_MAX } from '../constants.ts';
+import { DELAYED_ACK_MS, MAX_UNACKNOWLEDGED_SEGMENTS, RECEIVE_BUFFER_MAX } from '../constants.ts';
 import { seqLess, seqMin } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 
@@ -59,8 +59,18 @@ function takeInOrder(block: ControlBlock, bytes: Uint8Array, now: number): void 
   }
   growBuffer(block, now);
   block.segmentsToAck++;
-  if (block.segmentsToAck >= DELAYED_ACK_SEGMENTS) block.ackNow = true;
+  if (block.segmentsToAck >= MAX_UNACKNOWLEDGED_SEGMENTS) block.ackNow = true;
+  else if (hasTwoFullSegments(block)) block.delayedAckAt = now;
   else if (block.delayedAckAt === Infinity) block.delayedAckAt = now + DELAYED_ACK_MS;
+}
+
+/**
+ * Two full segments are to be acknowledged without delay (RFC 9293 §3.8.6.3), which here is at the next `poll`: what arrives together is
+ * acknowledged together, as a network card that joins segments would have it. A little more than one segment, such as a short answer
+ * behind its header, is not two: what is said back carries the ACK.
+ */
+function hasTwoFullSegments(block: ControlBlock): boolean {
+  return 2 * ((block.rcvNxt - block.lastAckSent) | 0) > 3 * block.ownMss;
 }
 
 function deliver(block: ControlBlock, bytes: Uint8Array, now: number): void {
