@@ -114,7 +114,7 @@ export function createApi(options: ApiOptions): Api {
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer realm="meshgate"');
     const issues = issuesOf(known).map(formatIssue).join('; ').slice(0, 4000);
     const text = issues === '' ? known.message : issues;
-    return { status, body: { message: text.toLowerCase(), code: status } };
+    return { status, body: { message: text.charAt(0).toLowerCase() + text.slice(1), code: status } };
   }
 
   return { handle };
