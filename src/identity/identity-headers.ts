@@ -26,14 +26,17 @@ export const identityHeaderNames: readonly string[] = [
 
 const owned: ReadonlySet<string> = new Set(identityHeaderNames.map(canonicalHeaderName));
 
-/** Whether a header must not come from a client: servers behind us may read `_`, `.` and `-` alike and ignore case (CGI, WSGI, PHP). */
+/** Whether a header must not come from a client, in any spelling of its name. */
 export function isIdentityHeader(name: string): boolean {
   return owned.has(canonicalHeaderName(name));
 }
 
-/** One form for all spellings of a header name that some server takes for the same. */
+/**
+ * One form for all spellings of a header name that some server takes for the same: CGI and its kin (WSGI, PHP) ignore case and turn whatever
+ * is neither letter nor digit into `_`.
+ */
 export function canonicalHeaderName(name: string): string {
-  return name.toLowerCase().replaceAll(/[_.]/g, '-');
+  return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '-');
 }
 
 /**

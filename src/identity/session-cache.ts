@@ -38,6 +38,7 @@ export class SessionCache implements Closable {
   readonly #tokens: AnswerCache<TokenAnswer>;
   readonly #listeners = new Set<(ended: EndedTrust) => void>();
   #timer: Timer | undefined;
+  #revision = 0;
   #closed = false;
 
   constructor(options: SessionCacheOptions) {
@@ -95,13 +96,23 @@ export class SessionCache implements Closable {
     return found instanceof Promise ? found.then((answer) => answer.check) : found.check;
   }
 
-  /** Keeps a session that has just been made, so that its first request asks nobody. */
-  remember(session: Session): void {
+  /** Grows with each revocation, and where some may have been missed. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /**
+   * Keeps a session that has just been made, so that its first request asks nobody. Not where something has been revoked since `revision`,
+   * read before it was asked for: then the session may be dead already, and its first request asks.
+   */
+  remember(session: Session, revision: number): void {
+    if (revision !== this.#revision) return;
     this.#sessions.put(keyOf(session.id, session.serviceId), { kind: 'live', session });
   }
 
   /** Ends what the revocation names, before this returns. */
   revoke(revocation: Revocation): void {
+    this.#revision++;
     const ofUser = (userId: UserId): void => {
       this.#sessions.revoke((_key, answer) => answer.kind === 'live' && answer.session.identity.userId === userId);
       this.#tokens.revoke((_key, { check }) => check.kind === 'valid' && check.identity.userId === userId);
@@ -123,6 +134,7 @@ export class SessionCache implements Closable {
 
   /** Revocations may have been missed: every session and token is asked for again before it serves the next time. */
   distrust(): void {
+    this.#revision++;
     this.#sessions.distrust();
     this.#tokens.distrust();
   }

@@ -75,7 +75,7 @@ t.test('parallel requests of a new session ask once', async (t) => {
 
 t.test('a session just made is known at once', async (t) => {
   const { state, cache, session, find } = start(t);
-  cache.remember(session('s'));
+  cache.remember(session('s'), cache.revision);
   t.match(find('s'), { kind: 'live' });
   t.equal(state.asked, 0);
 });
@@ -241,7 +241,7 @@ t.test('what strangers send fills no table', async (t) => {
 
 t.test('the tables have an end', async (t) => {
   const { cache, session, find } = start(t);
-  for (let i = 0; i < sessionTableSize + 10; i++) cache.remember(session(`s${i}`));
+  for (let i = 0; i < sessionTableSize + 10; i++) cache.remember(session(`s${i}`), cache.revision);
   t.equal(cache.size, sessionTableSize);
   for (let i = 0; i < missTableSize + 10; i++) await find(`unknown${i}`);
   t.equal(cache.size, sessionTableSize);

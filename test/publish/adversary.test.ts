@@ -222,16 +222,16 @@ void t.test('a connection on which a user signed in to the upstream serves nobod
 /** A client that takes what is written to it only when told. */
 class Slow extends Duplex {
   taken = '';
-  #take: (() => void) | undefined;
+  #accept: (() => void) | undefined;
   override _read(): void {}
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
-    this.#take = () => {
+    this.#accept = () => {
       this.taken += chunk.toString('latin1');
       done();
     };
   }
-  take(): void {
-    this.#take?.();
+  accept(): void {
+    this.#accept?.();
   }
 }
 
@@ -253,7 +253,7 @@ void t.test('a client that reads slowly gets the end of its last answer', async 
   clock.advance(3 * LINGER_MS);
   t.equal(socket.destroyed, false);
   t.equal(connection.draining, false);
-  socket.take();
+  socket.accept();
   await settle();
   t.match(socket.taken, /the end$/);
   clock.advance(LINGER_MS + 2 * SWEEP_MS);

@@ -1,7 +1,11 @@
 // The two cookies that are ours: read from what a browser sends, taken out of what goes upstream, set by answers of our own.
+import { asId, type SessionId } from '#model/ids.ts';
 
 /** `__Host-` binds a cookie to this host, to TLS and to the path `/` (RFC 6265bis §4.1.3.2). */
 export const sessionCookie = '__Host-meshgate';
+/** Characters of an id of a session that is looked up. */
+const sessionIdLength = 256;
+
 /** Begins the names of the cookies that bind sign-ins under way to the browser that began them: one for each attempt. */
 export const loginCookiePrefix = '__Host-meshgate-login';
 
@@ -32,6 +36,11 @@ export function readOwnCookies(cookieValues: readonly string[]): OwnCookies {
     }
   }
   return present ? { session: sessions === 1 ? session : undefined, present } : none;
+}
+
+/** The session cookie's value as the id it claims to be. Any text may be claimed; what is too long to be one of ours is not worth a look-up. */
+export function claimedSessionId({ session }: OwnCookies): SessionId | undefined {
+  return session === undefined || session === '' || session.length > sessionIdLength ? undefined : asId<SessionId>(session);
 }
 
 /** One Cookie value without our cookies; the others keep bytes and order. Undefined where nothing is left. */

@@ -4,7 +4,8 @@ import { describeError } from '#lib/errors.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { IdentityHeaders, SignIn, SignInPlace } from './backend.ts';
 import { respondJson, respondOwn, respondRedirect, type OwnReason } from './respond.ts';
-import { claimedSession, type Subject } from './subject.ts';
+import { claimedSessionId } from './cookies.ts';
+import type { Subject } from './subject.ts';
 
 /** Reserved on every published host; an application below it is not reachable (attack row R-7). */
 export const ownPrefix = '/.meshgate/';
@@ -47,7 +48,7 @@ export async function answerOwnPath(
         return { status: respondJson(exchange, deps.identityHeaders.jwks(place)), reason: 'jwks' };
       case logoutPath:
         // A page and no redirect: back at the application, the identity provider would sign the visitor in again unasked.
-        return own('signed_out', await deps.signIn.logout(place, claimedSession(subject), signal));
+        return own('signed_out', await deps.signIn.logout(place, claimedSessionId(subject.cookies), signal));
       case callbackPath: {
         const result = await deps.signIn.finish(place, subject.query, cookieHeader(exchange), signal);
         if (result.kind === 'refused') return own(result.reason, result.setCookies);
@@ -62,7 +63,7 @@ export async function answerOwnPath(
   }
 }
 
-/** Sends a browser to the identity provider. Returns the status that was answered. */
+/** Sends a browser to the identity provider, or tells that nobody can sign in now. `failure` says why, for the log. */
 export async function loginRedirect(
   exchange: Exchange,
   signIn: SignIn,
@@ -70,12 +71,12 @@ export async function loginRedirect(
   subject: Subject,
   signal: AbortSignal,
   id: string,
-): Promise<number> {
+): Promise<{ readonly status: number; readonly failure: string | undefined }> {
   try {
     const { location, setCookies } = await signIn.start(place, subject.path + subject.query, cookieHeader(exchange), signal);
-    return respondRedirect(exchange, location, setCookies);
-  } catch {
-    return respondOwn(exchange, 'auth_unavailable', id);
+    return { status: respondRedirect(exchange, location, setCookies), failure: undefined };
+  } catch (error) {
+    return { status: respondOwn(exchange, 'auth_unavailable', id), failure: describeError(error) };
   }
 }
 

@@ -5,13 +5,13 @@ import { LoginStates, type FinishedLogin } from '#identity/login-state.ts';
 import type { OidcClient } from '#identity/oidc-client.ts';
 import type { SessionCache } from '#identity/session-cache.ts';
 import type { Clock } from '#lib/clock.ts';
-import { MeshgateError } from '#lib/errors.ts';
+import { describeError, MeshgateError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Identity, SessionAuthority } from '#model/identity.ts';
 import type { SessionId } from '#model/ids.ts';
 import { publishError } from '../errors.ts';
 import type { IdentityHeaders, SignIn, SignInPlace, SignInResult, SignInStart } from './backend.ts';
-import { clearCookie, loginCookiePrefix, ownCookie, sessionCookie } from './cookies.ts';
+import { claimedSessionId, clearCookie, loginCookiePrefix, ownCookie, readOwnCookies, sessionCookie } from './cookies.ts';
 import { callbackPath } from './own-paths.ts';
 
 /** A relying party that is ready: made anew where the control plane tells another configuration. */
@@ -23,8 +23,10 @@ export interface RelyingParty {
 export interface SignInDeps {
   /** Undefined while the control plane has not told how to sign in; nobody can then. */
   readonly relyingParty: () => RelyingParty | undefined;
+  /** Rejects where the authority cannot be asked now: a browser that was sent to sign in would find nobody there, or could not come back. */
+  readonly reachable?: (signal: AbortSignal) => Promise<void>;
   readonly authority: Pick<SessionAuthority, 'createSession' | 'endSession'>;
-  readonly sessions: Pick<SessionCache, 'remember' | 'revoke'>;
+  readonly sessions: Pick<SessionCache, 'remember' | 'revision' | 'revoke'>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -44,9 +46,22 @@ export function createSignIn(deps: SignInDeps): SignIn {
     return party;
   };
 
+  /** A session that the browser had before is of no use to it any more, only to whoever may have stolen it (attack row C-3). */
+  const endPrevious = async (cookieHeader: string | undefined, signal: AbortSignal): Promise<void> => {
+    const sessionId = claimedSessionId(readOwnCookies(cookieHeader === undefined ? [] : [cookieHeader]));
+    if (sessionId === undefined) return;
+    deps.sessions.revoke({ kind: 'session', sessionId });
+    try {
+      await deps.authority.endSession(sessionId, signal);
+    } catch (error) {
+      deps.log.warn('the session before a sign-in could not be ended', { error: describeError(error) });
+    }
+  };
+
   return {
     async start(place, returnTo, cookieHeader, signal): Promise<SignInStart> {
       const { oidc, states } = ready();
+      await deps.reachable?.(signal);
       const { setCookies, ...login } = states.begin(returnTo, cookieHeader);
       const url = await oidc.authorizationUrl({ ...login, redirectUri: place.origin + callbackPath, scope }, signal);
       return { location: url.href, setCookies };
@@ -60,12 +75,14 @@ export function createSignIn(deps: SignInDeps): SignIn {
       const setCookies = login.setCookies;
       const idToken = await trade(oidc, login, place, query, signal);
       if (typeof idToken !== 'string') return { kind: 'refused', reason: idToken.refused, setCookies };
+      const revision = deps.sessions.revision;
       const grant = await deps.authority.createSession(place.serviceId, idToken, login.nonce, signal);
       if (grant.kind === 'refused') {
         const reason = grant.why === 'group_not_allowed' ? 'group_not_allowed' : grant.why === 'user_blocked' ? 'login_denied' : 'login_invalid';
         return { kind: 'refused', reason, setCookies };
       }
-      deps.sessions.remember(grant.session);
+      deps.sessions.remember(grant.session, revision);
+      await endPrevious(cookieHeader, signal);
       const seconds = (grant.session.expiresAt - deps.clock.wall()) / 1_000;
       return { kind: 'signed-in', returnTo: login.target, setCookies: [...setCookies, ownCookie(sessionCookie, grant.session.id, seconds)] };
     },

@@ -1,6 +1,5 @@
 // What the checks look at, worked out once per request from one parse. A request whose target or host cannot mean one thing is malformed.
 import type { IpAddress } from '#lib/ip.ts';
-import type { SessionId } from '#model/ids.ts';
 import { fieldValue } from '#wire/http1-fields.ts';
 import { canonicalHost } from '../http/host.ts';
 import { findRoute, type PublishedService, type Route, type RouteTable } from '../http/routes.ts';
@@ -82,13 +81,6 @@ export function readSubject(
           ? undefined
           : { plain: bearer, key: 'authorization' },
   };
-}
-
-/** The session cookie's value as the id it claims to be. */
-export function claimedSession(subject: Subject): SessionId | undefined {
-  const value = subject.cookies.session;
-  // Any text may be claimed; what is too long to be one of ours is not worth a look-up.
-  return value === undefined || value === '' || value.length > 256 ? undefined : (value as SessionId);
 }
 
 /** Only tokens of our own form: any other bearer token is the application's business. */

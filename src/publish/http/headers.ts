@@ -1,4 +1,5 @@
 // Which fields cross the gateway. Removal comes before setting, by class and not by spelling (attack rows H-1 to H-16, H-19, H-20).
+import { canonicalHeaderName } from '#identity/identity-headers.ts';
 import { fieldValue, listMembers, type Fields } from '#wire/http1-fields.ts';
 import type { IdentityHeaders } from '../access/backend.ts';
 import { setsOwnCookie, stripOwnCookies } from '../access/cookies.ts';
@@ -19,14 +20,6 @@ const hopByHop = new Set([
   'http2-settings',
   'host',
 ]);
-
-/**
- * One form for all spellings of a lower-case name that some upstream takes for the same: CGI and its kin turn whatever is neither letter nor
- * digit into `_`.
- */
-export function foldName(key: string): string {
-  return key.replaceAll(/[^a-z0-9]/g, '-');
-}
 
 /** What a client might claim of itself or of a proxy before us, folded. */
 const claims = new Set([
@@ -76,7 +69,7 @@ export class RequestFieldPolicy {
 
   #decide(key: string): Verdict {
     if (key === 'cookie') return 'cookie';
-    const folded = foldName(key);
+    const folded = canonicalHeaderName(key);
     // Header, HTTP_HEADER and the like: a name that folds to a framing or routing field is dropped with it.
     if (hopByHop.has(folded) || claims.has(folded) || folded === 'cookie') return 'drop';
     if (claimPrefixes.some((prefix) => folded.startsWith(prefix))) return 'drop';
@@ -104,7 +97,7 @@ export function requestLines(
     const key = keys[i] ?? '';
     const verdict = policy.verdict(key);
     if (verdict === 'drop' || key === withoutKey || (listed !== undefined && listed.includes(key))) continue;
-    if (withoutNames.size > 0 && withoutNames.has(foldName(key))) continue;
+    if (withoutNames.size > 0 && withoutNames.has(canonicalHeaderName(key))) continue;
     const value = verdict === 'cookie' && ownCookies ? stripOwnCookies(values[i] ?? '') : values[i];
     if (value !== undefined) text += `${names[i]}: ${value}\r\n`;
   }
@@ -158,7 +151,7 @@ export function safeTrailers(trailers: Fields | undefined, policy: RequestFieldP
   const out: Fields = { names: [], keys: [], values: [] };
   for (let i = 0; i < trailers.keys.length; i++) {
     const key = trailers.keys[i] ?? '';
-    if (policy.verdict(key) !== 'pass' || forbiddenTrailers.has(key) || withoutNames?.has(foldName(key)) === true) continue;
+    if (policy.verdict(key) !== 'pass' || forbiddenTrailers.has(key) || withoutNames?.has(canonicalHeaderName(key)) === true) continue;
     out.names.push(trailers.names[i] ?? '');
     out.keys.push(key);
     out.values.push(trailers.values[i] ?? '');

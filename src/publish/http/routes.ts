@@ -1,10 +1,10 @@
 // Which service and which target a request means: an immutable table, made anew from all mappings and swapped whole.
+import { canonicalHeaderName } from '#identity/identity-headers.ts';
 import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import { formatHostPort } from '#lib/net.ts';
 import type { ServiceId } from '#model/ids.ts';
 import type { MappingPath, ServiceMapping } from '#model/service.ts';
 import { isFieldValue, isToken } from '#wire/http1-fields.ts';
-import { foldName } from './headers.ts';
 import { canonicalHost } from './host.ts';
 import { pathReadings } from './path-readings.ts';
 import type { UpstreamTarget } from './upstreams.ts';
@@ -152,7 +152,7 @@ function publishPath(service: PublishedService, path: MappingPath, onProblem: (p
   for (const [name, value] of Object.entries(path.options.customHeaders)) {
     if (isToken(name) && isFieldValue(value) && !reservedKeys.has(name.toLowerCase())) {
       customHeaders += `${name}: ${value.trim()}\r\n`;
-      customKeys.add(foldName(name.toLowerCase()));
+      customKeys.add(canonicalHeaderName(name));
     } else {
       onProblem(`the header ${JSON.stringify(name)} cannot be set`);
     }

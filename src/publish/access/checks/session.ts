@@ -4,10 +4,11 @@ import type { SessionLookup } from '#model/identity.ts';
 import { fieldValue } from '#wire/http1-fields.ts';
 import { authorityPort, canonicalHost } from '../../http/host.ts';
 import { allow, challenge, deny, type Check } from '../check.ts';
-import { claimedSession, type Subject } from '../subject.ts';
+import { claimedSessionId } from '../cookies.ts';
+import type { Subject } from '../subject.ts';
 
 export const liveSession: Check = ({ subject, backend, signal }) => {
-  const id = claimedSession(subject);
+  const id = claimedSessionId(subject.cookies);
   const service = subject.service;
   if (service === undefined) return deny('internal_error', 'no service');
   if (id === undefined) return challenge('not_signed_in');
