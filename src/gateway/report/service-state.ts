@@ -21,6 +21,9 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
       reason: `sign-in by ${mapping.auth.unsupported.join(', ')} is not supported by this version of the gateway; enable sign-in by the identity provider`,
     };
   }
+  const { allowedCountries, blockedCountries, crowdsecMode } = mapping.restrictions;
+  if (allowedCountries.length + blockedCountries.length > 0) return { state: 'error', reason: 'countries cannot be checked by this gateway' };
+  if (crowdsecMode === 'enforce') return { state: 'error', reason: 'CrowdSec cannot be asked by this gateway' };
   if (mapping.paths.length === 0) return { state: 'error', reason: 'the service has no enabled target' };
   if (!around.certificate(mapping.domain)) {
     const problem = around.certificateProblem(mapping.domain);
