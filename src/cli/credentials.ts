@@ -19,7 +19,7 @@ export interface Credentials {
 }
 
 /** `$XDG_CONFIG_HOME/meshgate/credentials.json`, by default below ~/.config. */
-export function credentialsPath(env: Io['env']): string {
+function credentialsPath(env: Io['env']): string {
   const base = env['XDG_CONFIG_HOME'] ?? join(env['HOME'] ?? homedir(), '.config');
   return join(base, 'meshgate', 'credentials.json');
 }

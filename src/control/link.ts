@@ -85,7 +85,7 @@ export async function keepOpen(options: KeepOpenOptions): Promise<void> {
 }
 
 /** Whether the other side will go on refusing until somebody acts. */
-export function isRefusal(error: unknown): boolean {
+function isRefusal(error: unknown): boolean {
   return errorCode(error) === 'RPC_PERMISSION_DENIED';
 }
 

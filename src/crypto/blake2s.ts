@@ -5,7 +5,7 @@ import { cryptoError } from './errors.ts';
 const blockBytes = 64;
 
 /** Longest digest, and longest key, in bytes. */
-export const blake2sBytes = 32;
+const blake2sBytes = 32;
 
 const initial = Uint32Array.of(0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19);
 

@@ -25,7 +25,7 @@ interface StoredHash {
 }
 
 /** 32 MiB and about 0.1 s on a small server. */
-export const defaultScryptCost: ScryptCost = { N: 32_768, r: 8, p: 1 };
+const defaultScryptCost: ScryptCost = { N: 32_768, r: 8, p: 1 };
 
 const saltBytes = 16;
 const hashBytes = 32;

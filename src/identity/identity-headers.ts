@@ -4,7 +4,7 @@ import type { Identity } from '#model/identity.ts';
 import { headerValueBytes } from './constants.ts';
 
 /** Headers that a signed-in caller's requests carry to the service. */
-export const assertionHeader = 'X-Meshgate-Assertion';
+const assertionHeader = 'X-Meshgate-Assertion';
 
 /** Every name that is ours to set or to remove. */
 export const identityHeaderNames: readonly string[] = [

@@ -3,7 +3,7 @@ import { arch, hostname, platform, release } from 'node:os';
 import type { PeerMeta } from '#model/network.ts';
 
 /** The version that peers of other makers judge our abilities by; theirs switch features off below 0.60. */
-export const protocolVersion = '0.70.0';
+const protocolVersion = '0.70.0';
 
 /** `name` replaces the host's own name. */
 export function hostMeta(name: string | undefined): PeerMeta {

@@ -14,7 +14,7 @@ export interface MeshIdentity {
 }
 
 /** Name of the file in the state folder. */
-export const identityFile = 'identity.json';
+const identityFile = 'identity.json';
 
 /** The identity in the folder, or a new one that is stored there first. Throws MESH_IDENTITY_DAMAGED, and Node's file errors. */
 export async function loadIdentity(folder: string, log: Logger): Promise<MeshIdentity> {

@@ -9,7 +9,7 @@ import { maxSavedBytes, saveEveryMs } from './constants.ts';
 import { parseSaved, type SavedMesh, savedText } from './saved-map.ts';
 
 /** Name of the file in the state folder. */
-export const savedMapFile = 'last-map.json';
+const savedMapFile = 'last-map.json';
 
 export class MapStore {
   readonly #path: string;

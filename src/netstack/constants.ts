@@ -36,8 +36,8 @@ export const RECEIVE_BUFFER_FIRST = 256 * 1024;
 export const RECEIVE_BUFFER_MAX = 1024 * 1024;
 /** Lets the 16-bit field carry RECEIVE_BUFFER_MAX (RFC 7323 §2). */
 export const WINDOW_SCALE = 5;
-/** Out-of-order bytes and pieces of one connection. Pieces bound what many small segments cost beside their bytes. */
-export const MAX_OUT_OF_ORDER_BYTES = RECEIVE_BUFFER_MAX;
+/** Out-of-order bytes and pieces of one connection: no more than the largest window lets come. Pieces bound what many small segments cost beside their bytes. */
+export const MAX_OUT_OF_ORDER_BYTES = 1024 * 1024;
 export const MAX_OUT_OF_ORDER_PIECES = 1024;
 /** Gaps between them; real loss makes few. */
 export const MAX_OUT_OF_ORDER_RANGES = 256;

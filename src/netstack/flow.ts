@@ -44,7 +44,7 @@ export class Flow {
   }
 }
 
-export function sameFlow(a: Flow, b: Flow): boolean {
+function sameFlow(a: Flow, b: Flow): boolean {
   return (
     a.ports === b.ports &&
     a.remote0 === b.remote0 &&

@@ -40,6 +40,8 @@ export const UPSTREAM_CONNECTIONS = 1_024;
 export const CONNECT_MS = 6_000;
 /** Time from the request to the head of the answer, unless the target says otherwise. */
 export const ANSWER_MS = 120_000;
+/** A request that waits for its answer is told at this interval whether there still is a path to its upstream. */
+export const PATH_CHECK_MS = 6_000;
 /** Interim answers (1xx) to one request; more are a fault of the upstream. */
 export const INTERIM_ANSWERS = 8;
 /** Up to this size head and payload are copied together to save a write. */

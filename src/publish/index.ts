@@ -1,11 +1,10 @@
 // What processes use of publish/: the HTTP publisher, route tables, the certificate directory and the access log.
-export { createHttpPublisher, type AcceptedInfo, type HttpPublisher, type HttpPublisherDeps } from './http/publisher.ts';
+export { createHttpPublisher, type HttpPublisher, type HttpPublisherDeps } from './http/publisher.ts';
 export { buildRouteTable, emptyRoutes, type RouteTable } from './http/routes.ts';
-export type { OpenStream } from './http/open-streams.ts';
-export { openCertificateDirectory, type CertificateDirectory, type CertificateProblem, type CertificateSource } from './certs/directory.ts';
+export { openCertificateDirectory, type CertificateDirectory } from './certs/directory.ts';
 export { readCertificate, type Certificate } from './certs/certificate.ts';
-export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult, Soon } from './access/backend.ts';
-export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty, type SignInDeps } from './access/sign-in.ts';
+export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult } from './access/backend.ts';
+export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty } from './access/sign-in.ts';
 export { createAccessLog, type AccessLogSink } from './accesslog/access-log.ts';
-export { createBatchSink, type BatchSinkDeps } from './accesslog/batch-sink.ts';
+export { createBatchSink } from './accesslog/batch-sink.ts';
 export { createLineSink, openFileSink } from './accesslog/line-sink.ts';

@@ -45,9 +45,9 @@ export type Framing =
   | { readonly kind: 'chunked' }
   | { readonly kind: 'close' };
 
-export const noBody: Framing = { kind: 'none' };
-export const chunkedBody: Framing = { kind: 'chunked' };
-export const untilClose: Framing = { kind: 'close' };
+const noBody: Framing = { kind: 'none' };
+const chunkedBody: Framing = { kind: 'chunked' };
+const untilClose: Framing = { kind: 'close' };
 
 export interface RequestHead {
   readonly kind: 'request';

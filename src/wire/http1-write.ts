@@ -2,7 +2,7 @@
 import type { Fields } from './http1-fields.ts';
 
 /** The chunk that ends a body without trailers (RFC 9112 §7.1). */
-export const lastChunk = '0\r\n\r\n';
+const lastChunk = '0\r\n\r\n';
 
 /** What goes before the bytes of a chunk; CRLF goes after them. */
 export function chunkHead(length: number): string {

@@ -4,21 +4,21 @@
 import { createHash, createHmac } from 'node:crypto';
 import { asBuffer, equalBytes, utf8 } from '#lib/bytes.ts';
 
-export const relayVersion = 1;
+const relayVersion = 1;
 export const relayHeaderBytes = 2;
 /** `sha-` and a SHA-256. */
-export const relayPeerIdBytes = 36;
+const relayPeerIdBytes = 36;
 /** Where the payload of a transport frame starts. */
 export const relayTransportHeaderBytes = relayHeaderBytes + relayPeerIdBytes;
 /** Largest frame but the answer to Auth, which may have 8192 bytes. */
 export const relayMaxMessageBytes = 8820;
-export const relayMaxAuthBytes = 212;
-export const relayMaxAuthResponseBytes = 8192;
+const relayMaxAuthBytes = 212;
+const relayMaxAuthResponseBytes = 8192;
 export const relayMaxPayloadBytes = relayMaxMessageBytes - relayTransportHeaderBytes;
 /** Ids that fit into one list message. */
 export const relayMaxIdsPerMessage = Math.floor((relayMaxMessageBytes - relayHeaderBytes) / relayPeerIdBytes);
 
-export const relayTypes = {
+const relayTypes = {
   transport: 3,
   close: 4,
   healthCheck: 5,

@@ -9,16 +9,16 @@ import { crc32 } from 'node:zlib';
 import { asBuffer, equalBytes, utf8 } from '#lib/bytes.ts';
 import type { IpAddress } from '#lib/ip.ts';
 
-export const stunHeaderBytes = 20;
-export const stunMagic = 0x2112a442;
+const stunHeaderBytes = 20;
+const stunMagic = 0x2112a442;
 /** A message that must be no larger than what every path carries; a longer one is not read. */
-export const stunMaxBytes = 1280;
+const stunMaxBytes = 1280;
 /** Attributes of one message; further ones make it malformed. */
 const maxAttributes = 32;
 const bindingMethod = 1;
 const fingerprintXor = 0x5354554e;
 
-export const stunAttributes = {
+const stunAttributes = {
   mappedAddress: 0x0001,
   username: 0x0006,
   messageIntegrity: 0x0008,

@@ -6,7 +6,7 @@ export const cookieReplyBytes = 64;
 /** Bytes before the ciphertext of a transport message. */
 export const transportHeaderBytes = 16;
 /** Smallest transport message: a keepalive, which is a header and the tag of an empty packet. */
-export const transportMinBytes = 32;
+const transportMinBytes = 32;
 
 export const messageTypes = { initiation: 1, response: 2, cookieReply: 3, transport: 4 } as const;
 

@@ -8,10 +8,10 @@ import { claimedSessionId } from './cookies.ts';
 import type { Subject } from './subject.ts';
 
 /** Reserved on every published host; an application below it is not reachable (attack row R-7). */
-export const ownPrefix = '/.meshgate/';
+const ownPrefix = '/.meshgate/';
 export const callbackPath = '/.meshgate/callback';
-export const logoutPath = '/.meshgate/logout';
-export const jwksPath = '/.meshgate/jwks.json';
+const logoutPath = '/.meshgate/logout';
+const jwksPath = '/.meshgate/jwks.json';
 
 export function isOwnPath(path: string): boolean {
   return path.startsWith(ownPrefix);
@@ -81,7 +81,7 @@ export async function loginRedirect(
 }
 
 /** The target below our own origin: with the host written out, no spelling of a path can name another (attack row R-1). */
-export function localTarget(place: SignInPlace, target: string): string {
+function localTarget(place: SignInPlace, target: string): string {
   return place.origin + (/^\/[\x21-\x7e]*$/.test(target) ? target : '/');
 }
 

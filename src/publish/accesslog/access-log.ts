@@ -27,7 +27,7 @@ export function createAccessLog(sinks: readonly AccessLogSink[]): AccessLogSink 
 }
 
 /** Caps what strangers chose, removes queries and service tokens from paths, and shows controls and bytes beyond ASCII as escapes. */
-export function sanitize(entry: AccessLogEntry): AccessLogEntry {
+function sanitize(entry: AccessLogEntry): AccessLogEntry {
   const { method, host, path, reason } = entry;
   return { ...entry, method: visible(method), host: visible(host), path: redactPath(visible(path)), reason: visible(reason) };
 }

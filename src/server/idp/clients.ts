@@ -1,8 +1,8 @@
 // Who may ask us to sign people in: the gateways, NetBird's CLI and the dashboard. There is no registration.
 import { callbackPath } from './redirects.ts';
 
-export const cliClientId = 'netbird-cli';
-export const dashboardClientId = 'netbird-dashboard';
+const cliClientId = 'netbird-cli';
+const dashboardClientId = 'netbird-dashboard';
 
 /** Where the CLI listens; stock clients use these two. RFC 8252 §7.3 lets a loopback redirect use any port. */
 const cliRedirects = ['http://localhost:53000/', 'http://localhost:54000/'];

@@ -1,3 +1,3 @@
 // What the server's composition root uses of the identity provider.
 export { createIdentityProvider } from './identity-provider.ts';
-export type { ConnectorConfig, IdentityProvider, IdentityProviderOptions } from './types.ts';
+export type { IdentityProvider } from './types.ts';

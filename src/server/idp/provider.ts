@@ -27,7 +27,7 @@ import type { VaultRecords } from './vault-adapter.ts';
 const apiResource = 'urn:meshgate:api';
 
 /** Cookie names; `__Host-` cannot be set by another host or a plain http page, `__Secure-` where the path must be narrower. */
-export const cookieNames = { session: '__Host-meshgate-idp', interaction: '__Secure-meshgate-signin', resume: '__Secure-meshgate-resume' } as const;
+const cookieNames = { session: '__Host-meshgate-idp', interaction: '__Secure-meshgate-signin', resume: '__Secure-meshgate-resume' } as const;
 
 /** Makes a provider for one set of keys. All of its state is in the vault, so that the next one goes on where this one stopped. */
 export function createProvider(options: IdentityProviderOptions, records: VaultRecords, keys: KeySet): Provider {

@@ -12,7 +12,7 @@ import { Strangers } from './strangers.ts';
 import { SyncStreams } from './sync-streams.ts';
 import { TokenGuard } from './token-guard.ts';
 
-export type { AuthorizationFlow, ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
+export type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 
 export interface ManagementServices extends Closable {
   readonly services: readonly RpcService[];

@@ -1,2 +1,2 @@
 // The STUN server's face.
-export { createStunServer, type StunServer, type StunServerOptions } from './stun-server.ts';
+export { createStunServer } from './stun-server.ts';

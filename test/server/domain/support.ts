@@ -27,7 +27,7 @@ export function seeded(seed: string): (length: number) => Uint8Array {
 }
 
 /** Cheap enough for tests; the costs are stored with each hash. */
-export const quickHasher = new PasswordHasher({ cost: { N: 16, r: 1, p: 1 }, waiting: 1_000 });
+const quickHasher = new PasswordHasher({ cost: { N: 16, r: 1, p: 1 }, waiting: 1_000 });
 
 export interface Fixture {
   readonly domain: OpenControlDomain;

@@ -11,7 +11,7 @@ import type { ServiceMapping } from '#model/service.ts';
 import type { Change, PeerLogin, PeerSelf, ProxyConnection, ProxyToken, ServiceUseCases } from '#server/domain/contract.ts';
 import type { ManagementDomain } from '#server/management/options.ts';
 
-export const fakeError = defineErrors('test/domain', {
+const fakeError = defineErrors('test/domain', {
   DOMAIN_PEER_UNKNOWN: { text: 'The peer is not registered.', origin: 'input', retry: false, status: 403 },
   DOMAIN_SETUP_KEY_INVALID: { text: 'There is no such setup key.', origin: 'input', retry: false, status: 403 },
   DOMAIN_SETUP_KEY_EXPIRED: { text: 'The setup key has expired.', origin: 'input', retry: false, status: 403 },
