@@ -27,7 +27,8 @@ export function createFront(parts: FrontParts): Front {
     },
     upgrade(request, socket, head) {
       if (pathOf(request) !== '/relay') {
-        socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+        // Closed once that is sent: nobody watches this socket any more, so a client that stays would hold a place for ever.
+        socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n', () => socket.destroy());
         return;
       }
       webSockets.handleUpgrade(request, socket, head, (webSocket) => parts.relay.accept(webSocket));

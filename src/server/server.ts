@@ -27,7 +27,7 @@ import { createStunServer } from './stun/index.ts';
 const reapIntervalMs = 60_000;
 const relayTokenMs = 12 * 3_600_000;
 const gatewayClientId = 'meshgate-gateway';
-export const version = '0.1.0';
+const version = '0.1.0';
 
 export interface RunningServer extends Closable {
   readonly port: number;
@@ -144,8 +144,7 @@ async function openIdentityProvider(
     domain,
     gatewayRedirectAllowed: async (uri) => {
       const host = URL.parse(uri)?.hostname;
-      const services = await domain.services.list();
-      return services.some((service) => service.enabled && service.mode === 'http' && service.domain === host);
+      return host !== undefined && (await domain.services.signsInAt(host));
     },
     gatewayClient: { id: gatewayClientId, secret: secrets.gatewayClientSecret },
     connectors,

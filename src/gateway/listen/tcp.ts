@@ -37,6 +37,10 @@ function startListening(server: Server, at: DialTarget): Promise<void> {
       const row = code === 'EADDRINUSE' ? 'GATEWAY_PORT_IN_USE' : code === 'EACCES' ? 'GATEWAY_PORT_FORBIDDEN' : 'GATEWAY_PORT_FAILED';
       reject(gatewayError(row, formatHostPort(at.host, at.port), error));
     });
-    server.listen({ host: at.host, port: at.port, backlog: 1_024 }, resolve);
+    server.listen({ host: at.host, port: at.port, backlog: 1_024 }, () => {
+      // A connection that could not be accepted, for want of descriptors say, is that client's loss; the listener goes on.
+      server.on('error', () => undefined);
+      resolve();
+    });
   });
 }

@@ -41,6 +41,14 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
       return await store.read(async (tables) => await complete(tables, (await tables.services.find(id)) ?? unknownService()));
     },
 
+    async signsInAt(host) {
+      return await store.read(async (tables) => {
+        const id = await tables.services.findByDomain(host);
+        const service = id === undefined ? undefined : await tables.services.find(id);
+        return service !== undefined && service.enabled && service.mode === 'http' && service.auth.oidc.enabled;
+      });
+    },
+
     async create(request, actor) {
       const input = checkService(request);
       const hashed = await hashSecrets(context, input.auth);

@@ -248,6 +248,7 @@ export function fakeDomain(): FakeDomain {
     services: {
       list: services.list,
       get: services.get,
+      signsInAt: async () => false,
       async create(request, actor) {
         note('services.create', actor, request);
         return services.put(serviceOf(asId(id('s')), request));
