@@ -22,7 +22,12 @@ export class Sealer {
 
   /** Throws RPC_UNSEALABLE where the receiver's key is none. */
   seal<Desc extends DescMessage>(desc: Desc, message: MessageInitShape<Desc>, to: string): Uint8Array {
-    return sealShared(toBinary(desc, create(desc, message)), this.#keep(to, this.#shared.get(to) ?? this.#agree(to)));
+    return this.sealBytes(toBinary(desc, create(desc, message)), to);
+  }
+
+  /** The same for a message that is encoded already. */
+  sealBytes(message: Uint8Array, to: string): Uint8Array {
+    return sealShared(message, this.#keep(to, this.#shared.get(to) ?? this.#agree(to)));
   }
 
   /** The message inside, proven to come from `from`. Throws RPC_UNSEALABLE where it is not genuine, not complete, or no such message. */

@@ -18,15 +18,15 @@ import {
   PKCEAuthorizationFlowSchema,
   SyncMetaRequestSchema,
   SyncRequestSchema,
-  SyncResponseSchema,
 } from '#wire/proto/gen/management_pb.ts';
 import { maxBuilds, maxSecretText, maxSyncSetups } from './constants.ts';
 import { managementError } from './errors.ts';
 import { Gate } from './gate.ts';
+import { MapEncoder, syncResponseBytes } from './map-bytes.ts';
 import type { AuthorizationFlow, ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import type { Strangers } from './strangers.ts';
 import { SyncStream, type SyncStreams } from './sync-streams.ts';
-import { configOf, metaOf, networkMapOf, peerConfigOf } from './translate.ts';
+import { configOf, metaOf, peerConfigOf } from './translate.ts';
 
 type Envelope = MessageInitShape<typeof EncryptedMessageSchema>;
 
@@ -44,6 +44,7 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
   const sealer = new Sealer(options.privateKey);
   const ownKey = toBase64(publicFromPrivate(options.privateKey));
   const builds = new Gate(maxBuilds);
+  const encoder = new MapEncoder();
   let setups = 0;
 
   function open<Desc extends DescMessage>(
@@ -95,15 +96,12 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
       settingUp = false;
     };
     const stream = new SyncStream(from, {
-      build: (peer) => builds.run(() => domain.maps.build(peer)),
+      build: (peer) => builds.run(async () => encoder.encode(await domain.maps.build(peer))),
       clock: deps.clock,
       send: async (push) => {
         settled();
-        const body = {
-          ...(push.endpoints ? { netbirdConfig: configOf(options.endpoints()) } : {}),
-          ...(push.map === undefined ? {} : { NetworkMap: networkMapOf(push.map) }),
-        };
-        await answers.send(seal(SyncResponseSchema, body, from));
+        const rest = push.endpoints ? { netbirdConfig: configOf(options.endpoints()) } : {};
+        await answers.send({ wgPubKey: ownKey, body: sealer.sealBytes(syncResponseBytes(rest, push.map), from) });
       },
     });
     try {

@@ -1,24 +1,20 @@
 // Every open Sync stream by peer: what it owes its peer, and the loop that pays. A stream sends whole maps only, so a dirty mark is
 // all that waits, whatever happens how often.
-import { create, toBinary } from '@bufbuild/protobuf';
-import { createHash } from 'node:crypto';
 import type { Clock, Timer } from '#lib/clock.ts';
 import type { PublicKey } from '#model/ids.ts';
-import type { NetworkMap } from '#model/network-map.ts';
-import { NetworkMapSchema } from '#wire/proto/gen/management_pb.ts';
 import { gatherMs } from './constants.ts';
 import { managementError } from './errors.ts';
-import { networkMapOf } from './translate.ts';
+import type { EncodedMap } from './map-bytes.ts';
 
 /** What goes out in one message. */
 export interface SyncPush {
-  readonly map: NetworkMap | undefined;
+  readonly map: EncodedMap | undefined;
   /** Say where the meeting points are, with a fresh relay token. */
   readonly endpoints: boolean;
 }
 
 export interface SyncStreamDeps {
-  build(publicKey: PublicKey): Promise<NetworkMap>;
+  build(publicKey: PublicKey): Promise<EncodedMap>;
   send(push: SyncPush): Promise<void>;
   readonly clock: Clock;
 }
@@ -81,7 +77,7 @@ export class SyncStream {
     this.#endpointsDue = false;
     this.#mapDue = false;
     const map = mapDue ? await this.#deps.build(this.#publicKey) : undefined;
-    const digest = map === undefined ? this.#lastDigest : digestOf(map);
+    const digest = map?.digest ?? this.#lastDigest;
     const same = digest === this.#lastDigest;
     this.#lastDigest = digest;
     if (this.#failure !== undefined || (same && !endpoints)) return;
@@ -94,12 +90,6 @@ export class SyncStream {
       if (signal.aborted || this.#mapDue || this.#endpointsDue || this.#failure !== undefined) resolve();
     });
   }
-}
-
-/** A map's content without its serial: a change elsewhere in the network is no news to this peer. */
-function digestOf(map: NetworkMap): string {
-  const bytes = toBinary(NetworkMapSchema, create(NetworkMapSchema, networkMapOf({ ...map, serial: 0n })));
-  return createHash('sha256').update(bytes).digest('base64');
 }
 
 /** The open streams, one per peer: a newer one replaces the older. */

@@ -57,7 +57,7 @@ export function networkMapOf(map: NetworkMap): MessageInitShape<typeof NetworkMa
   };
 }
 
-function remotePeerOf(peer: RemotePeer): MessageInitShape<typeof RemotePeerConfigSchema> {
+export function remotePeerOf(peer: RemotePeer): MessageInitShape<typeof RemotePeerConfigSchema> {
   return {
     wgPubKey: peer.publicKey,
     allowedIps: peer.allowedIps.map((prefix) => formatPrefix(prefix)),
@@ -77,7 +77,7 @@ const protocolOf: Readonly<Record<PacketProtocol, RuleProtocol>> = {
 };
 
 /** One message per address: a stock client reads the first one of a rule only. */
-function firewallRulesOf(rule: PacketRule, hasV6: boolean): MessageInitShape<typeof FirewallRuleSchema>[] {
+export function firewallRulesOf(rule: PacketRule, hasV6: boolean): MessageInitShape<typeof FirewallRuleSchema>[] {
   const peers = rule.peer === undefined ? [anyV4, anyV6] : [rule.peer];
   return peers
     .filter((peer) => hasV6 || peer.address.family === 4)
@@ -100,7 +100,11 @@ function portInfoOf(ports: PortRange): MessageInitShape<typeof PortInfoSchema> {
 
 /** Address bytes and one byte of prefix length. */
 function compact(prefix: { readonly address: IpAddress; readonly bits: number }): Uint8Array {
-  return Uint8Array.from([...prefix.address.bytes, prefix.bits]);
+  const { bytes } = prefix.address;
+  const made = new Uint8Array(bytes.length + 1);
+  made.set(bytes);
+  made[bytes.length] = prefix.bits;
+  return made;
 }
 
 /** What we keep of a peer's description of itself, cut to sane lengths. */

@@ -7,6 +7,7 @@ import { hostPrefix, parseIp, parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import { silentLogger } from '#lib/log.ts';
 import { asId, type PublicKey } from '#model/ids.ts';
 import type { NetworkMap, PacketRule } from '#model/network-map.ts';
+import { MapEncoder, syncResponseBytes } from '#server/management/map-bytes.ts';
 import { configOf, networkMapOf, peerConfigOf } from '#server/management/translate.ts';
 import {
   FirewallRuleSchema,
@@ -17,6 +18,7 @@ import {
   RuleAction,
   RuleDirection,
   RuleProtocol,
+  SyncResponseSchema,
 } from '#wire/proto/gen/management_pb.ts';
 
 const own = asId<PublicKey>(Buffer.alloc(32, 1).toString('base64'));
@@ -145,4 +147,28 @@ void t.test('peers that make no sense are left out, and a map without our addres
   );
   delete message.peerConfig;
   t.equal(networkMapFrom(message, own, silentLogger), undefined);
+});
+
+void t.test('a map put together from kept bytes says the same as one that is encoded whole', async (t) => {
+  const encoder = new MapEncoder();
+  const v4Only = { ...map, self: { ...map.self, v6: undefined } };
+  const cases: readonly NetworkMap[] = [
+    map,
+    { ...map, serial: 8n },
+    v4Only,
+    { ...v4Only, filter: { kind: 'rules', rules: [{ ...rule, peer: host('fd00::2') }] } },
+    { ...map, peers: [], filter: { kind: 'rules', rules: [] } },
+    { ...map, filter: { kind: 'open' } },
+    { ...map, filter: { kind: 'rules', rules: [{ ...rule, peer: undefined }] } },
+  ];
+  for (const value of cases) {
+    t.same(fromBinary(NetworkMapSchema, encoder.encode(value).bytes), wire(value));
+    const response = fromBinary(SyncResponseSchema, syncResponseBytes({ peerConfig: peerConfigOf(value.self) }, encoder.encode(value)));
+    t.same(response.NetworkMap, wire(value));
+    t.ok(response.peerConfig);
+  }
+  const digests = cases.map((value) => encoder.encode(value).digest);
+  t.equal(digests[0], digests[1], 'the serial alone is no news');
+  t.equal(new Set(digests).size, cases.length - 1, 'everything else is');
+  t.notOk(fromBinary(SyncResponseSchema, syncResponseBytes({}, undefined)).NetworkMap);
 });
