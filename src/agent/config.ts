@@ -1,7 +1,8 @@
 // Everything an agent can be told, with its defaults: the schema is also the reference and the example.
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
 import { logLevels } from '#lib/log.ts';
-import { boolean, convert, integer, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
+import { convert, integer, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
+import { controlSettings, wireguardSettings } from '#mesh/index.ts';
 
 const target = convert(
   string({ about: 'Internal host and port.', example: '10.0.0.5:8080' }),
@@ -16,23 +17,10 @@ export const agentSchema = object({
   stateDir: string({ about: 'Where the key, the last network map and the status socket are kept.', default: '.meshgate/agent' }),
   logLevel: oneOf(logLevels, { about: 'The least serious event that is logged.', default: 'info' }),
   hostname: optional(string({ about: 'Name of this peer; the host name where left out.', max: 63, example: 'office' })),
-  control: object({
-    url: string({
-      about: 'The control plane.',
-      pattern: /^https?:\/\/[^/]+$/,
-      hint: 'must be https://host[:port]',
-      example: 'https://mesh.example.com',
-    }),
-    caFile: optional(string({ about: 'PEM file with a private CA of the control plane.' })),
-    allowInsecure: boolean({ about: 'Permits an http:// control plane: the setup key travels in the clear then.', default: false }),
-  }),
+  control: controlSettings('setup key'),
   setupKeyFile: optional(string({ about: 'File with the setup key; needed for the first start only.', example: 'setup-key' })),
   setupKey: optional(string({ about: 'The setup key itself; for the environment, not for files.', secret: true })),
-  wireguard: object({
-    port: integer({ about: 'UDP port of the overlay; 0 takes any.', max: 65_535, default: 0 }),
-    mtu: integer({ about: 'Largest overlay packet, bytes.', min: 1280, max: 1420, default: 1280 }),
-    forceRelay: boolean({ about: 'Never look for direct paths.', default: false }),
-  }),
+  wireguard: wireguardSettings,
   targets: list(object({ port: integer({ about: 'Overlay port.', min: 1, max: 65_535 }), target }), {
     about: 'Overlay ports that lead elsewhere than to the same port of defaultHost.',
     default: [],

@@ -2,21 +2,13 @@
 import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import { logLevels } from '#lib/log.ts';
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
-import { boolean, convert, integer, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
+import { convert, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
+import { controlSettings, wireguardSettings } from '#mesh/index.ts';
 
 export const gatewaySchema = object({
   stateDir: string({ about: 'Where the key, the last good configuration and the status socket are kept.', default: '.meshgate/gateway' }),
   logLevel: oneOf(logLevels, { about: 'The least serious event that is logged.', default: 'info' }),
-  control: object({
-    url: string({
-      about: 'The control plane.',
-      pattern: /^https?:\/\/[^/]+$/,
-      hint: 'must be https://host[:port]',
-      example: 'https://mesh.example.com',
-    }),
-    caFile: optional(string({ about: 'PEM file with a private CA of the control plane.' })),
-    allowInsecure: boolean({ about: 'Permits an http:// control plane: the token travels in the clear then.', default: false }),
-  }),
+  control: controlSettings('token'),
   tokenFile: optional(string({ about: 'File with the gateway’s token (nbx_…), from `meshgate proxy-token create`.', example: 'gateway-token' })),
   token: optional(string({ about: 'The token itself; for the environment, not for files.', secret: true })),
   cluster: string({
@@ -39,11 +31,7 @@ export const gatewaySchema = object({
     ),
     { about: 'Proxies in front of this gateway whose X-Forwarded-For counts. Empty trusts nobody.', default: [], max: 200 },
   ),
-  wireguard: object({
-    port: integer({ about: 'UDP port of the overlay; 0 takes any.', max: 65_535, default: 0 }),
-    mtu: integer({ about: 'Largest overlay packet, bytes.', min: 1280, max: 1420, default: 1280 }),
-    forceRelay: boolean({ about: 'Never look for direct paths.', default: false }),
-  }),
+  wireguard: wireguardSettings,
   accessLog: string({ about: 'Where a JSON line per request goes, besides the control plane: off, stdout, or a file.', default: 'off' }),
 });
 
