@@ -28,6 +28,7 @@ import type { GatewayConfig } from './config.ts';
 import { drainMs, reachableMs } from './constants.ts';
 import { gatewayError } from './errors.ts';
 import { listenTcp } from './listen/tcp.ts';
+import { viewPaths } from './path-view.ts';
 import { Registration } from './registration.ts';
 import { holdRelyingParty } from './relying-party.ts';
 import { openAccessLog } from './report/access-log.ts';
@@ -103,6 +104,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     const publisher = createHttpPublisher({
       routes: () => routes,
       dial: node.overlay.dial,
+      reachable: viewPaths(() => node.overlay.status().peers, clock),
       directDial: hostDial,
       backend: sessions,
       signIn: createSignIn({

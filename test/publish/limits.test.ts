@@ -1,7 +1,7 @@
 // Deadlines and shutting down, in virtual time: slow clients are cut, quick ones are not, and draining lets work finish.
 import { connect as tcpConnect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import { BODY_STALL_MS, HANDSHAKE_MS, HEAD_MS, IDLE_MS, LINGER_MS, SWEEP_MS, WRITE_STALL_MS } from '#publish/constants.ts';
+import { BODY_STALL_MS, HANDSHAKE_MS, HEAD_MS, IDLE_MS, LINGER_MS, PATH_CHECK_MS, SWEEP_MS, WRITE_STALL_MS } from '#publish/constants.ts';
 import { exchange, listenTcp, mapping, path, readAll, readUntil, startEcho, startFixture, type Echo, type Fixture } from './harness.ts';
 import { clientHello } from '../support/hostile.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -105,6 +105,29 @@ void t.test('a body that stops coming ends the request and frees the upstream', 
   await closed;
   t.match(await entry, { bytesUp: 3, reason: 'public_service' });
   t.equal(fixture.publisher.stats().streams, 0);
+});
+
+void t.test('a request whose upstream has lost its path is answered soon; one that is only slow goes on', async (t) => {
+  const clock = new ManualClock();
+  let there = true;
+  const upstream = await listenTcp(() => undefined);
+  const fixture = await startFixture([mapping('a.test', [path(upstream.port)])], { clock, reachable: () => there });
+  t.teardown(() => Promise.all([fixture.close(), upstream.close()]));
+  const socket = await fixture.connect('a.test');
+  const answer = readAll(socket);
+  socket.write('GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n');
+  while (fixture.publisher.stats().streams === 0) await settle();
+  for (let i = 0; i < 3; i++) {
+    clock.advance(PATH_CHECK_MS + SWEEP_MS);
+    await settle();
+  }
+  t.equal(fixture.publisher.stats().streams, 1, 'slow is allowed');
+  there = false;
+  const entry = fixture.nextEntry();
+  clock.advance(PATH_CHECK_MS + SWEEP_MS);
+  t.match(await answer, /^HTTP\/1\.1 502 /);
+  t.match(await entry, { status: 502, reason: 'upstream_unreachable' });
+  t.equal(fixture.publisher.stats().refused['upstream_unreachable'], 1);
 });
 
 void t.test('a client that takes nothing is cut off', async (t) => {

@@ -4,7 +4,7 @@ import { errorCode } from '#lib/errors.ts';
 import { fieldValue, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { OwnReason } from '../access/respond.ts';
-import { ANSWER_MS } from '../constants.ts';
+import { ANSWER_MS, PATH_CHECK_MS } from '../constants.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';
 import type { BodySink, Exchange } from './exchange.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
@@ -48,6 +48,8 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
   readonly #deps: ForwardDeps;
   readonly #order: ForwardOrder;
   readonly #events: ForwardEvents;
+  /** When the head of the answer has to be there. */
+  readonly #limit: number;
   #connection: UpstreamConnection | undefined;
   /** Made where a connection has to be dialled. */
   #abort: AbortController | undefined;
@@ -66,7 +68,9 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
     this.#deps = deps;
     this.#order = order;
     this.#events = events;
-    this.deadline = deps.deadlines.now() + (order.route.requestTimeoutMs ?? ANSWER_MS);
+    const now = deps.deadlines.now();
+    this.#limit = now + (order.route.requestTimeoutMs ?? ANSWER_MS);
+    this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
     deps.deadlines.add(this);
     order.exchange.onAbort = () => this.cancel();
     order.exchange.onDrain = () => this.#connection?.resumeAnswer();
@@ -86,8 +90,10 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
     this.#connection?.destroy();
   }
 
-  expire(): void {
-    this.#fail('upstream_timeout', 'no answer in time');
+  expire(now: number): void {
+    if (now >= this.#limit) this.#fail('upstream_timeout', 'no answer in time');
+    else if (!this.#deps.upstreams.reachable(this.#order.route.upstream)) this.#fail('upstream_unreachable', 'the path to it was lost');
+    else this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
   }
 
   #dial(): void {

@@ -28,6 +28,8 @@ export interface HttpPublisherDeps {
   /** The table now; asked for every request. */
   readonly routes: () => RouteTable;
   readonly dial: Dial;
+  /** Whether there is a path to a host of the overlay now; left out, nobody knows. */
+  readonly reachable?: (host: string) => boolean;
   /** For targets that are reached from the gateway's own network. */
   readonly directDial: Dial;
   readonly backend: AccessBackend;

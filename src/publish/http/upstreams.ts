@@ -21,6 +21,8 @@ export interface UpstreamTarget {
 export interface UpstreamDials {
   readonly dial: Dial;
   readonly directDial: Dial;
+  /** Whether there is a path to a host of the overlay now. Packets to a peer that is gone get no answer, so TCP alone would wait for minutes. */
+  readonly reachable?: ((host: string) => boolean) | undefined;
   /** More roots to trust for upstreams, as PEM; the system's stay trusted. */
   readonly upstreamCa?: string | undefined;
 }
@@ -70,6 +72,11 @@ export class Upstreams {
   /** An idle connection, the one used last, or undefined. */
   take(upstream: UpstreamTarget): UpstreamConnection | undefined {
     return this.#pools.get(upstream.key)?.idleConnections.pop();
+  }
+
+  /** Whether waiting for this upstream makes sense: false where the overlay has lost its path. */
+  reachable({ direct, target }: UpstreamTarget): boolean {
+    return direct || this.#dials.reachable?.(target.host) !== false;
   }
 
   /** A new connection. Rejects with Node's codes, PUBLISH_UPSTREAM_TIMEOUT, PUBLISH_UPSTREAM_BUSY or, from `signal`, ABORT_ERR. */
