@@ -131,5 +131,8 @@ async function register(store: Store, serverId: string, clock: Clock): Promise<v
     const now = clock.wall();
     await tables.account.forgetServers(store.shared ? now - serverGoneMs : now + 1, now);
     await tables.account.serverAlive(serverId, now);
+    // Peers ignore maps with a lower serial than they have seen. After a database was brought back from a copy its counter is behind
+    // theirs, and they would keep policies that are gone; the time of day is ahead of any counter of changes.
+    await tables.account.raise('serial', Math.floor(now / 1_000));
   });
 }

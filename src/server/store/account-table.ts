@@ -57,6 +57,11 @@ export class AccountTable {
     return row === undefined ? 0 : number(row, 'value');
   }
 
+  /** Lifts the counter to that value where it is below. */
+  async raise(name: Counter, value: number): Promise<void> {
+    await this.#sql.execute('UPDATE counters SET value = ? WHERE name = ? AND value < ?', [value, name, value]);
+  }
+
   async serverAlive(id: string, at: number): Promise<void> {
     await upsertRow(this.#sql, 'servers', ['id'], { id, heartbeat: at });
   }

@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 import { utf8 } from '#lib/bytes.ts';
 import { vaultKeyLength, vaultValueBytes } from '../../../src/server/domain/constants.ts';
-import { addOwner, addPeer, keyOf, masterKey, openDomain, seeded, system } from './support.ts';
+import { addOwner, addPeer, keyOf, ManualClock, masterKey, openDomain, seeded, system } from './support.ts';
 
 t.test('what is written is there after reopening: serial, network, addresses', async (t) => {
   const storeUrl = `sqlite:${join(t.testdir(), 'server.db')}`;
@@ -105,4 +106,21 @@ t.test('a listener that fails does not keep others from hearing', async (t) => {
   await addPeer(domain, 'b');
   t.same(heard, ['network']);
   await domain.close();
+});
+
+t.test('a database that was brought back from a copy does not number its maps below what peers have seen', async (t) => {
+  const folder = t.testdir();
+  const storeUrl = `sqlite:${join(folder, 'a.db')}`;
+  const first = await openDomain({ storeUrl });
+  await addPeer(first.domain, 'a');
+  await first.domain.close();
+  await copyFile(join(folder, 'a.db'), join(folder, 'copy.db'));
+  const later = new ManualClock(first.clock.wall() + 3_600_000);
+  const second = await openDomain({ storeUrl, clock: later, random: seeded('second run') });
+  for (let index = 0; index < 20; index++) await addPeer(second.domain, `later-${index}`);
+  const seen = (await second.domain.maps.build(keyOf('a'))).serial;
+  await second.domain.close();
+  const restored = await openDomain({ storeUrl: `sqlite:${join(folder, 'copy.db')}`, clock: new ManualClock(later.wall() + 60_000) });
+  t.teardown(() => restored.domain.close());
+  t.ok((await restored.domain.maps.build(keyOf('a'))).serial > seen);
 });
