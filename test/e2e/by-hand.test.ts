@@ -257,6 +257,9 @@ void t.test('a service is switched off and on and deleted; everything is in the 
     t.match(audit.out, activity);
   const requests = await until('events proxy --host app.apps.localhost', /token_invalid/);
   t.match(requests, / 401 +GET +app\.apps\.localhost +\/ +127\.0\.0\.1 .*not_signed_in/);
+  t.match(requests, / 302 +GET +app\.apps\.localhost +\/ .*not_signed_in/, 'sent to sign in');
+  t.match(requests, / 302 +GET +app\.apps\.localhost +\/\.meshgate\/callback .*signed_in/);
+  t.notMatch(requests, / 499 /, 'nobody went away');
   t.notMatch(audit.out + requests, /nb[px]_|correct horse/, 'no secret in them');
   said(t, await meshgate('events proxy --since yesterday'), 1, /2026-01-31T12:00:00Z/, 'a wrong time is answered with a right one');
 });

@@ -3,7 +3,7 @@ import type { Logger } from '#lib/log.ts';
 import { describeError } from '#lib/errors.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { IdentityHeaders, SignIn, SignInPlace } from './backend.ts';
-import { respondJson, respondOwn, respondRedirect, type OwnReason } from './respond.ts';
+import { reasonStatus, redirectStatus, respondJson, respondOwn, respondRedirect, type OwnReason } from './respond.ts';
 import { claimedSessionId } from './cookies.ts';
 import type { Subject } from './subject.ts';
 
@@ -23,12 +23,14 @@ export interface OwnPathDeps {
   readonly log: Logger;
 }
 
+/** What will be answered. It is told before it is sent, as a short answer is over, and in the access log, within the sending. */
 export interface OwnAnswer {
   readonly status: number;
   readonly reason: string;
+  readonly send: () => void;
 }
 
-/** Answers a path below `ownPrefix`. */
+/** The answer to a path below `ownPrefix`. */
 export async function answerOwnPath(
   exchange: Exchange,
   deps: OwnPathDeps,
@@ -38,21 +40,25 @@ export async function answerOwnPath(
   id: string,
 ): Promise<OwnAnswer> {
   const own = (reason: OwnReason, setCookies: readonly string[] = []): OwnAnswer => ({
-    status: respondOwn(exchange, reason, id, setCookies),
+    status: reasonStatus(reason),
     reason,
+    send: () => respondOwn(exchange, reason, id, setCookies),
   });
   if (subject.method !== 'GET' && subject.method !== 'HEAD') return own('method_not_allowed');
   try {
     switch (subject.path) {
-      case jwksPath:
-        return { status: respondJson(exchange, deps.identityHeaders.jwks(place)), reason: 'jwks' };
+      case jwksPath: {
+        const text = deps.identityHeaders.jwks(place);
+        return { status: 200, reason: 'jwks', send: () => respondJson(exchange, text) };
+      }
       case logoutPath:
         // A page and no redirect: back at the application, the identity provider would sign the visitor in again unasked.
         return own('signed_out', await deps.signIn.logout(place, claimedSessionId(subject.cookies), signal));
       case callbackPath: {
         const result = await deps.signIn.finish(place, subject.query, cookieHeader(exchange), signal);
         if (result.kind === 'refused') return own(result.reason, result.setCookies);
-        return { status: respondRedirect(exchange, localTarget(place, result.returnTo), result.setCookies), reason: 'signed_in' };
+        const location = localTarget(place, result.returnTo);
+        return { status: redirectStatus, reason: 'signed_in', send: () => respondRedirect(exchange, location, result.setCookies) };
       }
       default:
         return own('not_found');
@@ -71,12 +77,13 @@ export async function loginRedirect(
   subject: Subject,
   signal: AbortSignal,
   id: string,
-): Promise<{ readonly status: number; readonly failure: string | undefined }> {
+): Promise<Omit<OwnAnswer, 'reason'> & { readonly failure: string | undefined }> {
   try {
     const { location, setCookies } = await signIn.start(place, subject.path + subject.query, cookieHeader(exchange), signal);
-    return { status: respondRedirect(exchange, location, setCookies), failure: undefined };
+    return { status: redirectStatus, failure: undefined, send: () => respondRedirect(exchange, location, setCookies) };
   } catch (error) {
-    return { status: respondOwn(exchange, 'auth_unavailable', id), failure: describeError(error) };
+    const send = (): void => respondOwn(exchange, 'auth_unavailable', id);
+    return { status: reasonStatus('auth_unavailable'), failure: describeError(error), send };
   }
 }
 

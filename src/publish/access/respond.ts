@@ -95,8 +95,8 @@ export function acceptsHtml(fields: Fields): boolean {
   });
 }
 
-/** Answers with a page or a problem document, and ends the exchange. Returns the status. */
-export function respondOwn(exchange: Exchange, reason: OwnReason, id: string, setCookies: readonly string[] = []): number {
+/** Answers with a page or a problem document, and ends the exchange. */
+export function respondOwn(exchange: Exchange, reason: OwnReason, id: string, setCookies: readonly string[] = []): void {
   const { status, title, text } = pages[reason];
   const html = acceptsHtml(exchange.request.fields);
   const body = Buffer.from(
@@ -108,24 +108,23 @@ export function respondOwn(exchange: Exchange, reason: OwnReason, id: string, se
   if (status === 405) set(fields, 'Allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS');
   if (status === 503) set(fields, 'Retry-After', '5');
   send(exchange, status, title, fields, body);
-  return status;
 }
+
+export const redirectStatus = 302;
 
 /** Sends a browser elsewhere, and ends the exchange. The location must be a checked URL. */
-export function respondRedirect(exchange: Exchange, location: string, setCookies: readonly string[]): number {
+export function respondRedirect(exchange: Exchange, location: string, setCookies: readonly string[]): void {
   const fields = ownFields(setCookies);
   set(fields, 'Location', location);
-  send(exchange, 302, 'Found', fields, Buffer.alloc(0));
-  return 302;
+  send(exchange, redirectStatus, 'Found', fields, Buffer.alloc(0));
 }
 
-export function respondJson(exchange: Exchange, text: string): number {
+export function respondJson(exchange: Exchange, text: string): void {
   const fields = emptyFields();
   set(fields, 'Content-Type', 'application/json');
   set(fields, 'Cache-Control', 'public, max-age=300');
   set(fields, 'X-Content-Type-Options', 'nosniff');
   send(exchange, 200, 'OK', fields, Buffer.from(text));
-  return 200;
 }
 
 function send(exchange: Exchange, status: number, reason: string, fields: Fields, body: Buffer): void {
@@ -158,12 +157,15 @@ function publicReason(reason: OwnReason): string {
 }
 
 function document(status: number, title: string, text: string, id: string): string {
+  // What to tell an administrator, where something went wrong.
+  const failed = status >= 400;
+  const reference = failed ? `<p><small>${status} &middot; ${escapeHtml(id)}</small></p>` : '';
   return `<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
-<title>${status} ${escapeHtml(title)}</title>
+<title>${failed ? `${status} ` : ''}${escapeHtml(title)}</title>
 <style>${style}</style></head>
-<body><main><h1>${escapeHtml(title)}</h1><p>${escapeHtml(text)}</p><p><small>${status} &middot; ${escapeHtml(id)}</small></p></main></body>
+<body><main><h1>${escapeHtml(title)}</h1><p>${escapeHtml(text)}</p>${reference}</main></body>
 </html>
 `;
 }

@@ -166,9 +166,11 @@ class Work implements OpenStream {
         this.#reason = verdict.reason;
         return this.#after(loginRedirect(this.#exchange, this.#deps.signIn, this.#place(subject), subject, this.#limit(), this.#id), (answer) => {
           this.#status = answer.status;
-          if (answer.failure === undefined) return;
-          this.#reason = 'auth_unavailable';
-          this.#tell('auth_unavailable', answer.failure);
+          if (answer.failure !== undefined) {
+            this.#reason = 'auth_unavailable';
+            this.#tell('auth_unavailable', answer.failure);
+          }
+          answer.send();
         });
       }
     }
@@ -176,9 +178,10 @@ class Work implements OpenStream {
 
   #ownPath(subject: Subject): void {
     const done = answerOwnPath(this.#exchange, this.#deps, this.#place(subject), subject, this.#limit(), this.#id);
-    this.#after(done, ({ status, reason }) => {
+    this.#after(done, ({ status, reason, send }) => {
       this.#status = status;
       this.#reason = reason;
+      send();
     });
   }
 
