@@ -28,7 +28,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
         control: { url: config.control.url, ca: await readCa(config.control.caFile) },
         stateFolder: config.stateDir,
         meta: hostMeta(config.hostname),
-        setupKey: await readSetupKey(config),
+        setupKey: await readSetupKey(config, log),
         overlay: { listenPort: config.wireguard.port, mtu: config.wireguard.mtu, forceRelay: config.wireguard.forceRelay },
       },
       { log: log.with({ part: 'mesh' }), clock: systemClock },
@@ -63,13 +63,14 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
   });
 }
 
-async function readSetupKey(config: AgentConfig): Promise<string | undefined> {
+async function readSetupKey(config: AgentConfig, log: Logger): Promise<string | undefined> {
   if (config.setupKey !== undefined) return config.setupKey;
   if (config.setupKeyFile === undefined) return undefined;
   const text = await readFileIfThere(config.setupKeyFile).catch((error: unknown) => {
     throw agentError('AGENT_SETUP_KEY_UNREADABLE', config.setupKeyFile, error);
   });
   // A used key is often removed: a peer that is known needs none, and one that is not is told so by the control plane.
+  if (text === undefined) log.info('the setup key file is not there; only a peer that has joined before needs none', { file: config.setupKeyFile });
   return text?.trim();
 }
 

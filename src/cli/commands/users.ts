@@ -47,7 +47,7 @@ const setup: Command = {
       };
       const answer = await client.call('POST', '/api/setup', request);
       const token = field(answer, 'personal_access_token');
-      if (token === '') throw cliError('CLI_API_REFUSED', 'the owner was made, but the answer has no token; sign in at the dashboard');
+      if (token === '') throw cliError('CLI_API_REFUSED', 'the owner was made, but the answer has no token; make one with POST /api/users/ID/tokens');
       const path = await saveCredentials(io.env, { api, token, ca });
       if (input.on('json')) printJson(io, { user_id: field(answer, 'user_id'), email: field(answer, 'email'), credentials: path });
       else io.out(`${clean(field(answer, 'email'))} is the owner. This machine is signed in (${path}).`);
