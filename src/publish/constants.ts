@@ -46,6 +46,8 @@ export const PATH_CHECK_MS = 6_000;
 export const INTERIM_ANSWERS = 8;
 /** Up to this size head and payload are copied together to save a write. */
 export const COALESCE_BYTES = 16_384;
+/** How often the session or token behind an upgraded stream is asked for again; most answers come from the cache. */
+export const CONFIRM_MS = 60_000;
 /** An upgraded stream with silence both ways is closed after this. */
 export const UPGRADE_IDLE_MS = 600_000;
 

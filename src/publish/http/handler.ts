@@ -13,7 +13,7 @@ import { answerOwnPath, isOwnPath, loginRedirect } from '../access/own-paths.ts'
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access/respond.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
-import { ACCESS_MS, LOG_TEXT } from '../constants.ts';
+import { ACCESS_MS, CONFIRM_MS, LOG_TEXT } from '../constants.ts';
 import type { Client, Exchange } from './exchange.ts';
 import { Forward, type ForwardDeps } from './forward.ts';
 import { requestLines } from './headers.ts';
@@ -75,6 +75,7 @@ export function refusedEntry(client: Client, reason: string, status: number, dep
 /** One request on its way. */
 class Work implements OpenStream {
   kind: 'request' | 'upgrade' = 'request';
+  confirmAt = Infinity;
   readonly #exchange: Exchange;
   readonly #deps: HandlerDeps;
   readonly #id: string;
@@ -228,6 +229,7 @@ class Work implements OpenStream {
             this.kind = 'upgrade';
             this.#status = 101;
             this.#closeUpgrade = close;
+            this.confirmAt = this.#deps.clock.now() + CONFIRM_MS;
             // The sweep after the change has seen a request, which may end under its old route; an upgraded stream may not.
             if (!this.#deps.routes().keeps(route.service)) this.close();
           },
@@ -328,6 +330,20 @@ class Work implements OpenStream {
   get trustKey(): string | undefined {
     const plain = this.#verdict?.reason === 'service_token' ? this.#subject?.token?.plain : this.#verdict?.session?.id;
     return plain === undefined ? undefined : sessionKey(plain);
+  }
+
+  confirm(now: number): void {
+    const subject = this.#subject;
+    if (subject === undefined) return this.close();
+    this.confirmAt = now + CONFIRM_MS;
+    const judge = (verdict: Verdict | undefined): void => {
+      // Who cannot be asked is given the time that the session cache gives, and no more.
+      const away = verdict?.kind === 'deny' && verdict.reason === 'auth_unavailable';
+      if (verdict?.kind !== 'allow' && !away) this.close();
+    };
+    const verdict = runChecks(proofChecks, { subject, backend: this.#deps.backend, signal: AbortSignal.timeout(ACCESS_MS) });
+    if (verdict instanceof Promise) verdict.then(judge).catch(() => this.close());
+    else judge(verdict);
   }
 
   close(): void {

@@ -11,6 +11,10 @@ export interface OpenStream {
   readonly session: Session | undefined;
   /** The session's or service token's digest, as identity/ names the trust that it ends; undefined where it is public. */
   readonly trustKey: string | undefined;
+  /** Monotonic milliseconds after which its trust is asked for again; Infinity for what ends soon anyway. */
+  readonly confirmAt: number;
+  /** Asks again who it is, and cuts the stream where that is nobody any more. */
+  confirm(now: number): void;
   /** Cuts it. */
   close(): void;
 }
@@ -43,8 +47,12 @@ export class OpenStreams {
     return ended;
   }
 
-  /** For the sweep: ends what outlived its session, and, once after each change of routes, what the new table does not keep. */
-  sweep(routes: RouteTable, wall: number): void {
+  /**
+   * For the sweep: ends what outlived its session, and, once after each change of routes, what the new table does not keep; has confirmed
+   * what is due.
+   */
+  sweep(routes: RouteTable, wall: number, now: number): void {
+    for (const stream of this.#streams) if (stream.confirmAt <= now) stream.confirm(now);
     const changed = this.#routes !== routes;
     this.#routes = routes;
     this.end((stream) => {

@@ -108,7 +108,7 @@ class Publisher implements HttpPublisher, H1Owner {
     this.#refusals = new Refusals(deps.log, deps.clock);
     this.deadlines = new Deadlines(deps.clock, () => {
       this.#upstreams.sweep();
-      this.#streams.sweep(deps.routes(), deps.clock.wall());
+      this.#streams.sweep(deps.routes(), deps.clock.wall(), deps.clock.now());
     });
     this.#upstreams = new Upstreams(deps, this.deadlines);
     this.#handler = {
