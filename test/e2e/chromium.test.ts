@@ -2,29 +2,17 @@
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import t from 'tap';
+import { chromiumArgs, chromiumPath } from '../support/chromium.ts';
 import { startMesh } from '../support/mesh.ts';
 
-const executablePath = '/usr/bin/chromium';
-
 void t.test('a person signs in with Chromium and reads the app’s page', async (t) => {
-  if (!existsSync(executablePath)) {
+  if (!existsSync(chromiumPath)) {
     t.plan(0, 'needs the Debian package chromium');
     return;
   }
   const mesh = await startMesh();
   t.teardown(() => mesh.stop());
-  const browser = await chromium.launch({
-    executablePath,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  });
+  const browser = await chromium.launch({ executablePath: chromiumPath, args: [...chromiumArgs] });
   t.teardown(() => browser.close());
   const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
   await page.goto(`${mesh.url}/hello?from=chromium`);

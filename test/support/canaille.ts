@@ -103,15 +103,12 @@ export async function startCanaille(packages: string, ca: Pick<TestCa, 'caPem' |
     [...person, dana.login, '--password', dana.password, '--emails', dana.email, '--family-name', 'Fox', '--formatted-name', dana.name],
     [...person, eve.login, '--password', eve.password, '--family-name', 'Low', '--formatted-name', 'Eve Low'],
     [
-      ...['create', 'client', '--quiet', '--client-id', client.clientId, '--client-secret', client.clientSecret, '--client-name', 'Meshgate'],
-      ...[
-        '--client-uri',
-        'https://mesh.localhost/',
-        ...redirectUris.flatMap((uri) => ['--redirect-uris', uri]),
-        '--token-endpoint-auth-method',
-        'client_secret_basic',
-      ],
-      ...['--grant-types', 'authorization_code', '--response-types', 'code', '--scope', 'openid', '--scope', 'email', '--scope', 'profile'],
+      ...words('create client --quiet --client-name Meshgate --client-uri https://mesh.localhost/ --client-id'),
+      client.clientId,
+      ...words('--grant-types authorization_code --response-types code --scope openid --scope email --scope profile'),
+      ...words('--token-endpoint-auth-method client_secret_basic --client-secret'),
+      client.clientSecret,
+      ...redirectUris.flatMap((uri) => ['--redirect-uris', uri]),
     ],
     // The tokens of a client are for the client itself.
     ['set', 'client', client.clientId, '--quiet', '--audience', client.clientId],
@@ -131,6 +128,10 @@ export async function startCanaille(packages: string, ca: Pick<TestCa, 'caPem' |
     throw error;
   }
   return { issuer, ...client, dana, eve, stop };
+}
+
+function words(text: string): readonly string[] {
+  return text.split(' ');
 }
 
 function stopper(child: ChildProcess, folder: string): () => Promise<void> {

@@ -126,17 +126,10 @@ export class Connectors implements Closable {
 
 /** What the person is told: what he or the administrator can do something about, in our own words. */
 function shown(error: unknown): MeshgateError {
-  switch (errorCode(error)) {
-    case 'IDENTITY_PROVIDER_UNREACHABLE':
-      return idpError('IDP_CONNECTOR_AWAY');
-    case 'IDENTITY_CLIENT_REFUSED':
-      return idpError('IDP_CONNECTOR_CLIENT');
-    case 'IDENTITY_SIGN_IN_REFUSED':
-      return idpError('IDP_CONNECTOR_DENIED');
-    case 'IDP_CONNECTOR_EMAIL':
-    case 'DOMAIN_USER_BLOCKED':
-      return error instanceof MeshgateError ? error : idpError('IDP_CONNECTOR_FAILED');
-    default:
-      return idpError('IDP_CONNECTOR_FAILED');
-  }
+  const code = errorCode(error);
+  if (code === 'IDENTITY_PROVIDER_UNREACHABLE') return idpError('IDP_CONNECTOR_AWAY');
+  if (code === 'IDENTITY_CLIENT_REFUSED') return idpError('IDP_CONNECTOR_CLIENT');
+  if (code === 'IDENTITY_SIGN_IN_REFUSED') return idpError('IDP_CONNECTOR_DENIED');
+  const own = code === 'IDP_CONNECTOR_EMAIL' || code === 'DOMAIN_USER_BLOCKED';
+  return own && error instanceof MeshgateError ? error : idpError('IDP_CONNECTOR_FAILED');
 }

@@ -61,7 +61,10 @@ async function through(
 
 t.test('Canaille as a connector', async (t) => {
   const installed = await installCanaille();
-  if ('missing' in installed) return void t.plan(0, installed.missing);
+  if ('missing' in installed) {
+    t.plan(0, installed.missing);
+    return;
+  }
   const { mesh, corp } = await startPair(t, installed.folder);
 
   await t.test('its user becomes one of ours with address and name, and is the same at the second sign-in', async (t) => {
@@ -113,7 +116,10 @@ t.test('Canaille as a connector', async (t) => {
 
   await t.test('a blocked user is refused, and let in again afterwards', async (t) => {
     const [id] = [...mesh.domain.linked.values()];
-    if (id === undefined) return void t.fail('nobody signed in');
+    if (id === undefined) {
+      t.fail('nobody signed in');
+      return;
+    }
     mesh.domain.change(id, { blocked: true });
     const page = await through(mesh.browser(), mesh, corp.dana);
     t.equal(page.status, 403);
