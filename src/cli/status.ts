@@ -107,7 +107,7 @@ function rowsOf(status: unknown, name: string): readonly unknown[] {
   return [at(status), mesh].flatMap((rows) => (Array.isArray(rows) ? (rows as unknown[]) : []));
 }
 
-/** Links that are down, services that are not served, and whatever the process itself lists under `problems`. */
+/** Links that are down, services that are not served, certificates that cannot be used, and whatever the process itself lists under `problems`. */
 export function problemsOf(status: unknown): readonly string[] {
   const links = rowsOf(status, 'links').filter((link) => field(link, 'connected') !== 'true');
   const services = rowsOf(status, 'services').filter((service) => field(service, 'state') !== 'active' && field(service, 'enabled') !== 'false');
@@ -117,6 +117,7 @@ export function problemsOf(status: unknown): readonly string[] {
       (service) =>
         `${field(service, 'domain') || field(service, 'id')} is ${field(service, 'state')}: ${field(service, 'reason') || 'no reason given'}`,
     ),
+    ...rowsOf(status, 'certificates').map((certificate) => `certificate ${field(certificate, 'source')}: ${field(certificate, 'problem')}`),
     ...rowsOf(status, 'problems').map((problem) => (typeof problem === 'string' ? problem : field(problem, 'reason'))),
   ];
 }
@@ -146,6 +147,13 @@ const serviceColumns: readonly Column<unknown>[] = [
   { title: 'REASON', cell: (row) => field(row, 'reason') },
 ];
 
+const targetColumns: readonly Column<unknown>[] = [
+  { title: 'TARGET', cell: (row) => field(row, 'target') },
+  { title: 'OPEN', cell: (row) => field(row, 'open') },
+  { title: 'TOTAL', cell: (row) => field(row, 'total') },
+  { title: 'REASON', cell: (row) => field(row, 'reason') },
+];
+
 function latency(row: unknown): string {
   const ms = Number(field(row, 'path', 'latencyMs') || Number.NaN);
   return Number.isNaN(ms) ? '' : `${ms.toFixed(1)} ms`;
@@ -165,6 +173,7 @@ function print(io: Io, report: Report): void {
     ['links', linkColumns],
     ['peers', peerColumns],
     ['services', serviceColumns],
+    ['targets', targetColumns],
   ] as const;
   for (const [name, columns] of tables) {
     const rows = rowsOf(report.status, name);
