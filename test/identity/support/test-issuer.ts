@@ -15,6 +15,8 @@ export interface TestIssuer {
   readonly bend: {
     /** Changes the claims of the next ID tokens. */
     claims: (claims: JWTPayload) => JWTPayload;
+    /** What the userinfo endpoint says besides `sub`. */
+    info: JWTPayload;
     /** Signs in another way. */
     sign: ((claims: JWTPayload, key: CryptoKey) => Promise<string>) | undefined;
     /** Answers a path in place of the issuer; true where it did. */
@@ -24,6 +26,8 @@ export interface TestIssuer {
   };
   /** Bodies of the token requests so far. */
   readonly tokenRequests: URLSearchParams[];
+  /** How clients may send their secret to the token endpoint; not told where undefined. */
+  tokenMethods: readonly string[] | undefined;
   /** Discovery requests so far. */
   discoveries: number;
 }
@@ -44,8 +48,9 @@ export async function startTestIssuer(t: Test, ca: TestCa, host = 'corp.localhos
   const issuer = `https://${host}:${(server.address() as AddressInfo).port}`;
   const self: TestIssuer = {
     issuer,
-    bend: { claims: (claims) => claims, sign: undefined, answer: () => false, back: () => undefined },
+    bend: { claims: (claims) => claims, info: {}, sign: undefined, answer: () => false, back: () => undefined },
     tokenRequests: [],
+    tokenMethods: undefined,
     discoveries: 0,
   };
   return self;
@@ -61,12 +66,16 @@ export async function startTestIssuer(t: Test, ca: TestCa, host = 'corp.localhos
           authorization_endpoint: `${issuer}/auth`,
           token_endpoint: `${issuer}/token`,
           jwks_uri: `${issuer}/keys`,
+          userinfo_endpoint: `${issuer}/userinfo`,
           end_session_endpoint: `${issuer}/logout`,
+          token_endpoint_auth_methods_supported: self.tokenMethods,
           response_types_supported: ['code'],
           subject_types_supported: ['public'],
           id_token_signing_alg_values_supported: ['RS256'],
           authorization_response_iss_parameter_supported: true,
         });
+      case '/userinfo':
+        return req.headers.authorization === 'Bearer opaque' ? json(res, 200, { sub: 'carol', ...self.bend.info }) : json(res, 401, {});
       case '/keys':
         return json(res, 200, { keys: [jwk] });
       case '/auth': {

@@ -8,7 +8,7 @@ import type { Browser, Page } from './support/browser.ts';
 import { findDex, startDex } from './support/dex.ts';
 import { issuerClient, startTestIssuer, type TestIssuer } from '../../identity/support/test-issuer.ts';
 import { createFakeDomain } from './support/fake-domain.ts';
-import { authorize, credentials, gatewayClient, redirectUri, startHarness, trade, type Harness } from './support/harness.ts';
+import { authorize, credentials, gatewayClient, payloadOf, redirectUri, startHarness, trade, type Harness } from './support/harness.ts';
 
 /** Our provider with another one as a connector. */
 async function startPair(t: Test): Promise<{ readonly mesh: Harness; readonly corp: TestIssuer }> {
@@ -148,6 +148,43 @@ t.test('an address that the other provider has not verified, or none, is nobody 
     t.match(page.text, 'name="password"', 'back on the sign-in page');
   }
   t.equal(mesh.domain.linked.size, 0);
+});
+
+t.test('address and name come from the userinfo endpoint where the ID token lacks them', async (t) => {
+  const { mesh, corp } = await startPair(t);
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  corp.bend.claims = ({ email, name, ...claims }) => claims;
+  corp.bend.info = { email: 'carol@info.test', email_verified: false, name: 'Carol of Info' };
+  t.match((await throughCorp(mesh.browser(), mesh, authorize(mesh.issuer).url)).text, 'no verified e-mail');
+  corp.bend.info = { ...corp.bend.info, email_verified: true, sub: 'somebody-else' };
+  t.match((await throughCorp(mesh.browser(), mesh, authorize(mesh.issuer).url)).text, 'did not work', 'of another subject');
+  t.equal(mesh.domain.linked.size, 0);
+
+  corp.bend.info = { ...corp.bend.info, sub: 'carol' };
+  const attempt = authorize(mesh.issuer);
+  const browser = mesh.browser();
+  const tokens = await trade(browser, mesh.issuer, await throughCorp(browser, mesh, attempt.url), attempt);
+  t.match(payloadOf(tokens.id_token), { sub: 'ext-1', email: 'carol@info.test', name: 'Carol of Info' });
+});
+
+t.test('the secret is sent as the issuer lists it', async (t) => {
+  const { mesh, corp } = await startPair(t);
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const methods: (readonly string[] | undefined)[] = [
+    undefined,
+    ['client_secret_post'],
+    ['client_secret_post', 'client_secret_basic'],
+    ['private_key_jwt'],
+  ];
+  for (const listed of methods) {
+    corp.tokenMethods = listed;
+    await mesh.restart();
+    t.ok((await throughCorp(mesh.browser(), mesh, authorize(mesh.issuer).url)).location?.href.startsWith(redirectUri));
+  }
+  t.same(
+    corp.tokenRequests.map((form) => form.has('client_secret')),
+    [false, true, false, false],
+  );
 });
 
 const dexProgram = await findDex();
