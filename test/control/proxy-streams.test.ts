@@ -8,6 +8,10 @@ import type { Revocation } from '#model/identity.ts';
 import { noRestrictions, type MappingChange, type ServiceMapping } from '#model/service.ts';
 import { FakeDomain } from '../server/management/fake-domain.ts';
 import { startServer, type FakeServer } from '../server/management/fake-server.ts';
+import { RpcChannel, parseRpcUrl } from '#rpc/client.ts';
+import { revocationHeartbeatMs } from '#server/management/constants.ts';
+import { GatewayService } from '#wire/proto/gen/meshgate_pb.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { Queue } from './peer-helpers.ts';
 
 const token = 'nbx_abcdefghijklmnopqrstuvwxyz012345678A';
@@ -225,4 +229,28 @@ void t.test('revocations arrive within a second, and a broken stream says so whe
   t.teardown(() => again.close());
   t.equal(await got.resyncs.next(), true);
   while (got.begins < 2) await new Promise((resolve) => setImmediate(resolve));
+});
+
+void t.test('the revocation stream does not outlive its token', async (t) => {
+  const clock = new ManualClock();
+  const domain = new FakeDomain();
+  domain.addProxyToken(token);
+  const server = await startServer({ domain, clock });
+  t.teardown(() => server.close());
+  const channel = new RpcChannel(parseRpcUrl(server.url, server.ca.caPem));
+  t.teardown(() => channel.close());
+  const options = { signal: AbortSignal.timeout(10_000), headers: { authorization: `Bearer ${token}` } };
+  const stream = await channel.serverStream(GatewayService.method.watchRevocations, {}, options);
+  const messages = stream[Symbol.asyncIterator]();
+  t.match((await messages.next()).value, { event: { case: 'ready' } });
+  clock.advance(revocationHeartbeatMs);
+  t.match((await messages.next()).value, { event: { case: 'heartbeat' } });
+  domain.proxyTokens.delete(token); // as time does: nobody is told
+  clock.advance(revocationHeartbeatMs);
+  await t.rejects(
+    async () => {
+      while ((await messages.next()).done !== true);
+    },
+    { code: 'RPC_UNAUTHENTICATED' },
+  );
 });

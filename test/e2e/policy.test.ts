@@ -1,5 +1,7 @@
 // Who may reach what, seen from the other side: a real control plane and a real agent, and peers of the test's own that try.
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
 import { createProxyControl } from '#control/index.ts';
@@ -91,7 +93,8 @@ void t.test('policies, seen from the other side', async (t) => {
   const byDefault = await startUpstream(t);
   const agentKey = await makeSetupKey(plane, [office]);
   const agent = await startAgentPart(t, plane, 'office-agent', agentKey, { targets: [{ port: 7001, target: `127.0.0.1:${mapped.port}` }] });
-  const client = await joinPeer(t, plane, 'client', await makeSetupKey(plane, [clients]));
+  const clientKey = await makeSetupKey(plane, [clients]);
+  const client = await joinPeer(t, plane, 'client', clientKey);
   await until('the agent is there', async () => ((await agent.status()) as { state: { kind: string } }).state.kind === 'running');
   const agentPeer = await findPeer(plane, 'office-agent');
   const [host, host6] = [String(agentPeer['ip']), String(agentPeer['ipv6'])];
@@ -209,6 +212,20 @@ void t.test('policies, seen from the other side', async (t) => {
     await until('the client knows', () => client.state().kind === 'refused', 2_000);
     t.not(await attempt(client, host, 7001), 'open');
     t.equal(mapped.connections, before);
+  });
+
+  await t.test('no secret is in the log of either process, at the level debug', async (t) => {
+    const identity = await readFile(join(agent.stateDir, 'identity.json'), 'utf8');
+    const masterKey = await readFile(join(plane.part.stateDir, 'master.key'), 'utf8');
+    const privateKey = String((JSON.parse(identity) as Json)['wireguardPrivateKey']);
+    for (const [name, part] of Object.entries({ server: plane.part, agent })) {
+      const printed = part.log();
+      t.match(printed, /"level"/, `${name} has logged`);
+      for (const secret of [agentKey, clientKey, privateKey, masterKey.trim()]) {
+        t.notOk(printed.toLowerCase().includes(secret.toLowerCase()), `${name}: no key`);
+      }
+      t.notMatch(printed, /nb[px]_[A-Za-z0-9]{20}|a long enough one/, `${name}: no token, no password`);
+    }
   });
 });
 

@@ -43,15 +43,19 @@ export function createGatewayService(domain: ManagementDomain, options: Manageme
     const unsubscribe = domain.changes.subscribe((change) => {
       if (change.kind === 'revocation') outbox.put(revocationOf(change.revocation));
     });
+    const expired = new AbortController();
     const beat = (): void => {
+      tokens.check(call).catch((error: unknown) => expired.abort(error)); // the stream must not outlive the token
       outbox.put({ event: { case: 'heartbeat', value: {} } });
       timer = deps.clock.after(revocationHeartbeatMs, beat);
     };
     let timer = deps.clock.after(revocationHeartbeatMs, beat);
+    const signal = AbortSignal.any([call.signal, expired.signal]);
     try {
       await answers.send({ event: { case: 'ready', value: {} } });
       for (;;) {
-        const next = await outbox.take(call.signal);
+        const next = await outbox.take(signal);
+        if (expired.signal.aborted) throw expired.signal.reason;
         if (next === 'ended') return;
         if (next === 'overflow') throw managementError('MANAGEMENT_PROXY_SLOW');
         await answers.send(next.item);
