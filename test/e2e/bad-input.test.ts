@@ -255,6 +255,10 @@ void t.test('bad input on every public port', async (t) => {
       const { closed } = await exchange(await rawTls(site, ['h2']), [Buffer.concat([preface, ...bytes])], 2_000);
       t.comment(`${name}: ${closed ? 'closed' : 'kept open'}`);
     }
+    const { http } = (await mesh.status('gateway')) as { readonly http: { readonly refused: Readonly<Record<string, number>> } };
+    t.comment(`refused so far: ${JSON.stringify(http.refused)}`);
+    for (const reason of ['http2_protocol', 'length_with_coding', 'tls_unknown_name'])
+      t.ok((http.refused[reason] ?? 0) > 0, `the status counts ${reason}`);
     const bomb = await openHttp2(site);
     const answered = await new Promise<string>((done) => {
       const headers = Object.fromEntries(Array.from({ length: 500 }, (_, i) => [`x-${i}`, 'a'.repeat(60)]));

@@ -2,6 +2,7 @@
 import { constants, performServerHandshake, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
+import { errorCode } from '#lib/errors.ts';
 import { addField, emptyFields, isFieldValue, isToken, type Fields } from '#wire/http1-fields.ts';
 import { HEAD_FIELDS, TARGET_BYTES } from '#wire/http1-limits.ts';
 import { BODY_STALL_MS, H2_HEADER_LIST, H2_RESET_WINDOW_MS, H2_RESETS, H2_STREAMS, IDLE_MS, LINGER_MS, WRITE_STALL_MS } from '../constants.ts';
@@ -46,7 +47,11 @@ export class H2Connection implements Deadlined {
     });
     owner.deadlines.add(this);
     this.#session.on('stream', (stream, _headers: IncomingHttpHeaders, _flags, rawHeaders: string[]) => this.#onStream(stream, rawHeaders));
-    this.#session.on('error', () => this.#session.destroy());
+    this.#session.on('error', (error) => {
+      // A connection that was reset breaks no rule.
+      if (errorCode(error)?.startsWith('ERR_HTTP2_') === true) owner.refused(client, 'http2_protocol', 0);
+      this.#session.destroy();
+    });
     this.#session.on('close', () => {
       owner.deadlines.remove(this);
       owner.closed(this);
