@@ -6,7 +6,7 @@ import { silentLogger } from '#lib/log.ts';
 import type { Session, SessionAuthority } from '#model/identity.ts';
 import { asId, type SessionId } from '#model/ids.ts';
 import { createLoginStates, createSignIn, type SignIn, type SignInPlace, type SignInResult } from '#publish/index.ts';
-import { alice, mapping, session } from './harness.ts';
+import { alice, exchange, mapping, session, startFixture, withLogin } from './harness.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 const place: SignInPlace = { serviceId: mapping('a.test', []).id, domain: 'a.test', origin: 'https://a.test' };
@@ -107,4 +107,45 @@ t.test('an attempt is worth nothing in another browser, nor with another state',
     t.match(await fixture.signIn.finish(place, query, cookies, never), { kind: 'refused', reason: 'login_invalid' }, query);
   }
   t.match(await fixture.signIn.finish(place, `?code=c&state=${state}`, cookie, never), { kind: 'signed-in' });
+});
+
+t.test('whatever a sign-in is told to return to, it stays on its host', async (t) => {
+  const fixture = await startFixture([mapping('a.test', [], withLogin)]);
+  t.teardown(fixture.close);
+  const hostile = [
+    '',
+    'evil.test',
+    'https://evil.test/',
+    '//evil.test',
+    '///evil.test',
+    '/\\evil.test',
+    '\\\\evil.test',
+    '/\t/evil.test',
+    '/\n/evil.test',
+  ];
+  const odd = [
+    '/..//evil.test',
+    '/.//evil.test',
+    'javascript:alert(1)',
+    '/a\r\nset-cookie: x',
+    '/ a',
+    '/%5cevil/../\\evil',
+    '@evil.test',
+    '.evil.test',
+    ':1@evil.test/',
+  ];
+  for (const to of [...hostile, ...odd]) {
+    const answer = await exchange(
+      fixture,
+      `GET /.meshgate/callback?to=${encodeURIComponent(to)} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n`,
+    );
+    const location = /^Location: (.*)\r$/m.exec(answer)?.[1] ?? '';
+    t.equal(new URL(location, 'https://elsewhere.test').origin, 'https://a.test', JSON.stringify(to));
+    t.notMatch(answer, /^set-cookie: x/im);
+  }
+  const kept = await exchange(
+    fixture,
+    `GET /.meshgate/callback?to=${encodeURIComponent('/a/b?c=d&e=%2Fx')} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n`,
+  );
+  t.match(kept, /\r\nLocation: https:\/\/a\.test\/a\/b\?c=d&e=%2Fx\r\n/);
 });
