@@ -23,8 +23,8 @@ import { openSecrets, type ServerSecrets } from './secrets.ts';
 import { createSignalService } from './signal/index.ts';
 import { createStunServer } from './stun/index.ts';
 
-/** How often ephemeral and abandoned peers are looked for, milliseconds. */
-const reapIntervalMs = 60_000;
+/** How often abandoned peers, and the code of a set-up that is done, are looked for, milliseconds. */
+const sweepIntervalMs = 60_000;
 const relayTokenMs = 12 * 3_600_000;
 const gatewayClientId = 'meshgate-gateway';
 const version = '0.1.0';
@@ -99,11 +99,16 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
           .catch((error: unknown) => log.error('sign-ins could not be ended', { reason: describeError(error) }));
       }),
     );
-    const reaper = setInterval(() => {
+    let codeFile = await offerSetupCode(config.stateDir, domain);
+    const sweeper = setInterval(() => {
       domain.peers.reapAbandoned().catch((error: unknown) => log.error('abandoned peers could not be removed', { reason: describeError(error) }));
-    }, reapIntervalMs);
-    scope.defer(() => clearInterval(reaper));
-    const codeFile = await offerSetupCode(config.stateDir, domain);
+      if (codeFile === undefined) return;
+      offerSetupCode(config.stateDir, domain).then(
+        (file) => (codeFile = file),
+        (error: unknown) => log.error('the file of the set-up code could not be removed', { reason: describeError(error) }),
+      );
+    }, sweepIntervalMs);
+    scope.defer(() => clearInterval(sweeper));
     await shareStatus(scope, config, log, () => ({
       process: 'server',
       pid: process.pid,
