@@ -57,6 +57,8 @@ export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<Sp
     };
     pump(a, b, (bytes) => (forward += bytes));
     pump(b, a, (bytes) => (backward += bytes));
+    // One that went before it was joined has told nobody.
+    if (a.destroyed || b.destroyed) finish('closed before it was joined');
   });
 }
 
