@@ -70,7 +70,7 @@ t.test('silence on both sides ends it', async (t) => {
 
 t.test('a stream that is gone already ends the other one', async (t) => {
   const [, a] = await pair(t);
-  const [b] = await pair(t);
+  const [, b] = await pair(t);
   a.destroy();
   t.match(await splice(a, b, { idleMs: Infinity }), { forward: 0, backward: 0, error: 'closed before it was joined' });
   t.ok(b.destroyed);
