@@ -17,10 +17,11 @@ const cache = resolve(import.meta.dirname, '../../node_modules/.cache/meshgate')
 const installMs = 80_000;
 const readyMs = 40_000;
 
-/** Fills the database, then serves; one process, so that its parts are loaded once. */
+/** Fills the database, then serves; one process, so that its parts are loaded once. Ends with the test, however that ends. */
 const driver = `
-import json, sys
+import json, os, sys, threading
 from canaille.commands import cli
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 for args in json.load(open(sys.argv[1])):
     cli(args, standalone_mode=False)
 `;
@@ -120,7 +121,7 @@ export async function startCanaille(packages: string, ca: Pick<TestCa, 'caPem' |
   const child = spawn('python3', ['-c', driver, files['commands.json'] ?? ''], {
     cwd: folder,
     env: { ...process.env, PYTHONPATH: packages, CANAILLE_CONFIG: files['canaille.toml'] ?? '' },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
   const stop = stopper(child, folder);
   try {
