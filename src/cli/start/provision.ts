@@ -122,7 +122,10 @@ function leadsTo(service: Readonly<Record<string, unknown>>, peerId: string, pro
 
 async function waitUntil(signal: AbortSignal, what: string, look: () => Promise<unknown>): Promise<string> {
   for (;;) {
-    const found = await look();
+    const found = await look().catch((error: unknown) => {
+      // A call that the end of the waiting cut short says nothing about what was waited for.
+      if (!signal.aborted) throw error;
+    });
     if (typeof found === 'string') return found;
     if (signal.aborted) throw startError('START_NOT_READY', `waited for ${what}`);
     await sleep(pollMs, signal);
