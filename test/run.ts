@@ -114,7 +114,7 @@ installPackages();
 if (!flags.only) {
   runCheck('types (tsc)', 'tsc', []);
   runCheck('lint (oxlint)', 'oxlint', ['-c', 'config/oxlint.json', '--type-aware', 'src', 'test']);
-  runCheck('format (oxfmt)', 'oxfmt', ['-c', 'config/oxfmt.json', '--check', 'src', 'test', '!src/wire/proto/gen']);
+  runCheck('format (oxfmt)', 'oxfmt', ['-c', 'config/oxfmt.json', '--check', 'src', 'test', '!src/wire/proto/gen', '!**/*.md']);
   runCheck('unused files, exports and packages (knip)', 'knip', ['-c', 'config/knip.json']);
 }
 await runSuites(positionals);

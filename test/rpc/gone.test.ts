@@ -19,7 +19,7 @@ void t.test('a stream whose other end has gone silent is ended', async (t) => {
     },
   });
   const server = await createRpcServer(
-    { host: '127.0.0.1', port: 0, tls: undefined, services: [service], keepaliveMs: 30, keepaliveTimeoutMs: 60 },
+    { host: '127.0.0.1', port: 0, tls: undefined, services: [service], keepaliveMs: 200, keepaliveTimeoutMs: 2_000 },
     silentLogger,
   );
   t.teardown(() => server.close());
