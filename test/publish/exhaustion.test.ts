@@ -38,7 +38,8 @@ void t.test('who asks for an unknown name and stays is cut off', async (t) => {
   await settle();
   t.equal(fixture.publisher.stats().connections, 1, 'the client has not closed its side');
   clock.advance(LINGER_MS + 2 * SWEEP_MS);
-  await settle();
+  // Virtual time has passed; the socket's end takes real turns of the loop. A connection that stays fails by the suite's timeout.
+  while (fixture.publisher.stats().connections > 0) await settle();
   t.equal(fixture.publisher.stats().connections, 0);
   raw.destroy();
 });
