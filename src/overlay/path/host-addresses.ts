@@ -7,12 +7,17 @@ import { ICE_MAX_LOCAL_CANDIDATES } from '../constants.ts';
 /** Interfaces whose name starts so are somebody's tunnel or bridge. Loopback is treated apart. */
 const ignoredInterfaces = ['wt', 'utun', 'tun0', 'zt', 'ZeroTier', 'wg', 'ts', 'Tailscale', 'tailscale', 'docker', 'veth', 'br-'];
 
+/** Whether the interface is one of those. */
+export function isForeignInterface(name: string): boolean {
+  return ignoredInterfaces.some((prefix) => name.startsWith(prefix));
+}
+
 /** Lists addresses, best first. Loopback is in it: two processes on one machine may share nothing else. */
 export function listHostAddresses(): readonly string[] {
   const usual: string[] = [];
   const loopback: string[] = [];
   for (const [name, entries] of Object.entries(networkInterfaces())) {
-    if (ignoredInterfaces.some((prefix) => name.startsWith(prefix))) continue;
+    if (isForeignInterface(name)) continue;
     for (const entry of entries ?? []) {
       const address = usableAddress(entry.address);
       if (address !== undefined) (entry.internal || isLoopback(address) ? loopback : usual).push(address);
