@@ -1,6 +1,11 @@
 // What one peer may know of the network, as an immutable value that is swapped whole.
-import { prefixContains, type IpAddress, type IpPrefix } from '#lib/ip.ts';
+import type { IpPrefix } from '#lib/ip.ts';
+import type { DnsConfig } from './dns.ts';
 import type { PublicKey } from './ids.ts';
+import type { PacketFilter } from './packet-filter.ts';
+import type { Routing } from './routes.ts';
+
+export { admitsInbound, closedFilter, type PacketFilter, type PacketProtocol, type PacketRule, type PortRange } from './packet-filter.ts';
 
 export interface NetworkMap {
   /** Never goes back while a peer runs; a lower one than the last is ignored. */
@@ -8,6 +13,10 @@ export interface NetworkMap {
   readonly self: SelfAddress;
   readonly peers: readonly RemotePeer[];
   readonly filter: PacketFilter;
+  /** Networks behind peers; absent where there are none. */
+  readonly routing?: Routing;
+  /** Names; absent where the control plane leaves them alone. */
+  readonly dns?: DnsConfig;
 }
 
 export interface SelfAddress {
@@ -23,41 +32,6 @@ export interface RemotePeer {
   readonly allowedIps: readonly IpPrefix[];
   readonly fqdn: string;
   readonly agentVersion: string;
-}
-
-export type PacketProtocol = 'all' | 'tcp' | 'udp' | 'icmp';
-
-export interface PortRange {
-  readonly start: number;
-  readonly end: number;
-}
-
-/** One inbound or outbound permission. `peer` undefined means any address, `ports` undefined any port. */
-export interface PacketRule {
-  readonly direction: 'in' | 'out';
-  readonly action: 'accept' | 'drop';
-  readonly protocol: PacketProtocol;
-  readonly peer: IpPrefix | undefined;
-  readonly ports: PortRange | undefined;
-}
-
-/** `open` is what a control plane without policies says; a list, the empty one too, denies what it does not accept. */
-export type PacketFilter = { readonly kind: 'open' } | { readonly kind: 'rules'; readonly rules: readonly PacketRule[] };
-
-/** A filter that lets nothing in: what holds before the first map. */
-export const closedFilter: PacketFilter = { kind: 'rules', rules: [] };
-
-/** Whether a new inbound flow may start. Drop rules win over accept rules; nothing listed is denied. */
-export function admitsInbound(filter: PacketFilter, protocol: 'tcp' | 'udp' | 'icmp', from: IpAddress, port: number): boolean {
-  if (filter.kind === 'open') return true;
-  const matching = filter.rules.filter(
-    (rule) =>
-      rule.direction === 'in' &&
-      (rule.protocol === 'all' || rule.protocol === protocol) &&
-      (rule.peer === undefined || prefixContains(rule.peer, from)) &&
-      (rule.ports === undefined || (port >= rule.ports.start && port <= rule.ports.end)),
-  );
-  return matching.length > 0 && matching.every((rule) => rule.action === 'accept');
 }
 
 /** Where the mesh's meeting points are, from the control plane. Fields that a message leaves out keep their old value. */
