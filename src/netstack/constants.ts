@@ -4,6 +4,14 @@
 export const MIN_MTU = 1280;
 export const MAX_MTU = 65_535;
 
+/**
+ * Payload of a super-packet. 43 segments of 1,368 bytes: sealed for WireGuard they still fit one UDP send with segmentation offload,
+ * which takes 65,507 bytes.
+ */
+export const MAX_SUPER_PAYLOAD = 60_000;
+/** Most that IPv6 and TCP headers with options take before it. */
+export const SUPER_HEADERS = 100;
+
 /** Connections of one stack, those in TIME-WAIT not counted. About 1.5 KB each while idle. */
 export const MAX_CONNECTIONS = 32_768;
 /** Handshakes that others have begun and not completed. A SYN beyond it is dropped, so that its sender tries again. */
@@ -63,7 +71,7 @@ export const SYN_TIMEOUT_MS = 60_000;
 export const USER_TIMEOUT_MS = 120_000;
 /** RFC 9293 §3.8.6.3 allows 500. */
 export const DELAYED_ACK_MS = 40;
-/** Segments that arrive in one turn are acknowledged together, but so many at the most; also what one ACK may open in slow start. */
+/** Segments that arrive in one turn are acknowledged together, but so many at the most, or one super-packet. */
 export const MAX_UNACKNOWLEDGED_SEGMENTS = 16;
 /** An idle connection is probed after this, then each interval; without an answer to so many probes it is ETIMEDOUT. */
 export const KEEPALIVE_IDLE_MS = 120_000;

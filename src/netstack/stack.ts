@@ -9,7 +9,7 @@ import { IPV6_HEADER, readIpv6, writeIpv6 } from '#wire/ipv6.ts';
 import { emptyTcpSegment, readTcp } from '#wire/tcp.ts';
 import { UDP_HEADER, emptyUdpHeader, readUdp, writeUdp } from '#wire/udp.ts';
 import { OwnAddresses, isUnicast } from './addresses.ts';
-import { ICMP_PER_SECOND, MAX_MTU, MAX_REENTRANT_PACKETS, MIN_MTU } from './constants.ts';
+import { ICMP_PER_SECOND, MAX_MTU, MAX_REENTRANT_PACKETS, MAX_SUPER_PAYLOAD, MIN_MTU, SUPER_HEADERS } from './constants.ts';
 import { netstackError } from './errors.ts';
 import { applyIcmpError, buildEchoReply, buildPortUnreachable, readIcmp, readQuotedSegment } from './icmp.ts';
 import { checkPort } from './ports.ts';
@@ -38,19 +38,20 @@ class Stack implements IpStack {
     reentrantDropped: 0,
     udpTooBig: 0,
   };
-  readonly #output: (packet: Uint8Array) => void;
+  readonly #output: (packet: Uint8Array, segmentSize: number) => void;
   readonly #mtu: number;
   readonly #own = new OwnAddresses();
   readonly #scratch: Uint8Array;
   /** Views of the scratch buffer by length, so that sending a packet makes no new one. */
   readonly #views: (Uint8Array | undefined)[] = [];
+  #lastSuper: Uint8Array = new Uint8Array(0);
   readonly #header = emptyIpHeader();
   readonly #segment = emptyTcpSegment();
   readonly #datagram = emptyUdpHeader();
   readonly #tcp: TcpLayer;
   readonly #udp: UdpTable;
   readonly #icmpLimit = new RateLimit(ICMP_PER_SECOND);
-  readonly #waiting: Uint8Array[] = [];
+  readonly #waiting: { readonly packet: Uint8Array; readonly segmentSize: number }[] = [];
   #busy = false;
   #emitting = false;
 
@@ -58,13 +59,15 @@ class Stack implements IpStack {
     if (!Number.isInteger(options.mtu) || options.mtu < MIN_MTU || options.mtu > MAX_MTU) throw netstackError('NETSTACK_MTU', String(options.mtu));
     this.#output = options.output;
     this.#mtu = options.mtu;
-    this.#scratch = new Uint8Array(options.mtu);
+    const superPackets = options.superPackets ?? false;
+    this.#scratch = new Uint8Array(superPackets ? Math.max(options.mtu, MAX_SUPER_PAYLOAD + SUPER_HEADERS) : options.mtu);
     this.#own.replace(options.addresses);
     this.#tcp = new TcpLayer({
       scratch: this.#scratch,
       mtu: options.mtu,
       random: options.random,
-      emit: (length) => this.#emit(length),
+      superPackets,
+      emit: (length, segmentSize) => this.#emit(length, segmentSize),
       flush: (now) => this.#flush(now),
       ...(options.maxConnections === undefined ? {} : { maxConnections: options.maxConnections }),
     });
@@ -76,15 +79,15 @@ class Stack implements IpStack {
     this.#run(now, () => this.#tcp.dropWithoutAddress((ip) => this.#own.match(ip.bytes, 0, ip.family) !== undefined, now));
   }
 
-  receivePacket(packet: Uint8Array, now: number): void {
+  receivePacket(packet: Uint8Array, now: number, segmentSize = 0): void {
     if (this.#busy) {
-      if (this.#waiting.length < MAX_REENTRANT_PACKETS) this.#waiting.push(new Uint8Array(packet));
+      if (this.#waiting.length < MAX_REENTRANT_PACKETS) this.#waiting.push({ packet: new Uint8Array(packet), segmentSize });
       else this.counters.reentrantDropped++;
       return;
     }
     this.#busy = true;
     try {
-      this.#dispatch(packet, now);
+      this.#dispatch(packet, now, segmentSize);
       this.#drain(now);
     } finally {
       this.#busy = false;
@@ -165,17 +168,17 @@ class Stack implements IpStack {
     this.#tcp.transmitWanted(now);
     // As many as wait now: two stacks that answer each other at once must not keep this call forever.
     for (let left = MAX_REENTRANT_PACKETS; left > 0; left--) {
-      const packet = this.#waiting.shift();
-      if (packet === undefined) return;
-      this.#dispatch(packet, now);
+      const first = this.#waiting.shift();
+      if (first === undefined) return;
+      this.#dispatch(first.packet, now, first.segmentSize);
       this.#tcp.transmitWanted(now);
     }
   }
 
-  #dispatch(packet: Uint8Array, now: number): void {
+  #dispatch(packet: Uint8Array, now: number, segmentSize: number): void {
     this.counters.received++;
     const header = this.#header;
-    const verdict = packet.length > 0 && (packet[0] as number) >> 4 === 6 ? readIpv6(packet, header) : readIpv4(packet, header);
+    const verdict = packet.length > 0 && (packet[0] as number) >> 4 === 6 ? readIpv6(packet, header) : readIpv4(packet, header, segmentSize > 0);
     if (verdict !== 'ok') {
       if (verdict === 'fragment') this.counters.fragments++;
       else this.counters.malformed++;
@@ -188,7 +191,7 @@ class Stack implements IpStack {
     }
     switch (header.protocol) {
       case PROTOCOL.tcp:
-        return this.#receiveTcp(packet, header, local, now);
+        return this.#receiveTcp(packet, header, local, now, segmentSize);
       case PROTOCOL.udp:
         return this.#receiveUdp(packet, header, local, now);
       case header.family === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6:
@@ -202,12 +205,15 @@ class Stack implements IpStack {
     return pseudoSum(packet, header.sourceAt, packet, header.destinationAt, header.addressLength, header.protocol);
   }
 
-  #receiveTcp(packet: Uint8Array, header: IpHeader, local: IpAddress, now: number): void {
+  #receiveTcp(packet: Uint8Array, header: IpHeader, local: IpAddress, now: number, segmentSize: number): void {
     const segment = this.#segment;
-    if (!readTcp(packet, header.payloadStart, header.payloadEnd, this.#pseudo(packet, header), segment)) {
+    const joined = segmentSize > 0;
+    const pseudo = joined ? 0 : this.#pseudo(packet, header);
+    if (!readTcp(packet, header.payloadStart, header.payloadEnd, pseudo, segment, joined)) {
       this.counters.malformed++;
       return;
     }
+    if (joined) segment.segments = Math.max(1, Math.ceil((segment.dataEnd - segment.dataStart) / segmentSize));
     this.#tcp.receive(packet, header, segment, local, now);
   }
 
@@ -279,19 +285,25 @@ class Stack implements IpStack {
     if (target === this.#scratch) this.#emit(length);
     else {
       this.counters.sent++;
-      this.#output(target);
+      this.#output(target, 0);
     }
   }
 
-  #emit(length: number): void {
-    const view = (this.#views[length] ??= this.#scratch.subarray(0, length));
+  #emit(length: number, segmentSize = 0): void {
+    const view = segmentSize > 0 ? this.#superView(length) : (this.#views[length] ??= this.#scratch.subarray(0, length));
     this.counters.sent++;
     this.#emitting = true;
     try {
-      this.#output(view);
+      this.#output(view, segmentSize);
     } finally {
       this.#emitting = false;
     }
+  }
+
+  /** Super-packets of one transfer are mostly of one length. */
+  #superView(length: number): Uint8Array {
+    if (this.#lastSuper.length !== length) this.#lastSuper = this.#scratch.subarray(0, length);
+    return this.#lastSuper;
   }
 }
 

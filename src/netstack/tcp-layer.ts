@@ -28,14 +28,16 @@ export interface TcpLayerOptions {
   readonly scratch: Uint8Array;
   readonly mtu: number;
   readonly random: (target: Uint8Array) => void;
-  readonly emit: (length: number) => void;
+  readonly superPackets: boolean;
+  readonly emit: (length: number, segmentSize: number) => void;
   readonly flush: (now: number) => void;
   readonly maxConnections?: number;
 }
 
 export class TcpLayer implements TcpHost {
   readonly scratch: Uint8Array;
-  readonly emit: (length: number) => void;
+  readonly superPackets: boolean;
+  readonly emit: (length: number, segmentSize: number) => void;
   readonly flush: (now: number) => void;
   readonly #mtu: number;
   readonly #random: (target: Uint8Array) => void;
@@ -59,6 +61,7 @@ export class TcpLayer implements TcpHost {
 
   constructor(options: TcpLayerOptions) {
     this.scratch = options.scratch;
+    this.superPackets = options.superPackets;
     this.emit = options.emit;
     this.flush = options.flush;
     this.#mtu = options.mtu;
@@ -167,7 +170,7 @@ export class TcpLayer implements TcpHost {
   }
 
   #reset(packet: Uint8Array, header: IpHeader, segment: TcpSegment, now: number): void {
-    if (this.#resetLimit.take(now)) this.emit(buildReset(this.scratch, packet, header, segment));
+    if (this.#resetLimit.take(now)) this.emit(buildReset(this.scratch, packet, header, segment), 0);
   }
 
   #newBlock(flow: Flow, local: SocketAddress, remote: SocketAddress, passive: PassiveOpen | undefined, now: number): ControlBlock {

@@ -59,8 +59,13 @@ export interface StackOptions {
   readonly mtu: number;
   /** Fills with cryptographically strong bytes (ports, initial sequence numbers). */
   readonly random: (target: Uint8Array) => void;
-  /** An IP packet to send; valid only during the call. */
-  readonly output: (packet: Uint8Array) => void;
+  /**
+   * An IP packet to send; valid only during the call. A `segmentSize` above 0 says that it is a super-packet: one TCP header and the
+   * payload of several segments of that many bytes (the last may be shorter), checksums unset. Only where `superPackets` is set.
+   */
+  readonly output: (packet: Uint8Array, segmentSize: number) => void;
+  /** Bulk TCP data goes to `output` as super-packets of up to MAX_SUPER_PAYLOAD bytes. Default false. */
+  readonly superPackets?: boolean;
   /** Fewer connections than MAX_CONNECTIONS. */
   readonly maxConnections?: number;
 }
@@ -86,7 +91,11 @@ export interface IpStack {
   readonly counters: Readonly<StackCounters>;
   /** Replaces the host's addresses; connections of an address that went are reset. */
   setAddresses(addresses: readonly IpAddress[], now: number): void;
-  receivePacket(packet: Uint8Array, now: number): void;
+  /**
+   * A packet from the network, valid only during the call. `segmentSize` above 0 says that it is a super-packet that was joined from
+   * segments with so many bytes of payload whose checksums hold; its own are then not looked at.
+   */
+  receivePacket(packet: Uint8Array, now: number, segmentSize?: number): void;
   /** Opens a connection from the address of the same family; the outcome comes through the handler. */
   connect(remote: SocketAddress, handler: TcpHandler, now: number): TcpConnection;
   /**

@@ -26,6 +26,8 @@ export interface TcpSegment {
   window: number;
   dataStart: number;
   dataEnd: number;
+  /** How many segments it stands for: more than 1 for a super-packet. */
+  segments: number;
   /** -1 where the option is missing; so below. */
   mss: number;
   windowScale: number;
@@ -48,6 +50,7 @@ export function emptyTcpSegment(): TcpSegment {
     window: 0,
     dataStart: 0,
     dataEnd: 0,
+    segments: 1,
     mss: -1,
     windowScale: -1,
     sackPermitted: false,
@@ -73,13 +76,14 @@ export function writeInt32(bytes: Uint8Array, at: number, value: number): void {
 /**
  * Reads `packet[start, end)`. `pseudo` is the pseudo header's sum without the length. False for a short header, a wrong checksum
  * or port 0. Options of unknown kind or wrong length are skipped; a broken option list ends the reading of options only.
+ * `verified` says that the checksum has been looked at before, and may not be set.
  */
-export function readTcp(packet: Uint8Array, start: number, end: number, pseudo: number, into: TcpSegment): boolean {
+export function readTcp(packet: Uint8Array, start: number, end: number, pseudo: number, into: TcpSegment, verified = false): boolean {
   const length = end - start;
   if (length < TCP_HEADER) return false;
   const headerLength = ((packet[start + 12] as number) >> 4) * 4;
   if (headerLength < TCP_HEADER || headerLength > length) return false;
-  if (foldSum(sumWords(packet, start, end, pseudo + length)) !== 0xffff) return false;
+  if (!verified && foldSum(sumWords(packet, start, end, pseudo + length)) !== 0xffff) return false;
   into.sourcePort = ((packet[start] as number) << 8) | (packet[start + 1] as number);
   into.destinationPort = ((packet[start + 2] as number) << 8) | (packet[start + 3] as number);
   if (into.sourcePort === 0 || into.destinationPort === 0) return false;
@@ -89,6 +93,7 @@ export function readTcp(packet: Uint8Array, start: number, end: number, pseudo: 
   into.window = ((packet[start + 14] as number) << 8) | (packet[start + 15] as number);
   into.dataStart = start + headerLength;
   into.dataEnd = end;
+  into.segments = 1;
   readOptions(packet, start + TCP_HEADER, start + headerLength, into);
   return true;
 }

@@ -1,6 +1,6 @@
 // CUBIC (RFC 9438) with plain slow start from an initial window of ten segments (RFC 6928). Windows are bytes; the cubic function
 // works in segments and seconds, as the RFC writes it.
-import { INITIAL_WINDOW_BYTES, INITIAL_WINDOW_SEGMENTS, MAX_UNACKNOWLEDGED_SEGMENTS } from '../constants.ts';
+import { INITIAL_WINDOW_BYTES, INITIAL_WINDOW_SEGMENTS } from '../constants.ts';
 
 const C = 0.4;
 const BETA = 0.7;
@@ -39,8 +39,8 @@ export class Congestion {
   /** `acked` new bytes were acknowledged while the window was what limited us. `rttMs` is the smoothed round trip. */
   onAck(acked: number, now: number, rttMs: number): void {
     if (this.slowStart) {
-      // Byte counting (RFC 3465): an ACK counts for all that a receiver like ours acknowledges at one time, and no more.
-      this.window += Math.min(acked, MAX_UNACKNOWLEDGED_SEGMENTS * this.#mss);
+      // Bytes count, not ACKs (RFC 3465), without its limit of two segments: receivers that join segments acknowledge many at once.
+      this.window += acked;
       return;
     }
     const segments = this.window / this.#mss;

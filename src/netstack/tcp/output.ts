@@ -6,7 +6,7 @@
 import { FLAG, TCP_HEADER, sackOptionLength, sealTcp, writeSack, writeSynOptions, writeTcp, writeTimestamps } from '#wire/tcp.ts';
 import { PROTOCOL, writeIpv4 } from '#wire/ipv4.ts';
 import { writeIpv6 } from '#wire/ipv6.ts';
-import { TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS, WINDOW_SCALE } from '../constants.ts';
+import { MAX_SUPER_PAYLOAD, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS, WINDOW_SCALE } from '../constants.ts';
 import { seqLess, seqLessEqual } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 import { timestampOf } from './state.ts';
@@ -79,7 +79,7 @@ function sendSyn(block: ControlBlock, flags: number, now: number): void {
     block.timedAt = now;
   }
   block.lastSentAt = now;
-  finishPacket(block, end);
+  finishPacket(block, end, 0);
 }
 
 function sendData(block: ControlBlock, now: number): void {
@@ -89,6 +89,7 @@ function sendData(block: ControlBlock, now: number): void {
     if (now - block.lastSentAt > block.roundTrip.timeout) congestion.onIdle();
     block.progressAt = now;
   }
+  const step = block.host.superPackets ? wholeSegments(MAX_SUPER_PAYLOAD, fullSize) : fullSize;
   const edge = board.lossEdge(block.sndUna, block.mss, block.sack);
   let room = congestion.window - board.pipe(block.sndUna, block.sndNxt, edge, block.mss, block.sack);
   block.windowLimited = false;
@@ -96,29 +97,39 @@ function sendData(block: ControlBlock, now: number): void {
   // A callback of `emit` may close the block.
   while (block.synchronized) {
     if (board.mode !== 'open' && board.findHole(block.sndUna, edge)) {
-      const length = Math.min(fullSize, (board.holeEnd - board.holeStart) | 0);
-      if (room < length && !board.forced) {
-        block.windowLimited = true;
-        break;
+      let length = Math.min(step, (board.holeEnd - board.holeStart) | 0);
+      if (room < length) {
+        const least = Math.min(length, fullSize);
+        length = wholeSegments(room, fullSize);
+        if (length === 0) {
+          if (!board.forced) {
+            block.windowLimited = true;
+            break;
+          }
+          length = least;
+        }
       }
       board.forced = false;
-      retransmit(block, length, now);
+      retransmit(block, length, fullSize, now);
       room -= length;
       continue;
     }
-    const length = newDataLength(block, fullSize);
+    let length = newDataLength(block, fullSize, step);
     if (length < 0) {
       if (room < fullSize || !(board.findDoubtfulHole(block.sndUna) || board.findRescue(block.sndUna, block.sndNxt, fullSize))) break;
       const again = Math.min(fullSize, (board.holeEnd - board.holeStart) | 0);
-      retransmit(block, again, now);
+      retransmit(block, again, fullSize, now);
       room -= again;
       continue;
     }
     if (room < length) {
-      block.windowLimited = true;
-      break;
+      length = wholeSegments(room, fullSize);
+      if (length === 0) {
+        block.windowLimited = true;
+        break;
+      }
     }
-    sendNew(block, length, now);
+    sendNew(block, length, fullSize, now);
     room -= length;
   }
   armTimers(block, now);
@@ -129,32 +140,39 @@ function sendTailProbe(block: ControlBlock, fullSize: number, now: number): numb
   block.tailProbePending = false;
   block.tailProbeStamp = timestampOf(block, now);
   block.retransmitAt = now + block.roundTrip.timeout;
-  const fresh = newDataLength(block, fullSize);
+  const fresh = newDataLength(block, fullSize, fullSize);
   block.tailProbeAgain = fresh <= 0;
   if (fresh > 0) {
-    sendNew(block, fresh, now);
+    sendNew(block, fresh, fullSize, now);
     return fresh;
   }
   const length = Math.min(fullSize, block.flight);
   block.board.holeStart = (block.sndNxt - length) | 0;
   block.board.holeEnd = block.sndNxt;
-  retransmit(block, length, now);
+  retransmit(block, length, fullSize, now);
   return length;
 }
 
-/** How many new bytes may go out in one segment now (0 for a lone FIN), or -1 for none. */
-function newDataLength(block: ControlBlock, fullSize: number): number {
+/** The largest number of full segments within `bytes`, in bytes. */
+function wholeSegments(bytes: number, fullSize: number): number {
+  return Math.max(0, Math.floor(bytes / fullSize)) * fullSize;
+}
+
+/** How many new bytes may go out in one step of up to `limit` bytes now (0 for a lone FIN), or -1 for none. */
+function newDataLength(block: ControlBlock, fullSize: number, limit: number): number {
   if (block.finSent) return -1;
   const unsent = block.ring.length - block.flight;
   const window = (block.sndUna + block.sndWnd - block.sndNxt) | 0;
   if (window <= 0 || (unsent === 0 && !block.finQueued)) return -1;
-  const length = Math.min(unsent, fullSize, window);
+  const length = Math.min(unsent, limit, window);
+  // A step ends with a full segment, unless it is the last there is.
+  if (length > fullSize && length < unsent) return wholeSegments(length, fullSize);
   // Silly window avoidance (RFC 9293 §3.8.6.2.1): a full segment, all there is, or half of the largest window ever seen.
   if (length < fullSize && length < unsent && length < block.maxSndWnd / 2 && !block.probePending) return -1;
   return length;
 }
 
-function sendNew(block: ControlBlock, length: number, now: number): void {
+function sendNew(block: ControlBlock, length: number, fullSize: number, now: number): void {
   const seq = block.sndNxt;
   const last = length === block.ring.length - block.flight;
   let flags = FLAG.ack;
@@ -170,11 +188,11 @@ function sendNew(block: ControlBlock, length: number, now: number): void {
     block.timedSeq = block.sndNxt;
     block.timedAt = now;
   }
-  sendSegment(block, seq, length, flags, now);
+  sendSegment(block, seq, length, flags, now, length > fullSize ? fullSize : 0);
 }
 
 /** Sends bytes from the scoreboard's hole again, with the FIN where the hole reaches it. */
-function retransmit(block: ControlBlock, length: number, now: number): void {
+function retransmit(block: ControlBlock, length: number, fullSize: number, now: number): void {
   const { board } = block;
   const seq = board.holeStart;
   const end = (seq + length) | 0;
@@ -182,7 +200,7 @@ function retransmit(block: ControlBlock, length: number, now: number): void {
   const bytes = withFin ? (block.finSeq - seq) | 0 : length;
   if (seqLessEqual(board.highRetransmit, seq)) board.highRetransmit = end;
   block.timedAt = -1;
-  sendSegment(block, seq, bytes, withFin ? FLAG.ack | FLAG.fin : FLAG.ack, now);
+  sendSegment(block, seq, bytes, withFin ? FLAG.ack | FLAG.fin : FLAG.ack, now, bytes > fullSize ? fullSize : 0);
 }
 
 function armTimers(block: ControlBlock, now: number): void {
@@ -211,8 +229,11 @@ function pendingSackLength(block: ControlBlock): number {
   return sackOptionLength(block.assembler.blocks(sackEdges, block.timestamps ? 3 : 4));
 }
 
-/** Builds and sends one segment; `length` bytes come from the ring at `seq`. Every segment acknowledges all that has arrived. */
-function sendSegment(block: ControlBlock, seq: number, length: number, flags: number, now: number): void {
+/**
+ * Builds and sends one segment, or one super-packet where `segmentSize` is not 0; `length` bytes come from the ring at `seq`. Every
+ * segment acknowledges all that has arrived.
+ */
+function sendSegment(block: ControlBlock, seq: number, length: number, flags: number, now: number, segmentSize = 0): void {
   const { scratch } = block.host;
   const start = block.ipHeader;
   let at = start + TCP_HEADER;
@@ -227,7 +248,7 @@ function sendSegment(block: ControlBlock, seq: number, length: number, flags: nu
   block.delayedAckAt = Infinity;
   block.lastAckSent = block.rcvNxt;
   if (length > 0 || (flags & FLAG.fin) !== 0) block.lastSentAt = now;
-  finishPacket(block, at + length);
+  finishPacket(block, at + length, segmentSize);
 }
 
 /**
@@ -255,10 +276,11 @@ export function windowUpdateDue(block: ControlBlock): boolean {
   return block.rcvWindow < 2 * block.ownMss && gain >= Math.min(2 * block.ownMss, block.rcvBuffer >> 1);
 }
 
-function finishPacket(block: ControlBlock, length: number): void {
+function finishPacket(block: ControlBlock, length: number, segmentSize: number): void {
   const { scratch } = block.host;
-  sealTcp(scratch, block.ipHeader, length, block.pseudo);
+  // Each segment of a super-packet gets a checksum of its own from whoever cuts it.
+  if (segmentSize === 0) sealTcp(scratch, block.ipHeader, length, block.pseudo);
   if (block.flow.family === 4) writeIpv4(scratch, length, PROTOCOL.tcp, block.local.ip.bytes, block.remote.ip.bytes);
   else writeIpv6(scratch, length, PROTOCOL.tcp, block.local.ip.bytes, block.remote.ip.bytes);
-  block.host.emit(length);
+  block.host.emit(length, segmentSize);
 }

@@ -27,7 +27,7 @@ export function receiveData(block: ControlBlock, segment: TcpSegment, packet: Ui
     const start = segment.dataStart + skip;
     const bytes = packet.subarray(start, start + fresh);
     const seq = (segment.seq + skip) | 0;
-    if (seq === block.rcvNxt) takeInOrder(block, bytes, now);
+    if (seq === block.rcvNxt) takeInOrder(block, bytes, segment.segments, now);
     else {
       block.assembler.insert(seq, bytes);
       block.ackNow = true;
@@ -46,7 +46,7 @@ export function receiveData(block: ControlBlock, segment: TcpSegment, packet: Ui
   return false;
 }
 
-function takeInOrder(block: ControlBlock, bytes: Uint8Array, now: number): void {
+function takeInOrder(block: ControlBlock, bytes: Uint8Array, segments: number, now: number): void {
   const filling = !block.assembler.empty;
   deliver(block, bytes, now);
   if (filling) {
@@ -58,7 +58,7 @@ function takeInOrder(block: ControlBlock, bytes: Uint8Array, now: number): void 
     block.ackNow = true; // a gap was filled at least in part (RFC 5681 §4.2)
   }
   growBuffer(block, now);
-  block.segmentsToAck++;
+  block.segmentsToAck += segments;
   if (block.segmentsToAck >= MAX_UNACKNOWLEDGED_SEGMENTS) block.ackNow = true;
   else if (hasTwoFullSegments(block)) block.delayedAckAt = now;
   else if (block.delayedAckAt === Infinity) block.delayedAckAt = now + DELAYED_ACK_MS;

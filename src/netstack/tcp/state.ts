@@ -29,10 +29,11 @@ export interface PassiveOpen {
 
 /** What a connection needs from the stack that holds it. */
 export interface TcpHost {
-  /** Room for one packet; valid until `emit`. */
+  /** Room for one packet, or one super-packet where `superPackets` is set; valid until `emit`. */
   readonly scratch: Uint8Array;
-  /** Sends the first `length` bytes of `scratch`. */
-  emit(length: number): void;
+  readonly superPackets: boolean;
+  /** Sends the first `length` bytes of `scratch`, as segments of `segmentSize` bytes of payload where that is not 0. */
+  emit(length: number, segmentSize: number): void;
   /** Asks for `transmit` to be called before the stack returns to its caller, and for the block's deadline to be looked at. */
   wantOutput(block: ControlBlock): void;
   /** Runs what was asked for, unless the stack is already on its way to do so. */
