@@ -106,3 +106,19 @@ export const RELAY_MAX_FOREIGN = 64;
 export const RELAY_FOREIGN_IDLE_MS = 60_000;
 /** Bytes that wait in the WebSocket; beyond it packets are dropped. */
 export const RELAY_MAX_QUEUED_BYTES = 1024 * 1024;
+
+/** How often this host's addresses and default routes are looked at. One look costs a fraction of a millisecond. */
+export const NETWORK_LOOK_MS = 1000;
+/** A look that comes this much later than it should, or a wall clock that ran ahead this much, means that the host slept. */
+export const NETWORK_SLEEP_MS = 5000;
+/** What is read of a table of routes: default routes stand first. */
+export const NETWORK_ROUTE_BYTES = 64 * 1024;
+/** After a change that may have cut a path, a path has this long to prove itself before it counts as lost. */
+export const PATH_VERIFY_MS = 1000;
+/** Meanwhile it is asked this often. */
+export const PATH_VERIFY_RETRY_MS = 240;
+
+/** Lazy connections (§5.7): without traffic for this long, a peer rests. */
+export const LAZY_IDLE_MS = 15 * 60_000;
+/** Peers older than this know no lazy connections: major and minor of the version. */
+export const LAZY_MIN_VERSION = [0, 45] as const;

@@ -17,10 +17,12 @@ import {
   ICE_MAX_REMOTE_CANDIDATES,
   ICE_NOMINATION_WAIT_MS,
   ICE_PACE_MS,
+  PATH_VERIFY_MS,
+  PATH_VERIFY_RETRY_MS,
 } from '../constants.ts';
 import { type Candidate, candidatePriority, pairPriority } from './ice-candidate.ts';
 import { newPair, type Pair, retryDelay, Transactions } from './ice-pair.ts';
-import { parseIp } from '#lib/ip.ts';
+import { formatIp, parseIp } from '#lib/ip.ts';
 import { sameTransport, type TransportAddress } from './path.ts';
 
 export interface IceCredentials {
@@ -57,6 +59,10 @@ export class IceAgent {
   #nextPaceAt: number;
   #consentAt = Infinity;
   #lastAnswerAt = 0;
+  /** Since when the pair in use has to prove itself; Infinity while it has not. */
+  #verifyingSince = Infinity;
+  /** Where the other side sees the pair in use come from. */
+  #seenAs: string | undefined;
 
   constructor(options: IceAgentOptions, now: number) {
     this.#options = options;
@@ -99,6 +105,13 @@ export class IceAgent {
     else if (message.class === 'success' || message.class === 'error') this.#receiveAnswer(message, from, now);
   }
 
+  /** The network changed: the pair in use has PATH_VERIFY_MS to answer, and fails where it does not. */
+  verify(now: number): void {
+    if (this.#state !== 'connected') return;
+    this.#consentAt = now;
+    this.#verifyingSince = now;
+  }
+
   /** Sends what is due and moves the state on. */
   poll(now: number): void {
     switch (this.#state) {
@@ -119,7 +132,7 @@ export class IceAgent {
       case 'checking':
         return Math.min(this.#startedAt + ICE_CHECKING_LIMIT_MS, this.#nextDecisionAt(), Math.max(this.#nextPaceAt, this.#nextCheckAt()));
       case 'connected':
-        return Math.min(this.#consentAt, this.#lastAnswerAt + ICE_DISCONNECTED_MS);
+        return Math.min(this.#consentAt, this.#lastAnswerAt + ICE_DISCONNECTED_MS, this.#verifyingSince + PATH_VERIFY_MS);
       case 'disconnected':
         return Math.min(this.#consentAt, this.#lastAnswerAt + ICE_DISCONNECTED_MS + ICE_FAILED_MS);
       case 'failed':
@@ -213,17 +226,34 @@ export class IceAgent {
     if (pair === this.#selected) {
       this.#lastAnswerAt = now;
       this.#consentAt = now + ICE_CONSENT_INTERVAL_MS;
+      if (sentAt >= this.#verifyingSince) this.#verifyingSince = Infinity;
       if (this.#state === 'disconnected') this.#state = 'connected';
+      if (this.#movedTo(message)) return;
     } else if (nominating || pair.nominated) this.#select(pair, now);
     this.poll(now);
+  }
+
+  /**
+   * Whether the other side sees us at another address than before. It goes on sending to the old one until its own consent runs out, so
+   * a new run is quicker.
+   */
+  #movedTo({ mapped }: StunMessage): boolean {
+    if (mapped === undefined) return false;
+    const seenAs = `${formatIp(mapped.ip)} ${mapped.port}`;
+    const moved = this.#seenAs !== undefined && this.#seenAs !== seenAs;
+    this.#seenAs = seenAs;
+    if (moved) this.#state = 'failed';
+    return moved;
   }
 
   #select(pair: Pair, now: number): void {
     if (this.#state === 'failed') return;
     if (this.#selected === pair && this.#state === 'connected') return;
+    if (this.#selected !== pair) this.#seenAs = undefined;
     this.#selected = pair;
     this.#nominating = undefined;
     this.#state = 'connected';
+    this.#verifyingSince = Infinity;
     this.#lastAnswerAt = now;
     this.#consentAt = now + ICE_CONSENT_INTERVAL_MS;
   }
@@ -278,13 +308,13 @@ export class IceAgent {
     const pair = this.#selected;
     if (pair === undefined) return;
     const silence = now - this.#lastAnswerAt;
-    if (silence >= ICE_DISCONNECTED_MS + ICE_FAILED_MS) {
+    if (silence >= ICE_DISCONNECTED_MS + ICE_FAILED_MS || now - this.#verifyingSince >= PATH_VERIFY_MS) {
       this.#state = 'failed';
       return;
     }
     if (silence >= ICE_DISCONNECTED_MS) this.#state = 'disconnected';
     if (now < this.#consentAt) return;
-    this.#consentAt = now + ICE_CONSENT_RETRY_MS;
+    this.#consentAt = now + (this.#verifyingSince <= now ? PATH_VERIFY_RETRY_MS : ICE_CONSENT_RETRY_MS);
     this.#check(pair, now, false);
   }
 

@@ -160,6 +160,12 @@ export class DirectPath implements Path {
     this.#after();
   }
 
+  /** The network changed: the pair in use has to prove itself, or the run fails. */
+  verify(): void {
+    this.#agent?.verify(this.#options.clock.now());
+    this.#after();
+  }
+
   /** Ends the run; the next one has a new session id. */
   stop(): void {
     this.#timer?.cancel();
