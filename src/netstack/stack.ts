@@ -40,7 +40,8 @@ class Stack implements IpStack {
   };
   readonly #output: (packet: Uint8Array, segmentSize: number) => void;
   readonly #mtu: number;
-  readonly #own = new OwnAddresses();
+  readonly #own: OwnAddresses;
+  readonly #routedUdp: UdpReceiver | undefined;
   readonly #scratch: Uint8Array;
   /** Views of the scratch buffer by length, so that sending a packet makes no new one. */
   readonly #views: (Uint8Array | undefined)[] = [];
@@ -61,7 +62,9 @@ class Stack implements IpStack {
     this.#mtu = options.mtu;
     const superPackets = options.superPackets ?? false;
     this.#scratch = new Uint8Array(superPackets ? Math.max(options.mtu, MAX_SUPER_PAYLOAD + SUPER_HEADERS) : options.mtu);
+    this.#own = new OwnAddresses(options.routed);
     this.#own.replace(options.addresses);
+    this.#routedUdp = options.routedUdp;
     this.#tcp = new TcpLayer({
       scratch: this.#scratch,
       mtu: options.mtu,
@@ -121,13 +124,19 @@ class Stack implements IpStack {
         return { ip, port: bound };
       },
       send: (bytes, to) => {
-        if (open) this.#sendUdp(bound, bytes, to);
+        const source = this.#own.sourceFor(to.ip.family);
+        if (open && source !== undefined) this.#sendUdp(bytes, { ip: source, port: bound }, to);
       },
       close: () => {
         open = false;
         this.#udp.release(bound, receiver);
       },
     };
+  }
+
+  sendUdp(bytes: Uint8Array, from: SocketAddress, to: SocketAddress): void {
+    checkPort(from.port);
+    this.#sendUdp(bytes, from, to);
   }
 
   poll(now: number): void {
@@ -195,7 +204,10 @@ class Stack implements IpStack {
       case PROTOCOL.udp:
         return this.#receiveUdp(packet, header, local, now);
       case header.family === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6:
-        return this.#receiveIcmp(packet, header, now);
+        // A host behind us is not ours to answer for.
+        if (!this.#own.owns(local)) this.counters.notOurs++;
+        else this.#receiveIcmp(packet, header, now);
+        return;
       default:
         this.counters.unknownProtocol++;
     }
@@ -223,9 +235,12 @@ class Stack implements IpStack {
       this.counters.malformed++;
       return;
     }
-    const receiver = this.#udp.find(datagram.destinationPort);
+    const own = this.#own.owns(local);
+    const receiver = own ? this.#udp.find(datagram.destinationPort) : this.#routedUdp;
     if (receiver === undefined) {
-      if (this.#icmpLimit.take(now)) this.#answer(packet, header, buildPortUnreachable(this.#scratch, headerSize(header.family), packet, header));
+      if (!own) this.counters.notOurs++;
+      else if (this.#icmpLimit.take(now))
+        this.#answer(packet, header, buildPortUnreachable(this.#scratch, headerSize(header.family), packet, header));
       return;
     }
     const from = { ip: sourceOf(packet, header), port: datagram.sourcePort };
@@ -264,13 +279,12 @@ class Stack implements IpStack {
     this.#emit(length);
   }
 
-  #sendUdp(port: number, bytes: Uint8Array, to: SocketAddress): void {
+  #sendUdp(bytes: Uint8Array, from: SocketAddress, to: SocketAddress): void {
     checkPort(to.port);
     const { family } = to.ip;
     const at = headerSize(family);
     const length = at + UDP_HEADER + bytes.length;
-    const source = this.#own.sourceFor(family);
-    if (source === undefined) return;
+    const source = from.ip;
     if (length > this.#mtu) {
       this.counters.udpTooBig++;
       return;
@@ -279,7 +293,7 @@ class Stack implements IpStack {
     const target = this.#emitting ? new Uint8Array(length) : this.#scratch;
     target.set(bytes, at + UDP_HEADER);
     const pseudo = pseudoSum(source.bytes, 0, to.ip.bytes, 0, source.bytes.length, PROTOCOL.udp);
-    writeUdp(target, at, length, port, to.port, pseudo);
+    writeUdp(target, at, length, from.port, to.port, pseudo);
     if (family === 4) writeIpv4(target, length, PROTOCOL.udp, source.bytes, to.ip.bytes);
     else writeIpv6(target, length, PROTOCOL.udp, source.bytes, to.ip.bytes);
     if (target === this.#scratch) this.#emit(length);

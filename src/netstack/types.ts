@@ -53,8 +53,15 @@ export interface UdpSocket {
 }
 
 export interface StackOptions {
-  /** The inner addresses of this host; packets to any other are dropped. */
+  /** The inner addresses of this host; packets to any other are dropped, apart from `routed`. */
   readonly addresses: readonly IpAddress[];
+  /**
+   * Whether this host stands in for the address at `at` in `bytes`, one of a network behind it. Then TCP connections to it reach the
+   * listeners (`local` tells them apart), UDP goes to `routedUdp` and to no socket, and pings are not answered. Asked for each packet.
+   */
+  readonly routed?: (bytes: Uint8Array, at: number, family: 4 | 6) => boolean;
+  /** Gets the datagrams to such addresses; the bytes are valid only during the call. */
+  readonly routedUdp?: (bytes: Uint8Array, from: SocketAddress, to: SocketAddress, now: number) => void;
   /** Largest IP packet in bytes, both ways. */
   readonly mtu: number;
   /** Fills with cryptographically strong bytes (ports, initial sequence numbers). */
@@ -109,6 +116,8 @@ export interface IpStack {
   ): TcpListener;
   /** Binds a UDP port (0 picks one). `receive` gets datagrams, valid only during the call. */
   bindUdp(port: number, receive: (bytes: Uint8Array, from: SocketAddress, to: SocketAddress, now: number) => void): UdpSocket;
+  /** Sends a datagram from any address and port, such as one that this host stands in for. Dropped where it is larger than the MTU. */
+  sendUdp(bytes: Uint8Array, from: SocketAddress, to: SocketAddress, now: number): void;
   /** Does what is due: timers, and packets that came from inside `output`. */
   poll(now: number): void;
   /**
