@@ -1,22 +1,43 @@
 // `npm run bench -- NAME [--json] [--rounds N]`: runs one benchmark; exit code 1 where a bar is missed.
 import { parseArgs } from 'node:util';
 import { benchChain } from './chain.ts';
-import { print, type Pair } from './report.ts';
+import { benchOverlay, profileOverlay, subjectNames } from './overlay/bench.ts';
+import { print } from './report.ts';
 
-const benches: Readonly<Record<string, (rounds: number) => Promise<readonly Pair[]>>> = { chain: benchChain };
+const usage = `Usage: npm run bench -- chain [--json] [--rounds N]
+       npm run bench -- overlay [--json] [--rounds N] [--quick] [--only SUBJECT,...]
+       npm run bench -- overlay --profile userspace|userspace-plain [--streams N]
+Subjects of overlay: ${subjectNames.join(', ')}`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean', default: false }, rounds: { type: 'string', default: '5' } },
+  options: {
+    json: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string', default: '' },
+    profile: { type: 'string' },
+    streams: { type: 'string', default: '1' },
+  },
 });
-const name = positionals[0] ?? '';
-const bench = benches[name];
-const rounds = Number(values.rounds);
-if (bench === undefined || !Number.isInteger(rounds) || rounds < 1) {
-  console.error(`Usage: npm run bench -- ${Object.keys(benches).join('|')} [--json] [--rounds N]`);
-  process.exitCode = 2;
-} else {
-  const pairs = await bench(rounds);
+const rounds = Number(values.rounds ?? (values.quick ? '1' : '5'));
+const streams = Number(values.streams);
+const only = values.only.split(',').filter((name) => name !== '');
+
+process.exitCode = await run();
+
+async function run(): Promise<number> {
+  const [name] = positionals;
+  const numbers = [rounds, streams].every((number) => Number.isInteger(number) && number > 0);
+  if (!numbers || (name !== 'chain' && name !== 'overlay') || !only.every((subject) => subjectNames.includes(subject))) {
+    console.error(usage);
+    return 2;
+  }
+  if (name === 'overlay' && values.profile !== undefined) {
+    await profileOverlay(values.profile, streams);
+    return 0;
+  }
+  const pairs = name === 'chain' ? await benchChain(rounds) : await benchOverlay({ rounds, quick: values.quick, only });
   print(pairs, values.json);
-  process.exitCode = pairs.every(({ holds }) => holds) ? 0 : 1;
+  return pairs.every(({ holds }) => holds) ? 0 : 1;
 }

@@ -5,7 +5,8 @@ export interface Pair {
   readonly metric: string;
   readonly unit: string;
   readonly subject: string;
-  readonly value: number;
+  /** Null where the subject is missing or cannot do it; `note` says why. */
+  readonly value: number | null;
   /** What it is held against, or null where a figure stands alone. */
   readonly peer: string | null;
   readonly peerValue: number | null;
@@ -13,6 +14,8 @@ export interface Pair {
   /** The ratio that an issue asks for, or null where none is asked yet. */
   readonly bar: number | null;
   readonly holds: boolean;
+  /** What is missing, and why. */
+  readonly note?: string;
 }
 
 export interface Held {
@@ -43,6 +46,18 @@ export function pair(bench: string, subject: string, held: Held): Pair {
   };
 }
 
+/** A line for what could not be measured: a bar that is asked for is not met then. */
+export function missingPair(
+  bench: string,
+  subject: string,
+  asked: { readonly metric: string; readonly unit: string; readonly peer?: string; readonly peerValue?: number | undefined; readonly bar?: number },
+  reason: string,
+): Pair {
+  const { metric, unit, peer = null, peerValue, bar = null } = asked;
+  const theirs = peerValue === undefined ? null : round(peerValue);
+  return { bench, metric, unit, subject, value: null, peer, peerValue: theirs, ratio: null, bar, holds: bar === null, note: `${subject}: ${reason}` };
+}
+
 export function print(pairs: readonly Pair[], json: boolean): void {
   for (const row of pairs) {
     if (json) {
@@ -50,10 +65,12 @@ export function print(pairs: readonly Pair[], json: boolean): void {
       continue;
     }
     const against =
-      row.peer === null
+      row.peer === null || row.ratio === null
         ? ''
         : `   ${row.peer} ${row.peerValue} ${row.unit}, ratio ${row.ratio}${row.bar === null ? '' : ` (bar ${row.bar}: ${row.holds ? 'holds' : 'MISSED'})`}`;
-    console.log(`${row.bench}  ${row.metric.padEnd(34)} ${row.subject} ${row.value} ${row.unit}${against}`);
+    const value = row.value === null ? `missing${row.bar === null ? '' : ` (bar ${row.bar}: MISSED)`}` : `${row.value} ${row.unit}`;
+    const note = row.note === undefined ? '' : `   [${row.note}]`;
+    console.log(`${row.bench}  ${row.metric.padEnd(36)} ${row.subject} ${value}${against}${note}`);
   }
 }
 

@@ -1,0 +1,73 @@
+// Two network namespaces with a veth pair between them: the physical link under every subject.
+import { execFile, spawn, spawnSync, type ChildProcess, type SpawnOptions } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** All processes of all subjects share two cores, also where the machine has more. */
+const pinned = availableParallelism() > 2 ? ['taskset', '-c', '0,1'] : [];
+
+export interface Namespace {
+  readonly name: string;
+  /** On the veth. */
+  readonly address: string;
+  /** Starts a program in it, on the benchmark's two cores; the child's pid is the program's. */
+  spawn(command: readonly string[], options: SpawnOptions): ChildProcess;
+  /** Runs a short command in it; rejects where it fails. */
+  run(command: readonly string[]): Promise<string>;
+}
+
+export interface Link {
+  /** The end that downloads. */
+  readonly near: Namespace;
+  /** The end that serves. */
+  readonly far: Namespace;
+  close(): Promise<void>;
+}
+
+export function hasProgram(name: string): boolean {
+  return spawnSync('sh', ['-c', `command -v ${name}`]).status === 0;
+}
+
+/** What this machine lacks to run the benchmark at all. */
+export function missingForLink(): readonly string[] {
+  const missing: string[] = [];
+  if (process.platform !== 'linux') missing.push('Linux');
+  if (process.getuid?.() !== 0) missing.push('root (network namespaces)');
+  for (const program of ['ip', ...pinned.slice(0, 1)]) if (!hasProgram(program)) missing.push(`the program ${program}`);
+  if (!existsSync('/dev/net/tun')) missing.push('/dev/net/tun');
+  return missing;
+}
+
+export async function openLink(): Promise<Link> {
+  const near = namespace(`mgb${process.pid}n`, '198.18.0.1');
+  const far = namespace(`mgb${process.pid}f`, '198.18.0.2');
+  const close = async (): Promise<void> => {
+    for (const { name } of [near, far]) await run('ip', ['netns', 'delete', name]).catch(() => undefined);
+  };
+  try {
+    for (const { name } of [near, far]) await run('ip', ['netns', 'add', name]);
+    await run('ip', ['link', 'add', 'link0', 'netns', near.name, 'type', 'veth', 'peer', 'name', 'link0', 'netns', far.name]);
+    for (const end of [near, far]) {
+      await end.run(['ip', 'address', 'add', `${end.address}/30`, 'dev', 'link0']);
+      await end.run(['ip', 'link', 'set', 'lo', 'up']);
+      await end.run(['ip', 'link', 'set', 'link0', 'up']);
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { near, far, close };
+}
+
+function namespace(name: string, address: string): Namespace {
+  const inside = ['netns', 'exec', name];
+  return {
+    name,
+    address,
+    spawn: (command, options) => spawn('ip', [...inside, ...pinned, ...command], options),
+    run: async (command) => (await run('ip', [...inside, ...command])).stdout,
+  };
+}
