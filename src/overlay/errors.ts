@@ -12,5 +12,6 @@ export const overlayError = defineErrors('overlay', {
   ENOBUFS: { text: 'Too many connections are open in the overlay.', origin: 'internal', retry: true, status: 503 },
   ABORT_ERR: { text: 'The caller gave up before the connection was made.', origin: 'input', retry: true, status: 504 },
   OVERLAY_UDP_BIND: { text: 'No UDP port can be opened for the overlay.', origin: 'input', retry: true, status: 500 },
+  OVERLAY_NATIVE: { text: 'This system does not offer the faster way; the plain one is used.', origin: 'internal', retry: false, status: 500 },
   OVERLAY_BAD_KEY: { text: 'The private key must have 32 bytes.', origin: 'input', retry: false, status: 500 },
 });
