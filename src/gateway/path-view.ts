@@ -3,7 +3,7 @@ import type { Clock } from '#lib/clock.ts';
 import type { PeerPathStatus } from '#model/status.ts';
 import { reportIntervalMs } from './constants.ts';
 
-/** Returns the question. A host that no peer of ours is counts as reachable: its dial says more. */
+/** Returns the question. A host that no peer of ours is counts as reachable: its dial says more. So does a lazy peer at rest. */
 export function viewPaths(peers: () => readonly PeerPathStatus[], clock: Clock): (host: string) => boolean {
   let lost: ReadonlySet<string> = new Set();
   let seenAt = -Infinity;
@@ -11,7 +11,7 @@ export function viewPaths(peers: () => readonly PeerPathStatus[], clock: Clock):
     const now = clock.now();
     if (now - seenAt >= reportIntervalMs) {
       seenAt = now;
-      lost = new Set(peers().flatMap(({ path, fqdn, addresses }) => (path === undefined ? [fqdn, ...addresses] : [])));
+      lost = new Set(peers().flatMap(({ state, fqdn, addresses }) => (state === 'seeking' || state === 'unusable' ? [fqdn, ...addresses] : [])));
     }
     return !lost.has(host);
   };

@@ -136,7 +136,7 @@ class RunningMeshNode implements MeshNode {
   }
 
   status(): MeshStatus {
-    const { relay, peers } = this.overlay.status();
+    const { relay, peers, figures } = this.overlay.status();
     return {
       publicKey: this.publicKey,
       address: this.#map === undefined ? undefined : formatIp(this.#map.self.v4.address),
@@ -144,6 +144,7 @@ class RunningMeshNode implements MeshNode {
       serial: String(this.#map?.serial ?? 0n),
       links: [...this.#control.status(), relay],
       peers,
+      overlay: figures,
     };
   }
 

@@ -10,6 +10,8 @@ export { admitsInbound, closedFilter, type PacketFilter, type PacketProtocol, ty
 export interface NetworkMap {
   /** Never goes back while a peer runs; a lower one than the last is ignored. */
   readonly serial: bigint;
+  /** Peers that know lazy connections rest while there is no traffic to them; absent is no. */
+  readonly lazy?: boolean | undefined;
   readonly self: SelfAddress;
   readonly peers: readonly RemotePeer[];
   readonly filter: PacketFilter;

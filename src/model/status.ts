@@ -3,14 +3,29 @@ import type { PublicKey } from './ids.ts';
 
 export type PathKind = 'direct' | 'relay';
 
+/** `idle`: a lazy peer without traffic, whose path is made with the first packet. `unusable`: the map's entry cannot be used. */
+export type PeerState = 'connected' | 'seeking' | 'idle' | 'unusable';
+
+/** A change of a peer's path; undefined stands for no path. */
+export interface PathSwitch {
+  readonly at: string;
+  readonly from: PathKind | undefined;
+  readonly to: PathKind | undefined;
+  readonly reason: string;
+}
+
 export interface PeerPathStatus {
   readonly publicKey: PublicKey;
   readonly fqdn: string;
   readonly addresses: readonly string[];
+  readonly state: PeerState;
   /** The path in use, or undefined while there is none. */
   readonly path: { readonly kind: PathKind; readonly remote: string; readonly latencyMs: number | undefined; readonly since: string } | undefined;
   /** Why there is no path, or why the last switch happened. */
   readonly reason: string;
+  readonly lastSwitch: PathSwitch | undefined;
+  /** Switches since the peer is known. */
+  readonly switches: number;
   readonly lastHandshake: string | undefined;
   readonly receivedBytes: number;
   readonly sentBytes: number;
@@ -26,6 +41,22 @@ export interface LinkStatus {
   readonly since: string;
 }
 
+/** What the overlay counts of itself; all figures are since it was opened. */
+export interface OverlayFigures {
+  /** The UDP port of everything. */
+  readonly port: number;
+  /** Peers by what carries them now. */
+  readonly peers: { readonly direct: number; readonly relay: number; readonly seeking: number; readonly idle: number };
+  readonly pathSwitches: number;
+  /** Changes of this host's network that were noticed, and the last of them. */
+  readonly networkChanges: number;
+  readonly lastNetworkChange: { readonly at: string; readonly what: string } | undefined;
+  /** Relays of other peers that we are connected to. */
+  readonly foreignRelays: readonly LinkStatus[];
+  /** Packets that were dropped because a relay's connection was full. */
+  readonly relayDroppedPackets: number;
+}
+
 export interface MeshStatus {
   readonly publicKey: PublicKey;
   readonly address: string | undefined;
@@ -33,6 +64,7 @@ export interface MeshStatus {
   readonly serial: string;
   readonly links: readonly LinkStatus[];
   readonly peers: readonly PeerPathStatus[];
+  readonly overlay: OverlayFigures;
 }
 
 /** The state of a published service, as a gateway reports it. */

@@ -96,7 +96,11 @@ export const RELAY_AUTH_TIMEOUT_MS = 8000;
 export const RELAY_HEALTH_LIMIT_MS = 35_000;
 /** Our own ping, for the round-trip time. */
 export const RELAY_PING_INTERVAL_MS = 10_000;
+/** A relay that does not answer it in this time is left. */
+export const RELAY_PONG_LIMIT_MS = 5000;
 export const RELAY_QUICK_RETRY_MS = 1500;
+/** After the loss of one relay of several, the others are tried within this time: not all peers at once. */
+export const RELAY_NEXT_SPREAD_MS = 300;
 export const RELAY_RETRY_FIRST_MS = 2000;
 export const RELAY_RETRY_MAX_MS = 60_000;
 export const RELAY_MAX_URLS = 7;
@@ -122,3 +126,30 @@ export const PATH_VERIFY_RETRY_MS = 240;
 export const LAZY_IDLE_MS = 15 * 60_000;
 /** Peers older than this know no lazy connections: major and minor of the version. */
 export const LAZY_MIN_VERSION = [0, 45] as const;
+
+/** TURN (RFC 8656). Servers of the map that are used. */
+export const TURN_MAX_SERVERS = 2;
+/** A request is repeated after this, doubled each time, and given up after so many attempts: 7.5 s in all. */
+export const TURN_RETRY_MS = 500;
+export const TURN_ATTEMPTS = 4;
+/** A nonce that was called stale this often in a row is the server's fault. */
+export const TURN_MAX_STALE = 3;
+/** Without an allocation after a failure, the next attempt comes after this, doubled up to the limit. */
+export const TURN_AGAIN_FIRST_MS = 5000;
+export const TURN_AGAIN_MAX_MS = 5 * 60_000;
+/** Asked for; the server may grant less. Refreshed this long before the end, or at half of a short one. */
+export const TURN_LIFETIME_S = 600;
+export const TURN_REFRESH_AHEAD_MS = 60_000;
+/** An allocation that no run of ICE has asked for during this time, and no peer uses, is given back. */
+export const TURN_IDLE_MS = 60_000;
+/** A permission lives five minutes at the server, a channel ten; its number rests five more before it names another peer. */
+export const TURN_PERMISSION_REFRESH_MS = 4 * 60_000;
+export const TURN_CHANNEL_REFRESH_MS = 5 * 60_000;
+export const TURN_CHANNEL_REUSE_MS = 15 * 60_000;
+/** Addresses that may send to us through one allocation, and how many are asked for in one request. */
+export const TURN_MAX_PERMISSIONS = 4096;
+export const TURN_PERMISSION_BATCH = 8;
+/** Requests that wait for their answer. */
+export const TURN_MAX_OPEN_REQUESTS = 32;
+/** Addresses behind a relay that are kept as objects; when full, those without a channel are forgotten. */
+export const TURN_MAX_REMOTES = 8192;

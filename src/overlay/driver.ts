@@ -23,6 +23,8 @@ export interface DriverEvents {
   /** The bytes are valid only during the call. */
   send(peer: string, datagram: Uint8Array): void;
   authenticated(peer: string, source: PathSource): void;
+  /** A packet came from the peer: it is not idle. */
+  delivered(peer: string): void;
   handshake(peer: string, completed: boolean): void;
   /** A packet of ours to an address that the engine knows no peer for. */
   unroutable(packet: Uint8Array): void;
@@ -48,8 +50,9 @@ export class Driver implements StreamLoop {
           if (peer !== undefined) events.send(peer, datagram);
           else if (isSource(reply)) reply.reply(datagram);
         },
-        deliverPacket: (_peer, packet) => {
+        deliverPacket: (peer, packet) => {
           const now = clock.now();
+          events.delivered(peer);
           if (filter.admitsPacket(packet, now)) this.stack.receivePacket(packet, now);
         },
         authenticated: (peer, source) => {

@@ -10,22 +10,25 @@ import type { Logger } from '#lib/log.ts';
 import type { Dial } from '#lib/net.ts';
 import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, RemotePeer } from '#model/network-map.ts';
-import type { LinkStatus, PeerPathStatus } from '#model/status.ts';
+import type { OverlayFigures } from '#model/status.ts';
 import type { SocketAddress, TcpConnection } from '#netstack/types.ts';
-import { DEFAULT_MTU, KEEPALIVE_MS, MAX_PEERS } from './constants.ts';
+import { DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS } from './constants.ts';
 import { Dials } from './dials.ts';
 import { Driver } from './driver.ts';
 import { overlayError } from './errors.ts';
 import { OverlayFilter } from './filter.ts';
+import { knowsLazy } from './idle-watch.ts';
+import { breaksPaths, type NetworkChange } from './network-monitor.ts';
+import { type NetworkReading, NetworkWatch } from './network-watch.ts';
 import { IceRouter } from './path/ice.ts';
 import { LocalCandidates } from './path/local-candidates.ts';
 import { RelayHub } from './path/relay.ts';
 import { type OpenDatagramPort, UdpMux } from './path/udp-mux.ts';
 import { PeerConn } from './peer-conn.ts';
 import { PeerDirectory } from './peer-directory.ts';
-import { describePeer } from './peer-status.ts';
+import { countPaths, describePeer } from './peer-status.ts';
 import { Streams } from './streams.ts';
-import type { Overlay, OverlayConnection, SignalPort } from './types.ts';
+import type { Overlay, OverlayConnection, OverlayStatus, SignalPort } from './types.ts';
 
 export interface OverlayDeps {
   readonly signal: SignalPort;
@@ -48,17 +51,27 @@ export interface OverlayOptions {
   readonly ca: string | undefined;
   /** Seeks no direct path. */
   readonly forceRelay?: boolean;
+  /** Whether peers rest without traffic: as the map says unless given. */
+  readonly lazy?: boolean;
+  /** How long without traffic is idle, milliseconds; LAZY_IDLE_MS unless given. */
+  readonly lazyIdleMs?: number;
+  /** 32 bytes that every peer of the network has too, mixed into each handshake. */
+  readonly presharedKey?: Uint8Array;
   /** The addresses to announce, best first, in the place of this host's own; for tests. */
   readonly hostAddresses?: readonly string[];
+  /** Reads this host's network, in the place of the system's own; for tests. */
+  readonly readNetwork?: () => NetworkReading;
   /** How the UDP port is opened; for tests that lose packets. */
   readonly openPort?: OpenDatagramPort;
 }
 
-/** Starts an overlay without peers. Rejects with OVERLAY_BAD_KEY, or OVERLAY_UDP_BIND where no UDP port can be opened. */
+/** Starts an overlay without peers. Rejects with OVERLAY_BAD_KEY where a key does not have 32 bytes, or OVERLAY_UDP_BIND where no UDP port can be opened. */
 export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Promise<Overlay> {
   return startScoped(async (scope) => {
     const publicKey = options.privateKey.length === 32 ? parsePublicKey(toBase64(publicFromPrivate(options.privateKey))) : undefined;
-    if (publicKey === undefined) throw overlayError('OVERLAY_BAD_KEY', `${options.privateKey.length} bytes`);
+    if (publicKey === undefined) throw overlayError('OVERLAY_BAD_KEY', `private key of ${options.privateKey.length} bytes`);
+    const shared = options.presharedKey;
+    if (shared !== undefined && shared.length !== 32) throw overlayError('OVERLAY_BAD_KEY', `preshared key of ${shared.length} bytes`);
     const overlay = new MeshOverlay(deps, options, publicKey, scope);
     await overlay.open();
     return overlay;
@@ -85,6 +98,10 @@ class MeshOverlay implements Overlay {
   #map: NetworkMap | undefined;
   #ownPrefixes: readonly IpPrefix[] = [];
   #mux: UdpMux | undefined;
+  #watch: NetworkWatch | undefined;
+  #pathSwitches = 0;
+  #networkChanges = 0;
+  #lastNetworkChange: { readonly at: string; readonly what: string } | undefined;
   #wants: (port: number) => boolean = () => false;
   #handler: ((connection: OverlayConnection) => void) | undefined;
 
@@ -99,6 +116,7 @@ class MeshOverlay implements Overlay {
       {
         send: (peer, datagram) => this.#conns.get(peer)?.send(datagram),
         authenticated: (peer, source) => this.#conns.get(peer)?.authenticated(source),
+        delivered: (peer) => this.#conns.get(peer)?.noteActivity(),
         handshake: (peer, completed) => {
           if (!completed) this.#conns.get(peer)?.handshakeFailed();
         },
@@ -142,6 +160,7 @@ class MeshOverlay implements Overlay {
       (connection) => this.#accepted(connection),
     );
     // Undone in reverse: first what uses the network, last the network.
+    scope.defer(() => this.#watch?.close());
     scope.defer(() => this.#mux?.close());
     scope.defer(() => this.#hub.close());
     scope.defer(() => this.#candidates.close());
@@ -169,6 +188,13 @@ class MeshOverlay implements Overlay {
     });
     signal.onConnected(() => {
       if (!this.#scope.closed) this.#eachConn((conn) => conn.refresh());
+    });
+    const { readNetwork } = this.#options;
+    this.#watch = new NetworkWatch({
+      clock: this.#deps.clock,
+      log,
+      changed: (changes) => this.#networkChanged(changes),
+      ...(readNetwork === undefined ? {} : { read: readNetwork }),
     });
     log.info('overlay: open', { port: this.#mux.port, publicKey: this.#publicKey });
   }
@@ -206,22 +232,49 @@ class MeshOverlay implements Overlay {
   }
 
   refresh(): void {
-    if (this.#scope.closed) return;
-    this.#candidates.refresh();
-    this.#hub.refresh();
-    this.#eachConn((conn) => conn.networkChanged());
+    this.#lookAgain(false, undefined);
   }
 
-  status(): { readonly relay: LinkStatus; readonly peers: readonly PeerPathStatus[] } {
+  status(): OverlayStatus {
     const devices = new Map(this.#driver.device.status().map((peer) => [peer.publicKey, peer]));
     const peers = [...this.#peers.values()].map((peer) =>
       describePeer(peer, this.#conns.get(peer.publicKey), devices.get(peer.publicKey), this.#deps.clock),
     );
-    return { relay: this.#hub.status(), peers };
+    const figures: OverlayFigures = {
+      port: this.#mux?.port ?? 0,
+      peers: countPaths(peers),
+      pathSwitches: this.#pathSwitches,
+      networkChanges: this.#networkChanges,
+      lastNetworkChange: this.#lastNetworkChange,
+      foreignRelays: this.#hub.foreignStatus(),
+      relayDroppedPackets: this.#hub.droppedPackets,
+    };
+    return { relay: this.#hub.status(), peers, figures };
   }
 
   close(): Promise<void> {
     return this.#scope.close();
+  }
+
+  /** The host is elsewhere, or was away. Each part looks after what it has; nothing that works is cut. */
+  #networkChanged(changes: readonly NetworkChange[]): void {
+    if (this.#scope.closed) return;
+    const what = changes.map((change) => `${change.kind}: ${change.what}`).join('; ');
+    this.#networkChanges++;
+    this.#lastNetworkChange = { at: new Date(this.#deps.clock.wall()).toISOString(), what };
+    this.#deps.log.info('overlay: this host’s network changed', { what });
+    this.#lookAgain(changes.some(breaksPaths), this.#watch?.hostAddresses);
+  }
+
+  /** Where the host's addresses are not known, everything that is open is asked to prove itself. */
+  #lookAgain(breaks: boolean, addresses: ReadonlySet<string> | undefined): void {
+    if (this.#scope.closed) return;
+    this.#candidates.refresh();
+    if (breaks) {
+      this.#hub.networkChanged(addresses);
+      this.#deps.signal.networkChanged?.();
+    } else this.#hub.refresh();
+    this.#eachConn((conn) => conn.networkChanged(breaks));
   }
 
   #setPeers(list: readonly RemotePeer[]): void {
@@ -235,13 +288,23 @@ class MeshOverlay implements Overlay {
     for (const peer of list) {
       const conn = this.#conns.get(peer.publicKey);
       const same = before.get(peer.publicKey)?.allowedIps.map(formatPrefix).join() === peer.allowedIps.map(formatPrefix).join();
-      if (conn === undefined) this.#add(peer);
-      else if (!same && !conn.resting) this.#setDevicePeer(peer);
+      if (conn === undefined) {
+        this.#add(peer);
+        continue;
+      }
+      if (!same && !conn.resting) this.#setDevicePeer(peer);
+      conn.setLazy(this.#lazy(peer));
     }
   }
 
+  #lazy(peer: RemotePeer): boolean {
+    return (this.#options.lazy ?? this.#map?.lazy ?? false) && knowsLazy(peer.agentVersion);
+  }
+
   #add(peer: RemotePeer): void {
-    if (!this.#setDevicePeer(peer)) return;
+    const lazy = this.#lazy(peer);
+    // The engine learns of a lazy peer with its first traffic: ten thousand that are never used cost it nothing.
+    if (!lazy && !this.#setDevicePeer(peer)) return;
     const conn = new PeerConn(
       {
         self: this.#publicKey,
@@ -253,6 +316,8 @@ class MeshOverlay implements Overlay {
         listenPort: () => this.#mux?.port ?? 0,
         forceRelay: this.#options.forceRelay ?? false,
         hub: this.#hub,
+        lazy,
+        idleMs: this.#options.lazyIdleMs ?? LAZY_IDLE_MS,
         direct: {
           mux: () => this.#mux,
           router: this.#router,
@@ -265,6 +330,7 @@ class MeshOverlay implements Overlay {
       {
         datagram: (datagram, source) => this.#driver.receive(datagram, source),
         switched: (conn, path) => {
+          this.#pathSwitches++;
           if (path !== undefined) this.#dials.ready(conn.peer);
         },
         initiate: (conn) => {
@@ -285,17 +351,26 @@ class MeshOverlay implements Overlay {
     this.#dials.gone(peer);
   }
 
-  /** A resting peer is unknown to the engine, so no keepalive wakes it; the first packet to it does. */
+  /**
+   * A resting peer has no addresses and no keys in the engine, so no keepalive wakes it; the first packet to it does. What the engine
+   * knows against replays stays.
+   */
   #rested(key: PublicKey, resting: boolean): void {
     const peer = this.#peers.get(key);
-    if (resting) this.#driver.device.removePeer(key);
-    else if (peer !== undefined) this.#setDevicePeer(peer);
+    if (peer === undefined) return;
+    if (!resting) this.#setDevicePeer(peer);
+    else if (this.#driver.device.knows(key)) {
+      this.#driver.device.setPeer({ publicKey: key, allowedIps: [], persistentKeepaliveMs: 0 }, this.#deps.clock.now());
+      this.#driver.device.endSessions(key);
+    }
   }
 
   #setDevicePeer(peer: RemotePeer): boolean {
     const { publicKey, allowedIps } = peer;
+    const { presharedKey } = this.#options;
     try {
-      this.#driver.device.setPeer({ publicKey, allowedIps: allowedIps.map(maskPrefix), persistentKeepaliveMs: KEEPALIVE_MS }, this.#deps.clock.now());
+      const settings = { publicKey, allowedIps: allowedIps.map(maskPrefix), persistentKeepaliveMs: KEEPALIVE_MS };
+      this.#driver.device.setPeer(presharedKey === undefined ? settings : { ...settings, presharedKey }, this.#deps.clock.now());
       return true;
     } catch (error) {
       this.#deps.log.warn('overlay: the map names a peer that cannot be used', { peer: publicKey, reason: describeError(error) });
@@ -307,7 +382,11 @@ class MeshOverlay implements Overlay {
     const six = (packet[0] ?? 0) >> 4 === 6;
     const ip = ipFromBytes(six ? packet.subarray(24, 40) : packet.subarray(16, 20));
     const owner = ip === undefined ? undefined : this.#directory.ownerOf(ip);
-    if (owner !== undefined) this.#conns.get(owner)?.wake();
+    const conn = owner === undefined ? undefined : this.#conns.get(owner);
+    if (conn?.resting !== true) return;
+    conn.wake();
+    // The engine knows the peer now and keeps the packet until there is a session.
+    this.#driver.device.sendPacket(packet, this.#deps.clock.now());
   }
 
   #admits(local: SocketAddress, remote: SocketAddress): boolean {

@@ -6,6 +6,7 @@ import type { PublicKey } from '#model/ids.ts';
 import type { PathOffer, SignalMessage } from '#model/signal.ts';
 import type { PathKind } from '#model/status.ts';
 import { CHANGE_SPREAD_MS, DIRECT_FORGIVE_MS, HANDSHAKE_REPEAT_MS, RESPONDER_PATIENCE_MS } from './constants.ts';
+import { IdleWatch } from './idle-watch.ts';
 import { OfferSchedule, type Reach } from './offer-schedule.ts';
 import type { Candidate } from './path/ice-candidate.ts';
 import { DirectPath, type DirectPathOptions } from './path/ice.ts';
@@ -25,6 +26,10 @@ export interface PeerConnOptions {
   /** No direct path is sought or answered. */
   readonly forceRelay: boolean;
   readonly hub: RelayHub;
+  /** Whether the peer rests while there is no traffic, from its beginning on. */
+  readonly lazy: boolean;
+  /** How long without traffic is idle. */
+  readonly idleMs: number;
   readonly direct: Omit<DirectPathOptions, 'controlling' | 'announce' | 'changed' | 'clock'>;
   readonly signal: (message: SignalMessage) => void;
 }
@@ -36,14 +41,26 @@ export interface PeerConnEvents {
   switched(conn: PeerConn, path: PathKind | undefined): void;
   /** A handshake should be started, unless a session is fresh. */
   initiate(conn: PeerConn): void;
-  /** The peer has asked for rest, or is wanted again: while it rests the engine must not know it. */
+  /** The peer rests, or is wanted again: while it rests the engine must not send to it on its own account. */
   rested(conn: PeerConn, resting: boolean): void;
 }
+
+/** A change of the path; `at` is in milliseconds of the clock. */
+export interface ConnSwitch {
+  readonly at: number;
+  readonly from: PathKind | undefined;
+  readonly to: PathKind | undefined;
+  readonly reason: string;
+}
+
+/** WireGuard's transport message, and one without a packet. */
+const transportType = 4;
+const keepaliveBytes = 32;
 
 type State =
   | { readonly kind: 'seeking' }
   | { readonly kind: 'connected'; readonly path: Path; readonly since: number }
-  /** Told to rest (GO_IDLE): no offers until somebody wants the peer, or the peer itself speaks. */
+  /** Not used yet, without traffic for long, or told to rest (GO_IDLE): no offers until somebody wants the peer, or the peer itself speaks. */
   | { readonly kind: 'resting' }
   | { readonly kind: 'closed' };
 
@@ -56,8 +73,12 @@ export class PeerConn {
   readonly #direct: DirectPath;
   readonly #relay: RelayPath;
   readonly #schedule: OfferSchedule;
+  readonly #idle: IdleWatch;
+  #lazy: boolean;
   #state: State = { kind: 'seeking' };
   #reason = 'no answer from the peer yet';
+  #lastSwitch: ConnSwitch | undefined;
+  #switches = 0;
   #remoteDoesIce = true;
   #remoteRelay: string | undefined;
   #lastSource: PathSource | undefined;
@@ -77,6 +98,8 @@ export class PeerConn {
     this.peer = options.peer;
     this.controller = Buffer.compare(Buffer.from(options.self), Buffer.from(options.peer)) > 0;
     this.#schedule = new OfferSchedule(options.random, clock.now());
+    this.#idle = new IdleWatch(options.idleMs);
+    this.#lazy = options.lazy;
     this.#relay = hub.open(options.peer, { datagram: (datagram, source) => events.datagram(datagram, source), changed: () => this.#choose() });
     this.#direct = new DirectPath({
       ...options.direct,
@@ -87,9 +110,23 @@ export class PeerConn {
     });
   }
 
-  /** Begins to offer. */
+  /** Begins to offer, or to rest. */
   start(): void {
-    this.#poll();
+    if (this.#lazy) this.#rest('no traffic yet');
+    else this.#poll();
+  }
+
+  /** Whether the peer may rest from now on. One that was quiet of its own accord is woken where it may not. */
+  setLazy(lazy: boolean): void {
+    if (lazy === this.#lazy || this.#state.kind === 'closed') return;
+    this.#lazy = lazy;
+    if (!lazy) {
+      this.#idle.stop();
+      this.wake();
+    } else if (this.#state.kind !== 'resting') {
+      this.#idle.start(this.#options.clock.now());
+      this.#poll();
+    }
   }
 
   get path(): Path | undefined {
@@ -98,6 +135,20 @@ export class PeerConn {
 
   get resting(): boolean {
     return this.#state.kind === 'resting';
+  }
+
+  /** The last change of the path; undefined before the first. */
+  get lastSwitch(): ConnSwitch | undefined {
+    return this.#lastSwitch;
+  }
+
+  get switches(): number {
+    return this.#switches;
+  }
+
+  /** A packet with data came from the peer: it is not idle. */
+  noteActivity(): void {
+    this.#idle.active = true;
   }
 
   /** Clock milliseconds of the last switch; undefined without a path. */
@@ -112,6 +163,7 @@ export class PeerConn {
 
   /** Sends by the best path; where none is known, to where the peer last proved itself. */
   send(datagram: Uint8Array): void {
+    if (carriesData(datagram)) this.#idle.active = true;
     if (this.#state.kind === 'connected') return this.#state.path.send(datagram);
     this.#missedAt = this.#options.clock.now();
     if (this.#state.kind === 'seeking') this.#lastSource?.reply(datagram);
@@ -137,7 +189,9 @@ export class PeerConn {
     this.#state = { kind: 'seeking' };
     this.#reason = 'waking the peer';
     this.#events.rested(this, false);
-    this.#schedule.restart(this.#options.clock.now(), 0);
+    const now = this.#options.clock.now();
+    this.#schedule.restart(now, 0);
+    if (this.#lazy) this.#idle.start(now);
     this.#poll();
   }
 
@@ -150,9 +204,14 @@ export class PeerConn {
     this.#poll();
   }
 
-  /** The addresses of this host changed: what the direct path rests on may be gone, so it is sought anew where it is not up. */
-  networkChanged(): void {
+  /**
+   * This host's network changed: a direct path that is sought is sought anew. One that is up is kept, but where the change may have broken
+   * it, it has to prove itself.
+   */
+  networkChanged(breaks: boolean): void {
+    if (this.#state.kind === 'resting' || this.#state.kind === 'closed') return;
     if (!this.#direct.up) this.#direct.stop();
+    else if (breaks) this.#direct.verify();
     this.refresh();
   }
 
@@ -162,7 +221,7 @@ export class PeerConn {
 
   receive(message: SignalMessage): void {
     if (this.#state.kind === 'closed') return;
-    if (message.kind === 'go-idle') return this.#rest();
+    if (message.kind === 'go-idle') return this.#rest('the peer asked to rest until there is traffic');
     if (this.#state.kind === 'resting') this.wake();
     switch (message.kind) {
       case 'offer':
@@ -183,17 +242,37 @@ export class PeerConn {
     this.#direct.close();
   }
 
-  #rest(): void {
+  #rest(reason: string): void {
     if (this.#state.kind === 'resting') return;
-    const had = this.#state.kind === 'connected';
+    const now = this.#options.clock.now();
+    const before = this.path;
     this.#state = { kind: 'resting' };
-    this.#reason = 'the peer asked to rest until there is traffic';
+    this.#reason = reason;
     this.#lastSource = undefined;
+    this.#missedAt = -Infinity;
+    this.#initiateAt = Infinity;
+    this.#choiceAt = Infinity;
+    this.#idle.stop();
     this.#direct.stop();
     this.#relay.use(undefined);
-    this.#schedule.reached('none', this.#options.clock.now());
+    this.#schedule.reached('none', now);
+    this.#timer?.cancel();
+    this.#timerAt = Infinity;
     this.#events.rested(this, true);
-    if (had) this.#events.switched(this, undefined);
+    if (before === undefined) return;
+    this.#noteSwitch(before.kind, undefined, now);
+    this.#events.switched(this, undefined);
+  }
+
+  /** Quiet for long: the other side is told, so that it rests too instead of offering. */
+  #rested(): void {
+    this.#options.signal({ kind: 'go-idle' });
+    this.#rest('no traffic for long');
+  }
+
+  #noteSwitch(from: PathKind | undefined, to: PathKind | undefined, at: number): void {
+    this.#lastSwitch = { at, from, to, reason: this.#reason };
+    this.#switches++;
   }
 
   #described(offer: PathOffer, answer: boolean): void {
@@ -215,12 +294,15 @@ export class PeerConn {
   }
 
   #directChanged(state: DirectPath['state']): void {
-    const lost = this.#directState === 'disconnected';
+    const before = this.#directState;
     this.#directState = state;
     if (state === 'failed') {
       // The next offer carries a new session. One that was never connected waits for its turn in the schedule.
       this.#direct.stop();
-      if (lost) this.#schedule.restart(this.#options.clock.now());
+      const now = this.#options.clock.now();
+      if (before === 'disconnected') this.#schedule.restart(now);
+      // It failed all at once: our address is another. The other side does not know yet, so it is told at once.
+      else if (before === 'connected') this.#schedule.announce(now, 0);
     }
     this.#choose();
   }
@@ -260,6 +342,7 @@ export class PeerConn {
       this.#directLosses = now - since >= DIRECT_FORGIVE_MS ? 1 : this.#directLosses + 1;
     }
     this.#reason = reasonOf(before?.kind, kind);
+    this.#noteSwitch(before?.kind, kind, now);
     const path = kind === undefined ? undefined : kind === 'direct' ? this.#direct : this.#relay;
     this.#state = path === undefined ? { kind: 'seeking' } : { kind: 'connected', path, since: now };
     this.#options.log.info('overlay: path switched', { peer: this.peer, path: kind ?? 'none', remote: path?.remote ?? '', reason: this.#reason });
@@ -276,11 +359,12 @@ export class PeerConn {
       this.#missedAt = -Infinity;
       if (this.#state.kind === 'connected') this.#events.initiate(this);
     }
+    if (now >= this.#idle.at && this.#idle.look(now)) return this.#rested();
     if (now >= this.#schedule.at) {
       this.#schedule.sent(now);
       this.#options.signal({ kind: 'offer', offer: this.#describe() });
     }
-    this.#arm(Math.min(this.#schedule.at, this.#initiateAt, this.#choiceAt), now);
+    this.#arm(Math.min(this.#schedule.at, this.#initiateAt, this.#choiceAt, this.#idle.at), now);
   }
 
   /** The engine repeats a handshake that was lost without a path only when it is this old; Infinity where none was lost. */
@@ -298,6 +382,11 @@ export class PeerConn {
       else this.#poll();
     });
   }
+}
+
+/** A WireGuard message with a packet inside: a keepalive is no traffic. */
+function carriesData(datagram: Uint8Array): boolean {
+  return datagram[0] === transportType && datagram.length > keepaliveBytes;
 }
 
 function reasonOf(before: PathKind | undefined, after: PathKind | undefined): string {

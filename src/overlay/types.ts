@@ -5,7 +5,7 @@ import type { Dial, Endpoint } from '#lib/net.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
 import type { SignalMessage } from '#model/signal.ts';
-import type { LinkStatus, PeerPathStatus } from '#model/status.ts';
+import type { LinkStatus, OverlayFigures, PeerPathStatus } from '#model/status.ts';
 
 /** Carries signal messages between peers; the control client implements it (sealed for the receiver), mesh/ plugs it in. */
 export interface SignalPort {
@@ -15,6 +15,8 @@ export interface SignalPort {
   receive(handler: (from: PublicKey, message: SignalMessage) => void): void;
   /** Called each time the signal stream comes up again. */
   onConnected(handler: () => void): void;
+  /** This host's network changed: a connection that looks open may be dead. To be told where somebody can make use of it. */
+  networkChanged?(): void;
 }
 
 /** An accepted overlay connection. `remote.address` is an overlay address that belongs to the peer. */
@@ -23,6 +25,13 @@ export interface OverlayConnection {
   readonly local: Endpoint;
   readonly remote: Endpoint;
   readonly peer: PublicKey;
+}
+
+export interface OverlayStatus {
+  /** Our home relay. */
+  readonly relay: LinkStatus;
+  readonly peers: readonly PeerPathStatus[];
+  readonly figures: OverlayFigures;
 }
 
 export interface Overlay extends Closable {
@@ -36,7 +45,7 @@ export interface Overlay extends Closable {
   apply(map: NetworkMap): void;
   /** Relay and STUN servers and tokens, as the control plane renews them. */
   setEndpoints(endpoints: MeshEndpoints): void;
-  /** Something about the network of this host changed, or the signal stream is new: look for paths again. */
+  /** Looks for paths again. Changes of this host's network and new signal streams are noticed without it. */
   refresh(): void;
-  status(): { readonly relay: LinkStatus; readonly peers: readonly PeerPathStatus[] };
+  status(): OverlayStatus;
 }

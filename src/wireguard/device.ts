@@ -70,6 +70,20 @@ class Device implements WireGuardDevice {
     this.#erase(peer);
   }
 
+  knows(publicKey: PublicKeyText): boolean {
+    return this.#core.peers.has(publicKey);
+  }
+
+  endSessions(publicKey: PublicKeyText): void {
+    const peer = this.#core.peers.get(publicKey);
+    if (peer === undefined) return;
+    peer.timers.gaveUp();
+    peer.timers.zeroKeysAt = Infinity;
+    peer.queue.clear();
+    this.#erase(peer);
+    this.#core.due.update(peer);
+  }
+
   initiate(publicKey: PublicKeyText, now: number): void {
     const peer = this.#core.peers.get(publicKey);
     if (peer !== undefined) this.#handshakes.startOnPath(peer, now);

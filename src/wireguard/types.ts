@@ -71,8 +71,14 @@ export interface WireGuardDevice {
    * WIREGUARD_BAD_PEER, WIREGUARD_SELF_PEER, WIREGUARD_PEER_LIMIT or WIREGUARD_PREFIX_LIMIT, and changes nothing then.
    */
   setPeer(peer: DevicePeer, now: number): void;
+  knows(publicKey: PublicKeyText): boolean;
   /** Forgets the peer and erases its keys; nothing where it is unknown. */
   removePeer(publicKey: PublicKeyText): void;
+  /**
+   * Erases all keys agreed with the peer and gives up a handshake under way, because the other side may have forgotten it: the next packet
+   * makes new ones. What protects against replays stays. Nothing where the peer is unknown.
+   */
+  endSessions(publicKey: PublicKeyText): void;
   /**
    * Starts a handshake with the peer unless a session is fresh; used when a path to it comes up. Repeats one under way where its last
    * message is older than half a second. Nothing where the peer is unknown.

@@ -9,13 +9,25 @@ const peer: PeerPathStatus = {
   publicKey: asId<PublicKey>('key'),
   fqdn: 'office.mesh.internal',
   addresses: ['100.64.0.9'],
+  state: 'connected',
   path: { kind: 'direct', remote: '192.0.2.1:1', latencyMs: 1, since: '' },
   reason: '',
+  lastSwitch: undefined,
+  switches: 0,
   lastHandshake: undefined,
   receivedBytes: 0,
   sentBytes: 0,
 };
-const mesh: MeshStatus = { publicKey: asId<PublicKey>('own'), address: '100.64.0.1', fqdn: 'gw', serial: '1', links: [], peers: [peer] };
+const overlay: MeshStatus['overlay'] = {
+  port: 1,
+  peers: { direct: 1, relay: 0, seeking: 0, idle: 0 },
+  pathSwitches: 0,
+  networkChanges: 0,
+  lastNetworkChange: undefined,
+  foreignRelays: [],
+  relayDroppedPackets: 0,
+};
+const mesh: MeshStatus = { publicKey: asId<PublicKey>('own'), address: '100.64.0.1', fqdn: 'gw', serial: '1', links: [], peers: [peer], overlay };
 const well: Surroundings = { certificate: () => true, certificateProblem: () => '', mesh };
 
 void t.test('active where nothing is missing', async (t) => {
@@ -35,7 +47,7 @@ void t.test('what is missing is named', async (t) => {
     [{}, { ...well, mesh: { ...mesh, peers: [] } }, 'tunnel_not_created', /no peer that this gateway may see/],
     [
       {},
-      { ...well, mesh: { ...mesh, peers: [{ ...away, path: undefined, reason: 'the relay was lost' }] } },
+      { ...well, mesh: { ...mesh, peers: [{ ...away, state: 'seeking', path: undefined, reason: 'the relay was lost' }] } },
       'tunnel_not_created',
       /office.*the relay was lost/,
     ],

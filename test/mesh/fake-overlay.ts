@@ -23,7 +23,19 @@ export class FakeOverlay implements Overlay {
     // nothing to look for
   }
   status(): ReturnType<Overlay['status']> {
-    return { relay: { name: 'relay', connected: false, address: '', reason: 'none', since: '' }, peers: [] };
+    return {
+      relay: { name: 'relay', connected: false, address: '', reason: 'none', since: '' },
+      peers: [],
+      figures: {
+        port: 0,
+        peers: { direct: 0, relay: 0, seeking: 0, idle: 0 },
+        pathSwitches: 0,
+        networkChanges: 0,
+        lastNetworkChange: undefined,
+        foreignRelays: [],
+        relayDroppedPackets: 0,
+      },
+    };
   }
   close(): Promise<void> {
     this.closed = true;

@@ -25,6 +25,7 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
       {
         send: (_peer, datagram) => paths[self].send(datagram),
         authenticated: () => undefined,
+        delivered: () => undefined,
         handshake: () => undefined,
         unroutable: () => undefined,
       },

@@ -43,6 +43,8 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
 function targetProblem(host: string, mesh: MeshStatus | undefined): string {
   const peer = mesh?.peers.find(({ addresses, fqdn }) => fqdn === host || addresses.includes(host));
   if (peer === undefined) return `${host} is no peer that this gateway may see; was it deleted?`;
-  if (peer.path === undefined) return `${peer.fqdn} (${host}) is not connected: ${peer.reason === '' ? 'no path to it yet' : peer.reason}`;
+  // A lazy peer's path is made with its first request.
+  if (peer.path === undefined && peer.state !== 'idle')
+    return `${peer.fqdn} (${host}) is not connected: ${peer.reason === '' ? 'no path to it yet' : peer.reason}`;
   return '';
 }

@@ -21,11 +21,13 @@ import {
   relayTransportHeaderBytes,
 } from '#wire/relay.ts';
 import {
+  PATH_VERIFY_MS,
   RELAY_AUTH_TIMEOUT_MS,
   RELAY_CONNECT_TIMEOUT_MS,
   RELAY_HEALTH_LIMIT_MS,
   RELAY_MAX_QUEUED_BYTES,
   RELAY_PING_INTERVAL_MS,
+  RELAY_PONG_LIMIT_MS,
 } from '../constants.ts';
 
 const binaryFrame = { binary: true, compress: false, fin: true } as const;
@@ -60,6 +62,8 @@ export class RelayLink {
   #deadline: Timer;
   #pinger: Timer | undefined;
   #pingSentAt: number | undefined;
+  #pongDeadline: Timer | undefined;
+  #localAddress: string | undefined;
   latencyMs: number | undefined;
   droppedPackets = 0;
 
@@ -76,6 +80,9 @@ export class RelayLink {
       ...(options.ca === undefined ? {} : { ca: [...rootCertificates, options.ca] }),
     });
     this.#deadline = this.#clock.after(RELAY_CONNECT_TIMEOUT_MS, () => this.#end('the relay did not answer in time'));
+    this.#socket.on('upgrade', ({ socket }) => {
+      this.#localAddress = unmapped(socket.localAddress);
+    });
     this.#socket.on('open', () => {
       this.#setDeadline(RELAY_AUTH_TIMEOUT_MS, 'the relay did not accept the token in time');
       this.#socket.send(encodeRelayAuth(options.selfId, options.token), binaryFrame);
@@ -107,6 +114,18 @@ export class RelayLink {
 
   unsubscribe(peerIds: readonly Uint8Array[]): void {
     this.#sendList('unsubscribe', peerIds);
+  }
+
+  /**
+   * The host's network changed. A connection from an address that the host no longer has is over; any other has PATH_VERIFY_MS to answer
+   * a ping. `addresses` undefined: not known.
+   */
+  verify(addresses: ReadonlySet<string> | undefined): void {
+    if (this.#state.kind !== 'up') return;
+    if (this.#localAddress !== undefined && addresses?.has(this.#localAddress) === false)
+      return this.#end('the address of the connection to the relay is gone');
+    this.#pinger?.cancel();
+    this.#ping(PATH_VERIFY_MS);
   }
 
   /** Says goodbye; no event follows. */
@@ -162,19 +181,23 @@ export class RelayLink {
     this.#state = { kind: 'up', instanceUrl };
     this.#setDeadline(RELAY_HEALTH_LIMIT_MS, 'the relay sent no health check');
     this.#events.up(this);
-    this.#ping();
+    this.#ping(RELAY_PONG_LIMIT_MS);
   }
 
-  #ping(): void {
+  #ping(limitMs: number): void {
     if (this.#state.kind !== 'up') return;
     this.#pingSentAt = this.#clock.now();
     this.#socket.ping();
-    this.#pinger = this.#clock.after(RELAY_PING_INTERVAL_MS, () => this.#ping());
+    this.#pongDeadline?.cancel();
+    this.#pongDeadline = this.#clock.after(limitMs, () => this.#end('the relay no longer answers'));
+    this.#pinger = this.#clock.after(RELAY_PING_INTERVAL_MS, () => this.#ping(RELAY_PONG_LIMIT_MS));
   }
 
   #ponged(): void {
     if (this.#pingSentAt !== undefined) this.latencyMs = this.#clock.now() - this.#pingSentAt;
     this.#pingSentAt = undefined;
+    this.#pongDeadline?.cancel();
+    this.#pongDeadline = undefined;
   }
 
   #setDeadline(ms: number, reason: string): void {
@@ -193,7 +216,12 @@ export class RelayLink {
     this.#state = { kind: 'over' };
     this.#deadline.cancel();
     this.#pinger?.cancel();
+    this.#pongDeadline?.cancel();
   }
+}
+
+function unmapped(address: string | undefined): string | undefined {
+  return address?.replace(/^::ffff:(?=\d+\.)/, '');
 }
 
 /** Whether the text is a relay's URL; any path is ignored by the protocol. */

@@ -2,7 +2,7 @@
 // the subscriptions each time (netbird-wire §4.7).
 import { Backoff } from '#lib/backoff.ts';
 import type { Clock, Timer } from '#lib/clock.ts';
-import { OFFER_JITTER, RELAY_MAX_URLS, RELAY_QUICK_RETRY_MS, RELAY_RETRY_FIRST_MS, RELAY_RETRY_MAX_MS } from '../constants.ts';
+import { OFFER_JITTER, RELAY_MAX_URLS, RELAY_NEXT_SPREAD_MS, RELAY_QUICK_RETRY_MS, RELAY_RETRY_FIRST_MS, RELAY_RETRY_MAX_MS } from '../constants.ts';
 import { RelayLink } from './relay-link.ts';
 
 export interface RelayUplinkOptions {
@@ -33,7 +33,10 @@ export class RelayUplink {
   #link: RelayLink | undefined;
   #retry: Timer | undefined;
   #quick = true;
+  /** The next loss is answered at once: the network changed, and the loss is its consequence. */
+  #hasty = false;
   #closed = false;
+  #dropped = 0;
   #reason = 'connecting';
   #since: number;
 
@@ -59,6 +62,11 @@ export class RelayUplink {
 
   get latencyMs(): number | undefined {
     return this.#link?.latencyMs;
+  }
+
+  /** Packets that did not fit into connections to this relay. */
+  get droppedPackets(): number {
+    return this.#dropped + (this.#link?.droppedPackets ?? 0);
   }
 
   /** Empty while connected. */
@@ -120,12 +128,23 @@ export class RelayUplink {
     if (this.#link === undefined && this.#attempts.size === 0) this.#connect();
   }
 
+  /** The host's network changed: what is open has to prove itself, what is being opened begins anew from where the host is now. */
+  networkChanged(addresses: ReadonlySet<string> | undefined): void {
+    this.#backoff.reset();
+    this.#hasty = true;
+    for (const attempt of this.#attempts) attempt.close();
+    this.#attempts.clear();
+    if (this.#link === undefined) this.#connect();
+    else this.#link.verify(addresses);
+  }
+
   close(): void {
     this.#closed = true;
     this.#drop('closed');
   }
 
-  #connect(): void {
+  /** Opens connections to all of the list, but for `except`, which has just failed. */
+  #connect(except?: string): void {
     this.#retry?.cancel();
     this.#retry = undefined;
     if (this.#closed) return;
@@ -136,6 +155,7 @@ export class RelayUplink {
     }
     const { selfId, ca, clock } = this.#options;
     for (const url of this.#urls) {
+      if (url === except) continue;
       this.#attempts.add(
         new RelayLink(
           { url, selfId, token, ca, clock },
@@ -161,6 +181,7 @@ export class RelayUplink {
     this.#link = link;
     this.#backoff.reset();
     this.#quick = true;
+    this.#hasty = false;
     this.#reason = '';
     this.#since = this.#options.clock.now();
     link.subscribe([...this.#subscriptions.values()]);
@@ -172,16 +193,24 @@ export class RelayUplink {
     const wasUp = link === this.#link;
     if (wasUp) this.#lose();
     this.#reason = reason;
-    if (this.#link === undefined && this.#attempts.size === 0) {
-      const delay = this.#quick ? RELAY_QUICK_RETRY_MS : this.#backoff.next();
-      this.#quick = false;
-      this.#retry?.cancel();
-      this.#retry = this.#options.clock.after(delay, () => this.#connect());
-    }
+    if (this.#link === undefined && this.#attempts.size === 0) this.#again(link.url, wasUp);
     if (wasUp) this.#events.changed(this);
   }
 
+  /** After a loss the others of the list are tried nearly at once, the lost one a little later: it may be starting again. */
+  #again(failed: string, wasUp: boolean): void {
+    const { clock, random } = this.#options;
+    const others = wasUp && this.#urls.some((url) => url !== failed);
+    let delay = this.#hasty ? 0 : this.#quick ? RELAY_QUICK_RETRY_MS : this.#backoff.next();
+    if (others) delay = Math.min(delay, random() * RELAY_NEXT_SPREAD_MS);
+    else if (this.#hasty) this.#hasty = false;
+    else this.#quick = false;
+    this.#retry?.cancel();
+    this.#retry = clock.after(delay, () => this.#connect(others ? failed : undefined));
+  }
+
   #lose(): void {
+    this.#dropped += this.#link?.droppedPackets ?? 0;
     this.#link = undefined;
     this.#since = this.#options.clock.now();
     for (const peerKey of this.#online) this.#presence(peerKey, false);

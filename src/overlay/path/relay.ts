@@ -91,16 +91,25 @@ export class RelayHub {
     for (const uplink of this.#foreign.values()) uplink.hurry();
   }
 
+  /** The host's network changed; `addresses` are those it has now, undefined where that is not known. */
+  networkChanged(addresses: ReadonlySet<string> | undefined): void {
+    this.#home?.networkChanged(addresses);
+    for (const uplink of this.#foreign.values()) uplink.networkChanged(addresses);
+  }
+
   status(): LinkStatus {
-    const { clock } = this.#options;
-    const since = this.#home?.since ?? clock.now();
-    return {
-      name: 'relay',
-      connected: this.homeUrl !== undefined,
-      address: this.#home?.address ?? '',
-      reason: this.#home?.reason ?? 'the control plane named no relay',
-      since: new Date(clock.wall() - (clock.now() - since)).toISOString(),
-    };
+    return this.#describe(this.#home, 'the control plane named no relay');
+  }
+
+  /** Relays of other peers that we are connected to, or try to be. */
+  foreignStatus(): readonly LinkStatus[] {
+    return Array.from(this.#foreign.values(), (uplink) => this.#describe(uplink, ''));
+  }
+
+  get droppedPackets(): number {
+    let dropped = this.#home?.droppedPackets ?? 0;
+    for (const uplink of this.#foreign.values()) dropped += uplink.droppedPackets;
+    return dropped;
   }
 
   close(): void {
@@ -108,6 +117,18 @@ export class RelayHub {
     this.#home?.close();
     for (const uplink of this.#foreign.values()) uplink.close();
     this.#foreign.clear();
+  }
+
+  #describe(uplink: RelayUplink | undefined, none: string): LinkStatus {
+    const { clock } = this.#options;
+    const since = uplink?.since ?? clock.now();
+    return {
+      name: 'relay',
+      connected: uplink?.instanceUrl !== undefined,
+      address: uplink?.address ?? '',
+      reason: uplink?.reason ?? none,
+      since: new Date(clock.wall() - (clock.now() - since)).toISOString(),
+    };
   }
 
   #newUplink(urls: readonly string[]): RelayUplink {
