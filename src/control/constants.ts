@@ -30,6 +30,21 @@ export const maxSignalText = 1_024;
 export const maxPeers = 50_000;
 /** A map with more rules admits nothing. */
 export const maxRules = 200_000;
+/** Routes of one map, and names of one route; those beyond are dropped. */
+export const maxRoutes = 20_000;
+export const maxDomainsPerRoute = 64;
+/** Zones of one map, records of all of them, nameserver groups and servers of one group; those beyond are dropped. */
+export const maxZones = 1_000;
+export const maxDnsRecords = 200_000;
+export const maxNameServerGroups = 1_000;
+export const maxNameServers = 8;
+/** A record that asks to be kept for longer is kept this long, seconds. */
+export const maxRecordTtlSeconds = 86_400;
+/** Where routing peers answer for names when the control plane names no port (§2.6). */
+export const defaultForwarderPort = 5_353;
+/** Ids and names of networks, for people and for comparing. */
+export const maxNameText = 256;
+
 /** Paths of one service; one with more is not published. */
 export const maxPathsPerMapping = 1_000;
 
