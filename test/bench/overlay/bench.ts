@@ -71,7 +71,9 @@ interface Measurement {
 
 const everyone = ['raw', newest, debian, 'userspace', 'userspace-plain', 'system'];
 const udp = { offered: 'UDP 1200 B at 40,000/s, received', flood: 'UDP 64 B flood, received' };
+const memory = { resident: 'memory after load', peak: 'memory at most' };
 const bulk = 'bulk download, one stream';
+const sameApplication = 'bulk, one stream, Node application';
 
 const measurements: readonly Measurement[] = [
   {
@@ -85,7 +87,6 @@ const measurements: readonly Measurement[] = [
         [bulk]: rate,
         'CPU per gigabyte, sending end': sourceCpu,
         'CPU per gigabyte, receiving end': sinkCpu,
-        'memory after load': subject.memory(),
       };
     },
   },
@@ -104,6 +105,13 @@ const measurements: readonly Measurement[] = [
     measure: async (subject) => ({ 'bulk download, one stream, MTU 1280': (await subject.bulk(1, 2)).rate }),
   },
   {
+    key: sameApplication,
+    mtu,
+    subjects: [newest, 'userspace', 'system'],
+    quick: false,
+    measure: async (subject) => ({ [sameApplication]: (await subject.bulk(1, 2, 'node')).rate }),
+  },
+  {
     key: 'idle round trip p50',
     mtu,
     subjects: everyone,
@@ -119,6 +127,13 @@ const measurements: readonly Measurement[] = [
       [udp.offered]: await subject.datagrams(1200, 40_000, 1.5),
       [udp.flood]: await subject.datagrams(64, undefined, 1.5),
     }),
+  },
+  {
+    key: 'memory',
+    mtu,
+    subjects: everyone,
+    quick: true,
+    measure: async (subject) => ({ [memory.resident]: subject.memory()?.resident, [memory.peak]: subject.memory()?.peak }),
   },
 ];
 
@@ -139,6 +154,7 @@ const rows: readonly Row[] = [
   { metric: bulk, unit: 'Gb/s', subject: newest, peer: 'raw' },
   ...['userspace', 'userspace-plain', 'system'].map((subject) => ({ metric: 'bulk download, 4 streams', unit: 'Gb/s', subject, peer: newest })),
   { metric: 'bulk download, one stream, MTU 1280', unit: 'Gb/s', subject: 'userspace', peer: newest },
+  ...['userspace', 'system'].map((subject) => ({ metric: sameApplication, unit: 'Gb/s', subject, peer: newest })),
   ...['sending', 'receiving'].flatMap((end) =>
     ['userspace', 'userspace-plain', 'system'].map((subject) => ({
       metric: `CPU per gigabyte, ${end} end`,
@@ -150,7 +166,8 @@ const rows: readonly Row[] = [
   ),
   ...['userspace', 'system'].flatMap((subject) => [
     { metric: 'idle round trip p50', unit: 'ms', subject, peer: newest, bar: 1.2, lowerIsBetter: true },
-    { metric: 'memory after load', unit: 'MB RSS', subject, peer: newest, bar: 0.3, lowerIsBetter: true },
+    { metric: memory.resident, unit: 'MB RSS', subject, peer: newest, bar: 0.3, lowerIsBetter: true },
+    { metric: memory.peak, unit: 'MB RSS', subject, peer: newest, lowerIsBetter: true },
     { metric: udp.offered, unit: 'packets/s', subject, peer: newest, bar: 1 },
     { metric: udp.flood, unit: 'packets/s', subject, peer: newest, bar: 1 },
   ]),
@@ -237,6 +254,7 @@ async function startSubject(plan: SubjectPlan, link: Link, apps: KernelApps, num
 class Values {
   readonly #values = new Map<string, number[]>();
   readonly #reasons = new Map<string, string>();
+  readonly #cannot = new Set<string>();
 
   async take(measurement: Measurement, subject: Subject, quick: boolean): Promise<void> {
     let measured: Readonly<Record<string, number | undefined>>;
@@ -248,8 +266,11 @@ class Values {
       return;
     }
     for (const [metric, value] of Object.entries(measured)) {
-      if (value === undefined) continue;
       const key = `${subject.name}/${metric}`;
+      if (value === undefined) {
+        this.#cannot.add(key);
+        continue;
+      }
       this.#values.set(key, [...(this.#values.get(key) ?? []), value]);
     }
   }
@@ -259,7 +280,8 @@ class Values {
     if (!measuredMetric) return [];
     const value = this.#median(subject, metric);
     const peerValue = peer === undefined ? undefined : this.#median(peer, metric);
-    const why = (name: string): string => missing.get(name) ?? this.#reasons.get(name) ?? 'not measured';
+    const why = (name: string): string =>
+      missing.get(name) ?? (this.#cannot.has(`${name}/${metric}`) ? 'cannot do it yet' : (this.#reasons.get(name) ?? 'not measured'));
     if (value === undefined) {
       return [
         missingPair(

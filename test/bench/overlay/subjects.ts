@@ -8,7 +8,7 @@ import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import { EndProcess } from './end-process.ts';
 import type { Iperf } from './iperf.ts';
 import type { Link } from './link.ts';
-import { cpuSeconds, residentMegabytes } from './process-stat.ts';
+import { cpuSeconds, peakMegabytes, residentMegabytes } from './process-stat.ts';
 import { startGoTunnel } from './wireguard-go.ts';
 
 export interface Bulk {
@@ -19,15 +19,22 @@ export interface Bulk {
   readonly sinkCpu: number;
 }
 
+/** MB. */
+export interface Memory {
+  readonly resident: number;
+  readonly peak: number;
+}
+
 export interface Subject {
   readonly name: string;
   /** What status says is in use, or the version. */
   readonly about: string;
-  bulk(streams: number, seconds: number): Promise<Bulk>;
+  /** With the leanest application there is for the subject, or with our own Node application, whose sockets then cost it as they cost ours. */
+  bulk(streams: number, seconds: number, application?: 'lean' | 'node'): Promise<Bulk>;
   /** Median, ms. */
   roundTrip(seconds: number): Promise<number>;
-  /** Of the tunnel's process, MB RSS, mean of both ends; undefined where the kernel is the tunnel. */
-  memory(): number | undefined;
+  /** Of the tunnel's process, mean of both ends; undefined where the kernel is the tunnel. */
+  memory(): Memory | undefined;
   /** Datagrams received a second, or undefined where the subject has no datagrams yet. */
   datagrams(bytes: number, perSecond: number | undefined, seconds: number): Promise<number | undefined>;
   close(): Promise<void>;
@@ -77,9 +84,9 @@ function kernelSubject(name: string, about: string, apps: KernelApps, { farAddre
     name,
     about,
     close,
-    bulk: async (streams, seconds) => {
+    bulk: async (streams, seconds, application = 'lean') => {
       const before = spent();
-      const { iperf } = apps;
+      const iperf = application === 'lean' ? apps.iperf : undefined;
       const load =
         iperf === undefined
           ? await nodeDownload(apps.near, apps.far, farAddress, streams, seconds)
@@ -93,7 +100,7 @@ function kernelSubject(name: string, about: string, apps: KernelApps, { farAddre
       };
     },
     roundTrip: async (seconds) => median(await apps.near.ask('roundTrips', { to: farAddress, seconds })),
-    memory: () => (pids === undefined ? undefined : (residentMegabytes(pids.near) + residentMegabytes(pids.far)) / 2),
+    memory: () => (pids === undefined ? undefined : memoryOf(pids.near, pids.far)),
     datagrams: async (bytes, perSecond, seconds) => apps.iperf?.datagrams(farAddress, bytes, perSecond, seconds),
   };
 }
@@ -142,7 +149,7 @@ export async function overlaySubject(
     close,
     bulk,
     roundTrip: async (seconds) => median(await ends.near.ask('roundTrips', { to: addresses.far, seconds })),
-    memory: () => (residentMegabytes(ends.near.pid) + residentMegabytes(ends.far.pid)) / 2,
+    memory: () => memoryOf(ends.near.pid, ends.far.pid),
     // The overlay offers streams only.
     datagrams: async () => undefined,
     profile: async (streams, seconds) => {
@@ -177,6 +184,11 @@ async function nodeDownload(
   const before = { source: cpuSeconds(far.pid), sink: cpuSeconds(near.pid) };
   const load = await near.ask('bulk', { to, streams, seconds });
   return { ...load, sourceCpu: cpuSeconds(far.pid) - before.source, sinkCpu: cpuSeconds(near.pid) - before.sink };
+}
+
+function memoryOf(near: number, far: number): Memory {
+  const mean = (of: (pid: number) => number): number => (of(near) + of(far)) / 2;
+  return { resident: mean(residentMegabytes), peak: mean(peakMegabytes) };
 }
 
 function publicKey(privateKey: Uint8Array): PublicKey {
