@@ -46,8 +46,9 @@ export const OFFER_CAP_MAX_MS = 45_000;
 /** With the relay up and no direct path: this many retries, and then a slow repetition. NetBird repeats hourly. */
 export const PARTIAL_RETRIES = 3;
 export const PARTIAL_REPEAT_MS = 5 * 60_000;
-/** After a change that concerns every peer, offers are spread over this time. */
-export const CHANGE_SPREAD_MS = 300;
+/** After a change that concerns every peer, offers are spread over this time, and over so much for each peer where that is more. */
+export const CHANGE_SPREAD_MS = 200;
+export const CHANGE_SPREAD_PER_PEER_MS = 2;
 
 /** ICE (§5.3, RFC 8445). One check leaves an agent in this time. */
 export const ICE_PACE_MS = 50;
@@ -153,3 +154,12 @@ export const TURN_PERMISSION_BATCH = 8;
 export const TURN_MAX_OPEN_REQUESTS = 32;
 /** Addresses behind a relay that are kept as objects; when full, those without a channel are forgotten. */
 export const TURN_MAX_REMOTES = 8192;
+
+/** System mode: kernel sockets that listen for the overlay; a SYN beyond them is dropped, and comes again. */
+export const SYSTEM_LISTENERS_MAX = 1024;
+/** A listener without connections is closed after this. */
+export const SYSTEM_LISTENER_IDLE_MS = 5 * 60_000;
+/** SYNs that wait for one listener to be opened. */
+export const SYSTEM_WAITING_SYNS = 64;
+/** The kernel replaces `%d` by the first free number. The prefix is one that NetBird's peers also take for a tunnel. */
+export const SYSTEM_INTERFACE = 'wtmg%d';

@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { generatePrivateKey, publicFromPrivate } from '#crypto/x25519.ts';
 import { toBase64 } from '#lib/bytes.ts';
-import { systemClock } from '#lib/clock.ts';
+import { type Clock, systemClock } from '#lib/clock.ts';
 import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import { silentLogger } from '#lib/log.ts';
 import { type PublicKey, parsePublicKey } from '#model/ids.ts';
@@ -28,16 +28,26 @@ export class TestSignal {
   /** Everything that was sent, for tests that look. */
   readonly log: { readonly from: string; readonly message: SignalMessage }[] = [];
   readonly #connected = new Set<() => void>();
+  /** While it is down, every message is lost. */
+  down = false;
 
   port(self: PublicKey): SignalPort {
     return {
       send: (to, message) => {
         this.log.push({ from: self, message });
-        setImmediate(() => this.#receivers.get(to)?.(self, message));
+        setImmediate(() => {
+          if (!this.down) this.#receivers.get(to)?.(self, message);
+        });
       },
       receive: (handler) => this.#receivers.set(self, handler),
       onConnected: (handler) => this.#connected.add(handler),
     };
+  }
+
+  /** The streams of all members come up again. */
+  reconnect(): void {
+    this.down = false;
+    for (const handler of this.#connected) handler();
   }
 }
 
@@ -73,13 +83,13 @@ export interface Member {
 
 let nextAddress = 1;
 
-export async function member(signal: TestSignal, name: string, options: Partial<OverlayOptions> = {}): Promise<Member> {
+export async function member(signal: TestSignal, name: string, options: Partial<OverlayOptions> = {}, clock: Clock = systemClock): Promise<Member> {
   const privateKey = options.privateKey ?? generatePrivateKey();
   const publicKey = parsePublicKey(toBase64(publicFromPrivate(privateKey)));
   if (publicKey === undefined) throw new TypeError('no key');
   const port = new BlockablePort();
   const overlay = await createOverlay(
-    { signal: signal.port(publicKey), log: silentLogger, clock: systemClock },
+    { signal: signal.port(publicKey), log: silentLogger, clock },
     { privateKey, listenPort: 0, version: 'test', ca: undefined, hostAddresses: ['127.0.0.1'], openPort: port.open, ...options },
   );
   return { name, address: `100.92.0.${nextAddress++}`, publicKey, overlay, port };
@@ -100,7 +110,7 @@ export function connect(members: readonly Member[], filter: PacketFilter = { kin
   for (const self of members) self.overlay.apply(mapFor(self, peers, filter));
 }
 
-export function mapFor(self: Member, peers: readonly Member[], filter: PacketFilter): NetworkMap {
+export function mapFor(self: Member, peers: readonly Member[], filter: PacketFilter, lazy = false): NetworkMap {
   return {
     serial: serial++,
     self: { v4: prefix(`${self.address}/16`), v6: undefined, fqdn: `${self.name}.mesh.test` },
@@ -110,9 +120,10 @@ export function mapFor(self: Member, peers: readonly Member[], filter: PacketFil
         publicKey: peer.publicKey,
         allowedIps: [prefix(`${peer.address}/32`)],
         fqdn: `${peer.name}.mesh.test`,
-        agentVersion: 'test',
+        agentVersion: '0.70.0',
       })),
     filter,
+    lazy,
   };
 }
 
