@@ -15,6 +15,7 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'curl', program: 'curl', suites: 'the product with curl' },
   { name: 'nginx', program: 'nginx', suites: 'the benchmark' },
   { name: 'wrk', program: 'wrk', suites: 'the benchmark' },
+  { name: 'iperf3', program: 'iperf3', suites: 'the benchmark' },
 ];
 
 const { values: flags, positionals } = parseArgs({

@@ -59,19 +59,15 @@ export function missingPair(
 }
 
 export function print(pairs: readonly Pair[], json: boolean): void {
-  for (const row of pairs) {
-    if (json) {
-      console.log(JSON.stringify(row));
-      continue;
-    }
-    const against =
-      row.peer === null || row.ratio === null
-        ? ''
-        : `   ${row.peer} ${row.peerValue} ${row.unit}, ratio ${row.ratio}${row.bar === null ? '' : ` (bar ${row.bar}: ${row.holds ? 'holds' : 'MISSED'})`}`;
-    const value = row.value === null ? `missing${row.bar === null ? '' : ` (bar ${row.bar}: MISSED)`}` : `${row.value} ${row.unit}`;
-    const note = row.note === undefined ? '' : `   [${row.note}]`;
-    console.log(`${row.bench}  ${row.metric.padEnd(36)} ${row.subject} ${value}${against}${note}`);
-  }
+  for (const row of pairs) console.log(json ? JSON.stringify(row) : describe(row));
+}
+
+function describe({ bench, metric, unit, subject, value, peer, peerValue, ratio, bar, holds, note }: Pair): string {
+  const parts = [`${bench}  ${metric.padEnd(36)} ${subject} ${value === null ? 'missing' : `${value} ${unit}`}`];
+  if (peer !== null && peerValue !== null) parts.push(`${peer} ${peerValue} ${unit}${ratio === null ? '' : `, ratio ${ratio}`}`);
+  if (bar !== null) parts.push(`bar ${bar}: ${holds ? 'holds' : 'MISSED'}`);
+  if (note !== undefined) parts.push(`[${note}]`);
+  return parts.join('   ');
 }
 
 export function median(values: readonly number[]): number {
