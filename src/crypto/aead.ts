@@ -22,8 +22,12 @@ export interface AeadKey {
   destroy(): void;
 }
 
-/** Makes a key object of 32 bytes, which are copied. */
-export type AeadProvider = (key: Uint8Array) => AeadKey;
+export interface AeadProvider {
+  /** Makes a key object of 32 bytes, which are copied. */
+  (key: Uint8Array): AeadKey;
+  /** Memory in which `seal` and `open` work without copying; any other works too. Absent where all memory is alike. */
+  readonly alloc?: (bytes: number) => Uint8Array;
+}
 
 const algorithm = 'chacha20-poly1305';
 const options = { authTagLength: tagBytes } as const;

@@ -17,20 +17,21 @@ export const mac1FromEnd = 32;
 export const mac2FromEnd = 16;
 
 /**
- * What the datagram says it is; undefined where type, reserved bytes or size fit none. The first four bytes are the type and three
+ * What the datagram at `[start, end)` says it is; undefined where type, reserved bytes or size fit none. The first four bytes are the type and three
  * zeros, read as one number, so a STUN message or anything else on the same socket is told apart here.
  */
-export function messageKind(datagram: Uint8Array): MessageKind | undefined {
-  if (datagram.length < transportMinBytes) return undefined;
-  switch (readU32(datagram, 0)) {
+export function messageKind(bytes: Uint8Array, start = 0, end = bytes.length): MessageKind | undefined {
+  const length = end - start;
+  if (length < transportMinBytes) return undefined;
+  switch (readU32(bytes, start)) {
     case messageTypes.transport:
       return 'transport';
     case messageTypes.initiation:
-      return datagram.length === initiationBytes ? 'initiation' : undefined;
+      return length === initiationBytes ? 'initiation' : undefined;
     case messageTypes.response:
-      return datagram.length === responseBytes ? 'response' : undefined;
+      return length === responseBytes ? 'response' : undefined;
     case messageTypes.cookieReply:
-      return datagram.length === cookieReplyBytes ? 'cookieReply' : undefined;
+      return length === cookieReplyBytes ? 'cookieReply' : undefined;
     default:
       return undefined;
   }
@@ -121,22 +122,22 @@ export function encodeCookieReply(message: CookieReply): Uint8Array {
   return out;
 }
 
-/** The receiver's index of a transport message. */
-export function transportReceiver(datagram: Uint8Array): number {
-  return readU32(datagram, 4);
+/** The receiver's index of a transport message at `start`. */
+export function transportReceiver(bytes: Uint8Array, start: number): number {
+  return readU32(bytes, start + 4);
 }
 
 /** The counter of a transport message; inexact, and thereby too large to be accepted, from 2^53. */
-export function transportCounter(datagram: Uint8Array): number {
-  return readU32(datagram, 8) + readU32(datagram, 12) * 0x1_0000_0000;
+export function transportCounter(bytes: Uint8Array, start: number): number {
+  return readU32(bytes, start + 8) + readU32(bytes, start + 12) * 0x1_0000_0000;
 }
 
 /** Writes the 16 bytes before a ciphertext, in place: no allocation for each packet. */
-export function writeTransportHeader(target: Uint8Array, receiver: number, counter: number): void {
-  writeU32(target, 0, messageTypes.transport);
-  writeU32(target, 4, receiver);
-  writeU32(target, 8, counter % 0x1_0000_0000);
-  writeU32(target, 12, Math.floor(counter / 0x1_0000_0000));
+export function writeTransportHeader(target: Uint8Array, at: number, receiver: number, counter: number): void {
+  writeU32(target, at, messageTypes.transport);
+  writeU32(target, at + 4, receiver);
+  writeU32(target, at + 8, counter % 0x1_0000_0000);
+  writeU32(target, at + 12, Math.floor(counter / 0x1_0000_0000));
 }
 
 function readU32(bytes: Uint8Array, at: number): number {

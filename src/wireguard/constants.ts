@@ -39,6 +39,15 @@ export const maxDatagramBytes = 65_507;
 /** Largest inner packet: a datagram less header, tag and padding. */
 export const maxPacketBytes = 65_472;
 
+/** Bytes that a message has beyond its padded packet: header and tag. */
+export const messageOverheadBytes = 32;
+
+/** Largest super-packet, a header before at most this much: what Linux gives and takes at once. */
+export const maxSuperPacketBytes = 65_535;
+
+/** Messages in one run at most, which together are no longer than one datagram: what UDP segmentation offload takes in one call. */
+export const maxRunMessages = 64;
+
 /** Counters behind the highest one that are still told apart; the window's ring has this many bits. */
 export const replayRingBits = 8_192;
 

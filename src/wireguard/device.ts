@@ -11,9 +11,10 @@ import { DueHeap } from './due-heap.ts';
 import { wireguardError } from './errors.ts';
 import { Handshakes } from './handshakes.ts';
 import { IndexTable } from './index-table.ts';
+import { Inbound } from './inbound.ts';
+import { Outbound } from './outbound.ts';
 import { PacketQueue } from './packet-queue.ts';
 import { Peer } from './peer.ts';
-import { Transport } from './transport.ts';
 import type { DeviceOptions, DevicePeer, DevicePeerStatus, DeviceSink, PublicKeyText, WireGuardDevice } from './types.ts';
 
 /** Makes a device without peers. Throws CRYPTO_BAD_KEY unless the private key is 32 bytes. */
@@ -25,7 +26,8 @@ class Device implements WireGuardDevice {
   readonly #core: Core;
   readonly #allowed = new PrefixTable<Peer>();
   readonly #handshakes: Handshakes;
-  readonly #transport: Transport;
+  readonly #outbound: Outbound;
+  readonly #inbound: Inbound;
   readonly #budget = { bytes: 0 };
   readonly #wall: () => number;
 
@@ -41,8 +43,9 @@ class Device implements WireGuardDevice {
       sourceName: options.sourceName ?? defaultSourceName,
       mtu: options.mtu ?? Infinity,
     };
-    this.#handshakes = new Handshakes(this.#core, (peer, now) => this.#transport.confirm(peer, now));
-    this.#transport = new Transport(this.#core, this.#handshakes, this.#allowed);
+    this.#handshakes = new Handshakes(this.#core, (peer, now) => this.#outbound.confirm(peer, now));
+    this.#outbound = new Outbound(this.#core, this.#handshakes, this.#allowed);
+    this.#inbound = new Inbound(this.#core, this.#handshakes, this.#outbound, this.#allowed);
   }
 
   setPeer(config: DevicePeer, now: number): void {
@@ -90,22 +93,22 @@ class Device implements WireGuardDevice {
   }
 
   receiveDatagram(datagram: Uint8Array, source: unknown, now: number): void {
-    switch (messageKind(datagram)) {
-      case 'transport':
-        return this.#transport.receive(datagram, source, now);
-      case 'initiation':
-        return this.#handshakes.receiveInitiation(datagram, source, now);
-      case 'response':
-        return this.#handshakes.receiveResponse(datagram, source, now);
-      case 'cookieReply':
-        return this.#handshakes.receiveCookieReply(datagram, now);
-      case undefined:
-        return;
-    }
+    this.#inbound.begin();
+    this.#receive(datagram, 0, datagram.length, source, now);
+  }
+
+  receiveDatagrams(run: Uint8Array, size: number, source: unknown, now: number): void {
+    if (size < 1) return;
+    this.#inbound.begin();
+    for (let start = 0; start < run.length; start += size) this.#receive(run, start, Math.min(start + size, run.length), source, now);
   }
 
   sendPacket(packet: Uint8Array, now: number): boolean {
-    return this.#transport.send(packet, now);
+    return this.#outbound.send(packet, now);
+  }
+
+  sendSegments(packet: Uint8Array, segmentSize: number, now: number): boolean {
+    return this.#outbound.sendSegments(packet, segmentSize, now);
   }
 
   poll(now: number): void {
@@ -127,6 +130,21 @@ class Device implements WireGuardDevice {
     }));
   }
 
+  #receive(bytes: Uint8Array, start: number, end: number, source: unknown, now: number): void {
+    switch (messageKind(bytes, start, end)) {
+      case 'transport':
+        return this.#inbound.receive(bytes, start, end, source, now);
+      case 'initiation':
+        return this.#handshakes.receiveInitiation(bytes.subarray(start, end), source, now);
+      case 'response':
+        return this.#handshakes.receiveResponse(bytes.subarray(start, end), source, now);
+      case 'cookieReply':
+        return this.#handshakes.receiveCookieReply(bytes.subarray(start, end), now);
+      case undefined:
+        return;
+    }
+  }
+
   /** Does what is due for one peer; every step moves or ends the timer that it serves. */
   #act(peer: Peer, now: number): void {
     const { timers } = peer;
@@ -137,7 +155,7 @@ class Device implements WireGuardDevice {
     if (timers.retransmitAt <= now) this.#handshakes.retransmit(peer, now);
     if (timers.keepaliveAt <= now && !peer.removed) {
       const another = timers.keepaliveDue();
-      this.#transport.sendKeepalive(peer, now);
+      this.#outbound.sendKeepalive(peer, now);
       if (another) timers.dataReceived(now);
     }
     if (timers.newHandshakeAt <= now && !peer.removed) {
@@ -146,7 +164,7 @@ class Device implements WireGuardDevice {
     }
     if (timers.persistentAt <= now && !peer.removed) {
       timers.persistentAt = now + timers.persistentMs;
-      this.#transport.sendKeepalive(peer, now);
+      this.#outbound.sendKeepalive(peer, now);
     }
     if (!peer.removed) this.#core.due.update(peer);
   }

@@ -6,10 +6,14 @@ export type IpVersion = 4 | 6;
 const ipv4HeaderBytes = 20;
 const ipv6HeaderBytes = 40;
 
-/** The packet's IP version; undefined where it is neither, too short for its header, or longer than a message can carry. */
+/** Whether one message can carry so many bytes. */
+export function fitsMessage(length: number): boolean {
+  return length <= maxPacketBytes;
+}
+
+/** The packet's IP version; undefined where it is neither, or too short for its header. */
 export function versionOf(packet: Uint8Array): IpVersion | undefined {
   const version = (packet[0] ?? 0) >>> 4;
-  if (packet.length > maxPacketBytes) return undefined;
   if (version === 4) return packet.length >= ipv4HeaderBytes ? 4 : undefined;
   if (version === 6) return packet.length >= ipv6HeaderBytes ? 6 : undefined;
   return undefined;

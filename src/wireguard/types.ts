@@ -40,11 +40,16 @@ export interface DeviceOptions {
 
 /**
  * Where the engine's output goes. The bytes are valid only during the call, and until it calls the device again: copy what is kept.
- * A sink may call `sendPacket` from `deliverPacket`, and any method from the others.
+ * A sink may send from `deliverPacket`, and call any method but the receiving ones from the others.
  */
 export interface DeviceSink {
   /** A WireGuard message for the peer; `reply` is the source token of the datagram being answered where the peer is not known yet (cookie reply). */
   sendDatagram(peer: PublicKeyText | undefined, datagram: Uint8Array, reply: unknown): void;
+  /**
+   * Several WireGuard messages for the peer, back to back, each `size` bytes long, the last may be shorter: at most 64, together no
+   * longer than a datagram. Without this method they come to `sendDatagram` one by one.
+   */
+  sendDatagrams?(peer: PublicKeyText, run: Uint8Array, size: number): void;
   /** A decrypted IP packet whose source address the peer is allowed to use. */
   deliverPacket(peer: PublicKeyText, packet: Uint8Array): void;
   /** The peer proved itself with a datagram from this source: it may be answered there (roaming). Called for each genuine datagram. */
@@ -87,10 +92,20 @@ export interface WireGuardDevice {
   /** `source` is handed back as it is to `authenticated` and to a cookie reply. */
   receiveDatagram(datagram: Uint8Array, source: unknown, now: number): void;
   /**
+   * The same for datagrams of one source back to back in one buffer, each `size` bytes long, the last may be shorter; what they are may
+   * differ. `authenticated` is called once for those of one session.
+   */
+  receiveDatagrams(run: Uint8Array, size: number, source: unknown, now: number): void;
+  /**
    * Encrypts an IP packet for the peer that owns its destination; false where no peer does, or where it is no IP packet or longer than
    * 65,472 bytes. Queued (bounded, the oldest gives way) while no session exists.
    */
   sendPacket(packet: Uint8Array, now: number): boolean;
+  /**
+   * The same for a TCP packet that stands for several, each with `segmentSize` bytes of its payload, the last may have fewer; its own
+   * checksums need not be set. At most 65,535 bytes; false also where it cannot be split. 0 stands for a whole packet.
+   */
+  sendSegments(packet: Uint8Array, segmentSize: number, now: number): boolean;
   /** Does what is due. */
   poll(now: number): void;
   /** When `poll` has to be called next; Infinity where nothing is pending. */

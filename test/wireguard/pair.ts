@@ -41,6 +41,8 @@ export class Side {
   readonly publicKey: string;
   readonly device: WireGuardDevice;
   readonly sent: Sent[] = [];
+  /** What left in runs, if the side takes such; the messages are in `sent` too. */
+  readonly runs: { readonly bytes: number; readonly messages: number }[] = [];
   readonly delivered: { readonly peer: string; readonly packet: Uint8Array }[] = [];
   readonly sources: { readonly peer: string; readonly source: unknown }[] = [];
   readonly handshakes: { readonly peer: string; readonly completed: boolean; readonly at: number }[] = [];
@@ -48,7 +50,7 @@ export class Side {
   forward: (bytes: Uint8Array) => void = () => undefined;
   now = 0;
 
-  constructor(name: string, address: string, options: Partial<DeviceOptions> = {}) {
+  constructor(name: string, address: string, options: Partial<DeviceOptions> = {}, takesRuns = false) {
     const random = seededBytes(name);
     this.name = name;
     this.address = address;
@@ -57,16 +59,26 @@ export class Side {
     this.device = createDevice(
       { random, wall: () => 1_700_000_000_000 + this.now, ...options, privateKey: this.privateKey },
       {
-        sendDatagram: (peer, datagram, reply) => {
-          const bytes = datagram.slice();
-          this.sent.push({ at: this.now, bytes, peer, reply });
-          this.forward(bytes);
-        },
+        sendDatagram: (peer, datagram, reply) => this.#send(peer, datagram, reply),
+        ...(takesRuns
+          ? {
+              sendDatagrams: (peer: string, run: Uint8Array, size: number): void => {
+                this.runs.push({ bytes: run.length, messages: Math.ceil(run.length / size) });
+                for (let at = 0; at < run.length; at += size) this.#send(peer, run.slice(at, at + size), undefined);
+              },
+            }
+          : {}),
         deliverPacket: (peer, packet) => this.delivered.push({ peer, packet: packet.slice() }),
         authenticated: (peer, source) => this.sources.push({ peer, source }),
         handshake: (peer, completed, at) => this.handshakes.push({ peer, completed, at }),
       },
     );
+  }
+
+  #send(peer: string | undefined, datagram: Uint8Array, reply: unknown): void {
+    const bytes = datagram.slice();
+    this.sent.push({ at: this.now, bytes, peer, reply });
+    this.forward(bytes);
   }
 
   /** How another side configures this one. */
@@ -105,9 +117,10 @@ export class Pair {
 
   constructor(
     options: { a?: Partial<DeviceOptions>; b?: Partial<DeviceOptions>; aPeer?: Partial<DevicePeer>; bPeer?: Partial<DevicePeer>; v6?: boolean } = {},
+    takesRuns = false,
   ) {
-    this.a = new Side('a', options.v6 === true ? 'fd00::a' : '10.0.0.1', options.a);
-    this.b = new Side('b', options.v6 === true ? 'fd00::b' : '10.0.0.2', options.b);
+    this.a = new Side('a', options.v6 === true ? 'fd00::a' : '10.0.0.1', options.a, takesRuns);
+    this.b = new Side('b', options.v6 === true ? 'fd00::b' : '10.0.0.2', options.b, takesRuns);
     this.a.device.setPeer(this.b.asPeer(options.bPeer), 0);
     this.b.device.setPeer(this.a.asPeer(options.aPeer), 0);
     this.a.forward = (bytes) => this.#carry(this.a, this.b, bytes);
@@ -158,6 +171,7 @@ export class Pair {
   forget(): void {
     for (const side of [this.a, this.b]) {
       side.sent.length = 0;
+      side.runs.length = 0;
       side.delivered.length = 0;
       side.sources.length = 0;
       side.handshakes.length = 0;
