@@ -61,7 +61,7 @@ const plans: readonly SubjectPlan[] = [
 export const subjectNames: readonly string[] = [...new Set(plans.map(({ name }) => name))];
 
 interface Measurement {
-  readonly key: string;
+  readonly metrics: readonly string[];
   readonly mtu: number;
   readonly subjects: readonly string[];
   readonly quick: boolean;
@@ -77,7 +77,7 @@ const sameApplication = 'bulk, one stream, Node application';
 
 const measurements: readonly Measurement[] = [
   {
-    key: bulk,
+    metrics: [bulk, 'CPU per gigabyte, sending end', 'CPU per gigabyte, receiving end'],
     mtu,
     subjects: everyone,
     quick: true,
@@ -91,35 +91,35 @@ const measurements: readonly Measurement[] = [
     },
   },
   {
-    key: 'bulk download, 4 streams',
+    metrics: ['bulk download, 4 streams'],
     mtu,
     subjects: everyone,
     quick: false,
     measure: async (subject) => ({ 'bulk download, 4 streams': (await subject.bulk(4, 2)).rate }),
   },
   {
-    key: 'bulk download, one stream, MTU 1280',
+    metrics: ['bulk download, one stream, MTU 1280'],
     mtu: smallMtu,
     subjects: [newest, 'userspace'],
     quick: false,
     measure: async (subject) => ({ 'bulk download, one stream, MTU 1280': (await subject.bulk(1, 2)).rate }),
   },
   {
-    key: sameApplication,
+    metrics: [sameApplication],
     mtu,
     subjects: [newest, 'userspace', 'system'],
     quick: false,
     measure: async (subject) => ({ [sameApplication]: (await subject.bulk(1, 2, 'node')).rate }),
   },
   {
-    key: 'idle round trip p50',
+    metrics: ['idle round trip p50'],
     mtu,
     subjects: everyone,
     quick: true,
     measure: async (subject) => ({ 'idle round trip p50': await subject.roundTrip(1) }),
   },
   {
-    key: 'UDP',
+    metrics: [udp.offered, udp.flood],
     mtu,
     subjects: [newest, debian, 'userspace', 'system'],
     quick: false,
@@ -129,7 +129,7 @@ const measurements: readonly Measurement[] = [
     }),
   },
   {
-    key: 'memory',
+    metrics: [memory.resident, memory.peak],
     mtu,
     subjects: everyone,
     quick: true,
@@ -189,14 +189,18 @@ export async function benchOverlay({ rounds, quick, only }: OverlayBenchOptions)
       for (const { mtu, subject } of started) console.error(`${subject.name}, MTU ${mtu}: ${subject.about}`);
       for (const [name, reason] of missing) console.error(`${name}: missing: ${reason}`);
       const values = new Values();
+      const asked = measurements.filter((each) => each.quick || !quick);
       for (let round = 0; round < rounds; round++) {
-        for (const measurement of measurements.filter((each) => each.quick || !quick)) {
+        for (const measurement of asked) {
           const subjects = started.filter(({ mtu, subject }) => mtu === measurement.mtu && measurement.subjects.includes(subject.name));
           // The other way round in every second round, so that none always follows the same one.
           for (const { subject } of round % 2 === 0 ? subjects : subjects.toReversed()) await values.take(measurement, subject, quick);
         }
       }
-      return rows.flatMap((row) => (only.length > 0 && !only.includes(row.subject) ? [] : values.judge(row, missing)));
+      const metrics = asked.flatMap((measurement) => measurement.metrics);
+      return rows
+        .filter(({ metric, subject }) => metrics.includes(metric) && (only.length === 0 || only.includes(subject)))
+        .map((row) => values.judge(row, missing));
     } finally {
       for (const { subject } of started) await subject.close();
     }
@@ -210,12 +214,12 @@ export async function profileOverlay(name: string, streams: number): Promise<voi
   await withLink(async (link) => {
     const subject = await overlaySubject(name, link, 1, mtu, off ? accelerators.off : accelerators.on);
     try {
-      const { load, files } = await subject.profile(streams, 6);
+      const { load, gigabytes, files } = await subject.profile(streams, 6);
       console.log(`${name}: ${subject.about}`);
       console.log(`${load.rate.toFixed(3)} Gb/s; CPU seconds a gigabyte: sending ${load.sourceCpu.toFixed(2)}, receiving ${load.sinkCpu.toFixed(2)}`);
       for (const end of ['source', 'sink'] as const) {
         console.log(`\n${end} (${files[end]})`);
-        for (const line of summarise(files[end], 30)) console.log(line);
+        for (const line of summarise(files[end], 30, gigabytes)) console.log(line);
       }
     } finally {
       await subject.close();
@@ -261,7 +265,7 @@ class Values {
     try {
       measured = await measurement.measure(subject, quick);
     } catch (error) {
-      console.error(`${subject.name}: ${measurement.key} failed: ${describeError(error)}`);
+      console.error(`${subject.name}: ${measurement.metrics[0]} failed: ${describeError(error)}`);
       this.#reasons.set(subject.name, `failed: ${describeError(error)}`);
       return;
     }
@@ -275,30 +279,17 @@ class Values {
     }
   }
 
-  judge({ metric, unit, subject, peer, bar, lowerIsBetter = false }: Row, missing: ReadonlyMap<string, string>): readonly Pair[] {
-    const measuredMetric = [...this.#values.keys()].some((key) => key.endsWith(`/${metric}`));
-    if (!measuredMetric) return [];
+  judge({ metric, unit, subject, peer, bar, lowerIsBetter = false }: Row, missing: ReadonlyMap<string, string>): Pair {
     const value = this.#median(subject, metric);
     const peerValue = peer === undefined ? undefined : this.#median(peer, metric);
     const why = (name: string): string =>
       missing.get(name) ?? (this.#cannot.has(`${name}/${metric}`) ? 'cannot do it yet' : (this.#reasons.get(name) ?? 'not measured'));
-    if (value === undefined) {
-      return [
-        missingPair(
-          'overlay',
-          subject,
-          { metric, unit, ...(peer === undefined ? {} : { peer, peerValue }), ...(bar === undefined ? {} : { bar }) },
-          why(subject),
-        ),
-      ];
-    }
-    if (peer === undefined || peerValue === undefined) {
-      const lone = pair('overlay', subject, { metric, unit, value });
-      return [peer === undefined ? lone : { ...lone, note: `${peer}: ${why(peer)}` }];
-    }
-    return [
-      pair('overlay', subject, { metric, unit, value, peer: { name: peer, value: peerValue }, lowerIsBetter, ...(bar === undefined ? {} : { bar }) }),
-    ];
+    const asked = bar === undefined ? {} : { bar };
+    if (value === undefined)
+      return missingPair('overlay', subject, { metric, unit, ...asked, ...(peer === undefined ? {} : { peer, peerValue }) }, why(subject));
+    if (peer === undefined) return pair('overlay', subject, { metric, unit, value });
+    if (peerValue === undefined) return { ...pair('overlay', subject, { metric, unit, value }), note: `${peer}: ${why(peer)}` };
+    return pair('overlay', subject, { metric, unit, value, peer: { name: peer, value: peerValue }, lowerIsBetter, ...asked });
   }
 
   #median(subject: string, metric: string): number | undefined {

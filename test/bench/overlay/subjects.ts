@@ -160,7 +160,7 @@ export async function overlaySubject(
         await Promise.all([ends.near.ask('startProfile', undefined), ends.far.ask('startProfile', undefined)]);
         const load = await bulk(streams, seconds);
         await Promise.all([ends.near.ask('stopProfile', files.sink), ends.far.ask('stopProfile', files.source)]);
-        return { load, files };
+        return { load, gigabytes: (load.rate * seconds) / 8, files };
       } catch (error) {
         rmSync(folder, { recursive: true, force: true });
         throw error;
@@ -171,6 +171,7 @@ export async function overlaySubject(
 
 export interface Profiles {
   readonly load: Bulk;
+  readonly gigabytes: number;
   readonly files: { readonly sink: string; readonly source: string };
 }
 
