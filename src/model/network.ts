@@ -26,6 +26,10 @@ export interface Peer {
   readonly ipv6: string;
   readonly meta: PeerMeta;
   readonly userId: UserId | undefined;
+  /** Its user has to sign in again now and then; only where it has a user. */
+  readonly loginExpirationEnabled: boolean;
+  /** The last sign-in is too long ago: the peer is out until its user signs in again. */
+  readonly loginExpired: boolean;
   /** Removed by itself when it has been away for long. */
   readonly ephemeral: boolean;
   /** Set for a gateway's peer: the cluster it serves. Such peers are in no group, the group All included. */
@@ -33,6 +37,7 @@ export interface Peer {
   readonly connected: boolean;
   readonly connectionIp: string;
   readonly lastSeen: number;
+  /** The last login; where a user owns the peer, the last sign-in of that user. */
   readonly lastLogin: number;
   readonly createdAt: number;
 }

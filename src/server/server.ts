@@ -61,6 +61,8 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
         privateKey: secrets.envelopeKey,
         endpoints: () => endpoints(config.publicUrl, stunUrl, relay, relayUrl),
         relayTokenMs,
+        flows: { device: idp.cliSignIn, pkce: idp.cliSignIn },
+        verifyLoginToken: (token) => idp.verifyLoginToken(token),
         verifyIdToken: (idToken, nonce, clientId) => idp.verifyIdToken(idToken, nonce, clientId),
         relyingParty: (cluster) => ({
           issuer: `${publicUrl}/oauth2`,

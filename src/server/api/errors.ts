@@ -17,6 +17,12 @@ export const apiError = defineErrors('server/api', {
   API_OWN_ACCOUNT: { text: 'nobody can block, delete or change the role of the own user', origin: 'input', retry: false, status: 412 },
   API_OLD_PASSWORD: { text: 'the old password does not match', origin: 'input', retry: false, status: 412 },
   API_NO_PASSWORD: { text: 'this user has no password here', origin: 'input', retry: false, status: 412 },
+  API_SETTING_FIXED: {
+    text: 'the domain of the network is set in the configuration of the server, as dnsDomain',
+    origin: 'input',
+    retry: false,
+    status: 412,
+  },
   API_LIMITED: { text: 'too many requests; try again later', origin: 'input', retry: true, status: 429 },
   API_TIMEOUT: { text: 'the answer took too long; try again later', origin: 'internal', retry: true, status: 503 },
   API_INTERNAL: { text: 'something went wrong inside; the log of the server says what', origin: 'internal', retry: true, status: 500 },

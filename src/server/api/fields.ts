@@ -29,6 +29,19 @@ export function unsupported(): Schema<undefined> {
   };
 }
 
+/** A field that has one value here: absent or that value passes, everything else is refused by name. */
+export function fixedTo(value: boolean | string | number): Schema<undefined> {
+  return {
+    shape: { kind: 'string' },
+    info: {},
+    optional: true,
+    read(input, path, report) {
+      if (input !== undefined && input !== null && input !== value) report(path, `is always ${String(value)} at this server`);
+      return undefined;
+    },
+  };
+}
+
 function isNeutral(input: unknown): boolean {
   if (input === undefined || input === null || input === false || input === '' || input === 0) return true;
   return typeof input === 'object' && Object.keys(input).length === 0;

@@ -1,4 +1,4 @@
-// The instance itself: whether it is set up, its version, the first set-up, and what account there is.
+// The instance itself: whether it is set up, its version, and the first set-up.
 import { boolean, integer, object, string } from '#lib/schema.ts';
 import { ok, readBody, type Handler, type OpenHandler } from './call.ts';
 
@@ -28,29 +28,3 @@ export const postSetup: OpenHandler = async (call) => {
   const { plain } = await call.domain.tokens.create(user.id, 'setup', pat.pat_expire_in, { kind: 'user', id: user.id });
   return ok({ user_id: user.id, email: user.email, personal_access_token: plain });
 };
-
-/** The one account. Settings that this server does not have are told as off, which they are. */
-export const listAccounts: Handler = async ({ domain }) =>
-  ok([
-    {
-      id: domain.accountId,
-      domain: domain.dnsDomain,
-      domain_category: 'private',
-      settings: {
-        dns_domain: domain.dnsDomain,
-        embedded_idp_enabled: true,
-        local_auth_disabled: false,
-        local_mfa_enabled: false,
-        peer_login_expiration_enabled: false,
-        peer_login_expiration: 0,
-        peer_inactivity_expiration_enabled: false,
-        peer_inactivity_expiration: 0,
-        regular_users_view_blocked: true,
-        jwt_groups_enabled: false,
-        groups_propagation_enabled: false,
-        routing_peer_dns_resolution_enabled: false,
-        peer_expose_enabled: false,
-        lazy_connection_enabled: false,
-      },
-    },
-  ]);

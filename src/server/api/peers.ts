@@ -1,5 +1,5 @@
 // Peers of the network. Those of gateways come and go with their gateways and are not listed here.
-import { object, optional, string } from '#lib/schema.ts';
+import { boolean, object, optional, string } from '#lib/schema.ts';
 import type { PeerId } from '#model/ids.ts';
 import type { Group, Peer } from '#model/network.ts';
 import { roleAllows, seesOthers } from './access.ts';
@@ -14,7 +14,7 @@ const listQuery = object({ name: optional(string({ max: 255 })), ip: optional(st
 const updateRequest = object({
   name: string({ max: 255 }),
   ssh_enabled: unsupported(),
-  login_expiration_enabled: unsupported(),
+  login_expiration_enabled: optional(boolean()),
   inactivity_expiration_enabled: unsupported(),
   approval_required: unsupported(),
   ip: unsupported(),
@@ -41,8 +41,8 @@ function peerShape(peer: Peer, groups: readonly Group[]): Readonly<Record<string
     hostname: peer.meta.hostname,
     ui_version: peer.meta.uiVersion,
     dns_label: peer.dnsLabel,
-    login_expiration_enabled: false,
-    login_expired: false,
+    login_expiration_enabled: peer.loginExpirationEnabled,
+    login_expired: peer.loginExpired,
     last_login: timeOrZero(peer.lastLogin),
     inactivity_expiration_enabled: false,
     approval_required: false,
@@ -95,8 +95,10 @@ export const getPeer: Handler = async (call) => ok(peerShape(await visiblePeer(c
 
 export const updatePeer: Handler = async (call) => {
   const peer = await visiblePeer(call);
-  const { name } = readBody(call, updateRequest);
-  return ok(peerShape(await call.domain.peers.rename(peer.id, name, call.actor), await call.domain.groups.list()));
+  const { name, login_expiration_enabled: expires } = readBody(call, updateRequest);
+  let updated = await call.domain.peers.rename(peer.id, name, call.actor);
+  if (expires !== undefined) updated = await call.domain.peers.setLoginExpiration(peer.id, expires, call.actor);
+  return ok(peerShape(updated, await call.domain.groups.list()));
 };
 
 /** One's own, or any by whoever writes the network. */

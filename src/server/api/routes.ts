@@ -1,5 +1,6 @@
 // Every endpoint of the API on one screen: method, path below /api, who may call it, who answers.
 import type { Access } from './access.ts';
+import * as accounts from './accounts.ts';
 import type { Handler, OpenHandler } from './call.ts';
 import * as clusters from './clusters.ts';
 import * as events from './events.ts';
@@ -32,7 +33,8 @@ export const routes: readonly Route[] = [
   open('GET', '/instance', instance.getInstance),
   open('POST', '/setup', instance.postSetup),
   route('GET', '/instance/version', 'member', instance.getVersion),
-  route('GET', '/accounts', 'network:read', instance.listAccounts),
+  route('GET', '/accounts', 'network:read', accounts.listAccounts),
+  route('PUT', '/accounts/:id', 'users:write', accounts.updateAccount),
 
   route('GET', '/users', 'member', users.listUsers),
   route('POST', '/users', 'users:write', users.createUser),

@@ -44,6 +44,11 @@ export const defaultLimits: DomainLimits = {
   accessLogRows: 1_000_000,
 };
 
+/** How long a sign-in of a peer's user lasts, unless the settings say otherwise; the settings may say from an hour to half a year. */
+export const defaultLoginExpirationMs = day;
+export const minLoginExpirationMs = hour;
+export const maxLoginExpirationMs = 180 * day;
+
 /** Characters of a name that somebody types. */
 export const nameLength = 255;
 

@@ -88,6 +88,7 @@ function movesSerial(change: Change): boolean {
   switch (change.kind) {
     case 'network':
     case 'peer-removed':
+    case 'peer-expired':
       return true;
     case 'service-set':
     case 'service-removed':

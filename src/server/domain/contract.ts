@@ -3,10 +3,10 @@
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { AccountId, GroupId, PeerId, PolicyId, ProxyId, PublicKey, ServiceId, SessionId, SetupKeyId, TokenId, UserId } from '#model/ids.ts';
 import type { Identity, Revocation, Role, Session, User } from '#model/identity.ts';
-import type { NetworkMap } from '#model/network-map.ts';
 import type { Group, Peer, PeerMeta, Policy, PolicyRule, SetupKey } from '#model/network.ts';
 import type { Service, ServiceMapping } from '#model/service.ts';
 import type { ServiceStatus } from '#model/status.ts';
+import type { PeerMap } from '../netmap/peer-map.ts';
 
 /** Who did it, for the audit log. */
 export type Actor =
@@ -22,6 +22,15 @@ export interface PeerLogin {
   readonly setupKey: string;
   /** The user of a verified sign-in token, where one came along. */
   readonly userId: UserId | undefined;
+  /** That token: it is good for one login. */
+  readonly signInToken?: SignInToken;
+}
+
+/** What is kept of a sign-in token that was used. */
+export interface SignInToken {
+  readonly digest: string;
+  /** Wall-clock milliseconds. */
+  readonly expiresAt: number;
 }
 
 /** What a peer needs to know of itself. `networkBits` are the prefix lengths of the network. */
@@ -29,15 +38,21 @@ export interface PeerSelf {
   readonly peer: Peer;
   readonly networkBits: { readonly v4: number; readonly v6: number };
   readonly fqdn: string;
+  /** When its user has to sign in again, wall-clock milliseconds; undefined where it never has to. */
+  readonly sessionExpiresAt: number | undefined;
 }
 
 export interface PeerUseCases {
   /**
    * Signs a known peer in, or registers it by setup key or user. DOMAIN_PEER_UNKNOWN where it is neither known nor brings proof;
-   * DOMAIN_SETUP_KEY_INVALID | _EXPIRED | _REVOKED | _USED_UP for the key. A used key is counted in the same transaction that adds the peer.
+   * DOMAIN_SETUP_KEY_INVALID | _EXPIRED | _REVOKED | _USED_UP for the key. A used key is counted in the same transaction that adds the peer,
+   * a sign-in token is used up in it: DOMAIN_LOGIN_TOKEN_USED at the second time. DOMAIN_PEER_OTHER_USER where the peer is somebody else's,
+   * DOMAIN_LOGIN_EXPIRED where it is known and its user has to sign in again.
    */
   login(request: PeerLogin): Promise<PeerSelf>;
-  /** DOMAIN_PEER_UNKNOWN where the key is in no account (deleted, never registered). */
+  /** The user of a known peer has signed in again. Errors as for `login`; DOMAIN_SESSION_NOT_EXPIRING where there was no need. */
+  extendSession(request: { readonly publicKey: PublicKey; readonly userId: UserId; readonly signInToken: SignInToken }): Promise<PeerSelf>;
+  /** DOMAIN_PEER_UNKNOWN where the key is in no account (deleted, never registered), DOMAIN_LOGIN_EXPIRED. */
   self(publicKey: PublicKey): Promise<PeerSelf>;
   isKnown(publicKey: PublicKey): Promise<boolean>;
   updateMeta(publicKey: PublicKey, meta: PeerMeta): Promise<void>;
@@ -58,6 +73,8 @@ export interface PeerUseCases {
   list(): Promise<readonly Peer[]>;
   get(id: PeerId): Promise<Peer>;
   rename(id: PeerId, name: string, actor: Actor): Promise<Peer>;
+  /** Whether its user has to sign in again now and then. Says nothing of peers without a user. */
+  setLoginExpiration(id: PeerId, enabled: boolean, actor: Actor): Promise<Peer>;
   delete(id: PeerId, actor: Actor): Promise<void>;
   /**
    * Removes ephemeral and gateway peers that have been away too long, and whatever else has had its time; a sign of life to other servers too.
@@ -68,7 +85,7 @@ export interface PeerUseCases {
 
 export interface MapUseCases {
   /** The map of one peer as of now. */
-  build(publicKey: PublicKey): Promise<NetworkMap>;
+  build(publicKey: PublicKey): Promise<PeerMap>;
 }
 
 /** What changed, told to everyone in this process (and, with PostgreSQL, in the others) after the transaction. */
@@ -76,6 +93,8 @@ export type Change =
   /** Maps may differ: `peers` undefined means possibly all. */
   | { readonly kind: 'network'; readonly peers: readonly PublicKey[] | undefined }
   | { readonly kind: 'peer-removed'; readonly publicKey: PublicKey }
+  /** Its user has to sign in again. */
+  | { readonly kind: 'peer-expired'; readonly publicKey: PublicKey }
   | { readonly kind: 'service-set'; readonly serviceId: ServiceId; readonly cluster: string }
   | { readonly kind: 'service-removed'; readonly serviceId: ServiceId; readonly cluster: string }
   | { readonly kind: 'proxy-token-revoked'; readonly tokenId: TokenId }
@@ -322,6 +341,19 @@ export interface EventUseCases {
   accessLog(query: AccessLogQuery): Promise<{ readonly entries: readonly AccessLogEntry[]; readonly total: number }>;
 }
 
+/** What an account can be told about all of its peers. */
+export interface AccountSettings {
+  /** Peers of users have to sign in again, each after `loginExpirationMs`. */
+  readonly loginExpirationEnabled: boolean;
+  readonly loginExpirationMs: number;
+}
+
+export interface SettingsUseCases {
+  get(): Promise<AccountSettings>;
+  /** What is left out stays. */
+  update(change: Partial<AccountSettings>, actor: Actor): Promise<AccountSettings>;
+}
+
 /** Key-value secrets and state of other parts of the server (identity provider, server key), encrypted at rest. */
 export interface VaultUseCases {
   get(key: string): Promise<Uint8Array | undefined>;
@@ -334,6 +366,7 @@ export interface VaultUseCases {
 export interface ControlDomain {
   readonly accountId: AccountId;
   readonly dnsDomain: string;
+  readonly settings: SettingsUseCases;
   readonly peers: PeerUseCases;
   readonly maps: MapUseCases;
   readonly changes: ChangeFeed;

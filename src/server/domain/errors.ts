@@ -14,6 +14,11 @@ const table = {
 
   DOMAIN_PEER_UNKNOWN: row(403, 'The peer is not registered. Register it with a setup key or by signing in.'),
   DOMAIN_PEER_KEY_TAKEN: row(409, 'The key belongs to another peer.'),
+  DOMAIN_PEER_OTHER_USER: row(403, 'The peer belongs to another user. Remove it there first, or give this machine a new key.'),
+  // Stock clients look for the words "peer login has expired" (netbird-wire §2.1).
+  DOMAIN_LOGIN_EXPIRED: row(403, 'The peer login has expired, please log in once more.'),
+  DOMAIN_LOGIN_TOKEN_USED: row(401, 'The sign-in token has been used. Sign in again.'),
+  DOMAIN_SESSION_NOT_EXPIRING: row(412, 'The login of this peer does not expire.'),
   DOMAIN_NETWORK_FULL: row(409, 'The network has no free address. Remove peers that are no longer used.'),
   DOMAIN_PROXY_TOKEN_INVALID: row(403, 'The one-time token is unknown, used, expired, or made for another service.'),
   DOMAIN_SETUP_KEY_INVALID: row(403, 'There is no such setup key.'),

@@ -27,6 +27,7 @@ import { Sealer } from './seal.ts';
 import { MapSerial } from './serial.ts';
 import { serviceUseCases, type ServiceSessionKeys } from './services.ts';
 import { sessionUseCases } from './sessions.ts';
+import { settingsUseCases } from './settings.ts';
 import { setupKeyUseCases } from './setup-keys.ts';
 import { tokenUseCases } from './tokens.ts';
 import { userUseCases } from './users.ts';
@@ -78,6 +79,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
     return {
       accountId: account.id,
       dnsDomain,
+      settings: settingsUseCases(context),
       peers: peerUseCases(context, oneTimeTokens),
       maps: mapUseCases(context),
       changes,

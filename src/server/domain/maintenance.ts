@@ -13,6 +13,7 @@ export async function sweep(context: Context): Promise<void> {
     await tables.clusters.deleteProxiesBefore(now - proxyForgottenMs);
     await tables.sessions.deleteExpired(now);
     await tables.vault.deleteExpired(now);
+    await tables.account.forgetLoginTokens(now);
     await tables.changes.deleteBefore(now - changeRetentionMs);
     await tables.events.deleteAuditBefore(now - auditRetentionMs);
     await tables.events.trimAccess(now - accessLogRetentionMs, limits.accessLogRows);

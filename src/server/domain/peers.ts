@@ -1,25 +1,33 @@
 // Peers: who is in the network, and what becomes of them.
-import { asId, type PeerId, type PublicKey } from '#model/ids.ts';
+import { asId, type PeerId, type PublicKey, type UserId } from '#model/ids.ts';
 import type { Peer, PeerMeta } from '#model/network.ts';
+import type { Tables } from '../store/store.ts';
 import { canonicalCluster, checkName } from './checks.ts';
 import { abandonedMs } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
-import type { Actor, PeerSelf, PeerUseCases } from './contract.ts';
+import type { Actor, PeerSelf, PeerUseCases, SignInToken } from './contract.ts';
 import { domainError } from './errors.ts';
 import { freeLabel } from './labels.ts';
+import { loginEndsAt, markExpiredLogins, sweepLogins } from './login-expiry.ts';
 import { sweep } from './maintenance.ts';
 import { networkBits } from './maps.ts';
 import type { OneTimeTokens } from './one-time-tokens.ts';
-import { checkMeta, refuseStranger, registerGateway, registerPeer } from './registration.ts';
+import { checkMeta, refuseStranger, registerGateway, registerPeer, useSignInToken } from './registration.ts';
+import { readSettings } from './saved-settings.ts';
 
 export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): PeerUseCases {
   const { store } = context;
   const system: Actor = { kind: 'system' };
-  const selfOf = (peer: Peer): PeerSelf => ({
+  const selfOf = async (peer: Peer, tables: Tables): Promise<PeerSelf> => ({
     peer,
     networkBits: networkBits(context.account),
     fqdn: `${peer.dnsLabel}.${context.dnsDomain}`,
+    sessionExpiresAt: peer.userId === undefined ? undefined : loginEndsAt(peer, await readSettings(tables)),
   });
+  const refuseExpired = (self: PeerSelf, now: number): PeerSelf => {
+    if (self.sessionExpiresAt !== undefined && self.sessionExpiresAt <= now) throw domainError('DOMAIN_LOGIN_EXPIRED');
+    return self;
+  };
 
   return {
     async login(request) {
@@ -27,18 +35,35 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
       await refuseStranger(context, request);
       return await write(context, async (write) => {
         const known = await write.tables.peers.findByKey(request.publicKey);
-        if (known === undefined) return selfOf(await registerPeer(context, write, request));
-        const owner = known.userId === undefined ? undefined : await write.tables.users.find(known.userId);
+        const { tables, now } = write;
+        if (known === undefined) return selfOf(await registerPeer(context, write, request), tables);
+        const owner = known.userId === undefined ? undefined : await tables.users.find(known.userId);
         if (owner?.blocked === true) throw domainError('DOMAIN_USER_BLOCKED');
-        if (request.userId !== undefined && known.userId !== undefined && request.userId !== known.userId) throw domainError('DOMAIN_PEER_KEY_TAKEN');
-        await write.tables.peers.setLogin(known.id, write.now);
+        if (request.userId !== undefined) await signInAgain(write, known, request.userId, request.signInToken);
+        else {
+          refuseExpired(await selfOf(known, tables), now);
+          // where a user owns the peer, only that user's sign-ins count as logins
+          if (known.userId === undefined) await tables.peers.setLogin(known.id, now);
+          else await tables.peers.setSeen(known.id, now);
+        }
         await storeMeta(write, known, request.meta);
-        return selfOf((await write.tables.peers.find(known.id)) ?? known);
+        return selfOf((await tables.peers.find(known.id)) ?? known, tables);
+      });
+    },
+
+    async extendSession({ publicKey, userId, signInToken }) {
+      return await write(context, async (write) => {
+        const { tables } = write;
+        const known = await tables.peers.findByKey(publicKey);
+        if (known === undefined) throw domainError('DOMAIN_PEER_UNKNOWN');
+        if ((await selfOf(known, tables)).sessionExpiresAt === undefined) throw domainError('DOMAIN_SESSION_NOT_EXPIRING');
+        await signInAgain(write, known, userId, signInToken);
+        return selfOf((await tables.peers.find(known.id)) ?? known, tables);
       });
     },
 
     async self(publicKey) {
-      return selfOf(await byKey(context, publicKey));
+      return refuseExpired(await selfOf(await byKey(context, publicKey), store.tables), context.clock.wall());
     },
 
     async isKnown(publicKey) {
@@ -75,9 +100,9 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
         const service = await write.tables.services.find(serviceId);
         if (service === undefined || service.cluster !== cluster) throw domainError('DOMAIN_PROXY_TOKEN_INVALID', 'service or cluster');
         const known = await write.tables.peers.findByKey(publicKey);
-        if (known === undefined) return selfOf(await registerGateway(context, write, publicKey, cluster, proxyId));
+        if (known === undefined) return selfOf(await registerGateway(context, write, publicKey, cluster, proxyId), write.tables);
         if (known.proxyCluster !== cluster) throw domainError('DOMAIN_PEER_KEY_TAKEN');
-        return selfOf(known);
+        return selfOf(known, write.tables);
       });
     },
 
@@ -103,6 +128,18 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
       });
     },
 
+    async setLoginExpiration(id, enabled, actor) {
+      return await write(context, async (write) => {
+        const { tables, audit } = write;
+        const peer = byId(await tables.peers.find(id));
+        if (peer.userId === undefined || peer.loginExpirationEnabled === enabled) return peer;
+        await tables.peers.setLoginExpiration(id, enabled);
+        await audit(enabled ? 'peer.login.expiration.enable' : 'peer.login.expiration.disable', actor, id, { name: peer.name });
+        await markExpiredLogins(write, await readSettings(tables));
+        return byId(await tables.peers.find(id));
+      });
+    },
+
     async delete(id, actor) {
       await write(context, async (write) => {
         await removePeer(write, byId(await write.tables.peers.find(id)), 'peer.delete', actor);
@@ -111,6 +148,7 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
 
     async reapAbandoned() {
       await sweep(context);
+      await sweepLogins(context);
       const before = context.clock.wall() - abandonedMs;
       if ((await store.tables.peers.listAbandoned(before)).length === 0) return;
       await write(context, async (write) => {
@@ -118,6 +156,16 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
       });
     },
   };
+}
+
+/** The user has proven again who he is. A peer that belongs to nobody stays nobody's. */
+async function signInAgain(write: Write, known: Peer, userId: UserId, token: SignInToken | undefined): Promise<void> {
+  const { tables, now, audit, changed } = write;
+  if (known.userId !== undefined && known.userId !== userId) throw domainError('DOMAIN_PEER_OTHER_USER');
+  await useSignInToken(write, token);
+  await tables.peers.setLogin(known.id, now);
+  await audit('peer.login', { kind: 'user', id: userId }, known.id, { name: known.name, ip: known.ipv4 });
+  if (known.loginExpired) changed({ kind: 'network', peers: undefined });
 }
 
 async function byKey(context: Context, publicKey: PublicKey): Promise<Peer> {

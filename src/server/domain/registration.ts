@@ -6,7 +6,7 @@ import { freeAddress, matchingV6 } from './addresses.ts';
 import { checkLimit } from './checks.ts';
 import { nameLength, peerMetaBytes } from './constants.ts';
 import type { Context, Write } from './context.ts';
-import type { PeerLogin } from './contract.ts';
+import type { PeerLogin, SignInToken } from './contract.ts';
 import { domainError, invalid } from './errors.ts';
 import { newId } from './ids.ts';
 import { freeLabel } from './labels.ts';
@@ -57,10 +57,17 @@ async function registerByUser(context: Context, write: Write, request: PeerLogin
   const user = await write.tables.users.find(userId);
   if (user === undefined) throw domainError('DOMAIN_PEER_UNKNOWN', 'unknown user');
   if (user.blocked) throw domainError('DOMAIN_USER_BLOCKED');
+  await useSignInToken(write, request.signInToken);
   const { publicKey, meta } = request;
   const peer = await addPeer(context, write, { publicKey, meta, name: meta.hostname, ephemeral: false, groups: user.autoGroups, userId });
   await write.audit('peer.user.add', { kind: 'user', id: userId }, peer.id, { name: peer.name, ip: peer.ipv4 });
   return peer;
+}
+
+/** Uses the token up. Within the transaction: what fails leaves it as it was, so that a peer may try again with it. */
+export async function useSignInToken(write: Write, token: SignInToken | undefined): Promise<void> {
+  if (token === undefined) return;
+  if (!(await write.tables.account.useLoginToken(token.digest, token.expiresAt))) throw domainError('DOMAIN_LOGIN_TOKEN_USED');
 }
 
 /** A gateway's peer: in no group, removed when it stays away. */
@@ -103,6 +110,8 @@ async function addPeer(context: Context, write: Write, request: NewPeer): Promis
     ipv6: matchingV6(account.networkV6, ipv4),
     meta: request.meta,
     userId: request.userId,
+    loginExpirationEnabled: request.userId !== undefined,
+    loginExpired: false,
     ephemeral: request.ephemeral,
     proxyCluster: request.cluster,
     connected: false,

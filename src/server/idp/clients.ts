@@ -1,16 +1,20 @@
 // Who may ask us to sign people in: the gateways, NetBird's CLI and the dashboard. There is no registration.
 import { callbackPath } from './redirects.ts';
 
-const cliClientId = 'netbird-cli';
+/** NetBird's command line, and ours: a public native client. */
+export const cliClientId = 'netbird-cli';
 const dashboardClientId = 'netbird-dashboard';
 
 /** Where the CLI listens; stock clients use these two. RFC 8252 §7.3 lets a loopback redirect use any port. */
-const cliRedirects = ['http://localhost:53000/', 'http://localhost:54000/'];
+export const cliRedirects = ['http://localhost:53000/', 'http://localhost:54000/'];
 
 const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code';
 
 /** Clients whose access tokens are JWTs for the management service and the API. */
 export const apiClientIds: readonly string[] = [cliClientId, dashboardClientId];
+
+/** What the CLI asks for when it signs a person in. */
+export const cliScope = 'openid profile email groups';
 
 /** Metadata of our clients as OpenID Connect registration names it. `origin` is the server's own. */
 export function clientMetadata(origin: string, gateway: { readonly id: string; readonly secret: string }): readonly object[] {

@@ -44,5 +44,7 @@ export const idpError = defineErrors('idp', {
   },
   IDP_TOO_MANY: { text: 'Too many attempts from your address. Wait a moment and try again.', origin: 'peer', retry: true, status: 429 },
   IDP_TOKEN_INVALID: { text: 'The token is not valid here.', origin: 'peer', retry: false, status: 401 },
+  IDP_LOGIN_TOKEN_INVALID: { text: 'The sign-in token is not one of this server.', origin: 'peer', retry: false, status: 400 },
+  IDP_LOGIN_TOKEN_ENDED: { text: 'The sign-in token has expired or was revoked. Sign in again.', origin: 'peer', retry: false, status: 401 },
   IDP_CLOSED: { text: 'The identity provider is shutting down.', origin: 'internal', retry: true, status: 503 },
 });

@@ -6,6 +6,7 @@ import type { UserId } from '#model/ids.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Provider } from 'oidc-provider';
 import { FailedAttempts, StartLimit, addressKey } from './attempts.ts';
+import { cliClientId, cliRedirects, cliScope } from './clients.ts';
 import { Connectors } from './connectors.ts';
 import { closeMs, keyCheckMs, keyReloadMs, requestUrlLength } from './constants.ts';
 import { idpError } from './errors.ts';
@@ -16,7 +17,7 @@ import { sendPage, setCommonHeaders } from './respond.ts';
 import { handleSetup } from './setup.ts';
 import { SignIn } from './sign-in.ts';
 import { TokenChecker } from './tokens.ts';
-import type { IdentityProvider, IdentityProviderOptions } from './types.ts';
+import type { CliSignIn, IdentityProvider, IdentityProviderOptions } from './types.ts';
 import { VaultRecords } from './vault-adapter.ts';
 
 /** Starts the provider. Throws IDP_BAD_ISSUER, IDP_BAD_CLIENT, IDP_BAD_CONNECTOR, and what the vault throws. */
@@ -33,11 +34,26 @@ export function createIdentityProvider(options: IdentityProviderOptions): Promis
     return {
       handle: (req, res) => front.handle(req, res),
       verifyAccessToken: (jwt) => front.checker.accessToken(jwt),
+      verifyLoginToken: (jwt) => front.checker.loginToken(jwt),
+      cliSignIn: cliSignIn(options.issuer),
       verifyIdToken: (idToken, nonce, clientId) => front.checker.idToken(idToken, nonce, clientId),
       endSessionsOf: (userId: UserId) => records.revokeUser(userId),
       close: () => scope.close(),
     };
   });
+}
+
+/** The endpoints by their absolute addresses: a command line knows nothing else of us. */
+function cliSignIn(issuer: string): CliSignIn {
+  return {
+    clientId: cliClientId,
+    audience: cliClientId,
+    scope: cliScope,
+    authorizationEndpoint: `${issuer}/auth`,
+    tokenEndpoint: `${issuer}/token`,
+    deviceAuthEndpoint: `${issuer}/device/code`,
+    redirectUrls: cliRedirects,
+  };
 }
 
 function checkedIssuer(text: string): URL {

@@ -2,12 +2,14 @@
 import { equalBytes, utf8 } from '#lib/bytes.ts';
 import { asId, type UserId } from '#model/ids.ts';
 import { createLocalJWKSet, errors, jwtVerify, type JWTPayload, type JWTVerifyOptions } from 'jose';
+import { createHash } from 'node:crypto';
 import type { UserUseCases } from '../domain/contract.ts';
 import { activeUser } from './accounts.ts';
-import { apiClientIds } from './clients.ts';
+import { apiClientIds, cliClientId } from './clients.ts';
 import { clockToleranceSeconds } from './constants.ts';
 import { idpError } from './errors.ts';
 import { publicJwk, type KeySet } from './keys.ts';
+import type { LoginToken } from './types.ts';
 import type { VaultRecords } from './vault-adapter.ts';
 
 export interface TokenCheckerOptions {
@@ -43,6 +45,24 @@ export class TokenChecker {
     return (await activeUser(this.#options.users, asId<UserId>(sub)))?.id;
   }
 
+  async loginToken(jwt: string): Promise<LoginToken> {
+    let ended = false;
+    const payload = await this.#verify(
+      jwt,
+      { audience: cliClientId, typ: 'at+jwt', requiredClaims: ['sub', 'exp', 'iat', 'client_id'] },
+      () => (ended = true),
+    );
+    if (ended) throw idpError('IDP_LOGIN_TOKEN_ENDED', 'expired');
+    if (payload?.sub === undefined || payload.aud !== cliClientId || payload['client_id'] !== cliClientId) throw idpError('IDP_LOGIN_TOKEN_INVALID');
+    const user = (await this.#revoked(payload, payload['grant'])) ? undefined : await activeUser(this.#options.users, asId<UserId>(payload.sub));
+    if (user === undefined) throw idpError('IDP_LOGIN_TOKEN_ENDED', 'revoked, or the user may not sign in');
+    return {
+      userId: user.id,
+      digest: createHash('sha256').update(jwt).digest('base64'),
+      expiresAt: ((payload.exp ?? 0) + clockToleranceSeconds) * 1000,
+    };
+  }
+
   async idToken(jwt: string, nonce: string, clientId: string): Promise<UserId> {
     const payload = await this.#verify(jwt, { audience: clientId, requiredClaims: ['sub', 'exp', 'iat', 'nonce'] });
     const claimed = payload?.['nonce'];
@@ -52,8 +72,8 @@ export class TokenChecker {
     return asId<UserId>(payload.sub);
   }
 
-  /** The claims, or undefined where signature, issuer, audience, type or times do not fit. */
-  async #verify(jwt: string, want: JWTVerifyOptions): Promise<JWTPayload | undefined> {
+  /** The claims, or undefined where signature, issuer, audience, type or times do not fit. `expired` hears of a genuine one that is too old. */
+  async #verify(jwt: string, want: JWTVerifyOptions, expired: () => void = () => undefined): Promise<JWTPayload | undefined> {
     if (jwt.length > tokenLength) return undefined;
     const options: JWTVerifyOptions = {
       ...want,
@@ -66,6 +86,7 @@ export class TokenChecker {
       return (await jwtVerify(jwt, this.#keys, options)).payload;
     } catch (error) {
       if (!(error instanceof errors.JOSEError)) throw error;
+      if (error instanceof errors.JWTExpired) expired();
       if (!(error instanceof errors.JWKSNoMatchingKey)) return undefined;
     }
     const fresh = await this.#options.reloadKeys();
@@ -74,6 +95,7 @@ export class TokenChecker {
     try {
       return (await jwtVerify(jwt, this.#keys, options)).payload;
     } catch (error) {
+      if (error instanceof errors.JWTExpired) expired();
       if (error instanceof errors.JOSEError) return undefined;
       throw error;
     }

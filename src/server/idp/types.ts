@@ -34,11 +34,37 @@ export interface IdentityProviderOptions {
   readonly log: Logger;
 }
 
+/** A token that a person got from us to sign a peer in. It is good for one sign-in; who uses it keeps its digest until it expires. */
+export interface LoginToken {
+  readonly userId: UserId;
+  /** Base64 of the SHA-256 of the token. */
+  readonly digest: string;
+  /** Wall-clock milliseconds. */
+  readonly expiresAt: number;
+}
+
+/** How a command line signs a person in here (RFC 7636 and RFC 8628). */
+export interface CliSignIn {
+  readonly clientId: string;
+  readonly audience: string;
+  readonly scope: string;
+  readonly authorizationEndpoint: string;
+  readonly tokenEndpoint: string;
+  readonly deviceAuthEndpoint: string;
+  readonly redirectUrls: readonly string[];
+}
+
 export interface IdentityProvider extends Closable {
+  readonly cliSignIn: CliSignIn;
   /** Answers every request whose path is /oauth2 or below; others get 404. Never throws. */
   handle(req: IncomingMessage, res: ServerResponse): void;
   /** The user behind an access token of the CLI or the dashboard; undefined where it is not one of ours, expired, revoked, or the user is blocked. */
   verifyAccessToken(jwt: string): Promise<UserId | undefined>;
+  /**
+   * The user behind an access token that the CLI brings to sign a peer in. Throws IDP_LOGIN_TOKEN_INVALID (400) where it is none of ours,
+   * IDP_LOGIN_TOKEN_ENDED (401) where it has expired or was revoked or its user is blocked.
+   */
+  verifyLoginToken(jwt: string): Promise<LoginToken>;
   /** The user behind an ID token that was issued to the client for the nonce. Throws IDP_TOKEN_INVALID. Does not ask whether the user is blocked. */
   verifyIdToken(idToken: string, nonce: string, clientId: string): Promise<UserId>;
   /** Ends every sign-in and token of a user: after a block, a deletion, a new password. */

@@ -5,7 +5,7 @@ import { utf8 } from '#lib/bytes.ts';
 import type { UserId } from '#model/ids.ts';
 import { errors, type Adapter, type AdapterPayload } from 'oidc-provider';
 import type { VaultUseCases } from '../domain/contract.ts';
-import { grantSeconds, sessionMaxSeconds } from './constants.ts';
+import { deviceCodeSeconds, grantSeconds, sessionMaxSeconds } from './constants.ts';
 import { idpError } from './errors.ts';
 
 /** What belongs to a grant and dies with it. */
@@ -102,9 +102,11 @@ class VaultAdapter implements Adapter {
     const name = key(this.#model, id);
     const before = await this.#load(name);
     const record: StoredRecord = { payload, since: before?.since ?? this.#records.now() };
-    await this.#records.write(name, record, expiresIn);
+    // A device that asks too late, and the person who types its code, are told that it has expired, not that there never was one.
+    const seconds = this.#model === 'DeviceCode' ? expiresIn + deviceCodeSeconds : expiresIn;
+    await this.#records.write(name, record, seconds);
     if (this.#model === 'Session' && payload.uid !== undefined) await this.#records.write(key('SessionUid', payload.uid), { id }, expiresIn);
-    if (payload.userCode !== undefined) await this.#records.write(key('UserCode', payload.userCode), { id }, expiresIn);
+    if (payload.userCode !== undefined) await this.#records.write(key('UserCode', payload.userCode), { id }, seconds);
   }
 
   async find(id: string): Promise<AdapterPayload | undefined> {

@@ -10,6 +10,8 @@ export const managementError = defineErrors('server/management', {
     retry: false,
     status: 403,
   },
+  MANAGEMENT_LOGIN_EXPIRED: { text: 'The peer login has expired, please log in once more.', origin: 'input', retry: false, status: 403 },
+  MANAGEMENT_TOKEN_MISSING: { text: 'A sign-in token is needed.', origin: 'peer', retry: false, status: 400 },
   MANAGEMENT_SYNC_REPLACED: { text: 'A newer stream of the same peer took over.', origin: 'peer', retry: true, status: 409 },
   MANAGEMENT_BUSY: { text: 'Too many peers connect at once. Try again in a moment.', origin: 'internal', retry: true, status: 429 },
   MANAGEMENT_STRANGERS: {

@@ -36,6 +36,8 @@ export function createManagementServices(domain: ManagementDomain, options: Mana
       case 'peer-removed':
         strangers.forget(change.publicKey);
         return streams.peerRemoved(change.publicKey);
+      case 'peer-expired':
+        return streams.loginExpired(change.publicKey);
       case 'service-set':
       case 'service-removed':
         return gateways.serviceChanged(change.serviceId, change.cluster);

@@ -3,8 +3,9 @@
 import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { createHash } from 'node:crypto';
-import type { NetworkMap, PacketRule, RemotePeer } from '#model/network-map.ts';
+import type { PacketRule, RemotePeer } from '#model/network-map.ts';
 import { NetworkMapSchema, SyncResponseSchema } from '#wire/proto/gen/management_pb.ts';
+import type { PeerMap } from '../netmap/peer-map.ts';
 import { firewallRulesOf, networkMapOf, remotePeerOf } from './translate.ts';
 
 /** A map ready to be sent. */
@@ -21,7 +22,7 @@ export class MapEncoder {
   /** For receivers without IPv6, and with. */
   readonly #rules = [new WeakMap<PacketRule, Uint8Array>(), new WeakMap<PacketRule, Uint8Array>()] as const;
 
-  encode(map: NetworkMap): EncodedMap {
+  encode(map: PeerMap): EncodedMap {
     const rules = map.filter.kind === 'rules' ? map.filter.rules : [];
     const hasV6 = map.self.v6 !== undefined;
     const parts = [...map.peers.map((peer) => this.#peer(peer)), ...rules.map((rule) => this.#rule(rule, hasV6))];

@@ -13,12 +13,13 @@ import type {
   PeerUseCases,
   ServiceUseCases,
   SessionUseCases,
+  SignInToken,
   TokenUseCases,
 } from '../domain/contract.ts';
 
 /** The part of the domain that these services use. */
 export interface ManagementDomain extends Pick<ControlDomain, 'accountId'> {
-  readonly peers: Pick<PeerUseCases, 'login' | 'self' | 'updateMeta' | 'setConnected' | 'logout' | 'registerProxyPeer'>;
+  readonly peers: Pick<PeerUseCases, 'login' | 'extendSession' | 'self' | 'updateMeta' | 'setConnected' | 'logout' | 'registerProxyPeer'>;
   readonly maps: MapUseCases;
   readonly changes: ChangeFeed;
   readonly services: Pick<ServiceUseCases, 'mappings' | 'mapping' | 'reportStatus'>;
@@ -50,8 +51,11 @@ export interface ManagementOptions {
   /** How long a relay token lives, milliseconds. Undefined where there is no relay. */
   readonly relayTokenMs: number | undefined;
   readonly flows?: { readonly device?: AuthorizationFlow; readonly pkce?: AuthorizationFlow };
-  /** The user behind a sign-in token that a peer brings; rejects with a row of status 400, 401 or 403 where it is not good. */
-  verifyLoginToken?(token: string): Promise<UserId>;
+  /**
+   * The user behind a sign-in token that a peer brings, and what to keep of it, so that it counts once; rejects with a row of status 400, 401
+   * or 403 where it is not good.
+   */
+  verifyLoginToken?(token: string): Promise<SignInToken & { readonly userId: UserId }>;
   /** The user behind an ID token from a gateway; rejects with a row of status 401 or 403 where it is not good. */
   verifyIdToken(idToken: string, nonce: string, clientId: string): Promise<UserId>;
   relyingParty(cluster: string): Promise<RelyingPartyConfig> | RelyingPartyConfig;

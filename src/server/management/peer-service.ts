@@ -11,6 +11,8 @@ import {
   type EncryptedMessage,
   type EncryptedMessageSchema,
   EmptySchema,
+  ExtendAuthSessionRequestSchema,
+  ExtendAuthSessionResponseSchema,
   LoginRequestSchema,
   type LoginRequest,
   LoginResponseSchema,
@@ -19,6 +21,7 @@ import {
   SyncMetaRequestSchema,
   SyncRequestSchema,
 } from '#wire/proto/gen/management_pb.ts';
+import type { PeerSelf } from '../domain/contract.ts';
 import { maxBuilds, maxSecretText, maxSyncSetups } from './constants.ts';
 import { managementError } from './errors.ts';
 import { Gate } from './gate.ts';
@@ -26,7 +29,7 @@ import { MapEncoder, syncResponseBytes } from './map-bytes.ts';
 import type { AuthorizationFlow, ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import type { Strangers } from './strangers.ts';
 import { SyncStream, type SyncStreams } from './sync-streams.ts';
-import { configOf, metaOf, peerConfigOf } from './translate.ts';
+import { configOf, metaOf, peerConfigOf, sessionEndOf } from './translate.ts';
 
 type Envelope = MessageInitShape<typeof EncryptedMessageSchema>;
 
@@ -65,19 +68,32 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
     const { from, message } = open(LoginRequestSchema, envelope, call);
     if (message.meta === undefined) throw managementError('MANAGEMENT_META_MISSING');
     const setupKey = setupKeyOf(message);
-    const userId = message.jwtToken === '' ? undefined : await verifyToken(message.jwtToken);
+    const token = message.jwtToken === '' ? undefined : await verifyToken(message.jwtToken);
+    let self: PeerSelf;
     try {
-      await domain.peers.login({ publicKey: from, meta: metaOf(message.meta), setupKey, userId });
+      const request = { publicKey: from, meta: metaOf(message.meta), setupKey, userId: token?.userId };
+      self = await domain.peers.login(token === undefined ? request : { ...request, signInToken: token });
     } catch (error) {
       // Without a key or a user it is only the question whether the peer is known.
-      if (setupKey !== '' || userId !== undefined) {
+      if (setupKey !== '' || token !== undefined) {
         deps.log.warn('peer refused', { peer: from, address: call.peerAddress, reason: describeError(error) });
       }
       throw error;
     }
     strangers.prove(from);
     const map = await builds.run(() => domain.maps.build(from));
-    return seal(LoginResponseSchema, { netbirdConfig: configOf(options.endpoints()), peerConfig: peerConfigOf(map.self) }, from);
+    const sessionExpiresAt = sessionEndOf(self.sessionExpiresAt);
+    return seal(LoginResponseSchema, { netbirdConfig: configOf(options.endpoints()), peerConfig: peerConfigOf(map.self), sessionExpiresAt }, from);
+  }
+
+  async function extendSession(envelope: EncryptedMessage, call: Call): Promise<Envelope> {
+    const { from, message } = open(ExtendAuthSessionRequestSchema, envelope, call);
+    if (message.jwtToken === '') throw managementError('MANAGEMENT_TOKEN_MISSING');
+    const { userId, ...signInToken } = await verifyToken(message.jwtToken);
+    const self = await domain.peers.extendSession({ publicKey: from, userId, signInToken });
+    if (message.meta !== undefined) await domain.peers.updateMeta(from, metaOf(message.meta));
+    streams.endpointsChangedOf(from); // its stream tells the new end too
+    return seal(ExtendAuthSessionResponseSchema, { sessionExpiresAt: sessionEndOf(self.sessionExpiresAt) }, from);
   }
 
   function verifyToken(token: string): ReturnType<NonNullable<ManagementOptions['verifyLoginToken']>> {
@@ -100,7 +116,7 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
       clock: deps.clock,
       send: async (push) => {
         settled();
-        const rest = push.endpoints ? { netbirdConfig: configOf(options.endpoints()) } : {};
+        const rest = push.endpoints ? { netbirdConfig: configOf(options.endpoints()), sessionExpiresAt: await sessionEnd(from) } : {};
         await answers.send({ wgPubKey: ownKey, body: sealer.sealBytes(syncResponseBytes(rest, push.map), from) });
       },
     });
@@ -116,6 +132,10 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
       settled();
       if (streams.remove(from, stream)) await disconnected(from, call.peerAddress);
     }
+  }
+
+  async function sessionEnd(peer: PublicKey): Promise<ReturnType<typeof sessionEndOf>> {
+    return sessionEndOf((await domain.peers.self(peer)).sessionExpiresAt);
   }
 
   /** The peer may have been removed meanwhile, which is no failure. */
@@ -144,6 +164,7 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
       await domain.peers.logout(from);
       return {};
     },
+    extendAuthSession: (envelope, call) => extendSession(envelope, call),
     getDeviceAuthorizationFlow: async (envelope, call) => {
       const { from } = open(EmptySchema, envelope, call);
       return seal(DeviceAuthorizationFlowSchema, { ProviderConfig: providerOf(options.flows?.device) }, from);

@@ -120,6 +120,14 @@ export class SyncStreams {
     for (const stream of this.#streams.values()) stream.endpointsChanged();
   }
 
+  endpointsChangedOf(publicKey: PublicKey): void {
+    this.#streams.get(publicKey)?.endpointsChanged();
+  }
+
+  loginExpired(publicKey: PublicKey): void {
+    this.#streams.get(publicKey)?.end(managementError('MANAGEMENT_LOGIN_EXPIRED'));
+  }
+
   peerRemoved(publicKey: PublicKey): void {
     this.#streams.get(publicKey)?.end(managementError('MANAGEMENT_PEER_REMOVED'));
   }

@@ -1,9 +1,10 @@
 // The model's words as messages of the management service. A stock client is unforgiving: what it must always find, and what it
 // must never find, is in netbird-wire §2.3–2.6 and §8.
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import { timestampFromMs, type TimestampSchema } from '@bufbuild/protobuf/wkt';
 import { formatIp, formatPrefix, type IpAddress, type IpPrefix } from '#lib/ip.ts';
 import { formatHostPort } from '#lib/net.ts';
-import type { MeshEndpoints, NetworkMap, PacketProtocol, PacketRule, PortRange, RemotePeer, SelfAddress } from '#model/network-map.ts';
+import type { MeshEndpoints, PacketProtocol, PacketRule, PortRange, RemotePeer, SelfAddress } from '#model/network-map.ts';
 import type { PeerMeta } from '#model/network.ts';
 import {
   type FirewallRuleSchema,
@@ -19,6 +20,7 @@ import {
   RuleDirection,
   RuleProtocol,
 } from '#wire/proto/gen/management_pb.ts';
+import type { PeerMap } from '../netmap/peer-map.ts';
 import { maxMetaText } from './constants.ts';
 
 /** Where the meeting points are. The relay is always said: leaving it out would wipe it at stock clients. */
@@ -29,6 +31,11 @@ export function configOf(endpoints: MeshEndpoints): MessageInitShape<typeof Netb
     signal: { uri: formatHostPort(signal.host, signal.port), protocol: signal.tls ? HostConfig_Protocol.HTTPS : HostConfig_Protocol.HTTP },
     ...(relay === undefined ? {} : { relay: { urls: [...relay.urls], tokenPayload: relay.tokenPayload, tokenSignature: relay.tokenSignature } }),
   };
+}
+
+/** When the peer's user has to sign in again; zero where never, which is something else than not saying it (netbird-wire §2.1). */
+export function sessionEndOf(expiresAt: number | undefined): MessageInitShape<typeof TimestampSchema> {
+  return timestampFromMs(expiresAt ?? 0);
 }
 
 /** The peer's own address. Its text must be the same in every message, or a stock client starts over without end. */
@@ -43,13 +50,14 @@ export function peerConfigOf(self: SelfAddress): MessageInitShape<typeof PeerCon
 }
 
 /** The whole map. Both `IsEmpty` flags are set exactly where their list is meant to be empty. */
-export function networkMapOf(map: NetworkMap): MessageInitShape<typeof NetworkMapSchema> {
+export function networkMapOf(map: PeerMap): MessageInitShape<typeof NetworkMapSchema> {
   const rules = map.filter.kind === 'open' ? [] : map.filter.rules.flatMap((rule) => firewallRulesOf(rule, map.self.v6 !== undefined));
   return {
     Serial: map.serial,
     peerConfig: peerConfigOf(map.self),
     remotePeers: map.peers.map((peer) => remotePeerOf(peer)),
     remotePeersIsEmpty: map.peers.length === 0,
+    offlinePeers: (map.offline ?? []).map((peer) => remotePeerOf(peer)),
     FirewallRules: rules,
     firewallRulesIsEmpty: map.filter.kind === 'rules' && rules.length === 0,
     routesFirewallRulesIsEmpty: true,

@@ -3,10 +3,11 @@
 import { parseIp } from '#lib/ip.ts';
 import type { PeerId, PublicKey } from '#model/ids.ts';
 import type { NetworkMap, PacketRule, SelfAddress } from '#model/network-map.ts';
+import type { PeerMap } from './peer-map.ts';
 import { admissionsOf, type Admission, type MapPeer, type MapRule, type Snapshot } from './snapshot.ts';
 
 /** The map of the peer with this key, or undefined where the snapshot has no such peer. */
-export function buildMap(snapshot: Snapshot, key: PublicKey): NetworkMap | undefined {
+export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefined {
   const self = snapshot.byKey.get(key);
   if (self === undefined) return undefined;
   const plan = new Plan(self);
@@ -27,7 +28,8 @@ export function buildMap(snapshot: Snapshot, key: PublicKey): NetworkMap | undef
   return {
     serial: snapshot.serial,
     self: selfAddress(self, snapshot.networkBits),
-    peers: plan.peers(),
+    peers: plan.peers(false),
+    offline: plan.peers(true),
     filter: { kind: 'rules', rules: plan.rules() },
   };
 }
@@ -72,9 +74,10 @@ class Plan {
     }
   }
 
-  peers(): NetworkMap['peers'] {
+  /** Those whose logins have expired, or those whose have not. */
+  peers(expired: boolean): NetworkMap['peers'] {
     const { ipv6 } = this.self.peer.meta;
-    return Array.from(this.#peers.values(), (other) => other.remote(ipv6));
+    return [...this.#peers.values()].filter((other) => other.peer.loginExpired === expired).map((other) => other.remote(ipv6));
   }
 
   /** Drop rules come first, for filters that stop at the first match; one about a peer that is not visible says nothing. */

@@ -2,7 +2,7 @@
 import type { AccountId } from '#model/ids.ts';
 import { asId } from '#model/ids.ts';
 import type { Sql } from './database.ts';
-import { insertRow, number, text, upsertRow } from './row.ts';
+import { insertRow, json, number, text, upsertRow } from './row.ts';
 
 export interface Account {
   readonly id: AccountId;
@@ -44,6 +44,26 @@ export class AccountTable {
       key_check: account.keyCheck,
       created_at: account.createdAt,
     });
+  }
+
+  /** Settings that were saved under that name, as an object of whatever shape it had then. */
+  async settings(name: string): Promise<Readonly<Record<string, unknown>> | undefined> {
+    const [row] = await this.#sql.query('SELECT body FROM settings WHERE id = ?', [name]);
+    return row === undefined ? undefined : json<Readonly<Record<string, unknown>>>(row, 'body');
+  }
+
+  async saveSettings(name: string, body: object): Promise<void> {
+    await upsertRow(this.#sql, 'settings', ['id'], { id: name, body });
+  }
+
+  /** Whether this sign-in token had not been used before; from now on it has, until it expires. */
+  async useLoginToken(digest: string, expiresAt: number): Promise<boolean> {
+    const text = 'INSERT INTO login_tokens (id, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING';
+    return (await this.#sql.execute(text, [digest, expiresAt])) > 0;
+  }
+
+  async forgetLoginTokens(now: number): Promise<void> {
+    await this.#sql.execute('DELETE FROM login_tokens WHERE expires_at <= ?', [now]);
   }
 
   async counter(name: Counter): Promise<number> {

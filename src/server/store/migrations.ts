@@ -68,6 +68,12 @@ const migrations: readonly (readonly string[])[] = [
     `CREATE INDEX access_log_at ON access_log (at)`,
     `CREATE TABLE vault (id TEXT PRIMARY KEY, value TEXT NOT NULL, expires_at BIGINT)`,
   ],
+  [
+    `CREATE TABLE settings (id TEXT PRIMARY KEY, body TEXT NOT NULL)`,
+    `CREATE TABLE login_tokens (id TEXT PRIMARY KEY, expires_at BIGINT NOT NULL)`,
+    `ALTER TABLE peers ADD COLUMN login_expiration BIGINT NOT NULL DEFAULT 0`,
+    `ALTER TABLE peers ADD COLUMN login_expired BIGINT NOT NULL DEFAULT 0`,
+  ],
 ];
 
 /** Brings the schema up to date. STORE_TOO_NEW where a later version of Meshgate wrote it. */

@@ -59,6 +59,8 @@ export class PeerTable {
       ipv6: peer.ipv6,
       meta: peer.meta,
       user_id: peer.userId,
+      login_expiration: peer.loginExpirationEnabled,
+      login_expired: peer.loginExpired,
       ephemeral: peer.ephemeral,
       proxy_cluster: peer.proxyCluster,
       connected: peer.connected,
@@ -79,7 +81,27 @@ export class PeerTable {
   }
 
   async setLogin(id: PeerId, at: number): Promise<void> {
-    await updateRow(this.#sql, 'peers', id, { last_login: at, last_seen: at });
+    await updateRow(this.#sql, 'peers', id, { last_login: at, last_seen: at, login_expired: false });
+  }
+
+  async setSeen(id: PeerId, at: number): Promise<void> {
+    await updateRow(this.#sql, 'peers', id, { last_seen: at });
+  }
+
+  async setLoginExpiration(id: PeerId, enabled: boolean): Promise<void> {
+    await updateRow(this.#sql, 'peers', id, { login_expiration: enabled });
+  }
+
+  async setLoginExpired(id: PeerId, expired: boolean): Promise<void> {
+    await updateRow(this.#sql, 'peers', id, { login_expired: expired });
+  }
+
+  /** Peers of users whose mark does not fit: sign-ins at or before that time have expired, later ones have not. */
+  async listLoginMarksWrong(signedInBefore: number): Promise<readonly Peer[]> {
+    const late = 'login_expired = 0 AND login_expiration = 1 AND last_login <= ?';
+    const back = 'login_expired = 1 AND (login_expiration = 0 OR last_login > ?)';
+    const where = `user_id IS NOT NULL AND ((${late}) OR (${back}))`;
+    return (await this.#sql.query(`SELECT * FROM peers WHERE ${where} ORDER BY id`, [signedInBefore, signedInBefore])).map(parsePeer);
   }
 
   /** `serverId` is the server that holds the connection. */
@@ -115,6 +137,8 @@ function parsePeer(row: Row): Peer {
     ipv6: text(row, 'ipv6'),
     meta: json<PeerMeta>(row, 'meta'),
     userId: userId === undefined ? undefined : asId(userId),
+    loginExpirationEnabled: flag(row, 'login_expiration'),
+    loginExpired: flag(row, 'login_expired'),
     ephemeral: flag(row, 'ephemeral'),
     proxyCluster: optionalText(row, 'proxy_cluster'),
     connected: flag(row, 'connected'),

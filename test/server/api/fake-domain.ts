@@ -5,7 +5,7 @@ import type { Role, User } from '#model/identity.ts';
 import { asId, parsePublicKey, type PublicKey } from '#model/ids.ts';
 import type { Group, Peer, Policy, SetupKey } from '#model/network.ts';
 import type { Service } from '#model/service.ts';
-import type { AccessLogQuery, Actor, ApiToken, ControlDomain, Domain, ProxyToken } from '#server/domain/contract.ts';
+import type { AccessLogQuery, AccountSettings, Actor, ApiToken, ControlDomain, Domain, ProxyToken } from '#server/domain/contract.ts';
 
 const domainError = defineErrors('fake-domain', {
   DOMAIN_MISSING: { text: 'Not found', origin: 'input', retry: false, status: 404 },
@@ -92,11 +92,21 @@ export function fakeDomain(): FakeDomain {
 
   const actorUser = (actor: Actor): User['id'] => (actor.kind === 'user' ? actor.id : asId('system'));
 
+  let settings: AccountSettings = { loginExpirationEnabled: true, loginExpirationMs: 86_400_000 };
+
   const domain: ControlDomain = {
     accountId: asId('account1'),
     dnsDomain: 'mesh.test',
+    settings: {
+      get: async () => settings,
+      async update(change, actor) {
+        note('settings.update', actor, change);
+        return (settings = { ...settings, ...change });
+      },
+    },
     peers: {
       login: never,
+      extendSession: never,
       self: never,
       isKnown: never,
       updateMeta: never,
@@ -109,6 +119,10 @@ export function fakeDomain(): FakeDomain {
       async rename(peerId, name, actor) {
         note('peers.rename', actor, name);
         return peers.put({ ...(await peers.get(peerId)), name });
+      },
+      async setLoginExpiration(peerId, enabled, actor) {
+        note('peers.setLoginExpiration', actor, enabled);
+        return peers.put({ ...(await peers.get(peerId)), loginExpirationEnabled: enabled });
       },
       async delete(peerId, actor) {
         note('peers.delete', actor, peerId);
@@ -359,6 +373,8 @@ export function fakeDomain(): FakeDomain {
         ipv6: `fd00::${counter}`,
         meta,
         userId: undefined,
+        loginExpirationEnabled: false,
+        loginExpired: false,
         ephemeral: false,
         proxyCluster: undefined,
         connected: true,

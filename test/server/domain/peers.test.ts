@@ -193,7 +193,7 @@ t.test('peers registered by a user are theirs', async (t) => {
     domain.peers.login({ publicKey: keyOf('laptop'), meta: metaOf('laptop'), setupKey: '', userId });
   await enter();
   t.equal((await domain.groups.get(group.id)).peers.length, 1);
-  await t.rejects(enter(asId('somebody else')), { code: 'DOMAIN_PEER_KEY_TAKEN' });
+  await t.rejects(enter(asId('somebody else')), { code: 'DOMAIN_PEER_OTHER_USER' });
   await domain.users.update(user.id, { blocked: true }, system);
   await t.rejects(enter(), { code: 'DOMAIN_USER_BLOCKED' });
   await t.rejects(domain.maps.build(keyOf('laptop')), { code: 'DOMAIN_PEER_UNKNOWN' }, 'a blocked user has no network');

@@ -1,5 +1,7 @@
 // What NetBird's CLI and the dashboard do: PKCE on a loopback redirect, the device flow, access tokens for the API.
+import { mock } from 'node:test';
 import t from 'tap';
+import { systemClock } from '#lib/clock.ts';
 import { authorize, credentials, payloadOf, signIn, startHarness, trade, type TokenAnswer } from './support/harness.ts';
 
 const cli = { client_id: 'netbird-cli', redirect_uri: 'http://localhost:53000/', audience: 'netbird-cli', prompt: 'login' };
@@ -81,4 +83,45 @@ t.test('a device without a browser signs in with a code', async (t) => {
   t.equal(payloadOf(tokens.access_token)['aud'], 'netbird-cli');
   t.equal(await provider().verifyAccessToken(tokens.access_token), 'u1');
   t.match(await poll(), { error: 'invalid_grant' }, 'only once');
+});
+
+t.test('a sign-in token is for the CLI alone and has its time', async (t) => {
+  let offset = 0;
+  const { issuer, domain, provider, browser: newBrowser } = await startHarness(t, { clock: { ...systemClock, wall: () => Date.now() + offset } });
+  const user = domain.add(ada);
+  const tokens = async (change: Readonly<Record<string, string>> = cli): Promise<TokenAnswer> => {
+    const [browser, attempt] = [newBrowser(), authorize(issuer, change)];
+    let page = await browser.post(await browser.follow(browser.get(attempt.url)), credentials);
+    while (page.location?.pathname.startsWith('/oauth2/') === true) page = await browser.get(page.location);
+    return trade(browser, issuer, page, attempt, { client_id: change['client_id'] ?? '', client_secret: '' });
+  };
+  const { access_token: token, id_token: idToken } = await tokens();
+  const first = await provider().verifyLoginToken(token);
+  t.match(first, { userId: 'u1', digest: /^[\w+/]{43}=$/ });
+  t.same(await provider().verifyLoginToken(token), first, 'who counts uses is the domain');
+  const origin = new URL(issuer).origin;
+  const dashboard = await tokens({ client_id: 'netbird-dashboard', redirect_uri: `${origin}/auth` });
+  t.equal(await provider().verifyAccessToken(dashboard.access_token), 'u1');
+  for (const foreign of [idToken, dashboard.access_token, 'x', '', `${token.slice(0, -4)}AAAA`]) {
+    await t.rejects(provider().verifyLoginToken(foreign), { code: 'IDP_LOGIN_TOKEN_INVALID' });
+  }
+  domain.change(user.id, { blocked: true });
+  await t.rejects(provider().verifyLoginToken(token), { code: 'IDP_LOGIN_TOKEN_ENDED' }, 'blocked');
+  domain.change(user.id, { blocked: false });
+  offset = 3_600_000 + 10_000;
+  await t.rejects(provider().verifyLoginToken(token), { code: 'IDP_LOGIN_TOKEN_ENDED' }, 'an hour later');
+});
+
+t.test('a device code that nobody confirmed in time', async (t) => {
+  const { issuer, browser: newBrowser } = await startHarness(t);
+  const device = newBrowser();
+  const json = { accept: 'application/json' };
+  const started = await device.postTo(`${issuer}/device/code`, { client_id: 'netbird-cli', scope: 'openid' }, json);
+  const { device_code: code = '', user_code: userCode = '' } = JSON.parse(started.text) as Record<string, string>;
+  mock.timers.enable({ apis: ['Date'], now: Date.now() + 601_000 });
+  t.teardown(() => mock.timers.reset());
+  const grant = { grant_type: 'urn:ietf:params:oauth:grant-type:device_code', device_code: code, client_id: 'netbird-cli' };
+  t.match(JSON.parse((await device.postTo(`${issuer}/token`, grant, json)).text), { error: 'expired_token', error_description: /.+/ });
+  const browser = newBrowser();
+  t.match((await browser.post(await browser.get(`${issuer}/device`), { user_code: userCode })).text, 'This code has expired');
 });

@@ -5,10 +5,11 @@ import { hostPrefix, parseIp, parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { asId, type PublicKey, type ServiceId, type SessionId, type TokenId, type UserId } from '#model/ids.ts';
 import type { Identity, Session } from '#model/identity.ts';
-import type { NetworkMap, PacketFilter } from '#model/network-map.ts';
+import type { PacketFilter } from '#model/network-map.ts';
 import type { Peer, PeerMeta } from '#model/network.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import type { Change, PeerLogin, PeerSelf, ProxyConnection, ProxyToken, ServiceUseCases } from '#server/domain/contract.ts';
+import type { PeerMap } from '#server/netmap/peer-map.ts';
 import type { ManagementDomain } from '#server/management/options.ts';
 
 const fakeError = defineErrors('test/domain', {
@@ -62,6 +63,8 @@ export class FakeDomain implements ManagementDomain {
       ipv6: `fd00::${index.toString(16)}`,
       meta,
       userId: undefined,
+      loginExpirationEnabled: false,
+      loginExpired: false,
       ephemeral: false,
       proxyCluster: undefined,
       connected: false,
@@ -70,7 +73,7 @@ export class FakeDomain implements ManagementDomain {
       lastLogin: 0,
       createdAt: 0,
     };
-    const self = { peer, networkBits: { v4: 16, v6: 64 }, fqdn: `${name}.mesh.test` };
+    const self = { peer, networkBits: { v4: 16, v6: 64 }, fqdn: `${name}.mesh.test`, sessionExpiresAt: undefined };
     this.known.set(publicKey, self);
     this.serial += 1n;
     this.emit({ kind: 'network', peers: undefined });
@@ -118,6 +121,7 @@ export class FakeDomain implements ManagementDomain {
       if (key === 'expired') throw fakeError('DOMAIN_SETUP_KEY_EXPIRED');
       return this.addPeer(request.publicKey, request.meta);
     },
+    extendSession: async ({ publicKey }: { readonly publicKey: PublicKey }): Promise<PeerSelf> => this.#self(publicKey),
     self: async (publicKey: PublicKey): Promise<PeerSelf> => this.#self(publicKey),
     updateMeta: async (publicKey: PublicKey, meta: PeerMeta): Promise<void> => {
       const self = this.#self(publicKey);
@@ -139,7 +143,7 @@ export class FakeDomain implements ManagementDomain {
   };
 
   readonly maps = {
-    build: async (publicKey: PublicKey): Promise<NetworkMap> => {
+    build: async (publicKey: PublicKey): Promise<PeerMap> => {
       const self = this.#self(publicKey);
       const others = [...this.known.values()].filter(({ peer }) => peer.publicKey !== publicKey);
       return {

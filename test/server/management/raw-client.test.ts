@@ -1,14 +1,9 @@
 // The management service as a stock client meets it: sealed bodies, status codes, small print (netbird-wire §2.10–2.11).
-import type { DescMessage, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
+import type { MessageShape } from '@bufbuild/protobuf';
 import t, { type Test } from 'tap';
-import { generatePrivateKey, publicFromPrivate } from '#crypto/x25519.ts';
-import { toBase64 } from '#lib/bytes.ts';
 import { RpcChannel, parseRpcUrl } from '#rpc/client.ts';
-import type { UnaryMethod } from '#rpc/method.ts';
-import { Sealer } from '#rpc/sealed.ts';
 import {
   EmptySchema,
-  type EncryptedMessageSchema,
   LoginRequestSchema,
   LoginResponseSchema,
   ManagementService,
@@ -21,46 +16,11 @@ import { systemClock, type Clock } from '#lib/clock.ts';
 import { goodKey } from '../../control/peer-helpers.ts';
 import { FakeDomain } from './fake-domain.ts';
 import { startServer, type FakeServerOptions } from './fake-server.ts';
+import { StockClient } from './stock-client.ts';
 
 const never = new AbortController().signal;
 const api = ManagementService.method;
 const meta = { hostname: 'stock', goOS: 'linux', netbirdVersion: '0.70.0' };
-
-class StockClient {
-  readonly channel: RpcChannel;
-  readonly key: string;
-  readonly #sealer: Sealer;
-  #serverKey = '';
-
-  constructor(channel: RpcChannel) {
-    const privateKey = generatePrivateKey();
-    this.channel = channel;
-    this.key = toBase64(publicFromPrivate(privateKey));
-    this.#sealer = new Sealer(privateKey);
-  }
-
-  async fetchKey(): Promise<string> {
-    this.#serverKey = (await this.channel.unary(api.getServerKey, {}, { signal: never })).key;
-    return this.#serverKey;
-  }
-
-  seal<I extends DescMessage>(desc: I, message: MessageInitShape<I>): { wgPubKey: string; body: Uint8Array } {
-    return { wgPubKey: this.key, body: this.#sealer.seal(desc, message, this.#serverKey) };
-  }
-
-  open<O extends DescMessage>(desc: O, body: Uint8Array): MessageShape<O> {
-    return this.#sealer.open(desc, body, this.#serverKey);
-  }
-
-  async call<I extends DescMessage, O extends DescMessage>(
-    method: UnaryMethod<typeof EncryptedMessageSchema, typeof EncryptedMessageSchema>,
-    desc: I,
-    message: MessageInitShape<I>,
-    out: O,
-  ): Promise<MessageShape<O>> {
-    return this.open(out, (await this.channel.unary(method, this.seal(desc, message), { signal: never })).body);
-  }
-}
 
 async function stock(t: Test, options: FakeServerOptions = {}): Promise<{ client: StockClient; domain: FakeDomain }> {
   const server = await startServer(options);
@@ -142,6 +102,15 @@ void t.test('a newer Sync of the same peer takes over, and the peer stays connec
   t.notOk(domain.log.includes('disconnected peer-1'));
 });
 
+void t.test('a login that expires ends the stream with the words that stock clients look for', async (t) => {
+  const { client, domain } = await stock(t);
+  await client.call(api.login, LoginRequestSchema, { meta, setupKey: goodKey }, LoginResponseSchema);
+  const stream = await client.sync(meta);
+  t.equal((await stream.next()).sessionExpiresAt?.seconds, 0n, 'never, for a machine');
+  for (const publicKey of domain.known.keys()) domain.emit({ kind: 'peer-expired', publicKey });
+  t.match(await stream.next().catch((error: unknown) => error), { code: 'RPC_PERMISSION_DENIED', detail: /peer login has expired/ });
+});
+
 void t.test('relay tokens are renewed in time, without a map', async (t) => {
   const timers: (() => void)[] = [];
   const clock: Clock = {
@@ -175,7 +144,7 @@ void t.test('health, sync meta, logout, flows, sign-in tokens, and what is not o
     authorizationEndpoint: 'https://i/auth',
     redirectUrls: ['http://localhost:53000/'],
   };
-  const verifyLoginToken = async (): Promise<UserId> => asId<UserId>('ada');
+  const verifyLoginToken = async () => ({ userId: asId<UserId>('ada'), digest: 'd', expiresAt: 1 });
   const { client, domain } = await stock(t, { management: { flows: { pkce }, verifyLoginToken } });
   await client.channel.unary(api.isHealthy, {}, { signal: never });
   t.match(await client.call(api.getPKCEAuthorizationFlow, EmptySchema, {}, PKCEAuthorizationFlowSchema), {

@@ -38,6 +38,7 @@ function host(text: string): IpPrefix {
 
 const rule: PacketRule = { direction: 'in', action: 'accept', protocol: 'tcp', peer: host('100.92.0.2'), ports: { start: 80, end: 80 } };
 const map: NetworkMap = {
+  lazy: false,
   serial: 7n,
   self: { v4: prefix('100.92.0.1/16'), v6: prefix('fd00::1/64'), fqdn: 'a.mesh.test' },
   peers: [{ publicKey: other, allowedIps: [host('100.92.0.2'), host('fd00::2')], fqdn: 'b.mesh.test', agentVersion: '0.70.0' }],

@@ -20,6 +20,8 @@ function peer(name: string, more: Partial<Peer> = {}): Peer {
     ipv6: `fd00::${host}`,
     meta: { hostname: name, os: '', osVersion: '', kernel: '', platform: '', version: `v-${name}`, uiVersion: '', ipv6: false },
     userId: undefined,
+    loginExpirationEnabled: false,
+    loginExpired: false,
     ephemeral: false,
     proxyCluster: undefined,
     connected: false,

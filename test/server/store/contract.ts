@@ -274,6 +274,8 @@ function peer(name: string, more: Partial<Peer> = {}): Peer {
     ipv6: `fd00::${name.charCodeAt(0)}`,
     meta: { hostname: name, os: '', osVersion: '', kernel: '', platform: '', version: '', uiVersion: '', ipv6: true },
     userId: undefined,
+    loginExpirationEnabled: false,
+    loginExpired: false,
     ephemeral: false,
     proxyCluster: undefined,
     connected: false,

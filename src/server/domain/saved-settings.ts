@@ -1,0 +1,16 @@
+// The settings of the account as they are kept, with the defaults of what was never said.
+import type { Tables } from '../store/store.ts';
+import { defaultLoginExpirationMs } from './constants.ts';
+import type { AccountSettings } from './contract.ts';
+
+const place = 'account';
+
+const defaults: AccountSettings = { loginExpirationEnabled: true, loginExpirationMs: defaultLoginExpirationMs };
+
+export async function readSettings(tables: Tables): Promise<AccountSettings> {
+  return { ...defaults, ...(await tables.account.settings(place)) };
+}
+
+export async function saveSettings(tables: Tables, settings: AccountSettings): Promise<void> {
+  await tables.account.saveSettings(place, settings);
+}

@@ -1,0 +1,33 @@
+// Settings of the account: what holds for all of its peers.
+import { maxLoginExpirationMs, minLoginExpirationMs } from './constants.ts';
+import { write, type Context } from './context.ts';
+import type { AccountSettings, SettingsUseCases } from './contract.ts';
+import { invalid } from './errors.ts';
+import { markExpiredLogins } from './login-expiry.ts';
+import { readSettings, saveSettings } from './saved-settings.ts';
+
+export function settingsUseCases(context: Context): SettingsUseCases {
+  return {
+    async get() {
+      return await readSettings(context.store.tables);
+    },
+
+    async update(change, actor) {
+      return await write(context, async (write) => {
+        const { tables, audit } = write;
+        const settings = { ...(await readSettings(tables)), ...change };
+        check(settings);
+        await saveSettings(tables, settings);
+        await audit('account.settings.update', actor, context.account.id);
+        await markExpiredLogins(write, settings);
+        write.changed({ kind: 'network', peers: undefined });
+        return settings;
+      });
+    },
+  };
+}
+
+function check({ loginExpirationMs }: AccountSettings): void {
+  if (!Number.isSafeInteger(loginExpirationMs) || loginExpirationMs < minLoginExpirationMs || loginExpirationMs > maxLoginExpirationMs)
+    throw invalid('A login of a peer lasts from an hour to 180 days.');
+}

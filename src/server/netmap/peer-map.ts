@@ -1,0 +1,7 @@
+// The network map as the server makes it: what the peer gets to know, and what only concerns how it is told.
+import type { NetworkMap, RemotePeer } from '#model/network-map.ts';
+
+export interface PeerMap extends NetworkMap {
+  /** Peers that would be in `peers`, but whose users have to sign in again; absent is none. */
+  readonly offline?: readonly RemotePeer[];
+}

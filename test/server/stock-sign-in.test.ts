@@ -1,0 +1,315 @@
+// A stock client signs its peer in through our identity provider, as netbird-wire §2.12 has it: both flows over real HTTPS and gRPC against a
+// whole control plane. The browser is scripted; Chromium walks the same pages in test/e2e.
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Agent, request } from 'undici';
+import { silentLogger } from '#lib/log.ts';
+import { parseOrThrow } from '#lib/schema.ts';
+import { parseRpcUrl, RpcChannel } from '#rpc/client.ts';
+import { serverSchema, startServer } from '#server/index.ts';
+import {
+  DeviceAuthorizationFlowSchema,
+  EmptySchema,
+  ExtendAuthSessionRequestSchema,
+  ExtendAuthSessionResponseSchema,
+  LoginRequestSchema,
+  LoginResponseSchema,
+  ManagementService,
+  PKCEAuthorizationFlowSchema,
+  type ProviderConfig,
+} from '#wire/proto/gen/management_pb.ts';
+import { freePort } from '../support/mesh.ts';
+import { createTestCa } from '../support/test-ca.ts';
+import { Browser, type Page } from './idp/support/browser.ts';
+import { StockClient } from './management/stock-client.ts';
+
+const api = ManagementService.method;
+const meta = { hostname: 'laptop', goOS: 'linux', netbirdVersion: '0.70.0' };
+/** What stock clients send for "no setup key". */
+const noKey = '00000000-0000-0000-0000-000000000000';
+const owner = { email: 'ada@example.com', password: 'correct horse battery' };
+const other = { email: 'bob@example.com', password: 'battery horse correct' };
+const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code';
+
+interface Json {
+  readonly [key: string]: unknown;
+}
+
+/** A control plane with two users; `token` calls the API as the owner. */
+async function startPlane(t: Test) {
+  const stateDir = await mkdtemp(join(tmpdir(), 'mg-sso-'));
+  const port = await freePort();
+  const origin = `https://mesh.localhost:${port}`;
+  const ca = await createTestCa();
+  const { certPem, keyPem } = await ca.issue(['mesh.localhost']);
+  const [certFile, keyFile] = [join(stateDir, 'tls.crt'), join(stateDir, 'tls.key')];
+  await Promise.all([writeFile(certFile, certPem), writeFile(keyFile, keyPem, { mode: 0o600 })]);
+  const config = parseOrThrow(serverSchema, {
+    stateDir,
+    listen: `127.0.0.1:${port}`,
+    publicUrl: origin,
+    tls: { certFile, keyFile },
+    stun: { listen: '127.0.0.1:0' },
+  });
+  const server = await startServer(config, { log: silentLogger });
+  const lookup = (_host: string, options: { all?: boolean }, done: (error: null, found: unknown, family?: number) => void): void =>
+    options.all === true ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4);
+  const agent = new Agent({ connect: { ca: ca.caPem, lookup: lookup as never } });
+  const browsers: Browser[] = [];
+  const channels: RpcChannel[] = [];
+  t.teardown(async () => {
+    await Promise.all([...browsers.map((browser) => browser.close()), agent.close()]);
+    await Promise.all(channels.map((channel) => channel.close()));
+    await server.close();
+    await rm(stateDir, { recursive: true, force: true });
+  });
+
+  /** Go's HTTP client names no type that it accepts. */
+  const post = async (url: string, form: Readonly<Record<string, string>>, headers: Readonly<Record<string, string>> = {}) => {
+    const answer = await request(url, {
+      method: 'POST',
+      dispatcher: agent,
+      headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers },
+      body: new URLSearchParams(form).toString(),
+    });
+    return { status: answer.statusCode, body: (await answer.body.json()) as Json };
+  };
+  let token = '';
+  const call = async (method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: Json): Promise<Json> => {
+    const answer = await request(`${origin}/api${path}`, {
+      method,
+      dispatcher: agent,
+      headers: {
+        ...(token === '' ? {} : { authorization: `Token ${token}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      body: body === undefined ? null : JSON.stringify(body),
+    });
+    const read = (await answer.body.json()) as Json;
+    if (answer.statusCode !== 200) throw new TypeError(`${method} ${path}: ${answer.statusCode} ${JSON.stringify(read)}`);
+    return read;
+  };
+  const code = (await readFile(join(stateDir, 'setup-code'), 'utf8')).trim();
+  token = String((await call('POST', '/setup', { ...owner, name: 'Ada', code, create_pat: true }))['personal_access_token']);
+  await call('POST', '/users', { ...other, name: 'Bob', role: 'user', auto_groups: [] });
+  return {
+    origin,
+    post,
+    call,
+    browser: () => {
+      const browser = new Browser(ca.caPem);
+      browsers.push(browser);
+      return browser;
+    },
+    client: async () => {
+      const channel = new RpcChannel(parseRpcUrl(origin, ca.caPem));
+      channels.push(channel);
+      const client = new StockClient(channel);
+      await client.fetchKey();
+      return client;
+    },
+  };
+}
+
+type Plane = Awaited<ReturnType<typeof startPlane>>;
+
+/** A loopback listener on a port of its own, as RFC 8252 §7.3 lets a native client have; resolves with the query that came. */
+async function listenForCode(t: Test): Promise<{ readonly redirect: string; readonly query: Promise<URLSearchParams> }> {
+  const came = Promise.withResolvers<URLSearchParams>();
+  const server = createServer((req, res) => {
+    came.resolve(new URL(req.url ?? '/', 'http://localhost').searchParams);
+    res.end('You can close this page.');
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  t.teardown(() => new Promise((done) => void server.close(done)));
+  return { redirect: `http://localhost:${(server.address() as AddressInfo).port}/`, query: came.promise };
+}
+
+/** The PKCE flow of a stock client; the person signs in with these. Returns the access token. */
+async function pkce(t: Test, plane: Plane, config: ProviderConfig, who: typeof owner, redirect?: string): Promise<string> {
+  const listener = await listenForCode(t);
+  const redirectUri = redirect ?? listener.redirect;
+  const [state, verifier] = [randomBytes(24).toString('hex'), randomBytes(64).toString('hex')];
+  const url = new URL(config.AuthorizationEndpoint);
+  const parameters = {
+    client_id: config.ClientID,
+    redirect_uri: redirectUri,
+    response_type: 'code',
+    scope: config.Scope,
+    state,
+    code_challenge_method: 'S256',
+    code_challenge: createHash('sha256').update(verifier).digest('base64url'),
+    audience: config.Audience,
+    prompt: 'login',
+  };
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  const browser = plane.browser();
+  const form = await browser.follow(browser.get(url));
+  const back = await browser.follow(browser.post(form, who));
+  t.ok(back.location?.href.startsWith(redirectUri), 'the browser is sent to the client');
+  let query = back.location?.searchParams ?? new URLSearchParams();
+  if (redirect === undefined) {
+    await request(String(back.location).replace('localhost', '127.0.0.1')).then(({ body }) => body.dump());
+    query = await listener.query;
+  }
+  t.equal(query.get('state'), state);
+  const trade = { grant_type: 'authorization_code', code: query.get('code') ?? '', redirect_uri: redirectUri, code_verifier: verifier };
+  // Go's library tries HTTP Basic with an empty secret first, then the body; the code must survive that.
+  const basic = { authorization: `Basic ${Buffer.from(`${config.ClientID}:`).toString('base64')}` };
+  const first = await plane.post(config.TokenEndpoint, trade, basic);
+  const tokens = first.status === 200 ? first : await plane.post(config.TokenEndpoint, { ...trade, client_id: config.ClientID });
+  t.match(tokens, { status: 200, body: { access_token: String, id_token: String, token_type: 'Bearer' } });
+  const token = String(tokens.body['access_token']);
+  const audience = [(JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as Json)['aud']].flat();
+  t.ok(audience.includes(config.Audience), 'the audience is what the client looks for');
+  return token;
+}
+
+async function pkceConfig(client: StockClient): Promise<ProviderConfig> {
+  const { ProviderConfig: config } = await client.call(api.getPKCEAuthorizationFlow, EmptySchema, {}, PKCEAuthorizationFlowSchema);
+  if (config === undefined) throw new TypeError('no configuration');
+  return config;
+}
+
+const login = (client: StockClient, jwtToken: string) =>
+  client.call(api.login, LoginRequestSchema, { meta, setupKey: noKey, jwtToken }, LoginResponseSchema);
+const plainLogin = (client: StockClient) => client.call(api.login, LoginRequestSchema, { meta }, LoginResponseSchema);
+
+void t.test("PKCE: a peer that nobody knows becomes its user's", async (t) => {
+  const plane = await startPlane(t);
+  const client = await plane.client();
+  await t.rejects(plainLogin(client), { code: 'RPC_PERMISSION_DENIED' }, 'what makes a stock client start to register');
+  const config = await pkceConfig(client);
+  t.match(config, {
+    ClientID: 'netbird-cli',
+    Audience: 'netbird-cli',
+    AuthorizationEndpoint: `${plane.origin}/oauth2/auth`,
+    TokenEndpoint: `${plane.origin}/oauth2/token`,
+    Scope: 'openid profile email groups',
+    RedirectURLs: ['http://localhost:53000/', 'http://localhost:54000/'],
+    UseIDToken: false,
+    LoginFlag: 0,
+  });
+  const fixed = await pkce(t, plane, config, owner, config.RedirectURLs[0]);
+  const before = Date.now();
+  const answer = await login(client, fixed);
+  t.match(answer, { netbirdConfig: { signal: { uri: new URL(plane.origin).host } }, peerConfig: { address: /^100\.\d+\.\d+\.\d+\/16$/ } });
+  const ends = Number(answer.sessionExpiresAt?.seconds) * 1000;
+  t.ok(ends >= before + 86_390_000 && ends <= Date.now() + 86_410_000, 'a day from now, unless the settings say otherwise');
+
+  const sync = await client.sync(meta);
+  const first = await sync.next();
+  t.equal(first.NetworkMap?.peerConfig?.address, answer.peerConfig?.address);
+  t.equal(Number(first.sessionExpiresAt?.seconds) * 1000, ends);
+  sync.cancel();
+  t.equal((await plainLogin(client)).peerConfig?.address, answer.peerConfig?.address, 'known from now on, without a token');
+  const users = (await plane.call('GET', '/users')) as unknown as readonly Json[];
+  const ada = users.find((user) => user['email'] === owner.email)?.['id'];
+  t.match(await plane.call('GET', '/peers'), [{ name: 'laptop', user_id: ada, login_expiration_enabled: true, login_expired: false }]);
+
+  await t.test('a token counts once', async (t) => {
+    await t.rejects(login(client, fixed), { code: 'RPC_UNAUTHENTICATED' }, 'of the same peer');
+    await t.rejects(login(await plane.client(), fixed), { code: 'RPC_UNAUTHENTICATED' }, 'and of another');
+  });
+  await t.test("the peer is nobody else's", async (t) => {
+    const bobs = await pkce(t, plane, config, other);
+    await t.rejects(login(client, bobs), { code: 'RPC_PERMISSION_DENIED' });
+    const answer = await login(await plane.client(), bobs);
+    t.ok(answer.peerConfig, 'a refused login has not used the token up');
+  });
+  await t.test('tokens that are none', async (t) => {
+    const good = await pkce(t, plane, config, owner);
+    const [head = '', body = '', signature = ''] = good.split('.');
+    const claims = JSON.parse(Buffer.from(body, 'base64url').toString()) as Json;
+    const changed = Buffer.from(JSON.stringify({ ...claims, sub: 'somebody' })).toString('base64url');
+    const unsigned = Buffer.from(JSON.stringify({ alg: 'none', typ: 'at+jwt' })).toString('base64url');
+    for (const [name, token] of [
+      ['another subject', `${head}.${changed}.${signature}`],
+      ['no signature', `${unsigned}.${body}.`],
+      ['no token', 'jwt'],
+    ] as const) {
+      await t.rejects(login(await plane.client(), token), { code: 'RPC_INVALID_ARGUMENT' }, name);
+    }
+    t.ok(await login(await plane.client(), good), 'the good one still is');
+  });
+  await t.test('a login that ends, and one that goes on', async (t) => {
+    const stream = await client.sync(meta);
+    await stream.next();
+    const account = (await plane.call('GET', '/accounts')) as unknown as readonly Json[];
+    const put = (change: Json): Promise<Json> => plane.call('PUT', `/accounts/${String(account[0]?.['id'])}`, { settings: change });
+    const extended = await client.call(
+      api.extendAuthSession,
+      ExtendAuthSessionRequestSchema,
+      { jwtToken: await pkce(t, plane, config, owner), meta },
+      ExtendAuthSessionResponseSchema,
+    );
+    t.ok(Number(extended.sessionExpiresAt?.seconds) * 1000 >= ends, 'signing in again moves the end');
+    t.equal((await stream.next()).sessionExpiresAt?.seconds, extended.sessionExpiresAt?.seconds, 'and the stream says so');
+    await put({ peer_login_expiration_enabled: false, peer_login_expiration: 3600 });
+    t.equal((await plainLogin(client)).sessionExpiresAt?.seconds, 0n, 'switched off: the message says never');
+    await t.rejects(put({ peer_login_expiration: 60 }), /an hour/);
+  });
+});
+
+interface Device {
+  readonly poll: () => Promise<{ readonly status: number; readonly body: Json }>;
+  readonly userCode: string;
+  readonly link: string;
+}
+
+async function startDevice(t: Test, plane: Plane, client: StockClient): Promise<Device> {
+  const { ProviderConfig: config } = await client.call(api.getDeviceAuthorizationFlow, EmptySchema, {}, DeviceAuthorizationFlowSchema);
+  if (config === undefined) throw new TypeError('no configuration');
+  for (const field of ['ClientID', 'Audience', 'TokenEndpoint', 'DeviceAuthEndpoint', 'Scope'] as const)
+    t.not(config[field], '', `${field} is not empty`);
+  const started = await plane.post(config.DeviceAuthEndpoint, { client_id: config.ClientID, audience: config.Audience, scope: config.Scope });
+  t.match(started, { status: 200, body: { device_code: String, user_code: String, verification_uri: String, expires_in: 600 } });
+  t.ok(Number(started.body['interval']) > 0, 'a stock client crashes at 0');
+  const grant = { client_id: config.ClientID, grant_type: deviceGrant, device_code: String(started.body['device_code']) };
+  return {
+    poll: () => plane.post(config.TokenEndpoint, grant),
+    userCode: String(started.body['user_code']),
+    link: String(started.body['verification_uri_complete']),
+  };
+}
+
+/** The person opens the link, compares the code and confirms; then signs in. */
+async function confirm(t: Test, plane: Plane, device: Device): Promise<Page> {
+  const browser = plane.browser();
+  const page = await browser.get(device.link);
+  // The page with the code in its link submits itself; without a script it is a form.
+  const asked = await browser.post(page, { user_code: device.userCode });
+  t.match(asked.text, device.userCode, 'the person sees the code');
+  const form = await browser.follow(browser.post(asked, {}));
+  return browser.follow(browser.post(form, owner));
+}
+
+void t.test('device flow: the code is entered elsewhere', async (t) => {
+  const plane = await startPlane(t);
+  const client = await plane.client();
+  const device = await startDevice(t, plane, client);
+  t.match(await device.poll(), { body: { error: 'authorization_pending' } });
+
+  const browser = plane.browser();
+  const wrong = await browser.post(await browser.get(`${plane.origin}/oauth2/device`), { user_code: 'BBBB-BBBB' });
+  t.match(wrong.text, 'This code is not known');
+  t.match((await confirm(t, plane, device)).text, 'The device is connected');
+  const tokens = await device.poll();
+  t.match(tokens, { status: 200, body: { access_token: String, id_token: String } });
+  const answer = await login(client, String(tokens.body['access_token']));
+  t.match(answer.peerConfig?.fqdn, /^laptop\./);
+  t.match(await device.poll(), { body: { error: 'invalid_grant' } }, 'the code is used up');
+
+  await t.test('denied: the client gets a sentence to show', async (t) => {
+    const device = await startDevice(t, plane, await plane.client());
+    const browser = plane.browser();
+    const asked = await browser.post(await browser.get(`${plane.origin}/oauth2/device`), { user_code: device.userCode });
+    await browser.post(asked, { abort: 'yes' });
+    t.match(await device.poll(), { body: { error: 'access_denied', error_description: /.+/ } });
+  });
+});
