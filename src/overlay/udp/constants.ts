@@ -1,0 +1,25 @@
+// Limits of the UDP port. Sizes in bytes, times in milliseconds.
+
+/** One message of the kernel: the largest UDP payload, and what its coalescing may join, fit. */
+export const RECEIVE_SLOT_BYTES = 64 * 1024;
+/** Messages that one system call may bring. */
+export const RECEIVE_SLOTS = 16;
+/** System calls in one turn of the event loop; what is left waits for the next, so that timers and other sockets have their turn. */
+export const RECEIVE_CALLS_PER_TURN = 4;
+
+/** Datagrams that the kernel takes as one run (UDP_MAX_SEGMENTS of every kernel that has it). */
+export const MAX_RUN_DATAGRAMS = 64;
+/** Bytes that it takes as one run: what fits an IPv4 packet. */
+export const MAX_RUN_BYTES = 65_507;
+/** Bytes that wait while the socket's buffer is full; beyond it datagrams are dropped, as a full interface would. */
+export const MAX_QUEUED_SEND_BYTES = 1024 * 1024;
+
+/** Senders whose addresses are kept as text. A table of fixed size: a new sender takes the place of another. */
+export const KNOWN_ADDRESSES = 4096;
+
+/** A copied run counts against this many in the queue of a plain socket. */
+export const MAX_QUEUED_DATAGRAMS = 4096;
+/** What the kernel is asked to hold for us while we are busy; it grants less where net.core.rmem_max says so. */
+export const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
+/** Where the port asked for is taken, the next ones are tried. */
+export const UDP_PORT_ATTEMPTS = 16;
