@@ -1,9 +1,10 @@
 // Starts an end in a namespace and asks it; what its overlay signals goes to whom the parent says.
 import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { PublicKey } from '#model/ids.ts';
 import type { SignalMessage } from '#model/signal.ts';
-import type { Namespace } from './link.ts';
+import { cacheFolder, type Namespace } from './link.ts';
 import type { FromEnd, Task, TaskName, Tasks, ToEnd } from './protocol.ts';
 
 const program = fileURLToPath(new URL('end.ts', import.meta.url));
@@ -25,7 +26,7 @@ export class EndProcess {
     this.#child = namespace.spawn([process.execPath, '--disable-warning=ExperimentalWarning', program], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       serialization: 'advanced',
-      env: { ...process.env, ...env },
+      env: { ...process.env, NODE_COMPILE_CACHE: join(cacheFolder, 'compiled'), ...env },
     });
     this.#child.on('message', (message: FromEnd) => this.#receive(message));
     this.#ended = new Promise((resolve) => {

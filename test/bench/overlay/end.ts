@@ -2,6 +2,7 @@
 // Started by end-process.ts; asked over IPC.
 import { writeFileSync } from 'node:fs';
 import { Session } from 'node:inspector/promises';
+import { flushCompileCache } from 'node:module';
 import { connect, createServer } from 'node:net';
 import { systemClock } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
@@ -31,6 +32,8 @@ function dialler(): Dial {
 }
 
 async function start(face: Face): Promise<void> {
+  // So that the ends that start after this one find compiled code, as the CLI's processes do.
+  flushCompileCache();
   if (face.kind === 'kernel') return startKernel();
   overlay = await createOverlay(
     {

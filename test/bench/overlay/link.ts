@@ -1,10 +1,14 @@
 // Two network namespaces with a veth pair between them: the physical link under every subject.
 import { execFile, spawn, spawnSync, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, homedir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
+
+/** What is built or compiled for the benchmark, outside the tree. */
+export const cacheFolder = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'meshgate-bench');
 
 /** All processes of all subjects share two cores, also where the machine has more. */
 const pinned = availableParallelism() > 2 ? ['taskset', '-c', '0,1'] : [];

@@ -3,11 +3,11 @@ import { type ChildProcess, execFile, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { generatePrivateKey, keyToText, publicFromPrivate } from '#crypto/x25519.ts';
-import { hasProgram, type Link, type Namespace } from './link.ts';
+import { cacheFolder, hasProgram, type Link, type Namespace } from './link.ts';
 
 const run = promisify(execFile);
 const modulePath = 'golang.zx2c4.com/wireguard';
@@ -20,10 +20,9 @@ export type Found =
 export async function newestWireGuardGo(): Promise<Found> {
   if (!hasProgram('wg')) return { kind: 'missing', reason: 'needs wg (Debian: wireguard-tools)' };
   if (!hasProgram('go')) return { kind: 'missing', reason: 'needs a Go toolchain to build the newest wireguard-go' };
-  const folder = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'meshgate-bench');
-  const program = join(folder, 'wireguard');
-  await mkdir(folder, { recursive: true });
-  const problem = await run('go', ['install', `${modulePath}@latest`], { env: { ...process.env, GOBIN: folder }, timeout: 180_000 }).then(
+  const program = join(cacheFolder, 'wireguard');
+  await mkdir(cacheFolder, { recursive: true });
+  const problem = await run('go', ['install', `${modulePath}@latest`], { env: { ...process.env, GOBIN: cacheFolder }, timeout: 180_000 }).then(
     () => undefined,
     (error: unknown) => (error instanceof Error ? error.message : String(error)),
   );
