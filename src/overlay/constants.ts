@@ -61,6 +61,8 @@ export const ICE_CHECKING_LIMIT_MS = 15_000;
 /** How long a pair that works waits for a better one to be found. */
 export const ICE_NOMINATION_WAIT_MS = { host: 200, srflx: 500, prflx: 1000, relay: 2000 } as const;
 export const ICE_CONSENT_INTERVAL_MS = 4000;
+/** The interval is shorter by a random part up to this, so that 10,000 sessions do not ask together (RFC 7675 §5.1). */
+export const ICE_CONSENT_JITTER = 0.2;
 /** An unanswered consent check is repeated after this, so that one lost packet is not a lost path. */
 export const ICE_CONSENT_RETRY_MS = 500;
 export const ICE_DISCONNECTED_MS = 6000;
@@ -74,6 +76,8 @@ export const ICE_MAX_REMOTE_CANDIDATES = 32;
 export const ICE_MAX_REFLEXIVE_CANDIDATES = 16;
 /** Candidates of the other side that are kept for a run of ICE that starts after them. */
 export const ICE_MAX_RECENT_CANDIDATES = 32;
+/** Pairs of one run; beyond it the worst are left out (RFC 8445 §6.1.2.5). */
+export const ICE_MAX_PAIRS = 100;
 export const ICE_MAX_OPEN_TRANSACTIONS = 64;
 export const ICE_TRANSACTION_LIFETIME_MS = 5000;
 
@@ -122,6 +126,8 @@ export const NETWORK_ROUTE_BYTES = 64 * 1024;
 export const PATH_VERIFY_MS = 1000;
 /** Meanwhile it is asked this often. */
 export const PATH_VERIFY_RETRY_MS = 240;
+/** A controlling side that sees us at a new address has this long to follow us there. Stock peers do not: a new run is then quicker. */
+export const PATH_MOVED_MS = 1500;
 
 /** Lazy connections (§5.7): without traffic for this long, a peer rests. */
 export const LAZY_IDLE_MS = 15 * 60_000;
@@ -163,3 +169,48 @@ export const SYSTEM_LISTENER_IDLE_MS = 5 * 60_000;
 export const SYSTEM_WAITING_SYNS = 64;
 /** The kernel replaces `%d` by the first free number. The prefix is one that NetBird's peers also take for a tunnel. */
 export const SYSTEM_INTERFACE = 'wtmg%d';
+
+/** Networks behind peers. Prefixes that are taken from routing peers, and addresses that are held for names and open connections. */
+export const MAX_PREFIXES_TAKEN = 10_000;
+export const MAX_NAMED_ADDRESSES = 4096;
+/** Networks and names that this peer carries for others. */
+export const MAX_CARRIED = 10_000;
+/** Addresses of names that were resolved for others; the one that ends first gives way. */
+export const MAX_RESOLVED_ADDRESSES = 4096;
+/** Names of one such address. */
+export const MAX_NAMES_OF_ADDRESS = 32;
+/** New connections to a resolved address are let through for this long after the answer's time is over: callers keep answers, too. */
+export const RESOLVED_GRACE_MS = 5 * 60_000;
+/** UDP flows that this peer carries, in all and of one caller; beyond it datagrams are dropped. */
+export const MAX_CARRIED_FLOWS = 2048;
+export const MAX_CARRIED_FLOWS_PER_PEER = 256;
+/** A flow without a datagram either way for this long is over. */
+export const CARRIED_FLOW_IDLE_MS = 60_000;
+
+/** Where routing peers answer for names: the port of today and the older one (§2.6). */
+export const FORWARDER_PORTS = [22_054, 5353] as const;
+/** Questions of others that are being resolved, in all and of one peer; beyond it they are dropped. */
+export const MAX_FORWARDED_QUESTIONS = 256;
+export const MAX_FORWARDED_QUESTIONS_PER_PEER = 32;
+/** Resolving a name for another peer, and for a dial of our own. */
+export const RESOLVE_LIMIT_MS = 5000;
+/** Addresses of one answer that are used. */
+export const MAX_ANSWER_ADDRESSES = 16;
+/** An answer is told to be good for this long, seconds, whatever its records say. */
+export const MIN_ANSWER_TTL_SECONDS = 5;
+export const MAX_ANSWER_TTL_SECONDS = 600;
+/** Answers that are kept; the one used longest ago gives way. */
+export const MAX_CACHED_ANSWERS = 4096;
+/** That a name is unknown is kept for as long as its zone says, at most this long; 5 s where it says nothing. */
+export const MAX_NEGATIVE_TTL_SECONDS = 60;
+export const DEFAULT_NEGATIVE_TTL_SECONDS = 5;
+/** Questions of ours that wait for an answer. */
+export const MAX_OPEN_QUESTIONS = 512;
+/** A question is sent to a server again after this, and then the next server is asked. */
+export const QUESTION_RETRY_MS = 700;
+export const QUESTION_ATTEMPTS = 3;
+/** CNAMEs that are followed. */
+export const MAX_CNAMES = 8;
+/** Addresses of a name that are dialled in turn, and how long each may take while there is another. */
+export const MAX_ADDRESSES_DIALLED = 4;
+export const ADDRESS_TRY_MS = 4000;

@@ -13,5 +13,12 @@ export const overlayError = defineErrors('overlay', {
   ABORT_ERR: { text: 'The caller gave up before the connection was made.', origin: 'input', retry: true, status: 504 },
   OVERLAY_UDP_BIND: { text: 'No UDP port can be opened for the overlay.', origin: 'input', retry: true, status: 500 },
   OVERLAY_NATIVE: { text: 'This system does not offer the faster way; the plain one is used.', origin: 'internal', retry: false, status: 500 },
+  OVERLAY_TUN: {
+    text: 'No TUN device can be made. System mode needs Linux, /dev/net/tun and the right to administer the network (CAP_NET_ADMIN); userspace mode needs nothing.',
+    origin: 'input',
+    retry: false,
+    status: 500,
+  },
+  OVERLAY_INTERFACE: { text: 'The network interface of system mode cannot be configured.', origin: 'input', retry: false, status: 500 },
   OVERLAY_BAD_KEY: { text: 'The private key must have 32 bytes.', origin: 'input', retry: false, status: 500 },
 });

@@ -1,0 +1,260 @@
+// System mode: the kernel's own TCP/IP behind a TUN device, in the place of our stack. Connections are plain kernel sockets.
+//
+// The kernel has other services too, so what comes out of the tunnel is judged before it sees it: only packets to our overlay address,
+// and a connection only where the map's filter and whoever accepts here want it. Everything else is answered as a closed port.
+import { connect, type Socket } from 'node:net';
+import type { Clock } from '#lib/clock.ts';
+import { formatIp, type IpAddress, type IpPrefix, parseIp, unmapIp } from '#lib/ip.ts';
+import type { Logger } from '#lib/log.ts';
+import type { PublicKey } from '#model/ids.ts';
+import { buildReset } from '#netstack/tcp/reset.ts';
+import type { SocketAddress, TcpEnd } from '#netstack/types.ts';
+import { pseudoSum } from '#wire/checksum.ts';
+import { emptyIpHeader, PROTOCOL, readIpv4 } from '#wire/ipv4.ts';
+import { readIpv6 } from '#wire/ipv6.ts';
+import { emptyTcpSegment, FLAG, readTcp } from '#wire/tcp.ts';
+import { MAX_STREAMS, SYSTEM_INTERFACE } from '../constants.ts';
+import { overlayError } from '../errors.ts';
+import type { AcceptedConnection, InnerFace, InnerFaceHooks } from '../inner-face.ts';
+import type { Destination } from '../peer-directory.ts';
+import { SystemInterface } from './interface.ts';
+import { resetOnDestroy } from './kernel-stream.ts';
+import { Listeners } from './listeners.ts';
+import { openTun, type TunDevice } from './tun-device.ts';
+
+/** Room for a reset of either family. */
+const RESET_BYTES = 60;
+const knownEnds: readonly string[] = ['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL'] satisfies TcpEnd[];
+
+interface Entry {
+  readonly peer: PublicKey;
+  readonly remote: IpAddress;
+  /** The port it was accepted at; undefined for one of our own. */
+  readonly acceptedAt: number | undefined;
+}
+
+export interface KernelFaceDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly hooks: InnerFaceHooks;
+  readonly mtu: number;
+}
+
+/** Makes the device and brings it up. Rejects with OVERLAY_TUN or OVERLAY_INTERFACE. */
+export async function openKernelFace(deps: KernelFaceDeps): Promise<InnerFace> {
+  const face = new KernelFace(deps);
+  await face.open();
+  return face;
+}
+
+class KernelFace implements InnerFace {
+  readonly kind = 'system';
+  readonly #deps: KernelFaceDeps;
+  readonly #header = emptyIpHeader();
+  readonly #segment = emptyTcpSegment();
+  readonly #reset = new Uint8Array(RESET_BYTES);
+  readonly #open = new Map<Socket, Entry>();
+  readonly #listeners: Listeners;
+  #own: readonly IpAddress[] = [];
+  #tun: TunDevice | undefined;
+  #interface: SystemInterface | undefined;
+
+  constructor(deps: KernelFaceDeps) {
+    this.#deps = deps;
+    this.#listeners = new Listeners({ clock: deps.clock, log: deps.log, accepted: (socket) => this.#accepted(socket) });
+  }
+
+  async open(): Promise<void> {
+    const { hooks, log, mtu } = this.#deps;
+    const tun = openTun(
+      SYSTEM_INTERFACE,
+      (packet, segmentSize) => this.#outbound(packet, segmentSize),
+      () => hooks.touch(),
+    );
+    try {
+      const host = new SystemInterface(tun.name, log);
+      await host.up(mtu);
+      this.#tun = tun;
+      this.#interface = host;
+    } catch (error) {
+      await tun.close();
+      throw error;
+    }
+    log.info('overlay: system mode', { interface: tun.name });
+  }
+
+  get full(): boolean {
+    return this.#open.size >= MAX_STREAMS;
+  }
+
+  setAddresses(own: readonly IpPrefix[], reachable: readonly IpPrefix[]): Promise<void> {
+    this.#own = own.map(({ address }) => address);
+    const texts = this.#own.map(formatIp);
+    this.#listeners.keep(texts);
+    for (const socket of this.#open.keys()) {
+      if (socket.localAddress !== undefined && !texts.includes(plainAddress(socket.localAddress))) {
+        socket.destroy(overlayError('ECONNRESET', 'the overlay address changed'));
+      }
+    }
+    return this.#interface?.set(own, reachable) ?? Promise.resolve();
+  }
+
+  receive(packet: Uint8Array, segmentSize: number): void {
+    const six = (packet[0] ?? 0) >> 4 === 6;
+    if (!this.#isOwn(packet, six ? 24 : 16, six ? 16 : 4)) return;
+    // A joined packet carries data of one flow, never a SYN.
+    if (segmentSize === 0 && !this.#admits(packet)) return;
+    this.#tun?.write(packet, segmentSize);
+  }
+
+  /** Throws ENOBUFS where too many are open. */
+  connect(to: Destination, port: number, opened: (reason: TcpEnd | undefined) => void): Socket {
+    if (this.full) throw overlayError('ENOBUFS');
+    const local = this.#own.find(({ family }) => family === to.ip.family);
+    const socket = connect({
+      host: formatIp(to.ip),
+      port,
+      allowHalfOpen: true,
+      noDelay: true,
+      ...(local === undefined ? {} : { localAddress: formatIp(local) }),
+    });
+    this.#track(socket, { peer: to.peer, remote: to.ip, acceptedAt: undefined });
+    const failed = (error: Error): void => opened(endOf(error));
+    socket.once('error', failed);
+    socket.once('connect', () => {
+      socket.off('error', failed);
+      opened(undefined);
+    });
+    return resetOnDestroy(socket);
+  }
+
+  recheck(ownerOf: (ip: IpAddress) => PublicKey | undefined, admits: (from: IpAddress, port: number) => boolean): void {
+    for (const [socket, { peer, remote, acceptedAt }] of this.#open) {
+      if (ownerOf(remote) !== peer) socket.destroy(overlayError('EHOSTUNREACH', 'the peer left the network'));
+      else if (acceptedAt !== undefined && !admits(remote, acceptedAt)) socket.destroy(overlayError('ECONNRESET', 'the policy no longer admits it'));
+    }
+  }
+
+  poll(): void {
+    // The kernel has timers of its own.
+  }
+
+  pollAt(): number {
+    return Infinity;
+  }
+
+  endTurn(): void {
+    // Nothing is gathered here.
+  }
+
+  async close(): Promise<void> {
+    this.#listeners.close();
+    for (const socket of this.#open.keys()) socket.on('error', () => undefined).destroy();
+    await this.#tun?.close();
+  }
+
+  /** A packet of the kernel's: ours if it comes from our address; what others route here is none of the overlay's business. */
+  #outbound(packet: Uint8Array, segmentSize: number): void {
+    const six = (packet[0] ?? 0) >> 4 === 6;
+    if (this.#isOwn(packet, six ? 8 : 12, six ? 16 : 4)) this.#deps.hooks.send(packet, segmentSize);
+  }
+
+  #isOwn(packet: Uint8Array, at: number, length: number): boolean {
+    if (packet.length < at + length) return false;
+    for (const { bytes } of this.#own) {
+      if (bytes.length !== length) continue;
+      let i = 0;
+      while (i < length && bytes[i] === packet[at + i]) i++;
+      if (i === length) return true;
+    }
+    return false;
+  }
+
+  /** Whether the packet may pass now. One that opens a connection is judged; what it was held for, it passes later. */
+  #admits(packet: Uint8Array): boolean {
+    const header = this.#header;
+    const verdict = (packet[0] as number) >> 4 === 6 ? readIpv6(packet, header) : readIpv4(packet, header);
+    if (verdict !== 'ok') return false;
+    if (header.protocol !== PROTOCOL.tcp) return true; // the map's filter has looked at it
+    const at = header.payloadStart;
+    if (header.payloadEnd - at < 20) return false;
+    if (((packet[at + 13] as number) & (FLAG.syn | FLAG.ack)) !== FLAG.syn) return true;
+    const { sourceAt, destinationAt, addressLength, family } = header;
+    const pseudo = pseudoSum(packet, sourceAt, packet, destinationAt, addressLength, PROTOCOL.tcp);
+    if (!readTcp(packet, at, header.payloadEnd, pseudo, this.#segment)) return false;
+    const local = addressAt(packet, destinationAt, addressLength, family, this.#segment.destinationPort);
+    const remote = addressAt(packet, sourceAt, addressLength, family, this.#segment.sourcePort);
+    if (this.full || !this.#deps.hooks.admits(local, remote)) {
+      this.#refuse(packet);
+      return false;
+    }
+    const held = Uint8Array.from(packet);
+    let now = false;
+    let later = false;
+    this.#listeners.ensure(
+      formatIp(local.ip),
+      local.port,
+      () => {
+        if (later) this.#tun?.write(held, 0);
+        else now = true;
+      },
+      () => this.#refuse(held),
+    );
+    later = true;
+    return now;
+  }
+
+  /** Answers a SYN as a closed port would. */
+  #refuse(packet: Uint8Array): void {
+    const verdict = (packet[0] as number) >> 4 === 6 ? readIpv6(packet, this.#header) : readIpv4(packet, this.#header);
+    if (verdict !== 'ok') return;
+    const { sourceAt, destinationAt, addressLength, payloadStart, payloadEnd } = this.#header;
+    const pseudo = pseudoSum(packet, sourceAt, packet, destinationAt, addressLength, PROTOCOL.tcp);
+    if (!readTcp(packet, payloadStart, payloadEnd, pseudo, this.#segment)) return;
+    this.#deps.hooks.send(this.#reset.subarray(0, buildReset(this.#reset, packet, this.#header, this.#segment)), 0);
+    this.#deps.hooks.touch();
+  }
+
+  #accepted(socket: Socket): void {
+    resetOnDestroy(socket);
+    const local = endpoint(socket.localAddress, socket.localPort);
+    const remote = endpoint(socket.remoteAddress, socket.remotePort);
+    const peer = remote === undefined ? undefined : this.#deps.hooks.ownerOf(remote.ip);
+    // Somebody on this host may also reach the listener, from an address that is no peer's.
+    if (local === undefined || remote === undefined || peer === undefined || !this.#deps.hooks.admits(local, remote)) {
+      socket.destroy();
+      return;
+    }
+    this.#track(socket, { peer, remote: remote.ip, acceptedAt: local.port });
+    const connection: AcceptedConnection = { stream: socket, local, remote, peer };
+    this.#deps.hooks.accepted(connection);
+  }
+
+  #track(socket: Socket, entry: Entry): void {
+    this.#open.set(socket, entry);
+    socket.once('close', () => this.#open.delete(socket));
+  }
+}
+
+function addressAt(packet: Uint8Array, at: number, length: number, family: 4 | 6, port: number): SocketAddress {
+  return { ip: { family, bytes: Uint8Array.from(packet.subarray(at, at + length)) }, port };
+}
+
+function endpoint(address: string | undefined, port: number | undefined): SocketAddress | undefined {
+  const ip = address === undefined ? undefined : parseIp(address);
+  return ip === undefined || port === undefined ? undefined : { ip: unmapIp(ip), port };
+}
+
+function plainAddress(address: string): string {
+  const ip = parseIp(address);
+  return ip === undefined ? address : formatIp(unmapIp(ip));
+}
+
+function endOf(error: Error): TcpEnd {
+  const code = 'code' in error ? String(error.code) : '';
+  return isEnd(code) ? code : 'EHOSTUNREACH';
+}
+
+function isEnd(code: string): code is TcpEnd {
+  return knownEnds.includes(code);
+}
