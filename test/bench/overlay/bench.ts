@@ -214,11 +214,11 @@ export async function profileOverlay(name: string, streams: number): Promise<voi
   await withLink(async (link) => {
     const subject = await overlaySubject(name, link, 1, mtu, off ? accelerators.off : accelerators.on);
     try {
-      const { load, gigabytes, files } = await subject.profile(streams, 6);
-      console.log(`${name}: ${subject.about}`);
-      console.log(`${load.rate.toFixed(3)} Gb/s; CPU seconds a gigabyte: sending ${load.sourceCpu.toFixed(2)}, receiving ${load.sinkCpu.toFixed(2)}`);
+      const { rate, gigabytes, cpu, files } = await subject.profile(streams, 6);
+      console.log(`${name}: ${subject.about}\n${rate.toFixed(3)} Gb/s`);
       for (const end of ['source', 'sink'] as const) {
-        console.log(`\n${end} (${files[end]})`);
+        const { user, system } = cpu[end];
+        console.log(`\n${end}: CPU seconds a gigabyte: user ${user.toFixed(2)}, system ${system.toFixed(2)} (${files[end]})`);
         for (const line of summarise(files[end], 30, gigabytes)) console.log(line);
       }
     } finally {

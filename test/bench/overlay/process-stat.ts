@@ -1,10 +1,20 @@
 // What the kernel tells of a process: CPU time, its own and the system's on its behalf, and resident memory.
 import { readFileSync } from 'node:fs';
 
-/** User and system time of all threads so far, in steps of the kernel's tick of 10 ms. */
-export function cpuSeconds(pid: number): number {
+export interface CpuTime {
+  readonly user: number;
+  readonly system: number;
+}
+
+/** CPU seconds of all threads so far, in steps of the kernel's tick of 10 ms. */
+export function cpuTime(pid: number): CpuTime {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / 100;
+  return { user: Number(fields[11]) / 100, system: Number(fields[12]) / 100 };
+}
+
+export function cpuSeconds(pid: number): number {
+  const { user, system } = cpuTime(pid);
+  return user + system;
 }
 
 /** Resident memory now, MB. */

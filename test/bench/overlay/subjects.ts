@@ -8,7 +8,7 @@ import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import { EndProcess } from './end-process.ts';
 import type { Iperf } from './iperf.ts';
 import type { Link } from './link.ts';
-import { cpuSeconds, peakMegabytes, residentMegabytes } from './process-stat.ts';
+import { cpuSeconds, type CpuTime, cpuTime, peakMegabytes, residentMegabytes } from './process-stat.ts';
 import { startGoTunnel } from './wireguard-go.ts';
 
 export interface Bulk {
@@ -158,9 +158,16 @@ export async function overlaySubject(
         await bulk(streams, 2);
         const files = { sink: join(folder, 'sink.cpuprofile'), source: join(folder, 'source.cpuprofile') };
         await Promise.all([ends.near.ask('startProfile', undefined), ends.far.ask('startProfile', undefined)]);
+        const before = { source: cpuTime(ends.far.pid), sink: cpuTime(ends.near.pid) };
         const load = await bulk(streams, seconds);
+        const after = { source: cpuTime(ends.far.pid), sink: cpuTime(ends.near.pid) };
         await Promise.all([ends.near.ask('stopProfile', files.sink), ends.far.ask('stopProfile', files.source)]);
-        return { load, gigabytes: (load.rate * seconds) / 8, files };
+        const gigabytes = (load.rate * seconds) / 8;
+        const spent = (end: 'source' | 'sink'): CpuTime => ({
+          user: (after[end].user - before[end].user) / gigabytes,
+          system: (after[end].system - before[end].system) / gigabytes,
+        });
+        return { rate: load.rate, gigabytes, cpu: { source: spent('source'), sink: spent('sink') }, files };
       } catch (error) {
         rmSync(folder, { recursive: true, force: true });
         throw error;
@@ -170,8 +177,11 @@ export async function overlaySubject(
 }
 
 export interface Profiles {
-  readonly load: Bulk;
+  /** Gb/s. */
+  readonly rate: number;
   readonly gigabytes: number;
+  /** Seconds a gigabyte. */
+  readonly cpu: { readonly source: CpuTime; readonly sink: CpuTime };
   readonly files: { readonly sink: string; readonly source: string };
 }
 
