@@ -1,29 +1,33 @@
-// An ICE agent (RFC 8445) for one peer, without I/O: checks, answers, regular nomination, consent (RFC 7675).
+// An ICE agent (RFC 8445) for one peer, without I/O: checks, answers, regular nomination, consent (RFC 7675), trickle (RFC 8838).
 //
-// What differs from the RFC, and why: there is one component and one socket, so a pair is its remote candidate and local candidates
-// count for priority only; roles follow from the keys and never change, so a role conflict is always answered with 487; a nominated pair
-// is kept until consent ends.
+// What differs from the RFC, and why:
+// - One component and one socket: our host and reflexive candidates make one pair with each remote one, and nothing is frozen.
+// - A check that is not answered is sent again as a new one, not retransmitted: a late answer still counts, and tells the round trip.
+// - A pair through a TURN server does not end the search: checks of better pairs go on, and the controlling side nominates again.
+// - The controlling side's consent checks carry USE-CANDIDATE, and either side checks at once what a proven request comes from: so a pair
+//   follows a NAT that has changed its mapping, without a restart.
+// - Consent lasts as long as NetBird's (6 s, then 6 s more of hope), not 30 s.
 import type { StunMessage } from '#wire/stun.ts';
 import { encodeStun, verifyStunIntegrity } from '#wire/stun.ts';
 import {
   ICE_CHECKING_LIMIT_MS,
   ICE_CONSENT_INTERVAL_MS,
+  ICE_CONSENT_JITTER,
   ICE_CONSENT_RETRY_MS,
   ICE_DISCONNECTED_MS,
   ICE_FAILED_MS,
   ICE_MAX_CHECKS_PER_PAIR,
-  ICE_MAX_LOCAL_CANDIDATES,
-  ICE_MAX_REFLEXIVE_CANDIDATES,
-  ICE_MAX_REMOTE_CANDIDATES,
   ICE_NOMINATION_WAIT_MS,
   ICE_PACE_MS,
+  PATH_MOVED_MS,
   PATH_VERIFY_MS,
   PATH_VERIFY_RETRY_MS,
 } from '../constants.ts';
-import { type Candidate, candidatePriority, pairPriority } from './ice-candidate.ts';
-import { newPair, type Pair, retryDelay, Transactions } from './ice-pair.ts';
+import { type Candidate, candidatePriority } from './ice-candidate.ts';
+import { CheckList, type CheckSource } from './ice-checklist.ts';
+import { isRelayed, type Pair, retryDelay, Transactions } from './ice-pair.ts';
 import { formatIp, parseIp } from '#lib/ip.ts';
-import { sameTransport, type TransportAddress } from './path.ts';
+import { type RelayBase, sameTransport, type TransportAddress } from './path.ts';
 
 export interface IceCredentials {
   readonly ufrag: string;
@@ -34,24 +38,30 @@ export interface IceCredentials {
 export type IceState = 'checking' | 'connected' | 'disconnected' | 'failed';
 
 export interface IceAgentOptions {
+  /** The role to begin with. Keys decide it, so both sides agree; where they do not, tie-breakers decide (§7.3.1.1). */
   readonly controlling: boolean;
   readonly local: IceCredentials;
   readonly remote: IceCredentials;
   /** First four bytes of every transaction id, by which answers find their agent on the shared socket. */
   readonly tag: number;
   readonly random: (target: Uint8Array) => void;
-  readonly send: (datagram: Uint8Array, to: TransportAddress) => void;
+  readonly send: (datagram: Uint8Array, to: TransportAddress, base: RelayBase | undefined) => void;
+}
+
+/** What carries the datagrams of a connected agent. */
+export interface SelectedPair {
+  readonly remote: Candidate;
+  readonly base: RelayBase | undefined;
 }
 
 export class IceAgent {
   readonly #options: IceAgentOptions;
   readonly #tieBreaker: bigint;
   readonly #startedAt: number;
-  readonly #locals: Candidate[] = [];
-  readonly #remotes: Candidate[] = [];
-  readonly #pairs: Pair[] = [];
+  readonly #list: CheckList;
   readonly #transactions = new Transactions();
-  #reflexive = 0;
+  #controlling: boolean;
+  #remoteEnded = false;
   #state: IceState = 'checking';
   #selected: Pair | undefined;
   #nominating: Pair | undefined;
@@ -59,13 +69,21 @@ export class IceAgent {
   #nextPaceAt: number;
   #consentAt = Infinity;
   #lastAnswerAt = 0;
+  /** Consent checks since the last answer. */
+  #unanswered = 0;
+  /** Until when consent is asked for quickly: the other side may have moved. */
+  #doubted = -Infinity;
   /** Since when the pair in use has to prove itself; Infinity while it has not. */
   #verifyingSince = Infinity;
   /** Where the other side sees the pair in use come from. */
   #seenAs: string | undefined;
+  /** Until when the other side has to follow us to where it sees us now. */
+  #followUntil = Infinity;
 
   constructor(options: IceAgentOptions, now: number) {
     this.#options = options;
+    this.#controlling = options.controlling;
+    this.#list = new CheckList(options.controlling);
     this.#startedAt = now;
     this.#nextPaceAt = now;
     const tie = Buffer.alloc(8);
@@ -77,32 +95,52 @@ export class IceAgent {
     return this.#state;
   }
 
+  get controlling(): boolean {
+    return this.#controlling;
+  }
+
   /** The remote candidate in use; kept while disconnected. */
   get selected(): Candidate | undefined {
     return this.#selected?.remote;
+  }
+
+  /** The pair in use; kept while disconnected. */
+  get pair(): SelectedPair | undefined {
+    return this.#selected;
+  }
+
+  /** Whether a TURN server carries the pair in use. */
+  get relayed(): boolean {
+    return this.#selected !== undefined && isRelayed(this.#selected);
   }
 
   get latencyMs(): number | undefined {
     return this.#selected?.latencyMs;
   }
 
-  addLocal(candidate: Candidate, now: number): void {
-    if (this.#locals.length >= ICE_MAX_LOCAL_CANDIDATES || this.#locals.some((known) => sameTransport(known, candidate))) return;
-    this.#locals.push(candidate);
-    for (const remote of this.#remotes) this.#pairUp(remote, now);
+  /** False where the candidate was known already or is one too many. */
+  addLocal(candidate: Candidate, now: number): boolean {
+    return this.#list.addLocal(candidate, now);
   }
 
   /** Adds a candidate that the other side announced; duplicates and those beyond the limit are ignored. */
   addRemote(candidate: Candidate, now: number): void {
-    if (this.#remotes.length >= ICE_MAX_REMOTE_CANDIDATES + this.#reflexive || this.#remotes.some((known) => sameTransport(known, candidate))) return;
-    this.#remotes.push(candidate);
-    this.#pairUp(candidate, now);
+    this.#list.addRemote(candidate, now);
   }
 
-  /** Takes a STUN message that is for this agent by its username or transaction; anything that does not prove itself is ignored. */
-  receive(message: StunMessage, from: TransportAddress, now: number): void {
-    if (message.class === 'request') this.#answer(message, from, now);
-    else if (message.class === 'success' || message.class === 'error') this.#receiveAnswer(message, from, now);
+  /** No more candidates will be announced: once all checks have failed, nothing is left to wait for. */
+  endRemote(): void {
+    this.#remoteEnded = true;
+  }
+
+  /** The relayed address is gone. */
+  removeBase(base: RelayBase, now: number): void {
+    this.#list.removeBase(base);
+    if (this.#nominating?.base === base) this.#nominating = undefined;
+    if (this.#selected?.base !== base) return;
+    this.#state = this.#state === 'failed' ? 'failed' : 'disconnected';
+    this.#lastAnswerAt = Math.min(this.#lastAnswerAt, now - ICE_DISCONNECTED_MS);
+    this.poll(now);
   }
 
   /** The network changed: the pair in use has PATH_VERIFY_MS to answer, and fails where it does not. */
@@ -112,16 +150,23 @@ export class IceAgent {
     this.#verifyingSince = now;
   }
 
+  /** Takes a STUN message that is for this agent by its username or transaction; anything that does not prove itself is ignored. */
+  receive(message: StunMessage, from: CheckSource, now: number): void {
+    if (message.class === 'request') this.#answer(message, from, now);
+    else if (message.class === 'success' || message.class === 'error') this.#receiveAnswer(message, from, now);
+  }
+
   /** Sends what is due and moves the state on. */
   poll(now: number): void {
     switch (this.#state) {
       case 'checking':
-        if (now - this.#startedAt >= ICE_CHECKING_LIMIT_MS) this.#state = 'failed';
+        if (now - this.#startedAt >= ICE_CHECKING_LIMIT_MS || this.#isHopeless()) this.#state = 'failed';
         else this.#pollChecks(now);
         return;
       case 'connected':
       case 'disconnected':
         this.#pollConsent(now);
+        if (this.#searching()) this.#pollChecks(now);
         return;
       case 'failed':
     }
@@ -130,140 +175,172 @@ export class IceAgent {
   pollAt(): number {
     switch (this.#state) {
       case 'checking':
-        return Math.min(this.#startedAt + ICE_CHECKING_LIMIT_MS, this.#nextDecisionAt(), Math.max(this.#nextPaceAt, this.#nextCheckAt()));
+        return Math.min(this.#startedAt + ICE_CHECKING_LIMIT_MS, this.#checksAt());
       case 'connected':
-        return Math.min(this.#consentAt, this.#lastAnswerAt + ICE_DISCONNECTED_MS, this.#verifyingSince + PATH_VERIFY_MS);
+        return Math.min(
+          this.#trustUntil(),
+          this.#lastAnswerAt + ICE_DISCONNECTED_MS,
+          this.#consentAt,
+          this.#searching() ? this.#checksAt() : Infinity,
+        );
       case 'disconnected':
-        return Math.min(this.#consentAt, this.#lastAnswerAt + ICE_DISCONNECTED_MS + ICE_FAILED_MS);
+        return Math.min(this.#trustUntil(), this.#consentAt, this.#searching() ? this.#checksAt() : Infinity);
       case 'failed':
         return Infinity;
     }
   }
 
-  #pairUp(remote: Candidate, now: number): Pair | undefined {
-    const known = this.#pairs.find((pair) => pair.remote === remote);
-    if (known !== undefined) return known;
-    const six = remote.address.includes(':');
-    const local = this.#locals.filter((candidate) => candidate.address.includes(':') === six).sort((a, b) => b.priority - a.priority)[0];
-    if (local === undefined) return undefined;
-    const [first, second] = this.#options.controlling ? [local, remote] : [remote, local];
-    const pair = newPair(remote, pairPriority(first.priority, second.priority), now);
-    this.#pairs.push(pair);
-    this.#pairs.sort((a, b) => (a.priority < b.priority ? 1 : -1));
-    return pair;
+  /** When the pair in use is given up, unless something speaks for it before. */
+  #trustUntil(): number {
+    return Math.min(this.#lastAnswerAt + ICE_DISCONNECTED_MS + ICE_FAILED_MS, this.#verifyingSince + PATH_VERIFY_MS, this.#followUntil);
   }
 
-  #answer(message: StunMessage, from: TransportAddress, now: number): void {
-    const { local, remote, controlling } = this.#options;
+  /** Whether checks go on although there is a pair: because it is relayed, has lost consent, or is about to be replaced. */
+  #searching(): boolean {
+    return this.#state === 'disconnected' || this.#nominating !== undefined || (this.#selected !== undefined && isRelayed(this.#selected));
+  }
+
+  #isHopeless(): boolean {
+    const { pairs } = this.#list;
+    return this.#remoteEnded && pairs.length > 0 && pairs.every((pair) => pair.state === 'failed');
+  }
+
+  #answer(message: StunMessage, from: CheckSource, now: number): void {
+    const { local, remote } = this.#options;
     if (message.username !== `${local.ufrag}:${remote.ufrag}` || !verifyStunIntegrity(message, local.pwd)) return;
-    const reply = { transactionId: message.transactionId };
-    if (message.unknownRequired.length > 0) {
-      this.#options.send(encodeStun({ ...reply, class: 'error', error: { code: 420, reason: 'Unknown Attribute' } }, local.pwd), from);
-      return;
-    }
-    if (message.role?.controlling === controlling) {
-      this.#options.send(encodeStun({ ...reply, class: 'error', error: { code: 487, reason: 'Role Conflict' } }, local.pwd), from);
-      return;
+    if (message.unknownRequired.length > 0) return this.#refuse(message, from, 420, 'Unknown Attribute');
+    const { role } = message;
+    if (role?.controlling === this.#controlling) {
+      // Equal tie-breakers would be our own message come back; the RFC lets the controlling side win.
+      const wins = role.controlling ? this.#tieBreaker >= role.tieBreaker : this.#tieBreaker < role.tieBreaker;
+      if (wins) return this.#refuse(message, from, 487, 'Role Conflict');
+      this.#switchRole(!this.#controlling);
     }
     const ip = parseIp(from.address);
     if (ip === undefined) return;
-    this.#options.send(encodeStun({ ...reply, class: 'success', mapped: { ip, port: from.port } }, local.pwd), from);
-    const pair = this.#pairOf(message, from, now);
-    if (pair !== undefined) this.#triggered(pair, message.useCandidate && !controlling, now);
+    this.#reply(encodeStun({ class: 'success', transactionId: message.transactionId, mapped: { ip, port: from.port } }, local.pwd), from);
+    const pair = this.#list.pairOf(from, message.priority, now);
+    if (pair !== undefined) this.#triggered(pair, message.useCandidate && !this.#controlling, now);
   }
 
-  /** The pair that a request came on; an address that nobody announced becomes a peer-reflexive candidate (§7.3.1.3). */
-  #pairOf(message: StunMessage, from: TransportAddress, now: number): Pair | undefined {
-    const known = this.#remotes.find((candidate) => sameTransport(candidate, from));
-    if (known !== undefined) return this.#pairUp(known, now);
-    if (this.#reflexive >= ICE_MAX_REFLEXIVE_CANDIDATES) return undefined;
-    this.#reflexive++;
-    const candidate: Candidate = {
-      kind: 'prflx',
-      address: from.address,
-      port: from.port,
-      priority: message.priority ?? candidatePriority('prflx', 0),
-      foundation: `prflx${this.#reflexive}`,
-    };
-    this.#remotes.push(candidate);
-    return this.#pairUp(candidate, now);
+  #refuse(message: StunMessage, from: CheckSource, code: number, reason: string): void {
+    this.#reply(encodeStun({ class: 'error', transactionId: message.transactionId, error: { code, reason } }, this.#options.local.pwd), from);
+  }
+
+  #reply(datagram: Uint8Array, from: CheckSource): void {
+    this.#options.send(datagram, from, from.base);
+  }
+
+  #switchRole(controlling: boolean): void {
+    if (this.#controlling === controlling) return;
+    this.#controlling = controlling;
+    this.#nominating = undefined;
+    this.#list.setRole(controlling);
   }
 
   /** A request proves that packets come through: check the way back at once, and follow a nomination. */
   #triggered(pair: Pair, nominated: boolean, now: number): void {
-    if (this.#state === 'disconnected' && pair === this.#selected) this.#consentAt = now;
-    if (nominated) {
-      if (pair.state === 'succeeded') this.#select(pair, now);
-      else pair.nominated = true;
+    if (pair === this.#selected) {
+      if (nominated) this.#followUntil = Infinity;
+      // The other side speaks: if we thought it gone, ask at once.
+      if (this.#state === 'disconnected') this.#consentAt = Math.min(this.#consentAt, now);
+      return;
     }
-    if (pair.state === 'succeeded' || (this.#state !== 'checking' && !nominated)) return;
+    if (nominated) {
+      if (pair.state === 'succeeded' && now - pair.answeredAt < ICE_DISCONNECTED_MS) return this.#select(pair, now);
+      pair.nominated = true;
+    }
+    if (this.#state === 'failed') return;
+    if (this.#state === 'checking') {
+      if (pair.state === 'succeeded') return;
+    } else {
+      // Connected on another pair. A peer that sends from elsewhere may have moved: see soon whether the old address still answers.
+      if (pair.state === 'succeeded' && pair.remote.kind !== 'prflx' && !nominated) return;
+      if (now - pair.answeredAt < ICE_CONSENT_RETRY_MS) return;
+      if (pair.remote.kind === 'prflx') {
+        this.#consentAt = Math.min(this.#consentAt, now);
+        this.#doubted = now + PATH_VERIFY_MS;
+      }
+    }
     if (pair.state === 'failed') pair.checks = 0;
     // Repeated requests must not make us send faster than our own schedule allows.
     if (pair.state !== 'in-progress') {
-      pair.state = 'waiting';
-      pair.nextCheckAt = now;
-      if (this.#state !== 'checking') this.#check(pair, now, false);
-      else this.poll(now);
-    } else if (this.#state === 'checking') pair.nextCheckAt = Math.min(pair.nextCheckAt, now + ICE_PACE_MS);
-    else if (now >= pair.nextCheckAt) this.#check(pair, now, false);
+      pair.state = 'in-progress';
+      this.#check(pair, now, false);
+    } else if (now >= pair.nextCheckAt) this.#check(pair, now, false);
+    else if (this.#state === 'checking') pair.nextCheckAt = Math.min(pair.nextCheckAt, now + ICE_PACE_MS);
+    if (this.#state === 'connected') this.poll(now);
   }
 
-  #receiveAnswer(message: StunMessage, from: TransportAddress, now: number): void {
+  #receiveAnswer(message: StunMessage, from: CheckSource, now: number): void {
     const transaction = this.#transactions.find(message.transactionId);
     if (transaction === undefined || !verifyStunIntegrity(message, this.#options.remote.pwd)) return;
     const { pair, nominating, sentAt } = transaction;
     // The answer must come from where the request went (§7.2.5.2.1).
-    if (!sameTransport(pair.remote, from)) return;
+    if (!sameTransport(pair.remote, from) || pair.base !== from.base) return;
     this.#transactions.remove(message.transactionId);
     if (message.class === 'error') {
-      if (pair !== this.#selected) pair.state = 'failed';
+      if (message.errorCode === 487) this.#conflicted(pair, transaction.controlling, now);
+      else if (pair !== this.#selected) pair.state = 'failed';
       if (pair === this.#nominating) this.#nominating = undefined;
       return;
     }
     pair.state = 'succeeded';
+    pair.answeredAt = now;
     pair.latencyMs = now - sentAt;
     this.#firstSuccessAt = Math.min(this.#firstSuccessAt, now);
     if (pair === this.#selected) {
-      this.#lastAnswerAt = now;
-      this.#consentAt = now + ICE_CONSENT_INTERVAL_MS;
-      if (sentAt >= this.#verifyingSince) this.#verifyingSince = Infinity;
-      if (this.#state === 'disconnected') this.#state = 'connected';
-      if (this.#movedTo(message)) return;
-    } else if (nominating || pair.nominated) this.#select(pair, now);
+      this.#consented(now, sentAt);
+      this.#noteSeen(message, now);
+    } else if (nominating || (pair.nominated && !this.#controlling)) this.#select(pair, now);
     this.poll(now);
   }
 
+  /** The other side has our role too, and its tie-breaker wins (§7.2.5.1): take the other role and check again. */
+  #conflicted(pair: Pair, controlling: boolean, now: number): void {
+    this.#switchRole(!controlling);
+    pair.state = pair === this.#selected ? 'succeeded' : 'waiting';
+    pair.nextCheckAt = now;
+  }
+
+  #consented(now: number, sentAt: number): void {
+    this.#lastAnswerAt = now;
+    this.#unanswered = 0;
+    if (sentAt >= this.#verifyingSince) this.#verifyingSince = Infinity;
+    this.#consentAt = now + this.#consentPause();
+    if (this.#state === 'disconnected') this.#state = 'connected';
+  }
+
   /**
-   * Whether the other side sees us at another address than before. It goes on sending to the old one until its own consent runs out, so
-   * a new run is quicker.
+   * The other side sees us at another address than before: our NAT has a new mapping, or we another route. It still sends to the old one.
+   * The controlling side's next check names the pair anew; the controlled side has to be named, and begins a new run where that stays out.
    */
-  #movedTo({ mapped }: StunMessage): boolean {
-    if (mapped === undefined) return false;
+  #noteSeen({ mapped }: StunMessage, now: number): void {
+    if (mapped === undefined) return;
     const seenAs = `${formatIp(mapped.ip)} ${mapped.port}`;
     const moved = this.#seenAs !== undefined && this.#seenAs !== seenAs;
     this.#seenAs = seenAs;
-    if (moved) this.#state = 'failed';
-    return moved;
+    if (!moved) return;
+    if (this.#controlling) this.#consentAt = now;
+    else this.#followUntil = now + PATH_MOVED_MS;
   }
 
   #select(pair: Pair, now: number): void {
     if (this.#state === 'failed') return;
+    pair.nominated = false;
+    if (this.#nominating === pair) this.#nominating = undefined;
     if (this.#selected === pair && this.#state === 'connected') return;
     if (this.#selected !== pair) this.#seenAs = undefined;
     this.#selected = pair;
-    this.#nominating = undefined;
     this.#state = 'connected';
-    this.#verifyingSince = Infinity;
-    this.#lastAnswerAt = now;
-    this.#consentAt = now + ICE_CONSENT_INTERVAL_MS;
+    this.#followUntil = Infinity;
+    this.#consented(now, now);
   }
 
   #pollChecks(now: number): void {
     this.#nominate(now);
     if (now < this.#nextPaceAt) return;
-    const due = this.#pairs.find(
-      (pair) => (pair.state === 'waiting' || pair.state === 'in-progress' || pair === this.#nominating) && pair.nextCheckAt <= now,
-    );
+    const due = this.#list.pairs.find((pair) => this.#isOpen(pair) && pair.nextCheckAt <= now);
     if (due === undefined) return;
     this.#nextPaceAt = now + ICE_PACE_MS;
     if (due.checks >= ICE_MAX_CHECKS_PER_PAIR) {
@@ -274,10 +351,20 @@ export class IceAgent {
     this.#check(due, now, due === this.#nominating);
   }
 
+  /** Whether the pair still is to be checked: every one at first, later those that would be better. */
+  #isOpen(pair: Pair): boolean {
+    if (pair === this.#nominating) return true;
+    if (pair === this.#selected || (pair.state !== 'waiting' && pair.state !== 'in-progress')) return false;
+    const selected = this.#selected;
+    return (
+      selected === undefined || this.#state === 'disconnected' || pair.nominated || pair.remote.kind === 'prflx' || pair.priority > selected.priority
+    );
+  }
+
   /** The controlling side names the best pair that works, once no better one can be hoped for (§8.1.1). */
   #nominate(now: number): void {
-    if (!this.#options.controlling || this.#nominating !== undefined || now < this.#nextDecisionAt()) return;
-    const best = this.#bestSucceeded();
+    if (now < this.#nextDecisionAt()) return;
+    const best = this.#candidateForNomination();
     if (best === undefined) return;
     this.#nominating = best;
     best.checks = 0;
@@ -285,63 +372,77 @@ export class IceAgent {
   }
 
   #nextDecisionAt(): number {
-    if (!this.#options.controlling || this.#nominating !== undefined) return Infinity;
-    const best = this.#bestSucceeded();
+    const best = this.#candidateForNomination();
     if (best === undefined) return Infinity;
-    const better = this.#pairs.some((pair) => pair.priority > best.priority && (pair.state === 'waiting' || pair.state === 'in-progress'));
-    return better ? this.#firstSuccessAt + ICE_NOMINATION_WAIT_MS[best.remote.kind] : this.#firstSuccessAt;
+    if (this.#selected !== undefined) return 0;
+    return this.#list.betterHoped(best) ? this.#firstSuccessAt + waitFor(best) : this.#firstSuccessAt;
   }
 
-  #bestSucceeded(): Pair | undefined {
-    return this.#pairs.find((pair) => pair.state === 'succeeded');
+  #candidateForNomination(): Pair | undefined {
+    if (!this.#controlling || this.#nominating !== undefined) return undefined;
+    const selected = this.#selected;
+    if (selected === undefined) return this.#list.bestSucceeded();
+    const dead = this.#state === 'disconnected' || this.#unanswered > 2;
+    return this.#list.pairs.find(
+      (pair) =>
+        pair !== selected &&
+        pair.state === 'succeeded' &&
+        (dead ? pair.answeredAt > this.#lastAnswerAt : isRelayed(selected) && !isRelayed(pair) && pair.priority > selected.priority),
+    );
   }
 
-  #nextCheckAt(): number {
+  #checksAt(): number {
     let at = Infinity;
-    for (const pair of this.#pairs) {
-      if (pair.state === 'waiting' || pair.state === 'in-progress' || pair === this.#nominating) at = Math.min(at, pair.nextCheckAt);
-    }
-    return at;
+    for (const pair of this.#list.pairs) if (this.#isOpen(pair)) at = Math.min(at, pair.nextCheckAt);
+    return Math.min(this.#nextDecisionAt(), Math.max(this.#nextPaceAt, at));
   }
 
   #pollConsent(now: number): void {
     const pair = this.#selected;
     if (pair === undefined) return;
-    const silence = now - this.#lastAnswerAt;
-    if (silence >= ICE_DISCONNECTED_MS + ICE_FAILED_MS || now - this.#verifyingSince >= PATH_VERIFY_MS) {
+    if (now >= this.#trustUntil()) {
       this.#state = 'failed';
       return;
     }
-    if (silence >= ICE_DISCONNECTED_MS) this.#state = 'disconnected';
+    if (now - this.#lastAnswerAt >= ICE_DISCONNECTED_MS) this.#state = 'disconnected';
     if (now < this.#consentAt) return;
-    this.#consentAt = now + (this.#verifyingSince <= now ? PATH_VERIFY_RETRY_MS : ICE_CONSENT_RETRY_MS);
-    this.#check(pair, now, false);
+    this.#consentAt = now + (this.#verifyingSince <= now || this.#doubted > now ? PATH_VERIFY_RETRY_MS : ICE_CONSENT_RETRY_MS);
+    this.#unanswered++;
+    // A second question in vain: what else is proven may have to take over.
+    if (this.#unanswered > 2) this.#nominate(now);
+    this.#check(pair, now, this.#controlling);
+  }
+
+  #consentPause(): number {
+    const byte = new Uint8Array(1);
+    this.#options.random(byte);
+    return ICE_CONSENT_INTERVAL_MS * (1 - (ICE_CONSENT_JITTER * (byte[0] ?? 0)) / 255);
   }
 
   #check(pair: Pair, now: number, nominating: boolean): void {
-    const { local, remote, controlling, tag, random, send } = this.#options;
+    const { local, remote, tag, random, send } = this.#options;
+    const controlling = this.#controlling;
     if (pair.state === 'waiting') pair.state = 'in-progress';
     pair.checks++;
     pair.nextCheckAt = now + retryDelay(pair.checks);
     const transactionId = Buffer.alloc(12);
     random(transactionId);
     transactionId.writeUInt32BE(tag, 0);
-    this.#transactions.add(transactionId, { pair, sentAt: now, nominating });
-    const six = pair.remote.address.includes(':');
-    const preference = this.#locals.some((candidate) => candidate.address.includes(':') === six) ? 65_535 : 0;
-    send(
-      encodeStun(
-        {
-          class: 'request',
-          transactionId,
-          username: `${remote.ufrag}:${local.ufrag}`,
-          priority: candidatePriority('prflx', preference),
-          role: { controlling, tieBreaker: this.#tieBreaker },
-          useCandidate: nominating,
-        },
-        remote.pwd,
-      ),
-      pair.remote,
-    );
+    this.#transactions.add(transactionId, { pair, sentAt: now, nominating, controlling });
+    const draft = {
+      class: 'request',
+      transactionId,
+      username: `${remote.ufrag}:${local.ufrag}`,
+      // What a reflexive candidate found by this check would have (§7.1.1): behind a relay none can be found.
+      priority: candidatePriority(pair.base === undefined ? 'prflx' : 'relay', 65_535),
+      role: { controlling, tieBreaker: this.#tieBreaker },
+      useCandidate: nominating,
+    } as const;
+    send(encodeStun(draft, remote.pwd), pair.remote, pair.base);
   }
+}
+
+/** How long a better pair is waited for, by what this one is. */
+function waitFor(pair: Pair): number {
+  return ICE_NOMINATION_WAIT_MS[pair.base === undefined ? pair.remote.kind : 'relay'];
 }

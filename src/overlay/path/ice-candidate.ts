@@ -1,6 +1,6 @@
 // ICE candidates: their text on the signal (RFC 8839 §5.1) and their priorities (RFC 8445 §5.1.2, §6.1.2.3).
 import { formatIp, parseIp, unmapIp } from '#lib/ip.ts';
-import type { TransportAddress } from './path.ts';
+import type { RelayBase, TransportAddress } from './path.ts';
 
 export type CandidateKind = 'host' | 'srflx' | 'prflx' | 'relay';
 
@@ -8,9 +8,13 @@ export interface Candidate extends TransportAddress {
   readonly kind: CandidateKind;
   readonly priority: number;
   readonly foundation: string;
+  /** Of our own relayed candidates: the relay that they leave from. All others share the socket. */
+  readonly base?: RelayBase;
 }
 
 const typePreference: Readonly<Record<CandidateKind, number>> = { host: 126, prflx: 110, srflx: 100, relay: 0 };
+/** In the place of a candidate: there are no more (RFC 8838 §14). */
+export const endOfCandidates = 'end-of-candidates';
 const maxTextLength = 512;
 
 /** The priority of a candidate for the only component. `localPreference` is 0–65535, larger is better. */

@@ -1,13 +1,19 @@
-// A candidate pair and its checks. As all local candidates share one socket, a pair is told by its remote address alone.
+// A candidate pair and its checks. Our host and reflexive candidates share one socket, so a pair is told by its remote candidate and by
+// where its checks leave from: the socket, or a relay.
 import { toHex } from '#lib/bytes.ts';
 import { ICE_MAX_OPEN_TRANSACTIONS, ICE_RETRY_FACTOR, ICE_RETRY_FIRST_MS, ICE_RETRY_MAX_MS, ICE_TRANSACTION_LIFETIME_MS } from '../constants.ts';
 import type { Candidate } from './ice-candidate.ts';
+import type { RelayBase } from './path.ts';
 
 export type PairState = 'waiting' | 'in-progress' | 'succeeded' | 'failed';
 
 export interface Pair {
   readonly remote: Candidate;
-  readonly priority: bigint;
+  /** The relay that checks leave from; undefined for the shared socket. */
+  readonly base: RelayBase | undefined;
+  /** The better of our candidates there; for the priority. */
+  readonly localPriority: number;
+  priority: bigint;
   state: PairState;
   /** Checks sent since it last began. */
   checks: number;
@@ -16,10 +22,13 @@ export interface Pair {
   nominated: boolean;
   /** Round trip of the last answered check. */
   latencyMs: number | undefined;
+  /** When a check was last answered. */
+  answeredAt: number;
 }
 
-export function newPair(remote: Candidate, priority: bigint, now: number): Pair {
-  return { remote, priority, state: 'waiting', checks: 0, nextCheckAt: now, nominated: false, latencyMs: undefined };
+/** Whether a TURN server carries the pair, ours or theirs: good enough until something better is found. */
+export function isRelayed(pair: Pair): boolean {
+  return pair.base !== undefined || pair.remote.kind === 'relay';
 }
 
 /** How long to wait after the given number of checks. */
@@ -31,6 +40,8 @@ export interface Transaction {
   readonly pair: Pair;
   readonly sentAt: number;
   readonly nominating: boolean;
+  /** The role that the check claimed. */
+  readonly controlling: boolean;
 }
 
 /** Checks whose answer may still come: the oldest are forgotten first. */

@@ -1,11 +1,12 @@
 // The direct path to a peer: an ICE agent on the shared socket, its candidates on the signal, its clock (netbird-wire §5.3).
 import type { Clock, Timer } from '#lib/clock.ts';
+import { u32 } from '#wire/stun-frame.ts';
 import type { StunMessage } from '#wire/stun.ts';
 import { ICE_MAX_RECENT_CANDIDATES } from '../constants.ts';
-import { type Candidate, formatCandidate, parseCandidate } from './ice-candidate.ts';
-import { IceAgent, type IceCredentials, type IceState } from './ice-agent.ts';
-import type { Path } from './path.ts';
-import type { UdpMux, UdpRemote } from './udp-mux.ts';
+import { type Candidate, endOfCandidates, formatCandidate, parseCandidate } from './ice-candidate.ts';
+import { IceAgent, type IceCredentials, type IceState, type SelectedPair } from './ice-agent.ts';
+import { type Path, type RelayBase, type RelayLease, type RemoteAddress, replyRun } from './path.ts';
+import type { UdpMux } from './udp-mux.ts';
 
 /** Finds the agent that a STUN message is for: requests by our username fragment, answers by the tag in their transaction id. */
 export class IceRouter {
@@ -13,11 +14,8 @@ export class IceRouter {
   readonly #byTag = new Map<number, DirectPath>();
 
   /** True where some agent was named; that says nothing of whether it believed the message. */
-  route(message: StunMessage, from: UdpRemote): boolean {
-    const path =
-      message.class === 'request'
-        ? this.#byUfrag.get(message.username?.split(':')[0] ?? '')
-        : this.#byTag.get(Buffer.from(message.transactionId.subarray(0, 4)).readUInt32BE());
+  route(message: StunMessage, from: RemoteAddress): boolean {
+    const path = message.class === 'request' ? this.#byUfrag.get(ufragOf(message.username)) : this.#byTag.get(u32(message.transactionId, 0));
     path?.receive(message, from);
     return path !== undefined;
   }
@@ -57,7 +55,10 @@ export class DirectPath implements Path {
   /** The last candidates of the other side. They may come before the offer they belong to, so a new run is given them again. */
   readonly #recent: string[] = [];
   #agent: IceAgent | undefined;
-  #remote: UdpRemote | undefined;
+  /** The relays that this run may use, and what it holds of them. */
+  readonly #leases = new Map<RelayBase, RelayLease>();
+  #pair: SelectedPair | undefined;
+  #remote: RemoteAddress | undefined;
   #sessionId: Uint8Array;
   #remoteSession: string | undefined;
   #reported: IceState | 'idle' = 'idle';
@@ -90,6 +91,11 @@ export class DirectPath implements Path {
     return this.#remote?.toString() ?? '';
   }
 
+  /** Whether a TURN server carries the pair in use: then it is up, but not what one hopes for. */
+  get relayed(): boolean {
+    return this.#agent?.relayed ?? false;
+  }
+
   get latencyMs(): number | undefined {
     return this.#agent?.latencyMs;
   }
@@ -100,7 +106,11 @@ export class DirectPath implements Path {
   }
 
   send(datagram: Uint8Array): void {
-    if (this.#remote !== undefined) this.#options.mux()?.send(datagram, this.#remote);
+    this.#remote?.reply(datagram);
+  }
+
+  sendRun(run: Uint8Array, size: number): void {
+    if (this.#remote !== undefined) replyRun(this.#remote, run, size);
   }
 
   /**
@@ -108,9 +118,9 @@ export class DirectPath implements Path {
    * replaced. Returns whether an agent was started: `announce` is then to be called once the answer is on its way.
    */
   start(remote: IceCredentials & { readonly sessionId: Uint8Array | undefined }): boolean {
-    const session = remote.sessionId === undefined ? undefined : Buffer.from(remote.sessionId).toString('hex');
+    const session = `${remote.ufrag}:${remote.pwd}:${remote.sessionId === undefined ? '' : Buffer.from(remote.sessionId).toString('hex')}`;
     if (this.#agent !== undefined) {
-      if (session === undefined || session === this.#remoteSession) return false;
+      if (session === this.#remoteSession) return false;
       this.stop();
     }
     this.#remoteSession = session;
@@ -122,11 +132,11 @@ export class DirectPath implements Path {
         remote,
         tag: this.tag,
         random: this.#options.random,
-        send: (datagram, to) => this.#options.mux()?.send(datagram, to),
+        send: (datagram, to, base) => (base === undefined ? this.#options.mux()?.send(datagram, to) : base.send(datagram, to)),
       },
       now,
     );
-    for (const candidate of this.#options.localCandidates()) this.#agent.addLocal(candidate, now);
+    for (const candidate of this.#options.localCandidates()) this.#addLocal(this.#agent, candidate, now);
     for (const text of this.#recent) this.#take(text);
     this.#after();
     return true;
@@ -140,7 +150,7 @@ export class DirectPath implements Path {
   /** A candidate that was found while the agent is at work. */
   addLocal(candidate: Candidate): void {
     if (this.#agent === undefined) return;
-    this.#agent.addLocal(candidate, this.#options.clock.now());
+    if (!this.#addLocal(this.#agent, candidate, this.#options.clock.now())) return;
     this.#options.announce(formatCandidate(candidate));
     this.#after();
   }
@@ -154,7 +164,7 @@ export class DirectPath implements Path {
     this.#after();
   }
 
-  receive(message: StunMessage, from: UdpRemote): void {
+  receive(message: StunMessage, from: RemoteAddress): void {
     if (this.#agent === undefined || !this.#options.allowed(from.address)) return;
     this.#agent.receive(message, from, this.#options.clock.now());
     this.#after();
@@ -173,7 +183,10 @@ export class DirectPath implements Path {
     this.#timerAt = Infinity;
     if (this.#agent === undefined) return;
     this.#agent = undefined;
+    this.#pair = undefined;
+    this.#remote = undefined;
     this.#remoteSession = undefined;
+    this.#leave(undefined);
     this.#sessionId = randomBytes(5, this.#options.random);
     this.#report('idle');
   }
@@ -185,21 +198,69 @@ export class DirectPath implements Path {
   }
 
   #take(text: string): void {
-    const candidate = parseCandidate(text);
-    if (this.#agent === undefined || candidate === undefined || !this.#options.allowed(candidate.address)) return;
+    if (this.#agent === undefined) return;
     const now = this.#options.clock.now();
-    this.#agent.addRemote(candidate, now);
+    const candidate = parseCandidate(text);
+    // NetBird's peers never say so; those that do are believed.
+    if (text === endOfCandidates) this.#agent.endRemote();
+    else if (candidate === undefined || !this.#options.allowed(candidate.address)) return;
+    else {
+      for (const lease of this.#leases.values()) lease.permit(candidate.address);
+      this.#agent.addRemote(candidate, now);
+    }
     this.#agent.poll(now);
+  }
+
+  /** One of our candidates; a relayed one opens the relay for the other side's addresses, known and to come. */
+  #addLocal(agent: IceAgent, candidate: Candidate, now: number): boolean {
+    const { base } = candidate;
+    // With a direct pair in use nothing behind a relay is of interest.
+    if (base !== undefined && agent.pair !== undefined && !agent.relayed) return false;
+    if (base !== undefined && !this.#leases.has(base)) {
+      const lease = base.join(() => {
+        this.#leave(base);
+        this.#agent?.removeBase(base, this.#options.clock.now());
+        this.#after();
+      });
+      this.#leases.set(base, lease);
+      for (const text of this.#recent) {
+        const remote = parseCandidate(text);
+        if (remote !== undefined && this.#options.allowed(remote.address)) lease.permit(remote.address);
+      }
+    }
+    return agent.addLocal(candidate, now);
+  }
+
+  /** Gives a relay back, or all. */
+  #leave(base: RelayBase | undefined): void {
+    for (const [held, lease] of this.#leases) {
+      if (base !== undefined && held !== base) continue;
+      this.#leases.delete(held);
+      lease.close();
+    }
   }
 
   /** After anything that may have changed the agent: its pair, its state, its next deadline. */
   #after(): void {
     const agent = this.#agent;
     if (agent === undefined) return;
-    const selected = agent.selected;
-    this.#remote = selected === undefined ? undefined : this.#options.mux()?.remote(selected.address, selected.port);
+    const { pair } = agent;
+    if (pair?.remote !== this.#pair?.remote || pair?.base !== this.#pair?.base) this.#selected(agent, pair);
     if (agent.state !== this.#reported) this.#report(agent.state);
     if (this.#agent === agent) this.#arm(agent.pollAt());
+  }
+
+  /** From here on packets go straight to the socket, or into the relay's channel. */
+  #selected(agent: IceAgent, pair: SelectedPair | undefined): void {
+    this.#pair = pair;
+    if (pair === undefined) {
+      this.#remote = undefined;
+      return;
+    }
+    const { base, remote } = pair;
+    this.#remote = base === undefined ? this.#options.mux()?.remote(remote.address, remote.port) : base.remote(remote.address, remote.port);
+    if (base !== undefined) this.#leases.get(base)?.bind(remote);
+    else if (!agent.relayed) this.#leave(undefined);
   }
 
   #report(state: IceState | 'idle'): void {
@@ -219,6 +280,12 @@ export class DirectPath implements Path {
       this.#after();
     });
   }
+}
+
+/** The name before the colon. */
+function ufragOf(username: string | undefined): string {
+  const end = username?.indexOf(':') ?? -1;
+  return username === undefined || end < 0 ? '' : username.slice(0, end);
 }
 
 /** Letters only: NetBird splits credentials at a colon. */
