@@ -31,26 +31,30 @@ export const EPHEMERAL_LAST = 65_535;
 /** Ports tried, from a random one on, before a connection fails with EADDRNOTAVAIL. */
 export const EPHEMERAL_ATTEMPTS = 4096;
 
-/** Unsent and unacknowledged bytes of one connection. The ring grows to this as it is needed. */
+/** Unsent and unacknowledged bytes of one connection. The ring grows to this as it is needed, */
 export const SEND_BUFFER = 256 * 1024;
+/** and beyond it up to this where nothing but the buffer holds the connection back. */
+export const SEND_BUFFER_MAX = 4 * 1024 * 1024;
+/** What all connections of a stack together may take beyond SEND_BUFFER and RECEIVE_BUFFER_FIRST each. */
+export const MAX_EXTRA_BUFFERS = 64 * 1024 * 1024;
 export const SEND_RING_FIRST = 8 * 1024;
 /** An empty send ring larger than its first size is given back after this. */
 export const SEND_RING_IDLE_MS = 10_000;
-/** `writable` is called when this much is free again, so that a fast writer is not woken for every acknowledgment. */
-export const SEND_LOW_WATER = SEND_BUFFER / 4;
 
 /** Received bytes that wait for the application, and with them the window: where it starts and how far it grows. */
 export const RECEIVE_BUFFER_FIRST = 256 * 1024;
-export const RECEIVE_BUFFER_MAX = 1024 * 1024;
+export const RECEIVE_BUFFER_MAX = 4 * 1024 * 1024;
 /** Lets the 16-bit field carry RECEIVE_BUFFER_MAX (RFC 7323 §2). */
-export const WINDOW_SCALE = 5;
-/** Out-of-order bytes and pieces of one connection: no more than the largest window lets come. Pieces bound what many small segments cost beside their bytes. */
-export const MAX_OUT_OF_ORDER_BYTES = 1024 * 1024;
+export const WINDOW_SCALE = 7;
+/** Out-of-order bytes and pieces of one connection: no more than the largest window lets come. Pieces (small neighbours share one) bound what many small segments cost beside their bytes. */
+export const MAX_OUT_OF_ORDER_BYTES = RECEIVE_BUFFER_MAX;
 export const MAX_OUT_OF_ORDER_PIECES = 1024;
 /** Gaps between them; real loss makes few. */
 export const MAX_OUT_OF_ORDER_RANGES = 256;
 /** Ranges that the peer reports as received; further ones are ignored and so sent again. */
 export const MAX_SACKED_RANGES = 256;
+/** Ranges of sent bytes with a time each; further ones join the last, whose bytes then all count as sent at the latest time. */
+export const MAX_SENT_RANGES = 2048;
 
 /** What a peer that sends no MSS option takes (RFC 9293 §3.7.1), by family. */
 export const DEFAULT_MSS_V4 = 536;
@@ -86,6 +90,12 @@ export const PAWS_IDLE_MS = 24 * 24 * 3600 * 1000;
 
 /** Duplicate ACKs, or SACKed segments above, that mean loss (RFC 5681, RFC 6675). */
 export const DUPLICATE_ACKS = 3;
+/** The time for reordering grows by quarters of the shortest round trip up to so many, */
+export const REORDER_STEPS = 16;
+/** and falls back to one after so many recoveries without a D-SACK (RFC 8985 §6.2). */
+export const REORDER_PERSIST = 16;
+/** A shortest round trip older than this is measured anew (RFC 8985 §6.2, Linux's tcp_min_rtt_wlen). */
+export const MIN_RTT_AGE_MS = 300_000;
 /** The last segments of a flight are asked after when two round trips have brought nothing (RFC 8985 §7), but not sooner than this, */
 export const TAIL_PROBE_MIN_MS = 10;
 /** and later by this where fewer than two full segments are out, whose ACK the peer may delay. */

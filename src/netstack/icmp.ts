@@ -81,7 +81,8 @@ export function applyIcmpError(block: ControlBlock, kind: IcmpKind, seq: number,
       const floor = block.flow.family === 4 ? IPV4_MIN_MTU : IPV6_MIN_MTU;
       if (block.synchronized && lowerMss(block, Math.max(floor, mtu))) {
         // What was too big is gone without congestion: send it again in smaller pieces, with the window as it is.
-        block.board.enterTimeout(block.sndUna, block.sndNxt);
+        block.sent.markAll(false);
+        block.recovery.enterTimeout(block.sndNxt);
       }
       return;
     }

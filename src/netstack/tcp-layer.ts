@@ -6,7 +6,7 @@ import type { IpHeader } from '#wire/ipv4.ts';
 import { IPV6_HEADER } from '#wire/ipv6.ts';
 import { FLAG, TCP_HEADER, readInt32 } from '#wire/tcp.ts';
 import type { TcpSegment } from '#wire/tcp.ts';
-import { MAX_CONNECTIONS, MAX_HALF_OPEN, MAX_HALF_OPEN_PER_PEER, MAX_TIME_WAIT, RESETS_PER_SECOND } from './constants.ts';
+import { MAX_CONNECTIONS, MAX_EXTRA_BUFFERS, MAX_HALF_OPEN, MAX_HALF_OPEN_PER_PEER, MAX_TIME_WAIT, RESETS_PER_SECOND } from './constants.ts';
 import { Deadlines } from './deadlines.ts';
 import { Flow, FlowTable } from './flow.ts';
 import { KeyedHash } from './keyed-hash.ts';
@@ -56,6 +56,7 @@ export class TcpLayer implements TcpHost {
   /** Connections that could not even begin; told at the next `poll`, as no handler is called from inside `connect`. */
   readonly #failed: { readonly handler: TcpHandler; readonly reason: TcpEnd }[] = [];
   readonly #resetLimit = new RateLimit(RESETS_PER_SECOND);
+  #extraBytes = 0;
   readonly #flow = new Flow();
   readonly #word = new Uint8Array(4);
 
@@ -232,6 +233,13 @@ export class TcpLayer implements TcpHost {
     }
   }
 
+  reserve(block: ControlBlock, bytes: number): boolean {
+    if (bytes > 0 && this.#extraBytes + bytes > MAX_EXTRA_BUFFERS) return false;
+    this.#extraBytes += bytes;
+    block.extraBytes += bytes;
+    return true;
+  }
+
   handshakeDone(block: ControlBlock): void {
     if (!this.#halfOpen.delete(block)) return;
     const peer = peerKey(block.remote.ip);
@@ -253,6 +261,7 @@ export class TcpLayer implements TcpHost {
     this.#table.remove(block);
     this.#deadlines.remove(block);
     this.#timeWait.delete(block);
+    this.reserve(block, -block.extraBytes);
     this.handshakeDone(block);
   }
 }

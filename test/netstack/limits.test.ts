@@ -11,13 +11,14 @@ import {
   MAX_OUT_OF_ORDER_RANGES,
   MAX_REENTRANT_PACKETS,
   MAX_SACKED_RANGES,
+  MAX_SENT_RANGES,
   MAX_TIME_WAIT,
   MAX_UDP_SOCKETS,
   SEND_BUFFER,
 } from '#netstack/constants.ts';
 import { Assembler } from '#netstack/tcp/assembler.ts';
-import { Scoreboard } from '#netstack/tcp/retransmit.ts';
 import { SendRing } from '#netstack/tcp/send-ring.ts';
+import { SentRanges } from '#netstack/tcp/sent.ts';
 import type { IpStack } from '#netstack/types.ts';
 import { A4, A6, B4, Endpoint, at, fillWith, ip, seeded } from './link.ts';
 import { Script } from './script.ts';
@@ -128,8 +129,11 @@ void t.test('out-of-order data: bytes, pieces and gaps', async (t) => {
   t.ok(kept <= MAX_OUT_OF_ORDER_BYTES && kept > MAX_OUT_OF_ORDER_BYTES - big.length);
   t.equal(pieces.bytes, kept);
   const small = new Assembler();
-  for (let at = 0; at < 5000; at++) small.insert(10 + at, new Uint8Array(1));
+  for (let at = 5000; at > 0; at--) small.insert(10 + at, new Uint8Array(1));
   t.equal(small.pieces, MAX_OUT_OF_ORDER_PIECES);
+  const following = new Assembler();
+  for (let at = 0; at < 50_000; at++) following.insert(10 + at, new Uint8Array(1));
+  t.ok(following.pieces < 30, 'small neighbours share pieces');
   const gaps = new Assembler();
   for (let at = 0; at < 5000; at++) gaps.insert(10 + 2 * at, new Uint8Array(1));
   t.equal(gaps.pieces, MAX_OUT_OF_ORDER_RANGES);
@@ -142,12 +146,21 @@ void t.test('out-of-order data: bytes, pieces and gaps', async (t) => {
 });
 
 void t.test('SACKed ranges', async (t) => {
-  const board = new Scoreboard();
-  for (let i = 0; i < 1000; i++) board.add(10 + 2 * i, 11 + 2 * i, 0, 1_000_000);
-  t.equal(board.ranges, MAX_SACKED_RANGES);
-  t.equal(board.sackedBytes, MAX_SACKED_RANGES);
-  t.equal(board.add(0, 900_000, 0, 1_000_000), 900_000 - MAX_SACKED_RANGES, 'a block over all of them joins them');
-  t.equal(board.ranges, 1);
+  const sent = new SentRanges();
+  sent.append(0, 1_000_000, 1);
+  for (let i = 0; i < 1000; i++) sent.sack(10 + 2 * i, 11 + 2 * i, 0, 1_000_000);
+  t.equal(sent.sackedRanges, MAX_SACKED_RANGES);
+  t.equal(sent.sackedBytes, MAX_SACKED_RANGES);
+  sent.advance(900_000);
+  t.same([sent.sackedRanges, sent.sackedBytes, sent.ranges], [0, 0, 1]);
+});
+
+void t.test('ranges of sent bytes with a time each', async (t) => {
+  const sent = new SentRanges();
+  for (let i = 0; i < 5000; i++) sent.append(i, i + 1, i);
+  t.equal(sent.ranges, MAX_SENT_RANGES);
+  sent.advance(4999);
+  t.equal(sent.ranges, 1);
 });
 
 void t.test('the send buffer takes so much and no more, and is given back', async (t) => {

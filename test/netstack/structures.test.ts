@@ -6,7 +6,7 @@ import type { FlowEntry } from '#netstack/flow.ts';
 import { KeyedHash } from '#netstack/keyed-hash.ts';
 import { Assembler } from '#netstack/tcp/assembler.ts';
 import { Congestion } from '#netstack/tcp/congestion.ts';
-import { Scoreboard } from '#netstack/tcp/retransmit.ts';
+import { SentRanges } from '#netstack/tcp/sent.ts';
 import { SendRing } from '#netstack/tcp/send-ring.ts';
 import { seqLess, seqMax, seqMin } from '#netstack/tcp/seq.ts';
 import { fillWith, payload, seeded } from './link.ts';
@@ -87,40 +87,66 @@ void t.test('send ring: a queue of bytes that grows and wraps', async (t) => {
   t.equal(ring.length, 0);
 });
 
-void t.test('scoreboard: SACKed bytes and holes agree with a bitmap', async (t) => {
-  for (let seed = 1; seed <= 40; seed++) {
+void t.test('sent ranges: SACKed, lost and acknowledged bytes agree with a bitmap', async (t) => {
+  const IN_FLIGHT = 0;
+  const SACKED = 1;
+  const LOST = 2;
+  for (let seed = 1; seed <= 60; seed++) {
     const random = seeded(seed);
     const size = 2000;
     const bits = new Uint8Array(size);
-    const board = new Scoreboard();
-    board.enterRecovery(WRAP, (WRAP + size) | 0, false);
+    const sent = new SentRanges();
+    const seq = (at: number): number => (WRAP + at) | 0;
+    sent.reset(WRAP);
     let una = 0;
-    for (let i = 0; i < 60; i++) {
+    let nxt = 0;
+    for (let now = 0; now < 120; now++) {
+      if (nxt < size && random() < 0.7) {
+        const more = Math.min(size, nxt + 1 + Math.floor(random() * 90));
+        sent.append(seq(nxt), seq(more), now);
+        nxt = more;
+      }
+      sent.begin();
+      let delivered = 0;
       const left = Math.floor(random() * size);
-      const right = Math.min(size, left + 1 + Math.floor(random() * 200));
-      if (left >= una) {
-        board.add((WRAP + left) | 0, (WRAP + right) | 0, (WRAP + una) | 0, (WRAP + size) | 0);
-        bits.fill(1, left, right);
+      const right = left + 1 + Math.floor(random() * 200);
+      sent.sack(seq(left), seq(right), seq(una), seq(nxt));
+      if (left >= una && right <= nxt) {
+        for (let at = left; at < right; at++) if (bits[at] !== SACKED) delivered++;
+        bits.fill(SACKED, left, right);
       }
       if (random() < 0.1) {
-        una = Math.min(size - 1, una + Math.floor(random() * 100));
-        board.advance((WRAP + una) | 0);
+        const to = Math.min(nxt, una + Math.floor(random() * 100));
+        for (let at = una; at < to; at++) if (bits[at] !== SACKED) delivered++;
+        una = to;
+        sent.advance(seq(una));
+      }
+      if (delivered !== sent.delivered) throw new TypeError(`seed ${seed}: ${sent.delivered} delivered, not ${delivered}`);
+      if (random() < 0.05) {
+        sent.markAll(false);
+        for (let at = una; at < nxt; at++) if (bits[at] !== SACKED) bits[at] = LOST;
+      }
+      const found = sent.findLost(50);
+      const first = bits.indexOf(LOST, una);
+      if (found !== (first >= 0 && first < nxt) || (found && sent.lostStart !== seq(first))) throw new TypeError(`seed ${seed}: first lost`);
+      if (found && random() < 0.5) {
+        const end = Math.min((sent.lostEnd - WRAP) | 0, first + 40);
+        if (bits.subarray(first, end).some((bit) => bit !== LOST)) throw new TypeError(`seed ${seed}: not all of it is lost`);
+        sent.sentAgain(seq(first), seq(end), now);
+        bits.fill(IN_FLIGHT, first, end);
       }
       let sacked = 0;
-      for (let at = una; at < size; at++) sacked += bits[at] ?? 0;
-      if (sacked !== board.sackedBytes) {
-        t.fail(`seed ${seed}: ${board.sackedBytes}, not ${sacked}`);
-        return;
+      let lost = 0;
+      for (let at = una; at < nxt; at++) {
+        if (bits[at] === SACKED) sacked++;
+        if (bits[at] === LOST) lost++;
       }
-      const found = board.findHole((WRAP + una) | 0, (WRAP + size) | 0);
-      const hole = bits.indexOf(0, una);
-      if (found !== hole >= 0 || (found && ((board.holeStart - WRAP) | 0) !== hole)) {
-        t.fail(`seed ${seed}: hole`);
-        return;
+      if (sacked !== sent.sackedBytes || lost !== sent.lostBytes) {
+        throw new TypeError(`seed ${seed}: ${sent.sackedBytes} SACKed and ${sent.lostBytes} lost, not ${sacked} and ${lost}`);
       }
     }
   }
-  t.pass('forty windows');
+  t.pass('sixty windows');
 });
 
 void t.test('deadlines come up in order, and never too late', async (t) => {
@@ -191,7 +217,8 @@ void t.test('CUBIC: slow start, decrease by 0.7, concave back to the old maximum
   t.equal(cubic.window, 12 * mss);
   cubic.window = 100 * mss;
   cubic.onLoss(100 * mss);
-  t.equal(Math.round(cubic.window), 70 * mss);
+  t.equal(Math.round(cubic.threshold), 70 * mss);
+  cubic.window = cubic.threshold;
   t.equal(cubic.slowStart, false);
   const windows: number[] = [];
   for (let round = 0; round < 120; round++) {

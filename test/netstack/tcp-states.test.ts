@@ -5,7 +5,7 @@ import { Script, brief } from './script.ts';
 void t.test('SYN-SENT: offers every option and takes only an answer to its own SYN', async (t) => {
   const s = new Script();
   const syn = s.connect();
-  t.match(syn, { flags: 'S', mss: 1240, scale: 5, sackPermitted: true, hasTimestamps: true, window: 65_535 });
+  t.match(syn, { flags: 'S', mss: 1240, scale: 7, sackPermitted: true, hasTimestamps: true, window: 65_535 });
   t.same(brief(s.send({ flags: 'SA', ack: 2 })), ['R 2+0 ack 0'], 'an ACK of what was never sent is reset');
   t.same(s.send({ flags: 'RA', ack: 2 }), [], 'a reset with a wrong ACK is ignored');
   t.same(s.send({ flags: 'R', ack: 0 }), [], 'a reset without ACK is ignored');

@@ -1,6 +1,7 @@
 // What an acknowledgment changes: the send buffer, the peer's window, round trip and congestion window, and what counts as lost.
 import type { TcpSegment } from '#wire/tcp.ts';
-import { DUPLICATE_ACKS, SEND_LOW_WATER, SEND_RING_FIRST, SEND_RING_IDLE_MS, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS } from '../constants.ts';
+import { SEND_RING_FIRST, SEND_RING_IDLE_MS, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS } from '../constants.ts';
+import { detectLoss } from './loss.ts';
 import { seqLess, seqLessEqual } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 import { timestampOf } from './state.ts';
@@ -10,19 +11,50 @@ import { timestampOf } from './state.ts';
  * `segmentLength` is what the segment takes of the sequence space.
  */
 export function acknowledge(block: ControlBlock, segment: TcpSegment, segmentLength: number, now: number): void {
-  const { board } = block;
   const acked = (segment.ack - block.sndUna) | 0;
-  const { flight, tailProbed } = block;
-  let news = 0;
-  if (block.sack && acked >= 0) {
-    for (let i = 0; i < segment.sackBlocks; i++) {
-      news += board.add(segment.sackEdges[2 * i] as number, segment.sackEdges[2 * i + 1] as number, segment.ack, block.sndNxt);
-    }
-  }
-  const windowMoved = acked >= 0 && updateWindow(block, segment, now);
+  if (acked < 0) return;
+  const { sent, recovery } = block;
+  const { flight } = block;
+  sent.begin();
+  if (block.sack && segment.sackBlocks > 0) takeSack(block, segment);
+  const windowMoved = updateWindow(block, segment, now);
   if (acked > 0) advance(block, segment, acked, flight, now);
-  else if (acked === 0 && flight > 0 && (block.sack ? news > 0 : segmentLength === 0 && !windowMoved)) board.duplicateAcks++;
-  if (acked >= 0 && flight > 0) detectLoss(block, tailProbed && news > 0, now);
+  else if (!block.sack && flight > 0 && segmentLength === 0 && !windowMoved) recovery.duplicateAcks++;
+  if (flight === 0) return;
+  const { delivered } = sent;
+  if (delivered > 0) measure(block, segment, flight, now);
+  // Without SACK an ACK in a recovery, duplicate or partial, stands for one segment that left the network.
+  detectLoss(block, block.sack || recovery.mode === 'open' ? delivered : block.mss, acked > 0, now);
+}
+
+/** SACK blocks, and a D-SACK before them: bytes that the peer got twice (RFC 2883). */
+function takeSack(block: ControlBlock, segment: TcpSegment): void {
+  const { sent } = block;
+  const edges = segment.sackEdges;
+  for (let i = 0; i < segment.sackBlocks; i++) {
+    const left = edges[2 * i] as number;
+    const right = edges[2 * i + 1] as number;
+    if (i === 0 && isDuplicate(segment, left, right)) takeDuplicate(block, (right - left) | 0);
+    else sent.sack(left, right, segment.ack, block.sndNxt);
+  }
+}
+
+function isDuplicate(segment: TcpSegment, left: number, right: number): boolean {
+  if (!seqLess(left, right)) return false;
+  if (seqLessEqual(right, segment.ack)) return true;
+  return segment.sackBlocks > 1 && seqLessEqual(segment.sackEdges[2] as number, left) && seqLessEqual(right, segment.sackEdges[3] as number);
+}
+
+/** What was sent again had only been late: more patience, and where all of it was, the window comes back (RFC 4015, RFC 8985 §6.2). */
+function takeDuplicate(block: ControlBlock, bytes: number): void {
+  const { recovery } = block;
+  // Nothing that we sent twice: the network copies packets.
+  if (block.undoBytes === 0) return;
+  block.rack.onDuplicate(block.sndUna, block.sndNxt);
+  block.undoBytes = Math.max(0, block.undoBytes - bytes);
+  if (block.undoBytes > 0 || recovery.mode === 'timeout') return;
+  block.congestion.undo();
+  if (recovery.mode === 'recovery' && block.sent.lostBytes === 0) endRecovery(block);
 }
 
 /** The peer's window (RFC 9293 §3.10.7.4); older segments do not count. Returns whether it changed. */
@@ -41,41 +73,38 @@ function updateWindow(block: ControlBlock, segment: TcpSegment, now: number): bo
 }
 
 function advance(block: ControlBlock, segment: TcpSegment, acked: number, flight: number, now: number): void {
-  const { board, congestion, roundTrip, ring } = block;
-  takeSample(block, segment, flight, now);
+  const { sent, recovery, congestion, roundTrip, ring } = block;
   const wasFinAcked = block.finSent && segment.ack === block.sndNxt;
   ring.drop(Math.min(ring.length, wasFinAcked ? acked - 1 : acked));
+  sent.advance(segment.ack);
   block.sndUna = segment.ack;
   block.progressAt = now;
   block.softError = undefined;
   afterTailProbe(block, segment, flight);
-  board.advance(block.sndUna);
   if (block.mayUndo) {
     // Eifel (RFC 3522): this answers a segment from before the retransmission, so nothing had been lost.
     block.mayUndo = false;
-    if (board.mode !== 'open' && segment.hasTimestamps && ((segment.tsEcho - block.undoStamp) | 0) < 0) {
+    if (recovery.mode !== 'open' && segment.hasTimestamps && ((segment.tsEcho - block.undoStamp) | 0) < 0) {
       congestion.undo();
-      board.finish();
+      sent.unmark();
+      recovery.finish();
     }
   }
-  switch (board.mode) {
+  switch (recovery.mode) {
     case 'recovery':
-      if (seqLessEqual(board.recoveryPoint, block.sndUna)) board.finish();
-      else {
-        board.partialAck(block.sndNxt);
-        // Without SACK a partial ACK shows the next loss, and takes back what the duplicates had stood for (RFC 6582 §3.2).
-        if (!block.sack) {
-          board.forced = true;
-          board.duplicateAcks = Math.max(0, board.duplicateAcks - Math.max(0, Math.floor(acked / block.mss) - 1));
-        }
+      // Without SACK a partial ACK takes back what the duplicates had stood for (RFC 6582 §3.2).
+      if (!block.sack) recovery.duplicateAcks = Math.max(0, recovery.duplicateAcks - Math.max(0, Math.floor(acked / block.mss) - 1));
+      if (seqLessEqual(recovery.point, block.sndUna)) {
+        congestion.window = congestion.threshold;
+        endRecovery(block);
       }
       break;
     case 'timeout':
-      if (seqLessEqual(board.recoveryPoint, block.sndUna)) board.finish();
+      if (seqLessEqual(recovery.point, block.sndUna)) endRecovery(block);
       congestion.onAck(acked, now, roundTrip.smoothed);
       break;
     case 'open':
-      board.duplicateAcks = 0;
+      recovery.duplicateAcks = 0;
       if (block.windowLimited || (congestion.slowStart && 2 * flight > congestion.window)) congestion.onAck(acked, now, roundTrip.smoothed);
       break;
   }
@@ -86,50 +115,41 @@ function advance(block: ControlBlock, segment: TcpSegment, acked: number, flight
   if (ring.length === 0 && ring.capacity > SEND_RING_FIRST) block.ringIdleAt = now + SEND_RING_IDLE_MS;
 }
 
+function endRecovery(block: ControlBlock): void {
+  block.recovery.finish();
+  block.rack.onRecoveryEnd();
+}
+
 /** The probe's copy is what was acknowledged: the segment had been lost, which counts as congestion although it is repaired. */
 function afterTailProbe(block: ControlBlock, segment: TcpSegment, flight: number): void {
+  const { congestion } = block;
   const repaired = block.tailProbed && block.tailProbeAgain && segment.hasTimestamps && seqLessEqual(block.tailProbeStamp, segment.tsEcho);
-  if (repaired && segment.ack === block.sndNxt && block.board.mode === 'open') block.congestion.onLoss(flight);
+  if (repaired && segment.ack === block.sndNxt && block.recovery.mode === 'open') {
+    congestion.onLoss(flight);
+    congestion.window = congestion.threshold;
+  }
   block.tailProbed = false;
   block.tailProbeAgain = false;
 }
 
-function takeSample(block: ControlBlock, segment: TcpSegment, flight: number, now: number): void {
-  if (block.timestamps) {
-    if (!segment.hasTimestamps) return;
+/** Round trips, from when the bytes that have arrived were sent. Timestamps help out where all of them were sent more than once. */
+function measure(block: ControlBlock, segment: TcpSegment, flight: number, now: number): void {
+  const { sent, rack, roundTrip } = block;
+  const samples = Math.ceil(flight / (2 * block.mss));
+  const echoes = block.timestamps && segment.hasTimestamps;
+  if (sent.onceFirstAt !== Infinity) roundTrip.sample(now - sent.onceFirstAt, samples);
+  else if (echoes) {
     const rtt = (timestampOf(block, now) - segment.tsEcho) | 0;
     // An echo that we never sent, or that is older than any segment lives, is no sample.
-    if (rtt >= 0 && rtt < 600_000) block.roundTrip.sample(rtt, Math.ceil(flight / (2 * block.mss)));
-  } else if (block.timedAt >= 0 && seqLessEqual(block.timedSeq, segment.ack)) {
-    block.roundTrip.sample(now - block.timedAt, 1);
-    block.timedAt = -1;
+    if (rtt >= 0 && rtt < 600_000) roundTrip.sample(rtt, samples);
   }
-}
-
-/** `tailSacked`: a tail probe arrived, so what it left unSACKed has been out for more than two round trips. */
-function detectLoss(block: ControlBlock, tailSacked: boolean, now: number): void {
-  const { board } = block;
-  if (block.flight === 0) return;
-  if (board.mode === 'recovery') {
-    board.retransmissionLost(block.sndUna, block.sndNxt, block.mss);
-    return;
-  }
-  if (board.mode !== 'open') return;
-  const lost = block.sack
-    ? board.ranges > 0 &&
-      (tailSacked || board.duplicateAcks >= DUPLICATE_ACKS || seqLess(block.sndUna, board.lossEdge(block.sndUna, block.mss, true)))
-    : board.duplicateAcks >= DUPLICATE_ACKS;
-  if (!lost) return;
-  block.tailProbeAt = Infinity;
-  block.congestion.onLoss(block.flight);
-  block.mayUndo = block.timestamps;
-  block.undoStamp = timestampOf(block, now);
-  board.enterRecovery(block.sndUna, block.sndNxt, tailSacked);
+  rack.update(sent, echoes && ((segment.tsEcho - timestampOf(block, sent.newestAt)) | 0) < 0, now);
+  block.congestion.onRoundTrip(block.sndUna, block.sndNxt, sent.onceLastAt === -Infinity ? undefined : now - sent.onceLastAt);
 }
 
 /** Tells a writer that was held back that there is room again. */
 export function offerRoom(block: ControlBlock, now: number): void {
-  if (!block.writeBlocked || block.ring.free < SEND_LOW_WATER || block.finQueued) return;
+  if (!block.writeBlocked || block.ring.free < block.ring.lowWater || block.finQueued) return;
   block.writeBlocked = false;
   block.handler?.writable(now);
 }

@@ -3,11 +3,17 @@
 import { MAX_OUT_OF_ORDER_BYTES, MAX_OUT_OF_ORDER_PIECES, MAX_OUT_OF_ORDER_RANGES } from '../constants.ts';
 import { seqLess, seqLessEqual } from './seq.ts';
 
+const NOTHING = new Uint8Array(0);
+/** Small segments share pieces of this size, so that each does not cost an object of its own. */
+const PIECE_BYTES = 16_384;
+
 interface Range {
   start: number;
   end: number;
   /** Contiguous, in order. */
   pieces: Uint8Array[];
+  /** Memory behind the last piece, for what follows it. */
+  spare: Uint8Array;
   touched: number;
 }
 
@@ -54,7 +60,7 @@ export class Assembler {
       } else {
         const until = range !== undefined && seqLess(range.start, end) ? range.start : end;
         if (this.#ranges.length >= MAX_OUT_OF_ORDER_RANGES) return false;
-        const fresh: Range = { start: at, end: at, pieces: [], touched: stamp };
+        const fresh: Range = { start: at, end: at, pieces: [], spare: NOTHING, touched: stamp };
         if (!this.#keep(fresh, at, bytes.subarray((at - seq) | 0, (until - seq) | 0))) return false;
         this.#ranges.splice(index, 0, fresh);
         at = until;
@@ -114,11 +120,24 @@ export class Assembler {
   }
 
   #keep(range: Range, at: number, bytes: Uint8Array): boolean {
-    if (this.#pieces >= MAX_OUT_OF_ORDER_PIECES || this.#bytes + bytes.length > MAX_OUT_OF_ORDER_BYTES) return false;
-    range.pieces.push(new Uint8Array(bytes)); // not slice(), which on a Buffer copies nothing
-    range.end = (at + bytes.length) | 0;
-    this.#pieces++;
-    this.#bytes += bytes.length;
+    const { length } = bytes;
+    if (this.#bytes + length > MAX_OUT_OF_ORDER_BYTES) return false;
+    const last = range.pieces.at(-1);
+    if (last !== undefined && range.spare.length >= length) {
+      range.spare.set(bytes);
+      range.pieces[range.pieces.length - 1] = new Uint8Array(last.buffer, last.byteOffset, last.length + length);
+      range.spare = range.spare.subarray(length);
+    } else {
+      if (this.#pieces >= MAX_OUT_OF_ORDER_PIECES) return false;
+      // As much again as the range holds: one lone segment costs no more than it is.
+      const memory = new Uint8Array(Math.max(length, Math.min(PIECE_BYTES, (at - range.start) | 0)));
+      memory.set(bytes);
+      range.pieces.push(memory.subarray(0, length));
+      range.spare = memory.subarray(length);
+      this.#pieces++;
+    }
+    range.end = (at + length) | 0;
+    this.#bytes += length;
     return true;
   }
 
@@ -129,6 +148,7 @@ export class Assembler {
     range.end = next.end;
     range.touched = Math.max(range.touched, next.touched);
     range.pieces.push(...next.pieces);
+    range.spare = next.spare;
     this.#ranges.splice(index + 1, 1);
   }
 }

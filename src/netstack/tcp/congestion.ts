@@ -1,6 +1,7 @@
-// CUBIC (RFC 9438) with plain slow start from an initial window of ten segments (RFC 6928). Windows are bytes; the cubic function
-// works in segments and seconds, as the RFC writes it.
+// CUBIC (RFC 9438) with slow start from an initial window of ten segments (RFC 6928) that HyStart++ ends. Windows are bytes; the cubic
+// function works in segments and seconds, as the RFC writes it.
 import { INITIAL_WINDOW_BYTES, INITIAL_WINDOW_SEGMENTS } from '../constants.ts';
+import { SlowStart } from './slow-start.ts';
 
 const C = 0.4;
 const BETA = 0.7;
@@ -12,6 +13,7 @@ export class Congestion {
   window: number;
   /** Slow-start threshold in bytes. */
   threshold = Infinity;
+  readonly #slowStart = new SlowStart();
   #mss: number;
   #epochAt = -1;
   /** In segments: window before the last decrease, and at the start of this epoch; the Reno estimate. */
@@ -40,7 +42,7 @@ export class Congestion {
   onAck(acked: number, now: number, rttMs: number): void {
     if (this.slowStart) {
       // Bytes count, not ACKs (RFC 3465), without its limit of two segments: receivers that join segments acknowledge many at once.
-      this.window += acked;
+      this.window += acked / this.#slowStart.divisor;
       return;
     }
     const segments = this.window / this.#mss;
@@ -55,11 +57,20 @@ export class Congestion {
     this.window += ((target - segments) / segments) * acked;
   }
 
-  /** Loss found by duplicate ACKs or SACK. `flight` is what was outstanding, in bytes. */
+  /** One ACK in slow start, whatever it acknowledged: the round trip of the newest bytes that it brought, where that is known. */
+  onRoundTrip(una: number, nxt: number, rttMs: number | undefined): void {
+    if (this.slowStart && this.#slowStart.onAck(una, nxt, rttMs)) this.threshold = this.window;
+  }
+
+  /** The sender had less to send than it might for `ms`: that time is no part of the growth (RFC 9438 §5.8). */
+  onPause(ms: number): void {
+    if (this.#epochAt >= 0) this.#epochAt += ms;
+  }
+
+  /** Loss found by ACKs: `threshold` is where the window is to go. `flight` is what was outstanding, in bytes. */
   onLoss(flight: number): void {
     this.#remember();
     this.#decrease(flight);
-    this.window = this.threshold;
   }
 
   /** The retransmission timer fired. `first` is false where it fires again for the same data (RFC 5681 §3.1). */
@@ -85,6 +96,7 @@ export class Congestion {
   onIdle(): void {
     this.window = Math.min(this.window, initialWindow(this.#mss));
     this.#epochAt = -1;
+    this.#slowStart.restart();
   }
 
   #remember(): void {
@@ -99,6 +111,7 @@ export class Congestion {
     // From what was in flight, not the window, where the sender had less to send (RFC 9438 §4.6).
     this.threshold = Math.max(Math.min(flight, this.window) * BETA, 2 * this.#mss);
     this.#epochAt = -1;
+    this.#slowStart.restart();
   }
 
   #startEpoch(segments: number, now: number): void {

@@ -41,11 +41,14 @@ export function takeSyn(block: ControlBlock, segment: TcpSegment, now: number): 
 
 /** Our SYN has been acknowledged: the connection is established, and what was written or ended before comes into force. */
 export function completeHandshake(block: ControlBlock, segment: TcpSegment, now: number): void {
-  if (block.timestamps && segment.hasTimestamps) block.roundTrip.sample(Math.max(0, (timestampOf(block, now) - segment.tsEcho) | 0), 1);
-  else if (block.timedAt >= 0) block.roundTrip.sample(now - block.timedAt, 1);
+  if (block.synSentAt >= 0) {
+    block.roundTrip.sample(now - block.synSentAt, 1);
+    block.rack.takeRoundTrip(now - block.synSentAt, now);
+  } else if (block.timestamps && segment.hasTimestamps) {
+    block.roundTrip.sample(Math.max(0, (timestampOf(block, now) - segment.tsEcho) | 0), 1);
+  }
   if (block.synRepeated) block.roundTrip.afterSynLoss();
   else block.roundTrip.resetBackoff();
-  block.timedAt = -1;
   block.sndUna = segment.ack;
   // The window of a SYN is never scaled (RFC 7323 §2.2).
   block.sndWnd = (segment.flags & FLAG.syn) !== 0 ? segment.window : segment.window << block.sndScale;
@@ -56,7 +59,7 @@ export function completeHandshake(block: ControlBlock, segment: TcpSegment, now:
   block.retransmitAt = Infinity;
   block.progressAt = now;
   block.lastSentAt = now;
-  block.board.advance(block.sndUna);
+  block.sent.reset(block.sndUna);
   block.state = 'established';
   if (block.finQueued) queueFin(block);
   block.host.handshakeDone(block);

@@ -6,8 +6,8 @@
 import { FLAG, TCP_HEADER, sackOptionLength, sealTcp, writeSack, writeSynOptions, writeTcp, writeTimestamps } from '#wire/tcp.ts';
 import { PROTOCOL, writeIpv4 } from '#wire/ipv4.ts';
 import { writeIpv6 } from '#wire/ipv6.ts';
-import { MAX_SUPER_PAYLOAD, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS, WINDOW_SCALE } from '../constants.ts';
-import { seqLess, seqLessEqual } from './seq.ts';
+import { MAX_SUPER_PAYLOAD, SEND_BUFFER_MAX, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS, WINDOW_SCALE } from '../constants.ts';
+import { seqLess } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 import { timestampOf } from './state.ts';
 
@@ -73,54 +73,42 @@ function sendSyn(block: ControlBlock, flags: number, now: number): void {
   writeTcp(scratch, start, end - start, block.local.port, block.remote.port, block.iss, answer ? block.rcvNxt : 0, flags, window);
   block.sndNxt = (block.iss + 1) | 0;
   block.retransmitAt = now + block.roundTrip.timeout;
-  if (block.synRepeated) block.timedAt = -1;
-  else {
-    block.timedSeq = block.sndNxt;
-    block.timedAt = now;
-  }
+  block.synSentAt = block.synRepeated ? -1 : now;
   block.lastSentAt = now;
   finishPacket(block, end, 0);
 }
 
 function sendData(block: ControlBlock, now: number): void {
-  const { board, congestion } = block;
+  const { sent, congestion } = block;
   const fullSize = block.mss - pendingSackLength(block);
   if (block.flight === 0) {
     if (now - block.lastSentAt > block.roundTrip.timeout) congestion.onIdle();
+    else congestion.onPause(now - block.lastSentAt);
     block.progressAt = now;
   }
   const step = block.host.superPackets ? wholeSegments(MAX_SUPER_PAYLOAD, fullSize) : fullSize;
-  const edge = board.lossEdge(block.sndUna, block.mss, block.sack);
-  let room = congestion.window - board.pipe(block.sndUna, block.sndNxt, edge, block.mss, block.sack);
+  let room = congestion.window - block.pipe;
   block.windowLimited = false;
   if (block.tailProbePending) room -= sendTailProbe(block, fullSize, now);
   // A callback of `emit` may close the block.
   while (block.synchronized) {
-    if (board.mode !== 'open' && board.findHole(block.sndUna, edge)) {
-      let length = Math.min(step, (board.holeEnd - board.holeStart) | 0);
+    if (sent.findLost(step)) {
+      let length = Math.min(step, (sent.lostEnd - sent.lostStart) | 0);
       if (room < length) {
-        const least = Math.min(length, fullSize);
         length = wholeSegments(room, fullSize);
         if (length === 0) {
-          if (!board.forced) {
-            block.windowLimited = true;
-            break;
-          }
-          length = least;
+          block.windowLimited = true;
+          break;
         }
       }
-      board.forced = false;
-      retransmit(block, length, fullSize, now);
+      retransmit(block, sent.lostStart, length, fullSize, now);
       room -= length;
       continue;
     }
     let length = newDataLength(block, fullSize, step);
     if (length < 0) {
-      if (room < fullSize || !(board.findDoubtfulHole(block.sndUna) || board.findRescue(block.sndUna, block.sndNxt, fullSize))) break;
-      const again = Math.min(fullSize, (board.holeEnd - board.holeStart) | 0);
-      retransmit(block, again, fullSize, now);
-      room -= again;
-      continue;
+      if (room >= fullSize) growSendBuffer(block);
+      break;
     }
     if (room < length) {
       length = wholeSegments(room, fullSize);
@@ -135,6 +123,17 @@ function sendData(block: ControlBlock, now: number): void {
   armTimers(block, now);
 }
 
+/**
+ * More could be sent and the writer has more, but all that fits the buffer is out. It grows while the round trip says that this is the
+ * length of the path, and not a queue that more would only lengthen.
+ */
+function growSendBuffer(block: ControlBlock): void {
+  const { ring } = block;
+  if (!block.writeBlocked || ring.length < ring.limit / 2 || block.flight < ring.length || ring.limit >= SEND_BUFFER_MAX) return;
+  if (((block.sndUna + block.sndWnd - block.sndNxt) | 0) <= 0 || block.roundTrip.smoothed > 2 * block.rack.minRtt) return;
+  if (block.host.reserve(block, ring.limit)) ring.limit *= 2;
+}
+
 /** New data where there is some, whatever the congestion window says, else the last segment again. Returns how many bytes went out. */
 function sendTailProbe(block: ControlBlock, fullSize: number, now: number): number {
   block.tailProbePending = false;
@@ -147,9 +146,7 @@ function sendTailProbe(block: ControlBlock, fullSize: number, now: number): numb
     return fresh;
   }
   const length = Math.min(fullSize, block.flight);
-  block.board.holeStart = (block.sndNxt - length) | 0;
-  block.board.holeEnd = block.sndNxt;
-  retransmit(block, length, fullSize, now);
+  retransmit(block, (block.sndNxt - length) | 0, length, fullSize, now);
   return length;
 }
 
@@ -184,29 +181,26 @@ function sendNew(block: ControlBlock, length: number, fullSize: number, now: num
     block.sndNxt = (block.sndNxt + 1) | 0;
   }
   block.probePending = false;
-  if (!block.timestamps && block.timedAt < 0) {
-    block.timedSeq = block.sndNxt;
-    block.timedAt = now;
-  }
+  block.recovery.out += length;
+  block.sent.append(seq, block.sndNxt, now);
   sendSegment(block, seq, length, flags, now, length > fullSize ? fullSize : 0);
 }
 
-/** Sends bytes from the scoreboard's hole again, with the FIN where the hole reaches it. */
-function retransmit(block: ControlBlock, length: number, fullSize: number, now: number): void {
-  const { board } = block;
-  const seq = board.holeStart;
+/** Sends `length` of the sequence space from `seq` on again, with the FIN where that reaches it. */
+function retransmit(block: ControlBlock, seq: number, length: number, fullSize: number, now: number): void {
   const end = (seq + length) | 0;
   const withFin = block.finSent && seqLess(block.finSeq, end);
   const bytes = withFin ? (block.finSeq - seq) | 0 : length;
-  if (seqLessEqual(board.highRetransmit, seq)) board.highRetransmit = end;
-  block.timedAt = -1;
+  block.recovery.out += length;
+  block.undoBytes += length;
+  block.sent.sentAgain(seq, end, now);
   sendSegment(block, seq, bytes, withFin ? FLAG.ack | FLAG.fin : FLAG.ack, now, bytes > fullSize ? fullSize : 0);
 }
 
 function armTimers(block: ControlBlock, now: number): void {
   if (block.flight > 0) {
     if (block.retransmitAt === Infinity) block.retransmitAt = now + block.roundTrip.timeout;
-    if (block.sack && !block.tailProbed && block.board.mode === 'open' && block.roundTrip.smoothed > 0 && block.lastSentAt === now) {
+    if (block.sack && !block.tailProbed && block.recovery.mode === 'open' && block.roundTrip.smoothed > 0 && block.lastSentAt === now) {
       const wait = Math.max(TAIL_PROBE_MIN_MS, 2 * block.roundTrip.smoothed) + (block.flight < 2 * block.mss ? TAIL_PROBE_SINGLE_MS : 0);
       block.tailProbeAt = now + wait < block.retransmitAt ? now + wait : Infinity;
     }

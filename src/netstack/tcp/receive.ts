@@ -85,7 +85,8 @@ function growBuffer(block: ControlBlock, now: number): void {
   const rtt = block.roundTrip.smoothed;
   if (now - block.growMeasuredAt < rtt) return;
   const quick = block.grownBytes * 2 >= block.rcvBuffer && now - block.growMeasuredAt <= 2 * rtt;
-  if (quick && block.unconsumed * 2 < block.rcvBuffer) block.rcvBuffer = Math.min(RECEIVE_BUFFER_MAX, 2 * block.rcvBuffer);
+  if (quick && block.unconsumed * 2 < block.rcvBuffer && block.rcvBuffer < RECEIVE_BUFFER_MAX && block.host.reserve(block, block.rcvBuffer))
+    block.rcvBuffer *= 2;
   block.grownBytes = 0;
   block.growMeasuredAt = now;
 }

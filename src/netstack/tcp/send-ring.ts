@@ -1,10 +1,12 @@
-// The send buffer: a ring that holds bytes from the first unacknowledged one on. It starts small, doubles up to SEND_BUFFER, and
-// is given back when the connection has been quiet, so ten thousand idle connections hold no buffers.
+// The send buffer: a ring that holds bytes from the first unacknowledged one on. It starts small, doubles up to its limit, and is given
+// back when the connection has been quiet, so ten thousand idle connections hold no buffers.
 import { SEND_BUFFER, SEND_RING_FIRST } from '../constants.ts';
 
 const NOTHING = new Uint8Array(0);
 
 export class SendRing {
+  /** Bytes that it takes; a power of two. */
+  limit = SEND_BUFFER;
   #bytes: Uint8Array = NOTHING;
   #head = 0;
   #length = 0;
@@ -14,7 +16,12 @@ export class SendRing {
   }
 
   get free(): number {
-    return SEND_BUFFER - this.#length;
+    return this.limit - this.#length;
+  }
+
+  /** A writer that was held back is told when so much is free, so that it is not woken for every acknowledgment. */
+  get lowWater(): number {
+    return this.limit / 4;
   }
 
   get capacity(): number {

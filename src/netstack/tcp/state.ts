@@ -5,9 +5,11 @@ import type { Flow, FlowEntry } from '../flow.ts';
 import type { SocketAddress, TcpConnection, TcpEnd, TcpHandler } from '../types.ts';
 import { Assembler } from './assembler.ts';
 import { Congestion } from './congestion.ts';
-import { Scoreboard } from './retransmit.ts';
+import { Rack } from './rack.ts';
+import { Recovery } from './recovery.ts';
 import { RoundTrip } from './round-trip.ts';
 import { SendRing } from './send-ring.ts';
+import { SentRanges } from './sent.ts';
 
 /** The states of RFC 9293 §3.3.2; LISTEN is a listener of its own, and 'closed' a block that nobody finds any more. */
 export type TcpState =
@@ -38,6 +40,8 @@ export interface TcpHost {
   wantOutput(block: ControlBlock): void;
   /** Runs what was asked for, unless the stack is already on its way to do so. */
   flush(now: number): void;
+  /** Asks for more buffer for one connection; false when the stack has given away all that it may. */
+  reserve(block: ControlBlock, bytes: number): boolean;
   /** A handshake that another side began is complete. */
   handshakeDone(block: ControlBlock): void;
   /** The block went into TIME-WAIT. */
@@ -118,15 +122,20 @@ export class ControlBlock implements FlowEntry<ControlBlock>, Timed {
   // Loss, speed and time.
   readonly roundTrip = new RoundTrip();
   readonly congestion: Congestion;
-  readonly board = new Scoreboard();
+  readonly sent = new SentRanges();
+  readonly rack = new Rack();
+  readonly recovery = new Recovery();
   /** The last transmission stopped at the congestion window. */
   windowLimited = false;
-  /** A segment being timed where there are no timestamps; `timedAt` is negative when there is none. */
-  timedSeq = 0;
-  timedAt = -1;
+  /** What its buffers were allowed beyond their first sizes. */
+  extraBytes = 0;
+  /** When the SYN went out, where it went out once; else negative. */
+  synSentAt = -1;
   /** Timestamp of the first retransmission of a recovery, to find out whether it was needed (RFC 3522). */
   undoStamp = 0;
   mayUndo = false;
+  /** Bytes sent again in this recovery that the peer has not reported as having got twice; when none are left, it was not needed. */
+  undoBytes = 0;
 
   /** Tail loss probe: when, whether one is out for this flight, and what it sent again (RFC 8985 §7). */
   tailProbeAt = Infinity;
@@ -173,6 +182,7 @@ export class ControlBlock implements FlowEntry<ControlBlock>, Timed {
     this.iss = open.iss;
     this.sndUna = open.iss;
     this.sndNxt = open.iss;
+    this.sent.reset(open.iss);
     this.tsOffset = open.tsOffset;
     this.congestion = new Congestion(open.mss);
     this.lastReceivedAt = now;
@@ -188,6 +198,12 @@ export class ControlBlock implements FlowEntry<ControlBlock>, Timed {
   /** Bytes (and FIN) sent and not acknowledged. */
   get flight(): number {
     return (this.sndNxt - this.sndUna) | 0;
+  }
+
+  /** Bytes believed to be in the network. Without SACK each duplicate ACK stands for a segment that left it. */
+  get pipe(): number {
+    const bytes = this.flight - this.sent.sackedBytes - this.sent.lostBytes;
+    return this.sack ? bytes : Math.max(0, bytes - this.recovery.duplicateAcks * this.mss);
   }
 
   /** Bytes of the window that the other side knows and has not filled. */
@@ -234,6 +250,7 @@ export function enterTimeWait(block: ControlBlock, until: number, now: number): 
   block.retransmitAt = Infinity;
   block.persistAt = Infinity;
   block.tailProbeAt = Infinity;
+  block.rack.dueAt = Infinity;
   block.delayedAckAt = Infinity;
   releaseBuffers(block);
   block.host.waiting(block);
@@ -244,7 +261,7 @@ export function enterTimeWait(block: ControlBlock, until: number, now: number): 
 
 function releaseBuffers(block: ControlBlock): void {
   block.ring.clear();
-  block.board.clear();
+  block.sent.clear();
   block.assembler.clear();
   block.ringIdleAt = Infinity;
 }

@@ -1,5 +1,14 @@
 // When a connection is due and what then happens: retransmission, window probes, delayed ACK, keep-alive, TIME-WAIT, memory given back.
-import { KEEPALIVE_IDLE_MS, KEEPALIVE_INTERVAL_MS, KEEPALIVE_PROBES, RTO_MAX_MS, SYN_TIMEOUT_MS, USER_TIMEOUT_MS } from '../constants.ts';
+import {
+  KEEPALIVE_IDLE_MS,
+  KEEPALIVE_INTERVAL_MS,
+  KEEPALIVE_PROBES,
+  RTO_MAX_MS,
+  SEND_BUFFER,
+  SYN_TIMEOUT_MS,
+  USER_TIMEOUT_MS,
+} from '../constants.ts';
+import { detectLoss } from './loss.ts';
 import type { ControlBlock } from './state.ts';
 import { discard, finish, timestampOf } from './state.ts';
 
@@ -19,7 +28,15 @@ export function deadlineOf(block: ControlBlock): number {
     case 'close-wait':
     case 'closing':
     case 'last-ack':
-      return Math.min(block.retransmitAt, block.persistAt, block.tailProbeAt, block.delayedAckAt, block.ringIdleAt, keepAliveAt(block));
+      return Math.min(
+        block.retransmitAt,
+        block.persistAt,
+        block.tailProbeAt,
+        block.rack.dueAt,
+        block.delayedAckAt,
+        block.ringIdleAt,
+        keepAliveAt(block),
+      );
   }
 }
 
@@ -53,9 +70,10 @@ export function runTimers(block: ControlBlock, now: number): void {
   }
   if (now >= block.ringIdleAt) {
     block.ringIdleAt = Infinity;
-    if (block.ring.length === 0) block.ring.clear();
+    if (block.ring.length === 0) releaseSendBuffer(block);
   }
   if (now >= block.retransmitAt) timeOut(block, now);
+  else if (now >= block.rack.dueAt) detectLoss(block, 0, false, now);
   else if (now >= block.tailProbeAt) probeTail(block);
   else if (now >= block.persistAt) probeWindow(block, now);
   else if (now >= keepAliveAt(block)) keepAlive(block, now);
@@ -79,24 +97,33 @@ function timeOut(block: ControlBlock, now: number): void {
     finish(block, block.softError ?? 'ETIMEDOUT', now);
     return;
   }
-  const { board, roundTrip, congestion } = block;
+  const { sent, recovery, roundTrip, congestion } = block;
   const first = roundTrip.backoff === 0;
   congestion.onTimeout(block.flight, first);
-  // The peer keeps what it has SACKed, unless a second timeout makes that doubtful (RFC 2018 §8).
-  if (!first) board.clear();
   block.mayUndo = first && block.timestamps;
   if (first) block.undoStamp = timestampOf(block, now);
   roundTrip.backOff();
-  board.enterTimeout(block.sndUna, block.sndNxt);
+  // The peer keeps what it has SACKed, unless a second timeout or its own ACKs make that doubtful (RFC 2018 §8).
+  sent.markAll(!first || sent.headSacked);
+  recovery.enterTimeout(block.sndNxt);
+  block.undoBytes = 0;
   block.tailProbeAt = Infinity;
-  block.timedAt = -1;
+  block.rack.dueAt = Infinity;
   block.retransmitAt = now + roundTrip.timeout;
+}
+
+/** Back to what a fresh connection has. */
+function releaseSendBuffer(block: ControlBlock): void {
+  const { ring } = block;
+  ring.clear();
+  block.host.reserve(block, SEND_BUFFER - ring.limit);
+  ring.limit = SEND_BUFFER;
 }
 
 /** Nothing came back for two round trips: one segment shows what the end of the flight has lost, sooner than the timeout would. */
 function probeTail(block: ControlBlock): void {
   block.tailProbeAt = Infinity;
-  if (block.board.mode !== 'open' || block.flight === 0) return;
+  if (block.recovery.mode !== 'open' || block.flight === 0) return;
   block.tailProbed = true;
   block.tailProbePending = true;
 }
