@@ -1,13 +1,18 @@
 // The one loop of an overlay: datagrams in, through the WireGuard engine and the filter, to the stack and back. One timer serves both
 // engines; it is looked at once in each turn of the event loop, however many packets that turn brings.
+//
+// What comes and goes is moved in batches: a run of datagrams is opened together, the packets in it that follow each other reach the stack
+// as one, and what the stack sends of one connection is sealed and sent together.
 import type { Clock, Timer } from '#lib/clock.ts';
 import { utf8 } from '#lib/bytes.ts';
 import { createStack } from '#netstack/stack.ts';
 import type { IpStack } from '#netstack/types.ts';
+import { Coalescer } from '#wire/coalescing.ts';
 import { createDevice } from '#wireguard/device.ts';
 import type { WireGuardDevice } from '#wireguard/types.ts';
 import type { OverlayFilter } from './filter.ts';
 import type { PathSource } from './path/path.ts';
+import { RelayedRemote } from './path/turn.ts';
 import { UdpRemote } from './path/udp-mux.ts';
 import type { OverlayStream, StreamLoop } from './stream.ts';
 
@@ -20,8 +25,8 @@ export interface DriverOptions {
 }
 
 export interface DriverEvents {
-  /** The bytes are valid only during the call. */
-  send(peer: string, datagram: Uint8Array): void;
+  /** Datagrams of `size` bytes back to back, the last may be shorter. The bytes are valid only during the call. */
+  send(peer: string, run: Uint8Array, size: number): void;
   authenticated(peer: string, source: PathSource): void;
   /** A packet came from the peer: it is not idle. */
   delivered(peer: string): void;
@@ -34,7 +39,12 @@ export class Driver implements StreamLoop {
   readonly clock: Clock;
   readonly device: WireGuardDevice;
   readonly stack: IpStack;
+  readonly #coalescer: Coalescer;
   readonly #gathered: OverlayStream[] = [];
+  /** The time of the run that is being received: the clock is read once for it. */
+  #now = 0;
+  /** Whose packet the last of the run was. */
+  #lastPeer: string | undefined;
   #turn: NodeJS.Immediate | undefined;
   #timer: Timer | undefined;
   #timerAt = Infinity;
@@ -47,13 +57,16 @@ export class Driver implements StreamLoop {
       { privateKey: options.privateKey, random: options.random, wall: () => clock.wall(), sourceName, mtu: options.mtu },
       {
         sendDatagram: (peer, datagram, reply) => {
-          if (peer !== undefined) events.send(peer, datagram);
+          if (peer !== undefined) events.send(peer, datagram, datagram.length);
           else if (isSource(reply)) reply.reply(datagram);
         },
+        sendDatagrams: (peer, run, size) => events.send(peer, run, size),
         deliverPacket: (peer, packet) => {
-          const now = clock.now();
-          events.delivered(peer);
-          if (filter.admitsPacket(packet, now)) this.stack.receivePacket(packet, now);
+          if (peer !== this.#lastPeer) {
+            this.#lastPeer = peer;
+            events.delivered(peer);
+          }
+          if (filter.admitsPacket(packet, this.#now)) this.#coalescer.add(packet);
         },
         authenticated: (peer, source) => {
           if (isSource(source)) events.authenticated(peer, source);
@@ -65,24 +78,42 @@ export class Driver implements StreamLoop {
       addresses: [],
       mtu: options.mtu,
       random: options.random,
-      output: (packet) => {
+      superPackets: true,
+      output: (packet, segmentSize) => {
         const now = clock.now();
         filter.noteOutbound(packet, now);
-        if (!this.device.sendPacket(packet, now)) events.unroutable(packet);
+        if (!this.device.sendSegments(packet, segmentSize, now)) events.unroutable(packet);
       },
     });
+    this.#coalescer = new Coalescer((packet, segmentSize) => this.stack.receivePacket(packet, this.#now, segmentSize));
   }
 
-  /** A WireGuard datagram from any path. */
-  receive(datagram: Uint8Array, source: PathSource): void {
+  /**
+   * WireGuard datagrams from any path, each `size` bytes long, the last may be shorter; they may be overwritten. TCP packets wait for those
+   * that follow them until `endTurn`, which comes by itself where nobody calls it.
+   */
+  receive(run: Uint8Array, size: number, source: PathSource): void {
     if (this.#closed) return;
-    this.device.receiveDatagram(datagram, source, this.clock.now());
+    this.#now = this.clock.now();
+    this.#lastPeer = undefined;
+    this.device.receiveDatagrams(run, size, source, this.#now);
     this.touch();
+  }
+
+  /** What was waiting in the socket has been received: hands on what was gathered of it. */
+  endTurn(): void {
+    if (this.#closed) return;
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+    this.#now = this.clock.now();
+    this.#coalescer.flush();
+    for (const stream of this.#gathered.splice(0)) stream.flush();
+    this.#poll();
   }
 
   touch(): void {
     if (this.#closed) return;
-    this.#turn ??= setImmediate(() => this.#endTurn());
+    this.#turn ??= setImmediate(() => this.endTurn());
   }
 
   gather(stream: OverlayStream): void {
@@ -95,12 +126,6 @@ export class Driver implements StreamLoop {
     clearImmediate(this.#turn);
     this.#timer?.cancel();
     this.#gathered.length = 0;
-  }
-
-  #endTurn(): void {
-    for (const stream of this.#gathered.splice(0)) stream.flush();
-    this.#turn = undefined;
-    this.#poll();
   }
 
   #poll(): void {
@@ -124,7 +149,7 @@ function isSource(value: unknown): value is PathSource {
   return typeof value === 'object' && value !== null && 'reply' in value;
 }
 
-/** What a cookie is bound to: a UDP address. A relay's packets come from a connection that has been proven. */
+/** What a cookie is bound to: a UDP address, behind a TURN server too. Our relay's packets come from a connection that has been proven. */
 function sourceName(source: unknown): Uint8Array | undefined {
-  return source instanceof UdpRemote ? utf8(source.toString()) : undefined;
+  return source instanceof UdpRemote || source instanceof RelayedRemote ? utf8(source.toString()) : undefined;
 }

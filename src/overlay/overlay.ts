@@ -12,7 +12,7 @@ import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, RemotePeer } from '#model/network-map.ts';
 import type { OverlayFigures } from '#model/status.ts';
 import type { SocketAddress, TcpConnection } from '#netstack/types.ts';
-import { DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS } from './constants.ts';
+import { CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS, DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS } from './constants.ts';
 import { Dials } from './dials.ts';
 import { Driver } from './driver.ts';
 import { overlayError } from './errors.ts';
@@ -23,7 +23,8 @@ import { type NetworkReading, NetworkWatch } from './network-watch.ts';
 import { IceRouter } from './path/ice.ts';
 import { LocalCandidates } from './path/local-candidates.ts';
 import { RelayHub } from './path/relay.ts';
-import { type OpenDatagramPort, UdpMux } from './path/udp-mux.ts';
+import { sortDatagram, UdpMux, type UdpMuxHandlers } from './path/udp-mux.ts';
+import type { OpenDatagramPort } from './udp/port.ts';
 import { PeerConn } from './peer-conn.ts';
 import { PeerDirectory } from './peer-directory.ts';
 import { countPaths, describePeer } from './peer-status.ts';
@@ -90,6 +91,14 @@ class MeshOverlay implements Overlay {
   readonly #streams: Streams;
   readonly #dials: Dials;
   readonly #router = new IceRouter();
+  /** Where datagrams go, by what they are. */
+  readonly #received: UdpMuxHandlers = {
+    wireGuard: (run, size, source) => this.#driver.receive(run, size, source),
+    stun: (message, source) => {
+      if (!this.#router.route(message, source)) this.#candidates.receive(message, source);
+    },
+    turn: (datagram, source) => this.#candidates.receiveTurn(datagram, source),
+  };
   readonly #hub: RelayHub;
   readonly #candidates: LocalCandidates;
   readonly #conns = new Map<string, PeerConn>();
@@ -114,7 +123,7 @@ class MeshOverlay implements Overlay {
     this.#driver = new Driver(
       { privateKey: options.privateKey, mtu: options.mtu ?? DEFAULT_MTU, clock: deps.clock, random: this.#random, filter: this.#filter },
       {
-        send: (peer, datagram) => this.#conns.get(peer)?.send(datagram),
+        send: (peer, run, size) => this.#conns.get(peer)?.sendRun(run, size),
         authenticated: (peer, source) => this.#conns.get(peer)?.authenticated(source),
         delivered: (peer) => this.#conns.get(peer)?.noteActivity(),
         handshake: (peer, completed) => {
@@ -153,6 +162,7 @@ class MeshOverlay implements Overlay {
       addresses: options.hostAddresses,
       allowed: (address) => this.#outside(address),
       found: (candidate) => this.#eachConn((conn) => conn.addLocalCandidate(candidate)),
+      relayed: (datagram, source) => sortDatagram(datagram, source, this.#received),
     });
     this.#driver.stack.listen(
       'any',
@@ -172,17 +182,7 @@ class MeshOverlay implements Overlay {
 
   async open(): Promise<void> {
     const { log, signal } = this.#deps;
-    this.#mux = await UdpMux.open(
-      this.#options.listenPort,
-      {
-        wireGuard: (datagram, source) => this.#driver.receive(datagram, source),
-        stun: (message, source) => {
-          if (!this.#router.route(message, source)) this.#candidates.receive(message, source);
-        },
-      },
-      log,
-      this.#options.openPort,
-    );
+    this.#mux = await UdpMux.open(this.#options.listenPort, this.#received, log, this.#options.openPort, () => this.#driver.endTurn());
     signal.receive((from, message) => {
       if (!this.#scope.closed) this.#conns.get(from)?.receive(message);
     });
@@ -228,7 +228,7 @@ class MeshOverlay implements Overlay {
   setEndpoints(endpoints: MeshEndpoints): void {
     if (this.#scope.closed) return;
     this.#hub.setEndpoints(endpoints.relay);
-    if (this.#options.forceRelay !== true) this.#candidates.setServers(endpoints.stunUrls);
+    if (this.#options.forceRelay !== true) this.#candidates.setServers(endpoints);
   }
 
   refresh(): void {
@@ -318,6 +318,7 @@ class MeshOverlay implements Overlay {
         hub: this.#hub,
         lazy,
         idleMs: this.#options.lazyIdleMs ?? LAZY_IDLE_MS,
+        spreadMs: () => Math.max(CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS * this.#conns.size),
         direct: {
           mux: () => this.#mux,
           router: this.#router,
@@ -328,7 +329,7 @@ class MeshOverlay implements Overlay {
         signal: (message) => this.#deps.signal.send(peer.publicKey, message),
       },
       {
-        datagram: (datagram, source) => this.#driver.receive(datagram, source),
+        datagram: (datagram, source) => this.#driver.receive(datagram, datagram.length, source),
         switched: (conn, path) => {
           this.#pathSwitches++;
           if (path !== undefined) this.#dials.ready(conn.peer);

@@ -5,12 +5,12 @@ import type { Logger } from '#lib/log.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { PathOffer, SignalMessage } from '#model/signal.ts';
 import type { PathKind } from '#model/status.ts';
-import { CHANGE_SPREAD_MS, DIRECT_FORGIVE_MS, HANDSHAKE_REPEAT_MS, RESPONDER_PATIENCE_MS } from './constants.ts';
+import { DIRECT_FORGIVE_MS, HANDSHAKE_REPEAT_MS, RESPONDER_PATIENCE_MS } from './constants.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { OfferSchedule, type Reach } from './offer-schedule.ts';
 import type { Candidate } from './path/ice-candidate.ts';
 import { DirectPath, type DirectPathOptions } from './path/ice.ts';
-import type { Path, PathSource } from './path/path.ts';
+import { type Path, type PathSource, replyRun } from './path/path.ts';
 import type { RelayHub, RelayPath } from './path/relay.ts';
 import { choosePath } from './path/selector.ts';
 
@@ -30,6 +30,8 @@ export interface PeerConnOptions {
   readonly lazy: boolean;
   /** How long without traffic is idle. */
   readonly idleMs: number;
+  /** Over how long offers are spread that a change brings about at all peers at once. */
+  readonly spreadMs: () => number;
   readonly direct: Omit<DirectPathOptions, 'controlling' | 'announce' | 'changed' | 'clock'>;
   readonly signal: (message: SignalMessage) => void;
 }
@@ -161,12 +163,17 @@ export class PeerConn {
     return this.#reason;
   }
 
-  /** Sends by the best path; where none is known, to where the peer last proved itself. */
+  /** Sends one datagram by the best path; where none is known, to where the peer last proved itself. */
   send(datagram: Uint8Array): void {
-    if (carriesData(datagram)) this.#idle.active = true;
-    if (this.#state.kind === 'connected') return this.#state.path.send(datagram);
+    this.sendRun(datagram, datagram.length);
+  }
+
+  /** The same with datagrams of `size` bytes that stand back to back; the last may be shorter. */
+  sendRun(run: Uint8Array, size: number): void {
+    if (carriesData(run)) this.#idle.active = true;
+    if (this.#state.kind === 'connected') return this.#state.path.sendRun(run, size);
     this.#missedAt = this.#options.clock.now();
-    if (this.#state.kind === 'seeking') this.#lastSource?.reply(datagram);
+    if (this.#state.kind === 'seeking' && this.#lastSource !== undefined) replyRun(this.#lastSource, run, size);
   }
 
   /** The peer proved itself with a datagram from there. */
@@ -200,7 +207,7 @@ export class PeerConn {
     if (this.#state.kind === 'resting' || this.#state.kind === 'closed') return;
     const now = this.#options.clock.now();
     if (this.controller && this.#remoteRelay !== undefined) this.#relay.use(this.#options.hub.homeUrl);
-    this.#schedule.announce(now, this.#options.random() * CHANGE_SPREAD_MS);
+    this.#schedule.announce(now, this.#options.random() * this.#options.spreadMs());
     this.#poll();
   }
 

@@ -23,7 +23,11 @@ t.test('a STUN server tells the shared socket’s address; it becomes one candid
   const found = Promise.withResolvers<Candidate>();
   const clock = new ManualClock();
   let asked = 0;
-  const mux: UdpMux = await UdpMux.open(0, { wireGuard: () => undefined, stun: (message, from) => probe.receive(message, from) }, silentLogger);
+  const mux: UdpMux = await UdpMux.open(
+    0,
+    { wireGuard: () => undefined, turn: () => undefined, stun: (message, from) => probe.receive(message, from) },
+    silentLogger,
+  );
   t.teardown(() => mux.close());
   const probe: StunProbe = new StunProbe({
     clock,

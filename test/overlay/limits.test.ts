@@ -32,7 +32,7 @@ t.test('dials that wait for a path are bounded, and all end when the overlay clo
 });
 
 t.test('a table of remote addresses that is full starts anew; one address is one object meanwhile', async (t) => {
-  const mux = await UdpMux.open(0, { wireGuard: () => undefined, stun: () => undefined }, silentLogger);
+  const mux = await UdpMux.open(0, { wireGuard: () => undefined, turn: () => undefined, stun: () => undefined }, silentLogger);
   t.teardown(() => mux.close());
   const first = mux.remote('192.0.2.1', 1);
   t.equal(mux.remote('192.0.2.1', 1), first);

@@ -23,7 +23,7 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
     new Driver(
       { privateKey: keys[self], mtu: 1280, clock, random: seededBytes(10 + self), filter },
       {
-        send: (_peer, datagram) => paths[self].send(datagram),
+        send: (_peer, run, size) => paths[self].sendRun(run, size),
         authenticated: () => undefined,
         delivered: () => undefined,
         handshake: () => undefined,
@@ -39,7 +39,7 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
       clock.now(),
     );
     driver.stack.setAddresses([prefix(`100.92.0.${self + 1}/32`).address], clock.now());
-    paths[self].receive = (datagram, source) => driver.receive(datagram, source);
+    paths[self].receive = (datagram, source) => driver.receive(datagram, datagram.length, source);
   }
   t.teardown(() => drivers.forEach((driver) => driver.close()));
 

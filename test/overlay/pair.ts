@@ -13,7 +13,8 @@ import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, PacketFilter } from '#model/network-map.ts';
 import type { SignalMessage } from '#model/signal.ts';
 import { createOverlay, type Overlay, type OverlayOptions, type SignalPort } from '#overlay/index.ts';
-import { type OpenDatagramPort, openDatagramPort } from '#overlay/path/udp-mux.ts';
+import { openDatagramPort } from '#overlay/udp/open.ts';
+import type { OpenDatagramPort } from '#overlay/udp/port.ts';
 import { createRelayServer, type RelayServer, relayWebSocketOptions } from '#server/relay/index.ts';
 
 export function prefix(text: string): IpPrefix {
@@ -54,19 +55,26 @@ export class TestSignal {
 /** A UDP port that loses everything while `blocked`. */
 export class BlockablePort {
   blocked = false;
-  readonly open: OpenDatagramPort = async (port, receive, log) => {
+  readonly open: OpenDatagramPort = async (port, events, log) => {
     const inner = await openDatagramPort(
       port,
-      (datagram, address, from) => {
-        if (!this.blocked) receive(datagram, address, from);
+      {
+        receive: (run, size, address, from) => {
+          if (!this.blocked) events.receive(run, size, address, from);
+        },
+        drained: () => events.drained(),
       },
       log,
     );
     return {
       port: inner.port,
       ipv6: inner.ipv6,
+      accelerator: inner.accelerator,
       send: (datagram, to) => {
         if (!this.blocked) inner.send(datagram, to);
+      },
+      sendRun: (run, size, to) => {
+        if (!this.blocked) inner.sendRun(run, size, to);
       },
       close: () => inner.close(),
     };

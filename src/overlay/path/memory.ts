@@ -63,6 +63,10 @@ export class MemoryPath implements Path, PathSource {
     });
   }
 
+  sendRun(run: Uint8Array, size: number): void {
+    for (let at = 0; at < run.length; at += size) this.send(run.subarray(at, at + size));
+  }
+
   reply(datagram: Uint8Array): void {
     this.send(datagram);
   }

@@ -214,6 +214,10 @@ export class RelayPath implements Path, PathSource {
     this.#uplink?.send(this.#peerId, datagram);
   }
 
+  sendRun(run: Uint8Array, size: number): void {
+    for (let at = 0; at < run.length; at += size) this.send(run.subarray(at, at + size));
+  }
+
   reply(datagram: Uint8Array): void {
     (this.#arrival ?? this.#uplink)?.send(this.#peerId, datagram);
   }
