@@ -12,6 +12,7 @@ import type { Dial } from '#lib/net.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { SignalMessage } from '#model/signal.ts';
 import { createOverlay, type Overlay } from '#overlay/index.ts';
+import { openPlainPort } from '#overlay/udp/open.ts';
 import { download, pingPong, serve } from './app.ts';
 import { APP_PORT, type Face, type FromEnd, type Task, type ToEnd } from './protocol.ts';
 
@@ -45,7 +46,15 @@ async function start(face: Face): Promise<void> {
       log: silentLogger,
       clock: systemClock,
     },
-    { privateKey: face.privateKey, listenPort: 0, mtu: face.mtu, version: 'bench', ca: undefined, hostAddresses: [face.hostAddress] },
+    {
+      privateKey: face.privateKey,
+      listenPort: 0,
+      mtu: face.mtu,
+      version: 'bench',
+      ca: undefined,
+      hostAddresses: [face.hostAddress],
+      ...(process.env['MESHGATE_ACCELERATORS'] === 'off' ? { openPort: openPlainPort } : {}),
+    },
   );
   overlay.accept(
     (port) => port === APP_PORT,
