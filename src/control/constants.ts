@@ -57,3 +57,6 @@ export const revocationSilenceMs = 90_000;
 export const accessLogsInCall = 64;
 /** Calls at once where a stock control plane takes one record each. */
 export const accessLogsInFlight = 16;
+
+/** TURN servers of one message; the overlay uses the first of them that it can. */
+export const maxTurnServers = 8;

@@ -6,7 +6,7 @@ import { parsePrefix } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import { parseHostPort } from '#lib/net.ts';
 import { parsePublicKey, type PublicKey } from '#model/ids.ts';
-import type { MeshEndpoints, NetworkMap, RemotePeer, SelfAddress } from '#model/network-map.ts';
+import type { MeshEndpoints, NetworkMap, RemotePeer, SelfAddress, TurnEndpoint } from '#model/network-map.ts';
 import type { PeerMeta } from '#model/network.ts';
 import {
   HostConfig_Protocol,
@@ -17,7 +17,7 @@ import {
   type PeerSystemMetaSchema,
   type RemotePeerConfig,
 } from '#wire/proto/gen/management_pb.ts';
-import { maxPeers } from './constants.ts';
+import { maxPeers, maxTurnServers } from './constants.ts';
 import { dnsFrom } from './translate-dns.ts';
 import { routingFrom } from './translate-routes.ts';
 import { filterFrom, prefixFrom } from './translate-rules.ts';
@@ -50,6 +50,7 @@ export function endpointsAfter(previous: MeshEndpoints | undefined, config: Netb
   const signal = previous?.signal ?? signalOf(config, log);
   if (signal === undefined) return undefined;
   const stunUrls = config.stuns.map((host) => host.uri).filter((uri) => isStunUrl(uri, log));
+  const turn = config.turns.length === 0 ? previous?.turn : turnsFrom(config.turns, log);
   return {
     signal,
     stunUrls: stunUrls.length === 0 ? (previous?.stunUrls ?? []) : stunUrls,
@@ -61,7 +62,18 @@ export function endpointsAfter(previous: MeshEndpoints | undefined, config: Netb
             tokenPayload: config.relay.tokenPayload,
             tokenSignature: config.relay.tokenSignature,
           },
+    ...(turn === undefined ? {} : { turn }),
   };
+}
+
+/** The TURN servers, each with our account there. Which of them can be used, the overlay decides. */
+function turnsFrom(turns: NetbirdConfig['turns'], log: Logger): readonly TurnEndpoint[] {
+  return turns.slice(0, maxTurnServers).flatMap(({ hostConfig, user, password }) => {
+    const url = hostConfig?.uri ?? '';
+    if (url.startsWith('turn:') && url.length <= 512 && user.length <= 512 && password.length <= 512) return [{ url, username: user, password }];
+    log.warn('turn server dropped', { address: url.slice(0, 128) });
+    return [];
+  });
 }
 
 function signalOf(config: NetbirdConfig, log: Logger): MeshEndpoints['signal'] | undefined {
@@ -109,6 +121,7 @@ export function networkMapFrom(message: NetworkMapMessage, ownKey: PublicKey, lo
   const dns = dnsFrom(message.DNSConfig, log);
   return {
     serial: message.Serial,
+    lazy: message.peerConfig?.LazyConnectionEnabled === true,
     self,
     peers,
     filter: filterFrom(message, log),

@@ -2,7 +2,7 @@
 // file holds a relay token, so it is readable by its owner only. What cannot be read is treated as none.
 import { formatPrefix, type IpPrefix, parsePrefix } from '#lib/ip.ts';
 import { parsePublicKey } from '#model/ids.ts';
-import type { MeshEndpoints, NetworkMap, PacketFilter, PacketRule, RemotePeer } from '#model/network-map.ts';
+import type { MeshEndpoints, NetworkMap, PacketFilter, PacketRule, RemotePeer, TurnEndpoint } from '#model/network-map.ts';
 
 export interface SavedMesh {
   readonly map: NetworkMap;
@@ -123,6 +123,10 @@ function ruleFrom(fields: Fields): PacketRule {
   };
 }
 
+function turnFrom(fields: Fields): TurnEndpoint {
+  return { url: fields.text('url'), username: fields.text('username'), password: fields.text('password') };
+}
+
 function endpointsFrom(fields: Fields): MeshEndpoints {
   const signal = fields.object('signal');
   const relay = fields.has('relay') ? fields.object('relay') : undefined;
@@ -137,5 +141,6 @@ function endpointsFrom(fields: Fields): MeshEndpoints {
             tokenPayload: relay.text('tokenPayload'),
             tokenSignature: relay.text('tokenSignature'),
           },
+    ...(fields.has('turn') ? { turn: fields.list('turn').map((value) => turnFrom(new Fields(value))) } : {}),
   };
 }

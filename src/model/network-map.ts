@@ -42,6 +42,16 @@ export interface MeshEndpoints {
   /** `stun:host:port` */
   readonly stunUrls: readonly string[];
   readonly relay: RelayEndpoints | undefined;
+  /** TURN servers; absent where there are none. */
+  readonly turn?: readonly TurnEndpoint[];
+}
+
+/** A TURN server and our account there, which may be one for a limited time. */
+export interface TurnEndpoint {
+  /** `turn:host:port?transport=udp` */
+  readonly url: string;
+  readonly username: string;
+  readonly password: string;
 }
 
 export interface RelayEndpoints {

@@ -48,6 +48,13 @@ export const serverSchema = object({
     listen: hostPort('UDP address of the STUN server.', '0.0.0.0:3478'),
     publicAddress: optional(string({ about: 'host:port that peers are told; the host of publicUrl and the port of stun.listen where left out.' })),
   }),
+  turn: object({
+    urls: list(
+      string({ about: 'turn:host:port; UDP only.', pattern: /^turn:[^?\s]+(?:\?transport=udp)?$/, hint: 'must be turn:host:port', max: 256 }),
+      { about: 'TURN servers for peers that find no direct path. They must share the secret below (coturn: use-auth-secret).', default: [], max: 8 },
+    ),
+    secret: optional(string({ about: 'The shared secret; peers are given names and passwords made from it for a limited time.', secret: true })),
+  }),
   connectors: list(
     object({
       id: string({

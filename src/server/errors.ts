@@ -8,6 +8,7 @@ export const serverError = defineErrors('server', {
     text: 'The control plane needs a certificate: set tls.certFile and tls.keyFile, or tls.insecure behind a proxy that does TLS.',
     ...input,
   },
+  SERVER_TURN_SECRET: { text: 'TURN servers are configured without turn.secret, from which peers’ passwords are made.', ...input },
   SERVER_FILE_UNREADABLE: { text: 'A file that the configuration names cannot be read.', ...input },
   SERVER_PORT_IN_USE: { text: 'The port of the control plane is in use. Stop the program that holds it, or change listen.', ...input },
   SERVER_PORT_FORBIDDEN: {

@@ -22,6 +22,7 @@ import { createRelayServer, type RelayServer } from './relay/index.ts';
 import { openSecrets, type ServerSecrets } from './secrets.ts';
 import { createSignalService } from './signal/index.ts';
 import { createStunServer } from './stun/index.ts';
+import { createTurnAccounts } from './turn-accounts.ts';
 
 /** How often abandoned peers, and the code of a set-up that is done, are looked for, milliseconds. */
 const sweepIntervalMs = 60_000;
@@ -55,11 +56,12 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
     const relay = scope.use(createRelayServer({ secret: secrets.relaySecret, instanceUrl: () => relayUrl, log: log.with({ part: 'relay' }), clock }));
     const stun = scope.use(await createStunServer({ ...config.stun.listen, log: log.with({ part: 'stun' }) }));
     const stunUrl = `stun:${config.stun.publicAddress ?? formatHostPort(config.publicUrl.hostname, stun.port)}`;
+    const turn = createTurnAccounts(config.turn, relayTokenMs);
     const management = createManagementServices(
       domain,
       {
         privateKey: secrets.envelopeKey,
-        endpoints: () => endpoints(config.publicUrl, stunUrl, relay, relayUrl),
+        endpoints: () => ({ ...endpoints(config.publicUrl, stunUrl, relay, relayUrl), turn: turn(clock.wall()) }),
         relayTokenMs,
         flows: { device: idp.cliSignIn, pkce: idp.cliSignIn },
         verifyLoginToken: (token) => idp.verifyLoginToken(token),

@@ -81,6 +81,14 @@ void t.test('endpoints keep what a message leaves out, and drop what is no addre
   });
   const renewed = endpointsAfter(first, config({ signal: { uri: 'evil.test:1' }, relay: { ...relay, tokenPayload: 'q' } }), silentLogger);
   t.match(renewed, { signal: { host: 'a.test' }, stunUrls: ['stun:a.test:3478'], relay: { tokenPayload: 'q' } });
+  const turns = [
+    { hostConfig: { uri: 'turn:a.test:3478?transport=udp' }, user: '1:peer', password: 'x' },
+    { user: 'without a host', password: 'x' },
+    { hostConfig: { uri: 'http://a.test' }, user: 'u', password: 'x' },
+  ];
+  const withTurn = endpointsAfter(renewed, config({ turns }), silentLogger);
+  t.same(withTurn?.turn, [{ url: 'turn:a.test:3478?transport=udp', username: '1:peer', password: 'x' }]);
+  t.same(endpointsAfter(withTurn, config({}), silentLogger)?.turn, withTurn?.turn, 'an empty list keeps them');
 });
 
 void t.test('a session without an identity is none', async (t) => {

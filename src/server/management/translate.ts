@@ -28,6 +28,11 @@ export function configOf(endpoints: MeshEndpoints): MessageInitShape<typeof Netb
   const { signal, relay } = endpoints;
   return {
     stuns: endpoints.stunUrls.map((uri) => ({ uri, protocol: HostConfig_Protocol.UDP })),
+    turns: (endpoints.turn ?? []).map(({ url, username, password }) => ({
+      hostConfig: { uri: url, protocol: HostConfig_Protocol.UDP },
+      user: username,
+      password,
+    })),
     signal: { uri: formatHostPort(signal.host, signal.port), protocol: signal.tls ? HostConfig_Protocol.HTTPS : HostConfig_Protocol.HTTP },
     ...(relay === undefined ? {} : { relay: { urls: [...relay.urls], tokenPayload: relay.tokenPayload, tokenSignature: relay.tokenSignature } }),
   };
