@@ -75,8 +75,6 @@ export class IceAgent {
   #doubted = -Infinity;
   /** Since when the pair in use has to prove itself; Infinity while it has not. */
   #verifyingSince = Infinity;
-  /** Where the other side sees the pair in use come from. */
-  #seenAs: string | undefined;
   /** Until when the other side has to follow us to where it sees us now. */
   #followUntil = Infinity;
 
@@ -289,9 +287,10 @@ export class IceAgent {
     pair.answeredAt = now;
     pair.latencyMs = now - sentAt;
     this.#firstSuccessAt = Math.min(this.#firstSuccessAt, now);
+    const moved = hasMoved(pair, message);
     if (pair === this.#selected) {
       this.#consented(now, sentAt);
-      this.#noteSeen(message, now);
+      if (moved) this.#moved(now);
     } else if (nominating || (pair.nominated && !this.#controlling)) this.#select(pair, now);
     this.poll(now);
   }
@@ -315,12 +314,7 @@ export class IceAgent {
    * The other side sees us at another address than before: our NAT has a new mapping, or we another route. It still sends to the old one.
    * The controlling side's next check names the pair anew; the controlled side has to be named, and begins a new run where that stays out.
    */
-  #noteSeen({ mapped }: StunMessage, now: number): void {
-    if (mapped === undefined) return;
-    const seenAs = `${formatIp(mapped.ip)} ${mapped.port}`;
-    const moved = this.#seenAs !== undefined && this.#seenAs !== seenAs;
-    this.#seenAs = seenAs;
-    if (!moved) return;
+  #moved(now: number): void {
     if (this.#controlling) this.#consentAt = now;
     else this.#followUntil = now + PATH_MOVED_MS;
   }
@@ -330,7 +324,6 @@ export class IceAgent {
     pair.nominated = false;
     if (this.#nominating === pair) this.#nominating = undefined;
     if (this.#selected === pair && this.#state === 'connected') return;
-    if (this.#selected !== pair) this.#seenAs = undefined;
     this.#selected = pair;
     this.#state = 'connected';
     this.#followUntil = Infinity;
@@ -445,4 +438,12 @@ export class IceAgent {
 /** How long a better pair is waited for, by what this one is. */
 function waitFor(pair: Pair): number {
   return ICE_NOMINATION_WAIT_MS[pair.base === undefined ? pair.remote.kind : 'relay'];
+}
+
+/** Whether the other side saw this check of the pair come from another address than the check before. */
+function hasMoved(pair: Pair, { mapped }: StunMessage): boolean {
+  if (mapped === undefined) return false;
+  const before = pair.seenAs;
+  pair.seenAs = `${formatIp(mapped.ip)} ${mapped.port}`;
+  return before !== undefined && before !== pair.seenAs;
 }

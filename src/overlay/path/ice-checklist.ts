@@ -109,6 +109,7 @@ export class CheckList {
       nextCheckAt: now,
       nominated: false,
       latencyMs: undefined,
+      seenAs: undefined,
       answeredAt: -Infinity,
     };
     this.#pairs.push(pair);

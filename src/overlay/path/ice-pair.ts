@@ -22,6 +22,8 @@ export interface Pair {
   nominated: boolean;
   /** Round trip of the last answered check. */
   latencyMs: number | undefined;
+  /** Where the other side saw the last answered check come from. */
+  seenAs: string | undefined;
   /** When a check was last answered. */
   answeredAt: number;
 }
