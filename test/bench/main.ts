@@ -1,5 +1,6 @@
 // `npm run bench -- NAME [--json] [--rounds N]`: runs one benchmark; exit code 1 where a bar is missed.
 import { parseArgs } from 'node:util';
+import { describeError } from '#lib/errors.ts';
 import { benchChain } from './chain.ts';
 import { benchOverlay, profileOverlay, subjectNames } from './overlay/bench.ts';
 import { print } from './report.ts';
@@ -24,7 +25,10 @@ const rounds = Number(values.rounds ?? (values.quick ? '1' : '5'));
 const streams = Number(values.streams);
 const only = values.only.split(',').filter((name) => name !== '');
 
-process.exitCode = await run();
+process.exitCode = await run().catch((error: unknown) => {
+  console.error(describeError(error));
+  return 2;
+});
 
 async function run(): Promise<number> {
   const [name] = positionals;

@@ -242,7 +242,7 @@ async function withLink<T>(act: (link: Link, apps: KernelApps) => Promise<T>): P
     iperf?.close();
     await apps?.near.close();
     await apps?.far.close();
-    await link.close();
+    link.close();
   }
 }
 

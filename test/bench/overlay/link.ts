@@ -28,7 +28,8 @@ export interface Link {
   readonly near: Namespace;
   /** The end that serves. */
   readonly far: Namespace;
-  close(): Promise<void>;
+  /** Ends what still runs in the namespaces, and removes them. */
+  close(): void;
 }
 
 export function hasProgram(name: string): boolean {
@@ -48,8 +49,20 @@ export function missingForLink(): readonly string[] {
 export async function openLink(): Promise<Link> {
   const near = namespace(`mgb${process.pid}n`, '198.18.0.1');
   const far = namespace(`mgb${process.pid}f`, '198.18.0.2');
-  const close = async (): Promise<void> => {
-    for (const { name } of [near, far]) await run('ip', ['netns', 'delete', name]).catch(() => undefined);
+  const remove = (): void => {
+    for (const { name } of [near, far]) {
+      for (const pid of spawnSync('ip', ['netns', 'pids', name], { encoding: 'utf8' }).stdout.split('\n')) if (pid !== '') endProcess(Number(pid));
+      spawnSync('ip', ['netns', 'delete', name]);
+    }
+  };
+  const interrupted = (): void => {
+    remove();
+    process.exit(130);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupted);
+  const close = (): void => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupted);
+    remove();
   };
   try {
     for (const { name } of [near, far]) await run('ip', ['netns', 'add', name]);
@@ -60,10 +73,17 @@ export async function openLink(): Promise<Link> {
       await end.run(['ip', 'link', 'set', 'link0', 'up']);
     }
   } catch (error) {
-    await close();
+    close();
     throw error;
   }
   return { near, far, close };
+}
+
+/** It may be gone already. */
+function endProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGTERM');
+  } catch {}
 }
 
 function namespace(name: string, address: string): Namespace {
