@@ -27,6 +27,32 @@ export interface OverlayConnection {
   readonly peer: PublicKey;
 }
 
+/** A UDP socket of this host with one remote end. */
+export interface HostUdp {
+  /** Best effort; the bytes are valid only during the call. */
+  send(bytes: Uint8Array): void;
+  close(): void;
+}
+
+/** Opens one; `received` gets datagrams from that end, `failed` says that there will be none. Neither is called within the call, or after `close`. */
+export type OpenHostUdp = (to: Endpoint, received: (bytes: Uint8Array) => void, failed: () => void) => HostUdp;
+
+/** Addresses of a name as this host sees it; undefined where there is no such name. Rejects where it cannot be found out. */
+export type HostResolve = (
+  name: string,
+  family: 4 | 6,
+  signal: AbortSignal,
+) => Promise<{ readonly addresses: readonly string[]; readonly ttlSeconds: number } | undefined>;
+
+/** What a routing peer does with what its rules let through. */
+export interface Carrier {
+  /** Takes a connection to `local`, an address behind this host. */
+  connection(connection: OverlayConnection): void;
+  readonly openUdp: OpenHostUdp;
+  /** For names that are routed. */
+  readonly resolve: HostResolve;
+}
+
 export interface OverlayStatus {
   /** Our home relay. */
   readonly relay: LinkStatus;
