@@ -16,6 +16,8 @@ export const refusedPauseMs = 30_000;
 export const watchEveryMs = 10_000;
 export const silenceMs = 30_000;
 export const echoMs = 10_000;
+/** After a change of the host's network, a connection has this long to carry one call; else another is opened. */
+export const verifyMs = 2_000;
 /** Attempts to deliver one signal message, and the time of each. */
 export const sendAttempts = 3;
 export const sendMs = 10_000;

@@ -47,12 +47,32 @@ export class LinkState {
   }
 }
 
+/** Ends the pause before the next attempt, the one that lasts or else the next one: there is reason to hope. */
+export class Nudge {
+  #pending = false;
+  #waiting = new AbortController();
+
+  now(): void {
+    this.#pending = true;
+    this.#waiting.abort();
+  }
+
+  async pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
+    if (!this.#pending) {
+      this.#waiting = new AbortController();
+      await pause(clock, delayMs, AbortSignal.any([signal, this.#waiting.signal]));
+    }
+    this.#pending = false;
+  }
+}
+
 export interface KeepOpenOptions {
   readonly state: LinkState;
   readonly clock: Clock;
   readonly log: Logger;
   /** Ends the keeping. */
   readonly signal: AbortSignal;
+  readonly nudge?: Nudge;
   /** Opens, calls `state.up()`, and returns when the connection has ended. Throwing is an ending with a reason. */
   open(signal: AbortSignal): Promise<void>;
   /** Told each refusal; the next attempt follows after a long pause. */
@@ -61,7 +81,7 @@ export interface KeepOpenOptions {
 
 /** Keeps a connection open until the signal aborts. Never rejects. */
 export async function keepOpen(options: KeepOpenOptions): Promise<void> {
-  const { state, clock, log, signal } = options;
+  const { state, clock, log, signal, nudge = new Nudge() } = options;
   const backoff = new Backoff({ ...reconnect, random: Math.random });
   while (!signal.aborted) {
     const startedAt = clock.now();
@@ -79,7 +99,7 @@ export async function keepOpen(options: KeepOpenOptions): Promise<void> {
       }
     }
     if (clock.now() - startedAt >= stableMs) backoff.reset();
-    await pause(clock, pauseMs ?? backoff.next(), signal);
+    await nudge.pause(clock, pauseMs ?? backoff.next(), signal);
   }
   state.down('closed');
 }

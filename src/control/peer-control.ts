@@ -3,7 +3,7 @@ import type { DescMessage, MessageInitShape, MessageShape } from '@bufbuild/prot
 import { publicFromPrivate } from '#crypto/x25519.ts';
 import { toBase64 } from '#lib/bytes.ts';
 import type { Clock } from '#lib/clock.ts';
-import { errorCode } from '#lib/errors.ts';
+import { describeError, errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import { parsePublicKey, type PublicKey } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
@@ -21,9 +21,9 @@ import {
   SyncRequestSchema,
   SyncResponseSchema,
 } from '#wire/proto/gen/management_pb.ts';
-import { loginMs, serverKeyMs, streamOpenMs } from './constants.ts';
+import { loginMs, serverKeyMs, streamOpenMs, verifyMs } from './constants.ts';
 import { controlError } from './errors.ts';
-import { keepOpen, LinkState, reasonOf } from './link.ts';
+import { keepOpen, LinkState, Nudge, reasonOf } from './link.ts';
 import { SignalLink } from './signal-link.ts';
 import { endpointsAfter, metaMessageOf, networkMapFrom } from './translate.ts';
 import type { LoginOutcome, PeerControl, PeerControlHandlers, PeerControlOptions } from './types.ts';
@@ -46,6 +46,9 @@ export class PeerControlClient implements PeerControl {
   #serial = -1n;
   #signal: SignalLink | undefined;
   #syncing: Promise<void> | undefined;
+  readonly #nudge = new Nudge();
+  /** Aborted where the stream that is open is dead. */
+  #dead = new AbortController();
   #onSignal: (from: PublicKey, message: SignalMessage) => void = () => undefined;
   #onSignalConnected: () => void = () => undefined;
   #closed: Promise<void> | undefined;
@@ -110,7 +113,11 @@ export class PeerControlClient implements PeerControl {
       clock: this.#clock,
       log: this.#log,
       signal: this.#closing.signal,
-      open: (signal) => this.#sync(handlers, signal),
+      nudge: this.#nudge,
+      open: (signal) => {
+        this.#dead = new AbortController();
+        return this.#sync(handlers, AbortSignal.any([signal, this.#dead.signal]));
+      },
       refused: (reason) => handlers.refused(reason),
     });
   }
@@ -125,6 +132,12 @@ export class PeerControlClient implements PeerControl {
 
   onSignalConnected(handler: () => void): void {
     this.#onSignalConnected = handler;
+  }
+
+  networkChanged(): void {
+    this.#signal?.networkChanged();
+    this.#nudge.now();
+    if (this.#state.connected) void this.#verify();
   }
 
   async logout(signal: AbortSignal): Promise<void> {
@@ -147,6 +160,20 @@ export class PeerControlClient implements PeerControl {
   async #close(): Promise<void> {
     this.#closing.abort();
     await Promise.all([this.#signal?.close(), this.#channel.close(), this.#syncing]);
+  }
+
+  /** The connection of the open stream has to carry one call soon, or another is opened. */
+  async #verify(): Promise<void> {
+    const dead = this.#dead;
+    const options = { signal: AbortSignal.any([this.#closing.signal, dead.signal]), deadlineMs: verifyMs };
+    try {
+      await this.#channel.unary(ManagementService.method.getServerKey, {}, options);
+    } catch (error) {
+      this.#log.debug('the management connection did not survive a change of the network', { reason: describeError(error) });
+      this.#channel.renew();
+      this.#nudge.now();
+      dead.abort();
+    }
   }
 
   /** The key may change with each start of the server, so it is asked for each time. */

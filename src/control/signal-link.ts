@@ -11,9 +11,9 @@ import { RpcChannel } from '#rpc/client.ts';
 import type { Sealer } from '#rpc/sealed.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { Body_Type, BodySchema, type EncryptedMessage, SignalExchange } from '#wire/proto/gen/signalexchange_pb.ts';
-import { echoMs, maxSignalBytes, maxSignalsInFlight, sendAttempts, sendMs, silenceMs, streamOpenMs, watchEveryMs } from './constants.ts';
+import { echoMs, maxSignalBytes, maxSignalsInFlight, sendAttempts, sendMs, silenceMs, streamOpenMs, verifyMs, watchEveryMs } from './constants.ts';
 import { controlError } from './errors.ts';
-import { keepOpen, LinkState } from './link.ts';
+import { keepOpen, LinkState, Nudge } from './link.ts';
 import { bodyOf, signalFrom } from './translate-signal.ts';
 
 export interface SignalLinkOptions {
@@ -35,6 +35,9 @@ export class SignalLink {
   #inFlight = 0;
   #lastFrame = 0;
   #running: Promise<void> | undefined;
+  readonly #nudge = new Nudge();
+  /** Aborted where the stream that is open is dead. */
+  #silent = new AbortController();
 
   constructor(options: SignalLinkOptions, clock: Clock, log: Logger) {
     const { signal, ca } = options;
@@ -47,7 +50,14 @@ export class SignalLink {
 
   start(): void {
     const { signal } = this.#closing;
-    this.#running ??= keepOpen({ state: this.#state, clock: this.#clock, log: this.#log, signal, open: (ending) => this.#open(ending) });
+    this.#running ??= keepOpen({
+      state: this.#state,
+      clock: this.#clock,
+      log: this.#log,
+      signal,
+      nudge: this.#nudge,
+      open: (ending) => this.#open(ending),
+    });
   }
 
   /** Tries a few times, then drops it. */
@@ -57,6 +67,12 @@ export class SignalLink {
     void this.#deliver(to, this.#options.sealer.seal(BodySchema, bodyOf(message), to)).finally(() => {
       this.#inFlight -= 1;
     });
+  }
+
+  /** The host's network changed: the connection has to carry a heartbeat soon, or another is opened; where none is open, at once. */
+  networkChanged(): void {
+    this.#nudge.now();
+    if (this.#state.connected) void this.#verify();
   }
 
   status(): LinkStatus {
@@ -83,8 +99,24 @@ export class SignalLink {
     }
   }
 
+  async #verify(): Promise<void> {
+    const { ownKey, sealer } = this.#options;
+    const silent = this.#silent;
+    const body = sealer.seal(BodySchema, { type: Body_Type.HEARTBEAT }, ownKey);
+    const options = { signal: AbortSignal.any([this.#closing.signal, silent.signal]), deadlineMs: verifyMs };
+    try {
+      await this.#channel.unary(SignalExchange.method.send, { key: ownKey, remoteKey: ownKey, body }, options);
+    } catch (error) {
+      this.#log.debug('the signal connection did not survive a change of the network', { reason: describeError(error) });
+      this.#channel.renew();
+      this.#nudge.now();
+      silent.abort();
+    }
+  }
+
   async #open(ending: AbortSignal): Promise<void> {
     const silent = new AbortController();
+    this.#silent = silent;
     const stream = await this.#channel.duplex(SignalExchange.method.connectStream, {
       signal: AbortSignal.any([ending, silent.signal]),
       deadlineMs: streamOpenMs,

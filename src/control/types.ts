@@ -47,6 +47,8 @@ export interface PeerControl extends Closable {
   sendSignal(to: PublicKey, message: SignalMessage): void;
   onSignal(handler: (from: PublicKey, message: SignalMessage) => void): void;
   onSignalConnected(handler: () => void): void;
+  /** This host's network changed: connections that may be dead are tried and replaced, pauses end. */
+  networkChanged(): void;
   /** Removes this peer at the control plane. */
   logout(signal: AbortSignal): Promise<void>;
   status(): readonly LinkStatus[];

@@ -68,6 +68,7 @@ export function createMeshNode(options: MeshNodeOptions, deps: MeshDeps): Promis
       send: control.sendSignal.bind(control),
       receive: control.onSignal.bind(control),
       onConnected: control.onSignalConnected.bind(control),
+      networkChanged: control.networkChanged.bind(control),
     };
     const overlayOptions = { ...options.overlay, privateKey: identity.privateKey, version: meta.version, ca: address.ca };
     const make = deps.createOverlay ?? createOverlay;

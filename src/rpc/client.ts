@@ -128,6 +128,15 @@ export class RpcChannel implements Closable {
     return this.#stream(connection, writer, writer, options);
   }
 
+  /** The way to the server may be dead without anybody having noticed: later calls take a new connection. Calls under way are left alone. */
+  renew(): void {
+    const connection = this.#current;
+    if (connection === undefined) return;
+    this.#current = undefined;
+    connection.retired = true;
+    this.#closeUnused(connection);
+  }
+
   close(): Promise<void> {
     this.#closed = true;
     for (const { client } of this.#connections) client.close();
@@ -256,9 +265,7 @@ export class RpcChannel implements Closable {
     const failure = errorOfStatus(error);
     if (failure.code === 'RPC_UNAVAILABLE' && this.#current === connection) {
       this.#failures += 1;
-      this.#current = undefined;
-      connection.retired = true;
-      this.#closeUnused(connection);
+      this.renew();
     }
     return failure;
   }
