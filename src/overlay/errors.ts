@@ -6,6 +6,12 @@ export const overlayError = defineErrors('overlay', {
   ECONNRESET: { text: 'The peer reset the connection.', origin: 'peer', retry: true, status: 502 },
   ETIMEDOUT: { text: 'The peer did not answer in time.', origin: 'peer', retry: true, status: 504 },
   EHOSTUNREACH: { text: 'No peer of the network has that address or name.', origin: 'input', retry: true, status: 502 },
+  EAI_AGAIN: {
+    text: 'No name server of the network answered for that name. Check the nameserver groups, or the routing peer that has the name.',
+    origin: 'peer',
+    retry: true,
+    status: 504,
+  },
   ENETUNREACH: { text: 'The peer has no route to that network.', origin: 'peer', retry: true, status: 502 },
   EADDRNOTAVAIL: { text: 'This peer has no overlay address or port to connect from.', origin: 'internal', retry: true, status: 503 },
   EPIPE: { text: 'The connection was closed before the data was sent.', origin: 'peer', retry: true, status: 502 },
