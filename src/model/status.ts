@@ -43,6 +43,8 @@ export interface LinkStatus {
 
 /** What the overlay counts of itself; all figures are since it was opened. */
 export interface OverlayFigures {
+  /** Whose TCP/IP stands inside the tunnel: ours, or the kernel's behind a network device. */
+  readonly mode: 'userspace' | 'system';
   /** The UDP port of everything. */
   readonly port: number;
   /** Peers by what carries them now. */

@@ -5,14 +5,14 @@ import type { PublicKey } from '#model/ids.ts';
 import { MAX_WAITING_DIALS } from './constants.ts';
 import { overlayError } from './errors.ts';
 import type { Destination } from './peer-directory.ts';
-import type { OverlayStream, StreamEvents } from './stream.ts';
+import type { TcpEnd } from '#netstack/types.ts';
 
 export interface DialsOptions {
   readonly find: (host: string) => Destination | undefined;
   /** Whether a path to the peer is there; where not, the peer is woken. */
   readonly wants: (peer: PublicKey) => boolean;
   /** Opens a connection; throws ENOBUFS where too many are open. */
-  readonly connect: (to: Destination, port: number, opened: StreamEvents['opened']) => OverlayStream;
+  readonly connect: (to: Destination, port: number, opened: (reason: TcpEnd | undefined) => void) => Duplex;
 }
 
 interface Waiting {
@@ -52,7 +52,7 @@ export class Dials {
   }
 
   #start(target: DialTarget, { signal }: DialOptions, resolve: (stream: Duplex) => void, reject: (error: Error) => void): void {
-    let stream: OverlayStream | undefined;
+    let stream: Duplex | undefined;
     let leave: (() => void) | undefined;
     let done = false;
     const finish = (error: Error | undefined): void => {

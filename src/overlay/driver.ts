@@ -1,20 +1,18 @@
-// The one loop of an overlay: datagrams in, through the WireGuard engine and the filter, to the stack and back. One timer serves both
+// The one loop of an overlay: datagrams in, through the WireGuard engine and the filter, to what stands inside the tunnel, and back. One timer serves both
 // engines; it is looked at once in each turn of the event loop, however many packets that turn brings.
 //
 // What comes and goes is moved in batches: a run of datagrams is opened together, the packets in it that follow each other reach the stack
 // as one, and what the stack sends of one connection is sealed and sent together.
 import type { Clock, Timer } from '#lib/clock.ts';
 import { utf8 } from '#lib/bytes.ts';
-import { createStack } from '#netstack/stack.ts';
-import type { IpStack } from '#netstack/types.ts';
 import { Coalescer } from '#wire/coalescing.ts';
 import { createDevice } from '#wireguard/device.ts';
 import type { WireGuardDevice } from '#wireguard/types.ts';
 import type { OverlayFilter } from './filter.ts';
+import type { InnerFace } from './inner-face.ts';
 import type { PathSource } from './path/path.ts';
 import { RelayedRemote } from './path/turn.ts';
 import { UdpRemote } from './path/udp-mux.ts';
-import type { OverlayStream, StreamLoop } from './stream.ts';
 
 export interface DriverOptions {
   readonly privateKey: Uint8Array;
@@ -35,12 +33,13 @@ export interface DriverEvents {
   unroutable(packet: Uint8Array): void;
 }
 
-export class Driver implements StreamLoop {
-  readonly clock: Clock;
+export class Driver {
   readonly device: WireGuardDevice;
-  readonly stack: IpStack;
+  readonly #clock: Clock;
+  readonly #filter: OverlayFilter;
+  readonly #events: DriverEvents;
   readonly #coalescer: Coalescer;
-  readonly #gathered: OverlayStream[] = [];
+  #face: InnerFace | undefined;
   /** The time of the run that is being received: the clock is read once for it. */
   #now = 0;
   /** Whose packet the last of the run was. */
@@ -52,7 +51,9 @@ export class Driver implements StreamLoop {
 
   constructor(options: DriverOptions, events: DriverEvents) {
     const { clock, filter } = options;
-    this.clock = clock;
+    this.#clock = clock;
+    this.#filter = filter;
+    this.#events = events;
     this.device = createDevice(
       { privateKey: options.privateKey, random: options.random, wall: () => clock.wall(), sourceName, mtu: options.mtu },
       {
@@ -74,18 +75,19 @@ export class Driver implements StreamLoop {
         handshake: (peer, completed) => events.handshake(peer, completed),
       },
     );
-    this.stack = createStack({
-      addresses: [],
-      mtu: options.mtu,
-      random: options.random,
-      superPackets: true,
-      output: (packet, segmentSize) => {
-        const now = clock.now();
-        filter.noteOutbound(packet, now);
-        if (!this.device.sendSegments(packet, segmentSize, now)) events.unroutable(packet);
-      },
-    });
-    this.#coalescer = new Coalescer((packet, segmentSize) => this.stack.receivePacket(packet, this.#now, segmentSize));
+    this.#coalescer = new Coalescer((packet, segmentSize) => this.#face?.receive(packet, segmentSize, this.#now));
+  }
+
+  /** Says what stands inside; once, before anything is received. */
+  setFace(face: InnerFace): void {
+    this.#face = face;
+  }
+
+  /** An IP packet for the tunnel, or a super-packet; valid only during the call. */
+  send(packet: Uint8Array, segmentSize: number): void {
+    const now = this.#clock.now();
+    this.#filter.noteOutbound(packet, now);
+    if (!this.device.sendSegments(packet, segmentSize, now)) this.#events.unroutable(packet);
   }
 
   /**
@@ -94,7 +96,7 @@ export class Driver implements StreamLoop {
    */
   receive(run: Uint8Array, size: number, source: PathSource): void {
     if (this.#closed) return;
-    this.#now = this.clock.now();
+    this.#now = this.#clock.now();
     this.#lastPeer = undefined;
     this.device.receiveDatagrams(run, size, source, this.#now);
     this.touch();
@@ -105,9 +107,9 @@ export class Driver implements StreamLoop {
     if (this.#closed) return;
     clearImmediate(this.#turn);
     this.#turn = undefined;
-    this.#now = this.clock.now();
+    this.#now = this.#clock.now();
     this.#coalescer.flush();
-    for (const stream of this.#gathered.splice(0)) stream.flush();
+    this.#face?.endTurn(this.#now);
     this.#poll();
   }
 
@@ -116,29 +118,24 @@ export class Driver implements StreamLoop {
     this.#turn ??= setImmediate(() => this.endTurn());
   }
 
-  gather(stream: OverlayStream): void {
-    this.#gathered.push(stream);
-    this.touch();
-  }
-
   close(): void {
     this.#closed = true;
     clearImmediate(this.#turn);
     this.#timer?.cancel();
-    this.#gathered.length = 0;
   }
 
   #poll(): void {
-    const now = this.clock.now();
+    const now = this.#clock.now();
     if (this.device.pollAt() <= now) this.device.poll(now);
-    if (this.stack.pollAt() <= now) this.stack.poll(now);
+    const face = this.#face;
+    if (face !== undefined && face.pollAt() <= now) face.poll(now);
     // What polling brought in is handed on in the next turn; here only the timer is left.
-    const at = Math.min(this.device.pollAt(), this.stack.pollAt());
+    const at = Math.min(this.device.pollAt(), face?.pollAt() ?? Infinity);
     // A timer that is too early costs one look; one that is too late would cost a deadline.
     if (this.#closed || at >= this.#timerAt) return;
     this.#timer?.cancel();
     this.#timerAt = at;
-    this.#timer = this.clock.after(at - now, () => {
+    this.#timer = this.#clock.after(at - now, () => {
       this.#timerAt = Infinity;
       this.#poll();
     });

@@ -32,11 +32,8 @@ export interface InnerFace extends Closable {
   readonly kind: 'userspace' | 'system';
   /** Whether as many connections are open as may be. */
   readonly full: boolean;
-  /**
-   * Our overlay addresses with their network's length, and what peers route. Connections of an address that went are reset. Resolves
-   * when the addresses can be used.
-   */
-  setAddresses(own: readonly IpPrefix[], reachable: readonly IpPrefix[], now: number): Promise<void>;
+  /** Our overlay addresses with their network's length, and what peers are reached by. Connections of an address that went are reset. */
+  setAddresses(own: readonly IpPrefix[], reachable: readonly IpPrefix[], now: number): void;
   /** A packet from the tunnel that the map's filter has passed; `segmentSize` is above 0 for joined segments. Valid only during the call. */
   receive(packet: Uint8Array, segmentSize: number, now: number): void;
   /** Opens a connection; `opened` says once how that went. Throws ENOBUFS where too many are open. */

@@ -11,12 +11,13 @@ import type { Dial } from '#lib/net.ts';
 import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, RemotePeer } from '#model/network-map.ts';
 import type { OverlayFigures } from '#model/status.ts';
-import type { SocketAddress, TcpConnection } from '#netstack/types.ts';
+import type { SocketAddress } from '#netstack/types.ts';
 import { CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS, DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS } from './constants.ts';
 import { Dials } from './dials.ts';
 import { Driver } from './driver.ts';
 import { overlayError } from './errors.ts';
 import { OverlayFilter } from './filter.ts';
+import type { AcceptedConnection, InnerFace, InnerFaceHooks } from './inner-face.ts';
 import { knowsLazy } from './idle-watch.ts';
 import { breaksPaths, type NetworkChange } from './network-monitor.ts';
 import { type NetworkReading, NetworkWatch } from './network-watch.ts';
@@ -28,7 +29,8 @@ import type { OpenDatagramPort } from './udp/port.ts';
 import { PeerConn } from './peer-conn.ts';
 import { PeerDirectory } from './peer-directory.ts';
 import { countPaths, describePeer } from './peer-status.ts';
-import { Streams } from './streams.ts';
+import { openKernelFace } from './system/kernel-face.ts';
+import { UserspaceFace } from './userspace-face.ts';
 import type { Overlay, OverlayConnection, OverlayStatus, SignalPort } from './types.ts';
 
 export interface OverlayDeps {
@@ -44,6 +46,8 @@ export interface OverlayOptions {
   readonly privateKey: Uint8Array;
   /** UDP port for everything; 0 takes any, a taken one the next that is free. */
   readonly listenPort: number;
+  /** `userspace` (our own stack, no rights needed) unless given; `system` is the kernel's, behind a TUN device. */
+  readonly mode?: 'userspace' | 'system';
   /** Largest inner packet; 1280 unless given. */
   readonly mtu?: number;
   /** Told to other peers. */
@@ -88,7 +92,6 @@ class MeshOverlay implements Overlay {
   readonly #random: (target: Uint8Array) => void;
   readonly #filter = new OverlayFilter();
   readonly #driver: Driver;
-  readonly #streams: Streams;
   readonly #dials: Dials;
   readonly #router = new IceRouter();
   /** Where datagrams go, by what they are. */
@@ -107,6 +110,7 @@ class MeshOverlay implements Overlay {
   #map: NetworkMap | undefined;
   #ownPrefixes: readonly IpPrefix[] = [];
   #mux: UdpMux | undefined;
+  #face: InnerFace | undefined;
   #watch: NetworkWatch | undefined;
   #pathSwitches = 0;
   #networkChanges = 0;
@@ -132,7 +136,6 @@ class MeshOverlay implements Overlay {
         unroutable: (packet) => this.#wakeFor(packet),
       },
     );
-    this.#streams = new Streams(this.#driver);
     this.#dials = new Dials({
       find: (host) =>
         this.#directory.find(
@@ -143,7 +146,7 @@ class MeshOverlay implements Overlay {
         this.#conns.get(peer)?.wake();
         return this.#conns.get(peer)?.path !== undefined;
       },
-      connect: (to, port, opened) => this.#streams.connect(to, port, opened),
+      connect: (to, port, opened) => this.#inside.connect(to, port, opened),
     });
     this.dial = this.#dials.dial;
     this.#hub = new RelayHub({
@@ -164,11 +167,6 @@ class MeshOverlay implements Overlay {
       found: (candidate) => this.#eachConn((conn) => conn.addLocalCandidate(candidate)),
       relayed: (datagram, source) => sortDatagram(datagram, source, this.#received),
     });
-    this.#driver.stack.listen(
-      'any',
-      (local, remote) => this.#admits(local, remote),
-      (connection) => this.#accepted(connection),
-    );
     // Undone in reverse: first what uses the network, last the network.
     scope.defer(() => this.#watch?.close());
     scope.defer(() => this.#mux?.close());
@@ -176,12 +174,14 @@ class MeshOverlay implements Overlay {
     scope.defer(() => this.#candidates.close());
     scope.defer(() => this.#eachConn((conn) => conn.close()));
     scope.defer(() => this.#driver.close());
-    scope.defer(() => this.#streams.close());
+    scope.defer(() => this.#face?.close());
     scope.defer(() => this.#dials.close());
   }
 
   async open(): Promise<void> {
     const { log, signal } = this.#deps;
+    this.#face = await this.#openFace();
+    this.#driver.setFace(this.#face);
     this.#mux = await UdpMux.open(this.#options.listenPort, this.#received, log, this.#options.openPort, () => this.#driver.endTurn());
     signal.receive((from, message) => {
       if (!this.#scope.closed) this.#conns.get(from)?.receive(message);
@@ -210,15 +210,11 @@ class MeshOverlay implements Overlay {
     const now = this.#deps.clock.now();
     this.#filter.set(map.filter);
     const own = map.self.v6 === undefined ? [map.self.v4] : [map.self.v4, map.self.v6];
-    if (own.map(formatPrefix).join() !== this.#ownPrefixes.map(formatPrefix).join()) {
-      this.#ownPrefixes = own;
-      this.#driver.stack.setAddresses(
-        own.map(({ address }) => address),
-        now,
-      );
-    }
+    this.#ownPrefixes = own;
     this.#setPeers(map.peers.filter(({ publicKey }) => publicKey !== this.#publicKey).slice(0, MAX_PEERS));
-    this.#streams.recheck(
+    const reachable = [...this.#peers.values()].flatMap(({ allowedIps }) => allowedIps);
+    this.#inside.setAddresses(own, reachable, now);
+    this.#inside.recheck(
       (ip) => this.#directory.ownerOf(ip),
       (from, port) => this.#filter.admitsTcp(from, port),
     );
@@ -241,6 +237,7 @@ class MeshOverlay implements Overlay {
       describePeer(peer, this.#conns.get(peer.publicKey), devices.get(peer.publicKey), this.#deps.clock),
     );
     const figures: OverlayFigures = {
+      mode: this.#options.mode ?? 'userspace',
       port: this.#mux?.port ?? 0,
       peers: countPaths(peers),
       pathSwitches: this.#pathSwitches,
@@ -392,7 +389,6 @@ class MeshOverlay implements Overlay {
 
   #admits(local: SocketAddress, remote: SocketAddress): boolean {
     return (
-      !this.#streams.full &&
       this.#handler !== undefined &&
       this.#filter.admitsTcp(remote.ip, local.port) &&
       this.#directory.ownerOf(remote.ip) !== undefined &&
@@ -400,23 +396,41 @@ class MeshOverlay implements Overlay {
     );
   }
 
-  #accepted(connection: TcpConnection): void {
-    const { local, remote } = connection;
-    const peer = this.#directory.ownerOf(remote.ip);
-    // Both may have changed since the SYN.
-    if (peer === undefined || this.#handler === undefined) return connection.abort(this.#deps.clock.now());
-    const stream = this.#streams.accept(connection, peer);
+  #accepted({ stream, local, remote, peer }: AcceptedConnection): void {
     try {
-      this.#handler({
-        stream,
-        local: { address: formatIp(local.ip), port: local.port },
-        remote: { address: formatIp(remote.ip), port: remote.port },
-        peer,
-      });
+      // Whoever accepted may be gone since the SYN.
+      if (this.#handler === undefined) stream.destroy();
+      else {
+        this.#handler({
+          stream,
+          local: { address: formatIp(local.ip), port: local.port },
+          remote: { address: formatIp(remote.ip), port: remote.port },
+          peer,
+        });
+      }
     } catch (error) {
       this.#deps.log.error('overlay: what accepts connections failed', { reason: describeError(error) });
       stream.on('error', () => undefined).destroy();
     }
+  }
+
+  get #inside(): InnerFace {
+    if (this.#face === undefined) throw overlayError('EADDRNOTAVAIL', 'the overlay is not open');
+    return this.#face;
+  }
+
+  async #openFace(): Promise<InnerFace> {
+    const { clock, log } = this.#deps;
+    const mtu = this.#options.mtu ?? DEFAULT_MTU;
+    const hooks: InnerFaceHooks = {
+      send: (packet, segmentSize) => this.#driver.send(packet, segmentSize),
+      touch: () => this.#driver.touch(),
+      admits: (local, remote) => this.#admits(local, remote),
+      ownerOf: (ip) => this.#directory.ownerOf(ip),
+      accepted: (connection) => this.#accepted(connection),
+    };
+    if (this.#options.mode === 'system') return await openKernelFace({ clock, log, hooks, mtu });
+    return new UserspaceFace({ clock, hooks, mtu, random: this.#random });
   }
 
   /** Whether the address is outside the overlay: a path inside the tunnel would carry itself. */

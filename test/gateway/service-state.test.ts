@@ -19,6 +19,7 @@ const peer: PeerPathStatus = {
   sentBytes: 0,
 };
 const overlay: MeshStatus['overlay'] = {
+  mode: 'userspace',
   port: 1,
   peers: { direct: 1, relay: 0, seeking: 0, idle: 0 },
   pathSwitches: 0,

@@ -27,6 +27,7 @@ export class FakeOverlay implements Overlay {
       relay: { name: 'relay', connected: false, address: '', reason: 'none', since: '' },
       peers: [],
       figures: {
+        mode: 'userspace',
         port: 0,
         peers: { direct: 0, relay: 0, seeking: 0, idle: 0 },
         pathSwitches: 0,

@@ -2,11 +2,12 @@
 import t from 'tap';
 import { generatePrivateKey, publicFromPrivate } from '#crypto/x25519.ts';
 import { toBase64 } from '#lib/bytes.ts';
+import { parsePublicKey } from '#model/ids.ts';
 import type { OverlayFilter } from '../../src/overlay/filter.ts';
 import { OverlayFilter as Filter } from '../../src/overlay/filter.ts';
 import { Driver } from '../../src/overlay/driver.ts';
 import { MemoryPath } from '../../src/overlay/path/memory.ts';
-import { OverlayStream } from '../../src/overlay/stream.ts';
+import { UserspaceFace } from '../../src/overlay/userspace-face.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { seeded, seededBytes } from '../support/seeded.ts';
 import { prefix, readAll } from './pair.ts';
@@ -31,6 +32,25 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
       },
     );
   const drivers = [make(0), make(1)] as const;
+  let received: Promise<Buffer> | undefined;
+  const faces = drivers.map(
+    (driver, self) =>
+      new UserspaceFace({
+        clock,
+        mtu: 1280,
+        random: seededBytes(20 + self),
+        hooks: {
+          send: (packet, segmentSize) => driver.send(packet, segmentSize),
+          touch: () => driver.touch(),
+          admits: () => true,
+          ownerOf: () => parsePublicKey(toBase64(publicFromPrivate(keys[0]))),
+          accepted: ({ stream }) => {
+            received = readAll(stream);
+            stream.end();
+          },
+        },
+      }),
+  );
   for (const self of [0, 1] as const) {
     const other = self === 0 ? 1 : 0;
     const driver = drivers[self];
@@ -38,26 +58,20 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
       { publicKey: toBase64(publicFromPrivate(keys[other])), allowedIps: [prefix(`100.92.0.${other + 1}/32`)], persistentKeepaliveMs: 0 },
       clock.now(),
     );
-    driver.stack.setAddresses([prefix(`100.92.0.${self + 1}/32`).address], clock.now());
+    const face = faces[self];
+    if (face === undefined) throw new RangeError('two faces');
+    driver.setFace(face);
+    face.setAddresses([prefix(`100.92.0.${self + 1}/16`)], [], clock.now());
     paths[self].receive = (datagram, source) => driver.receive(datagram, datagram.length, source);
   }
   t.teardown(() => drivers.forEach((driver) => driver.close()));
 
-  const none = { opened: () => undefined, gone: () => undefined };
-  let received: Promise<Buffer> | undefined;
-  drivers[1].stack.listen(
-    80,
-    () => true,
-    (connection) => {
-      const stream = new OverlayStream(drivers[1], true, none);
-      connection.attach(stream.handler);
-      received = readAll(stream.bind(connection));
-      stream.end();
-    },
-  );
-  const stream = new OverlayStream(drivers[0], false, none);
-  stream.bind(drivers[0].stack.connect({ ip: prefix('100.92.0.2/32').address, port: 80 }, stream.handler, clock.now()));
-  drivers[0].touch();
+  const peer = parsePublicKey(toBase64(publicFromPrivate(keys[1])));
+  const stream = peer === undefined ? undefined : faces[0]?.connect({ ip: prefix('100.92.0.2/32').address, peer }, 80, () => undefined);
+  if (stream === undefined) {
+    t.fail('no connection');
+    return;
+  }
   const data = Buffer.alloc(400_000);
   seededBytes(5)(data);
   stream.on('error', (error) => t.fail(error.message));

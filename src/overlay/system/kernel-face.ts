@@ -2,7 +2,7 @@
 //
 // The kernel has other services too, so what comes out of the tunnel is judged before it sees it: only packets to our overlay address,
 // and a connection only where the map's filter and whoever accepts here want it. Everything else is answered as a closed port.
-import { connect, type Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { Clock } from '#lib/clock.ts';
 import { formatIp, type IpAddress, type IpPrefix, parseIp, unmapIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
@@ -58,6 +58,8 @@ class KernelFace implements InnerFace {
   #own: readonly IpAddress[] = [];
   #tun: TunDevice | undefined;
   #interface: SystemInterface | undefined;
+  /** Fulfilled when the device has the addresses that the map gave last. */
+  #ready: Promise<void> = Promise.resolve();
 
   constructor(deps: KernelFaceDeps) {
     this.#deps = deps;
@@ -87,7 +89,7 @@ class KernelFace implements InnerFace {
     return this.#open.size >= MAX_STREAMS;
   }
 
-  setAddresses(own: readonly IpPrefix[], reachable: readonly IpPrefix[]): Promise<void> {
+  setAddresses(own: readonly IpPrefix[], reachable: readonly IpPrefix[]): void {
     this.#own = own.map(({ address }) => address);
     const texts = this.#own.map(formatIp);
     this.#listeners.keep(texts);
@@ -96,7 +98,7 @@ class KernelFace implements InnerFace {
         socket.destroy(overlayError('ECONNRESET', 'the overlay address changed'));
       }
     }
-    return this.#interface?.set(own, reachable) ?? Promise.resolve();
+    if (this.#interface !== undefined) this.#ready = this.#interface.set(own, reachable);
   }
 
   receive(packet: Uint8Array, segmentSize: number): void {
@@ -111,13 +113,9 @@ class KernelFace implements InnerFace {
   connect(to: Destination, port: number, opened: (reason: TcpEnd | undefined) => void): Socket {
     if (this.full) throw overlayError('ENOBUFS');
     const local = this.#own.find(({ family }) => family === to.ip.family);
-    const socket = connect({
-      host: formatIp(to.ip),
-      port,
-      allowHalfOpen: true,
-      noDelay: true,
-      ...(local === undefined ? {} : { localAddress: formatIp(local) }),
-    });
+    const socket = new Socket({ allowHalfOpen: true }).setNoDelay(true);
+    const where = { host: formatIp(to.ip), port, ...(local === undefined ? {} : { localAddress: formatIp(local) }) };
+    void this.#ready.then(() => (socket.destroyed ? undefined : socket.connect(where)));
     this.#track(socket, { peer: to.peer, remote: to.ip, acceptedAt: undefined });
     const failed = (error: Error): void => opened(endOf(error));
     socket.once('error', failed);

@@ -1,0 +1,131 @@
+// Userspace mode: our own TCP/IP stack inside the tunnel. Its connections are made here, counted, and ended when their peer or their
+// permission goes.
+import type { Clock } from '#lib/clock.ts';
+import { formatPrefix, type IpAddress, type IpPrefix } from '#lib/ip.ts';
+import type { PublicKey } from '#model/ids.ts';
+import { createStack } from '#netstack/stack.ts';
+import type { IpStack, TcpConnection } from '#netstack/types.ts';
+import { MAX_STREAMS } from './constants.ts';
+import { overlayError } from './errors.ts';
+import type { InnerFace, InnerFaceHooks } from './inner-face.ts';
+import type { Destination } from './peer-directory.ts';
+import { OverlayStream, type StreamEvents, type StreamLoop } from './stream.ts';
+
+export interface UserspaceFaceDeps {
+  readonly clock: Clock;
+  readonly hooks: InnerFaceHooks;
+  readonly mtu: number;
+  readonly random: (target: Uint8Array) => void;
+}
+
+interface Entry {
+  readonly peer: PublicKey;
+  readonly remote: IpAddress;
+  /** The port it was accepted at; undefined for one of our own. */
+  readonly acceptedAt: number | undefined;
+}
+
+export class UserspaceFace implements InnerFace, StreamLoop {
+  readonly kind = 'userspace';
+  readonly clock: Clock;
+  readonly #hooks: InnerFaceHooks;
+  readonly #stack: IpStack;
+  readonly #open = new Map<OverlayStream, Entry>();
+  readonly #gathered: OverlayStream[] = [];
+  #addresses = '';
+
+  constructor({ clock, hooks, mtu, random }: UserspaceFaceDeps) {
+    this.clock = clock;
+    this.#hooks = hooks;
+    this.#stack = createStack({
+      addresses: [],
+      mtu,
+      random,
+      superPackets: true,
+      output: (packet, segmentSize) => hooks.send(packet, segmentSize),
+    });
+    this.#stack.listen(
+      'any',
+      (local, remote) => !this.full && hooks.admits(local, remote),
+      (connection) => this.#accepted(connection),
+    );
+  }
+
+  get full(): boolean {
+    return this.#open.size >= MAX_STREAMS;
+  }
+
+  setAddresses(own: readonly IpPrefix[], _reachable: readonly IpPrefix[], now: number): void {
+    const addresses = own.map(formatPrefix).join();
+    if (addresses === this.#addresses) return;
+    this.#addresses = addresses;
+    this.#stack.setAddresses(
+      own.map(({ address }) => address),
+      now,
+    );
+  }
+
+  receive(packet: Uint8Array, segmentSize: number, now: number): void {
+    this.#stack.receivePacket(packet, now, segmentSize);
+  }
+
+  connect(to: Destination, port: number, opened: StreamEvents['opened']): OverlayStream {
+    if (this.full) throw overlayError('ENOBUFS');
+    const stream = this.#make(false, { peer: to.peer, remote: to.ip, acceptedAt: undefined }, opened);
+    stream.bind(this.#stack.connect({ ip: to.ip, port }, stream.handler, this.clock.now()));
+    this.touch();
+    return stream;
+  }
+
+  recheck(ownerOf: (ip: IpAddress) => PublicKey | undefined, admits: (from: IpAddress, port: number) => boolean): void {
+    for (const [stream, { peer, remote, acceptedAt }] of this.#open) {
+      if (ownerOf(remote) !== peer) stream.destroy(overlayError('EHOSTUNREACH', 'the peer left the network'));
+      else if (acceptedAt !== undefined && !admits(remote, acceptedAt)) stream.destroy(overlayError('ECONNRESET', 'the policy no longer admits it'));
+    }
+  }
+
+  touch(): void {
+    this.#hooks.touch();
+  }
+
+  gather(stream: OverlayStream): void {
+    this.#gathered.push(stream);
+    this.touch();
+  }
+
+  endTurn(): void {
+    for (const stream of this.#gathered.splice(0)) stream.flush();
+  }
+
+  poll(now: number): void {
+    this.#stack.poll(now);
+  }
+
+  pollAt(): number {
+    return this.#stack.pollAt();
+  }
+
+  /** Resets all, without an error: whoever closes the overlay knows. */
+  close(): Promise<void> {
+    for (const stream of this.#open.keys()) stream.destroy();
+    this.#gathered.length = 0;
+    return Promise.resolve();
+  }
+
+  #make(accepted: boolean, entry: Entry, opened: StreamEvents['opened']): OverlayStream {
+    const stream = new OverlayStream(this, accepted, { opened, gone: (gone) => this.#open.delete(gone) });
+    this.#open.set(stream, entry);
+    return stream;
+  }
+
+  #accepted(connection: TcpConnection): void {
+    const { local, remote } = connection;
+    const peer = this.#hooks.ownerOf(remote.ip);
+    // It may have changed since the SYN.
+    if (peer === undefined) return connection.abort(this.clock.now());
+    const stream = this.#make(true, { peer, remote: remote.ip, acceptedAt: local.port }, () => undefined);
+    connection.attach(stream.handler);
+    stream.bind(connection);
+    this.#hooks.accepted({ stream, local, remote, peer });
+  }
+}
