@@ -50,7 +50,7 @@ export interface UdpMuxHandlers {
 export function sortDatagram(datagram: Uint8Array, source: RemoteAddress, handlers: UdpMuxHandlers): void {
   if (looksLikeWireGuard(datagram, 0, datagram.length)) return handlers.wireGuard(datagram, datagram.length, source);
   if (isStun(datagram)) {
-    const message = decodeStun(datagram.slice());
+    const message = decodeStun(new Uint8Array(datagram));
     if (message !== undefined) handlers.stun(message, source);
     else handlers.turn(datagram, source);
   } else if (isChannelData(datagram)) handlers.turn(datagram, source);

@@ -62,6 +62,15 @@ function bindLibc(ffi: Ffi) {
   }
 }
 
+const slotsBytes = RECEIVE_SLOTS * RECEIVE_SLOT_BYTES;
+
+function ownMemory(bytes: number): Uint8Array {
+  return new Uint8Array(new ArrayBuffer(bytes));
+}
+
+/** What a port needs of its socket; tests have one of their own. */
+export type RawUdpSocket = Pick<NativeSocket, keyof NativeSocket>;
+
 /** One UDP socket. Calls that can fail give the system's error number, negative; nothing throws once it is open. */
 export class NativeSocket {
   readonly port: number;
@@ -74,7 +83,7 @@ export class NativeSocket {
   readonly #fd: number;
   readonly #readiness: Readiness;
   readonly #messagesAddress: bigint;
-  readonly #slots = new ArrayBuffer(RECEIVE_SLOTS * RECEIVE_SLOT_BYTES);
+  #slots: Uint8Array;
   readonly #sent: MessageVector;
   readonly #sentAddress: bigint;
   /** Arguments of calls at the start; kept, so that the memory is there for as long as the call. */
@@ -85,9 +94,9 @@ export class NativeSocket {
 
   /**
    * Binds a port of the host's address, which names the family. `ready` is called from a turn of the loop when there is something to
-   * receive, and room to send after `awaitRoom`. Throws OVERLAY_NATIVE, with the system's code as `system` where it was the system that refused.
+   * receive, and room to send after `awaitRoom`. What is received stands in memory of `alloc`. Throws OVERLAY_NATIVE, with the system's code as `system` where it was the system that refused.
    */
-  constructor(host: string, port: number, ready: () => void) {
+  constructor(host: string, port: number, ready: () => void, alloc: (bytes: number) => Uint8Array = ownMemory) {
     this.#native = load();
     const { call } = this.#native;
     const ipv6 = host.includes(':');
@@ -102,7 +111,9 @@ export class NativeSocket {
       const received = new Uint8Array(new ArrayBuffer(vectorMemoryBytes(RECEIVE_SLOTS)));
       const receivedAt = this.#address(received.buffer);
       this.#messagesAddress = BigInt(receivedAt);
-      this.messages = new MessageVector(received, RECEIVE_SLOTS, receivedAt, this.#address(this.#slots), RECEIVE_SLOT_BYTES);
+      const given = alloc(slotsBytes);
+      this.#slots = given.length === slotsBytes ? given : ownMemory(slotsBytes);
+      this.messages = new MessageVector(received, RECEIVE_SLOTS, receivedAt, this.#addressOf(this.#slots), RECEIVE_SLOT_BYTES);
       const sent = new Uint8Array(new ArrayBuffer(vectorMemoryBytes(1)));
       const sentAt = this.#address(sent.buffer);
       this.#sentAddress = BigInt(sentAt);
@@ -117,13 +128,18 @@ export class NativeSocket {
   /** Receives what waits, up to RECEIVE_SLOTS messages; how many, or the error. */
   receive(): number {
     if (this.#closed !== undefined) return -systemErrors.EAGAIN;
+    if (this.#slots.length !== slotsBytes) {
+      // Whoever gave the memory took it back, as WebAssembly does when it grows.
+      this.#slots = ownMemory(slotsBytes);
+      this.messages.setSlots(this.#addressOf(this.#slots));
+    }
     return this.#result(this.#native.call.recvmmsg(this.#fd, this.#messagesAddress, RECEIVE_SLOTS, 0, 0n));
   }
 
   /** The payload of message `i`, of which `length` bytes were received; it is overwritten by the next `receive`. */
   payload(i: number, length: number): Uint8Array {
     if (i < 0 || i >= RECEIVE_SLOTS || length < 0 || length > RECEIVE_SLOT_BYTES) return new Uint8Array(0);
-    return new Uint8Array(this.#slots, i * RECEIVE_SLOT_BYTES, length);
+    return this.#slots.subarray(i * RECEIVE_SLOT_BYTES, i * RECEIVE_SLOT_BYTES + length);
   }
 
   /**
@@ -182,6 +198,10 @@ export class NativeSocket {
   /** Where the memory is; it stays there for as long as the buffer is not given away. */
   #address(buffer: ArrayBufferLike): number {
     return Number(this.#native.ffi.getRawPointer(buffer as ArrayBuffer));
+  }
+
+  #addressOf(bytes: Uint8Array): number {
+    return this.#address(bytes.buffer) + bytes.byteOffset;
   }
 
   #result(result: number): number {

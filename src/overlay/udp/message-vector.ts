@@ -46,9 +46,14 @@ export class MessageVector {
       this.#pointer(message + at.vectorPointer, memoryAddress + this.#vectors + i * vectorBytes);
       this.#pointer(message + at.vectorCount, 1);
       this.#pointer(message + at.control, memoryAddress + this.controlAt(i));
-      this.#payload(i, slotsAddress + i * slotBytes, slotBytes);
       this.reset(i);
     }
+    this.setSlots(slotsAddress);
+  }
+
+  /** The payloads are elsewhere from now on. */
+  setSlots(address: number): void {
+    for (let i = 0; i < this.count; i++) this.#payload(i, address + i * this.slotBytes, this.slotBytes);
   }
 
   /** Where in the memory the address of message `i` stands. */

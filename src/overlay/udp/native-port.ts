@@ -4,7 +4,7 @@ import type { Logger } from '#lib/log.ts';
 import { describeError } from '#lib/errors.ts';
 import type { TransportAddress } from '../path/path.ts';
 import { MAX_QUEUED_SEND_BYTES, MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, RECEIVE_CALLS_PER_TURN, RECEIVE_SLOTS } from './constants.ts';
-import { NativeSocket, systemErrors } from './ffi-udp.ts';
+import { NativeSocket, type RawUdpSocket, systemErrors } from './ffi-udp.ts';
 import type { DatagramEvents, DatagramPort, UdpAccelerator } from './port.ts';
 import { AddressTable, encodeSocketAddress } from './socket-address.ts';
 
@@ -25,7 +25,7 @@ export class NativePort implements DatagramPort {
   readonly port: number;
   readonly ipv6: boolean;
   readonly accelerator: UdpAccelerator;
-  readonly #socket: NativeSocket;
+  readonly #socket: RawUdpSocket;
   readonly #events: DatagramEvents;
   readonly #log: Logger;
   readonly #senders = new AddressTable();
@@ -36,12 +36,17 @@ export class NativePort implements DatagramPort {
   #waitingBytes = 0;
   #closed = false;
 
-  /** Opens the port on the host's address (all of them: `::` or `0.0.0.0`). Throws OVERLAY_NATIVE. */
-  constructor(host: string, port: number, events: DatagramEvents, log: Logger) {
-    this.ipv6 = host.includes(':');
+  /** Opens the port on the host's address (all of them: `::` or `0.0.0.0`), with memory of `alloc` to receive into. Throws OVERLAY_NATIVE. */
+  static open(host: string, port: number, events: DatagramEvents, log: Logger, alloc?: (bytes: number) => Uint8Array): NativePort {
+    return new NativePort((ready) => new NativeSocket(host, port, ready, alloc), host.includes(':'), events, log);
+  }
+
+  /** On a socket that is told what to call when there is something to do. */
+  constructor(open: (ready: () => void) => RawUdpSocket, ipv6: boolean, events: DatagramEvents, log: Logger) {
+    this.ipv6 = ipv6;
     this.#events = events;
     this.#log = log;
-    this.#socket = new NativeSocket(host, port, () => this.#work());
+    this.#socket = open(() => this.#work());
     this.port = this.#socket.port;
     const { segments, joins } = this.#socket;
     this.accelerator = segments && joins ? { kind: 'native-offload' } : { kind: 'native', reason: 'the kernel has no segmentation offload for UDP' };
@@ -87,7 +92,7 @@ export class NativePort implements DatagramPort {
 
   #wait(run: Uint8Array, size: number, to: Receiver): void {
     if (this.#waitingBytes + run.length > MAX_QUEUED_SEND_BYTES) return;
-    this.#waiting.push({ run: run.slice(), size, to });
+    this.#waiting.push({ run: new Uint8Array(run), size, to });
     this.#waitingBytes += run.length;
     if (this.#waiting.length === 1) this.#socket.awaitRoom(true);
   }

@@ -8,19 +8,23 @@ import { NativePort } from './native-port.ts';
 import type { DatagramEvents, DatagramPort, OpenDatagramPort, UdpAccelerator } from './port.ts';
 import { nativeUdpFault } from './self-test.ts';
 
-type OpenFamily = (type: 'udp6' | 'udp4', port: number) => Promise<DatagramPort>;
+type OpenFamily = (type: 'udp6' | 'udp4', port: number) => DatagramPort | Promise<DatagramPort>;
 
 /** Opens the port for both families, or for IPv4 where the host has no IPv6; where it is taken, one of the next. */
-export const openDatagramPort: OpenDatagramPort = async (port, events, log) => {
-  const fault = await nativeUdpFault(log);
-  if (fault !== undefined) return openPlain(port, events, log, fault);
-  try {
-    // oxlint-disable-next-line typescript/require-await
-    return await openFamily(port, async (type, at) => new NativePort(type === 'udp6' ? '::' : '0.0.0.0', at, events, log));
-  } catch (error) {
-    return openPlain(port, events, log, describeError(error));
-  }
-};
+export const openDatagramPort: OpenDatagramPort = openReceivingInto(undefined);
+
+/** The same, receiving into memory of `alloc` where the native port is used: memory that whoever gets the datagrams works in best. */
+export function openReceivingInto(alloc: ((bytes: number) => Uint8Array) | undefined): OpenDatagramPort {
+  return async (port, events, log) => {
+    const fault = await nativeUdpFault(log);
+    if (fault !== undefined) return openPlain(port, events, log, fault);
+    try {
+      return await openFamily(port, (type, at) => NativePort.open(type === 'udp6' ? '::' : '0.0.0.0', at, events, log, alloc));
+    } catch (error) {
+      return openPlain(port, events, log, describeError(error));
+    }
+  };
+}
 
 /** The same on Node's own sockets, whatever the machine has. */
 export const openPlainPort: OpenDatagramPort = (port, events, log) => openPlain(port, events, log, 'switched off');

@@ -26,7 +26,7 @@ async function carryRun(log: Logger): Promise<string | undefined> {
   const ports: NativePort[] = [];
   const timer = setTimeout(() => outcome.resolve(`the self-test brought ${got.length} of ${count} datagrams`), limitMs);
   try {
-    const receiver = new NativePort(
+    const receiver = NativePort.open(
       '127.0.0.1',
       0,
       {
@@ -43,7 +43,7 @@ async function carryRun(log: Logger): Promise<string | undefined> {
       log,
     );
     ports.push(receiver);
-    const sender = new NativePort('127.0.0.1', 0, { receive: () => undefined, drained: () => undefined }, log);
+    const sender = NativePort.open('127.0.0.1', 0, { receive: () => undefined, drained: () => undefined }, log);
     ports.push(sender);
     sender.sendRun(run, datagramBytes, { address: '127.0.0.1', port: receiver.port });
     return await outcome.promise;
