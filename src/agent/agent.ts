@@ -6,7 +6,7 @@ import { startScoped, type Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { readFileIfThere } from '#lib/files.ts';
 import { serveStatus } from '#lib/status-socket.ts';
-import { createMeshNode, hostMeta } from '#mesh/index.ts';
+import { createMeshNode, hostMeta, overlayOptions } from '#mesh/index.ts';
 import type { AgentConfig } from './config.ts';
 import { agentError } from './errors.ts';
 import { Forwarder } from './forward.ts';
@@ -29,7 +29,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
         stateFolder: config.stateDir,
         meta: hostMeta(config.hostname),
         setupKey: await readSetupKey(config, log),
-        overlay: { listenPort: config.wireguard.port, mtu: config.wireguard.mtu, forceRelay: config.wireguard.forceRelay },
+        overlay: await overlayOptions(config.wireguard, log),
       },
       { log: log.with({ part: 'mesh' }), clock: systemClock },
     );

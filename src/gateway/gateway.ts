@@ -13,7 +13,7 @@ import { startScoped, type Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { serveStatus } from '#lib/status-socket.ts';
-import { createMeshNode, hostMeta, type MeshNode } from '#mesh/index.ts';
+import { createMeshNode, hostMeta, type MeshNode, overlayOptions } from '#mesh/index.ts';
 import { asId, type ProxyId } from '#model/ids.ts';
 import {
   buildRouteTable,
@@ -70,7 +70,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         stateFolder: config.stateDir,
         meta: hostMeta(`gateway-${config.cluster}`),
         setupKey: undefined,
-        overlay: { listenPort: config.wireguard.port, mtu: config.wireguard.mtu, forceRelay: config.wireguard.forceRelay },
+        overlay: await overlayOptions(config.wireguard, log),
       },
       { log: log.with({ part: 'mesh' }), clock },
     );

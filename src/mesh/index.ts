@@ -1,6 +1,7 @@
 // "Be a peer": what agents and gateways share.
 export { hostMeta } from './host-meta.ts';
 export { createMeshNode, type MeshDeps, type MeshNode, type MeshNodeOptions } from './node.ts';
+export { overlayOptions } from './overlay-options.ts';
 export { controlSettings, wireguardSettings } from './settings.ts';
 export type { MeshState } from './state.ts';
 export type { Overlay, OverlayConnection } from '#overlay/index.ts';

@@ -14,6 +14,7 @@ export function savedText({ map, endpoints }: SavedMesh): string {
   return JSON.stringify({
     format: 1,
     serial: String(map.serial),
+    lazy: map.lazy === true,
     self: { v4: formatPrefix(map.self.v4), v6: map.self.v6 === undefined ? undefined : formatPrefix(map.self.v6), fqdn: map.self.fqdn },
     peers: map.peers.map((peer) => ({ ...peer, allowedIps: peer.allowedIps.map((prefix) => formatPrefix(prefix)) })),
     filter: map.filter.kind === 'open' ? map.filter : { kind: 'rules', rules: map.filter.rules.map((entry) => rule(entry)) },
@@ -92,6 +93,7 @@ function savedFrom(file: Fields): SavedMesh | undefined {
   return {
     map: {
       serial: BigInt(file.text('serial')),
+      lazy: file.has('lazy') && file.flag('lazy'),
       self: { v4: self.prefix('v4'), v6: self.has('v6') ? self.prefix('v6') : undefined, fqdn: self.text('fqdn') },
       peers: file.list('peers').map((value) => peerFrom(new Fields(value))),
       filter: filterFrom(file.object('filter')),

@@ -1,5 +1,5 @@
 // What every peer of the mesh is told in the same words: where the control plane is, and how the overlay behaves.
-import { boolean, integer, object, optional, string } from '#lib/schema.ts';
+import { boolean, convert, duration, type Infer, integer, object, oneOf, optional, string } from '#lib/schema.ts';
 
 /** The settings `control.*`; `secret` is what would travel in the clear without TLS. */
 export function controlSettings(secret: string) {
@@ -20,4 +20,19 @@ export const wireguardSettings = object({
   port: integer({ about: 'UDP port of the overlay; 0 takes any.', max: 65_535, default: 0 }),
   mtu: integer({ about: 'Largest overlay packet, bytes.', min: 1280, max: 1420, default: 1280 }),
   forceRelay: boolean({ about: 'Never look for direct paths.', default: false }),
+  presharedKeyFile: optional(
+    string({ about: 'File with 32 bytes in base64 that every peer of the network has too, mixed into each handshake. Without it there is none.' }),
+  ),
+  lazy: oneOf(['server', 'on', 'off'], {
+    about: 'Whether peers are connected only while there is traffic: as the control plane says, always, or never.',
+    default: 'server',
+  }),
+  lazyIdle: duration({ about: 'How long without traffic a lazy peer stays connected.', default: '15m', minMs: 60_000, maxMs: 86_400_000 }),
+  rosenpass: convert(
+    boolean({ about: 'Post-quantum keys by Rosenpass are not supported; true is refused.', default: false }),
+    (on, refuse): false | undefined => (on ? refuse('must be false: Rosenpass is not supported') : false),
+    'false',
+  ),
 });
+
+export type WireguardSettings = Infer<typeof wireguardSettings>;
