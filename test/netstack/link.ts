@@ -1,22 +1,14 @@
-// A network in virtual time: two stacks joined by a link with delay, bandwidth, a queue, and seeded loss, reordering, duplication
-// and corruption; and endpoints that send and check hashed streams over it.
+// A network in virtual time: two stacks joined by an emulated link; and endpoints that send and check hashed streams over it.
 import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import { parseIp } from '#lib/ip.ts';
 import type { IpAddress } from '#lib/ip.ts';
+import { LinkModel, seeded } from './link-model.ts';
+import type { LinkConditions } from './link-model.ts';
 import { createStack } from '#netstack/stack.ts';
 import type { IpStack, SocketAddress, StackOptions, TcpConnection, TcpEnd, TcpHandler } from '#netstack/types.ts';
 
-/** A seeded generator (mulberry32), uniform in [0, 1). */
-export function seeded(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
-}
+export { seeded } from './link-model.ts';
 
 export function fillWith(random: () => number): (target: Uint8Array) => void {
   return (target) => {
@@ -30,20 +22,7 @@ export function ip(text: string): IpAddress {
   return parsed;
 }
 
-export interface LinkOptions {
-  readonly seed?: number;
-  /** One way, milliseconds. */
-  readonly delayMs?: number;
-  /** 0 means no limit. */
-  readonly bitsPerSecond?: number;
-  /** Packets that wait for the link; more are dropped. */
-  readonly queuePackets?: number;
-  readonly loss?: number;
-  /** Share of packets that arrive up to `reorderMs` later than their turn. */
-  readonly reorder?: number;
-  readonly reorderMs?: number;
-  readonly duplicate?: number;
-  readonly corrupt?: number;
+export interface LinkOptions extends LinkConditions {
   readonly mtu?: number;
   readonly options?: Partial<StackOptions>;
   /** Sees every packet that is sent, before the link; false drops it. */
@@ -68,17 +47,15 @@ export class Network {
   readonly a: IpStack;
   readonly b: IpStack;
   readonly link: LinkOptions;
-  dropped = 0;
   delivered = 0;
-  readonly #random: () => number;
+  readonly #model: LinkModel;
   readonly #flying: Flying[] = [];
-  readonly #freeAt = { a: 0, b: 0 };
   readonly #arrival = Buffer.alloc(65_536);
   #order = 0;
 
   constructor(link: LinkOptions = {}) {
     this.link = link;
-    this.#random = seeded(link.seed ?? 1);
+    this.#model = new LinkModel(link);
     const random = fillWith(seeded((link.seed ?? 1) + 77));
     const mtu = link.mtu ?? 1280;
     this.a = createStack({ addresses: [A4, A6], mtu, random, output: (packet) => this.#send(packet, 'a'), ...link.options });
@@ -86,36 +63,10 @@ export class Network {
   }
 
   #send(packet: Uint8Array, from: 'a' | 'b'): void {
-    const { link } = this;
-    if (link.filter !== undefined && !link.filter(packet, from, this.now)) return;
-    if (this.#random() < (link.loss ?? 0)) {
-      this.dropped++;
-      return;
-    }
-    const copies = this.#random() < (link.duplicate ?? 0) ? 2 : 1;
-    for (let i = 0; i < copies; i++) this.#fly(packet, from);
-  }
-
-  #fly(packet: Uint8Array, from: 'a' | 'b'): void {
-    const { link } = this;
-    let leaves = this.now;
-    if (link.bitsPerSecond !== undefined && link.bitsPerSecond > 0) {
-      const takes = (packet.length * 8000) / link.bitsPerSecond;
-      const start = Math.max(this.now, this.#freeAt[from]);
-      if ((start - this.now) / takes > (link.queuePackets ?? 256)) {
-        this.dropped++;
-        return;
-      }
-      leaves = start + takes;
-      this.#freeAt[from] = leaves;
-    }
-    const late = this.#random() < (link.reorder ?? 0) ? this.#random() * (link.reorderMs ?? 5) : 0;
-    const copy = packet.slice();
-    if (this.#random() < (link.corrupt ?? 0)) {
-      const at = Math.floor(this.#random() * copy.length);
-      copy[at] = (copy[at] ?? 0) ^ (1 << Math.floor(this.#random() * 8));
-    }
-    this.#insert({ at: leaves + (link.delayMs ?? 0) + late, order: this.#order++, to: from === 'a' ? 'b' : 'a', packet: copy });
+    if (this.link.filter !== undefined && !this.link.filter(packet, from, this.now)) return;
+    this.#model.pass(packet, from, this.now, (at, copy) => {
+      this.#insert({ at, order: this.#order++, to: from === 'a' ? 'b' : 'a', packet: copy });
+    });
   }
 
   #insert(entry: Flying): void {
@@ -126,6 +77,10 @@ export class Network {
 
   #isLater(index: number, at: number): boolean {
     return (this.#flying[index]?.at ?? 0) > at;
+  }
+
+  get dropped(): number {
+    return this.#model.dropped;
   }
 
   /** When something happens next. */

@@ -1,7 +1,7 @@
 // The Linux kernel as the other side: a network namespace with a TUN device whose far end is our stack. The test's own thread moves into
 // the namespace, so `node:net` in the test is the kernel's TCP. Loss, reordering and duplicates are made here, seeded.
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, read, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, read, writeSync } from 'node:fs';
 import ffi from 'node:ffi';
 import { createStack } from '#netstack/stack.ts';
 import type { IpStack } from '#netstack/types.ts';
@@ -9,7 +9,7 @@ import { fillWith, ip, seeded } from './link.ts';
 
 const TUNSETIFF = 0x400454ca;
 const IFF_TUN_NO_PI = 0x1001;
-const CLONE_NEWNET = 0x40000000;
+export const CLONE_NEWNET = 0x40000000;
 
 export const KERNEL4 = ip('10.77.0.1');
 export const OURS4 = ip('10.77.0.2');
@@ -38,17 +38,29 @@ export function whyNoKernel(): string | undefined {
   return undefined;
 }
 
-interface LibC {
+export interface LibC {
   readonly setns: (fd: number, kind: number) => number;
   readonly ioctl: (fd: number, request: bigint, argument: Uint8Array) => number;
+  readonly read: (fd: number, target: Uint8Array, length: bigint) => bigint;
 }
 
-function loadLibC(): LibC {
+export function loadLibC(): LibC {
   const { functions } = ffi.dlopen('libc.so.6', {
     setns: { arguments: ['int32', 'int32'], return: 'int32' },
     ioctl: { arguments: ['int32', 'uint64', 'buffer'], return: 'int32' },
+    read: { arguments: ['int32', 'buffer', 'uint64'], return: 'int64' },
   } as never) as unknown as { functions: LibC };
   return functions;
+}
+
+/** A TUN device in the namespace that the thread is in. */
+export function openTun(libc: LibC, name: string, nonBlocking: boolean): number {
+  const tun = openSync('/dev/net/tun', constants.O_RDWR | (nonBlocking ? constants.O_NONBLOCK : 0));
+  const request = Buffer.alloc(40);
+  request.write(name);
+  request.writeUInt16LE(IFF_TUN_NO_PI, 16);
+  if (libc.ioctl(tun, BigInt(TUNSETIFF), request) !== 0) throw new TypeError('TUNSETIFF failed');
+  return tun;
 }
 
 /** A namespace, a TUN device in it, and a stack behind that. */
@@ -74,11 +86,7 @@ export class Kernel {
     const there = openSync(`/run/netns/${this.#name}`, 'r');
     if (this.#libc.setns(there, CLONE_NEWNET) !== 0) throw new TypeError('setns failed');
     closeSync(there);
-    this.#tun = openSync('/dev/net/tun', 'r+');
-    const request = Buffer.alloc(40);
-    request.write('mg0');
-    request.writeUInt16LE(IFF_TUN_NO_PI, 16);
-    if (this.#libc.ioctl(this.#tun, BigInt(TUNSETIFF), request) !== 0) throw new TypeError('TUNSETIFF failed');
+    this.#tun = openTun(this.#libc, 'mg0', false);
     for (const line of ['link set lo up', 'link set mg0 mtu 1280 up', 'addr add 10.77.0.1/24 dev mg0', '-6 addr add fd77::1/64 dev mg0 nodad']) {
       execFileSync('ip', line.split(' '));
     }
