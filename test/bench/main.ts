@@ -7,7 +7,7 @@ import { print } from './report.ts';
 
 const usage = `Usage: npm run bench -- chain [--json] [--rounds N]
        npm run bench -- overlay [--json] [--rounds N] [--quick] [--only SUBJECT,...]
-       npm run bench -- overlay --profile userspace|userspace-plain [--streams N]
+       npm run bench -- overlay --profile userspace|userspace-plain|system [--streams N]
 Subjects of overlay: ${subjectNames.join(', ')}`;
 
 const { values, positionals } = parseArgs({

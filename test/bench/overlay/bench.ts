@@ -29,8 +29,6 @@ interface SubjectPlan {
   readonly start: (link: Link, apps: KernelApps, number: number) => Promise<Started>;
 }
 
-const accelerators = { off: { MESHGATE_ACCELERATORS: 'off' }, on: {} };
-
 const go = (name: string, find: () => ReturnType<typeof newestWireGuardGo> | ReturnType<typeof debianWireGuardGo>, mtu: number): SubjectPlan => ({
   name,
   mtu,
@@ -41,21 +39,34 @@ const go = (name: string, find: () => ReturnType<typeof newestWireGuardGo> | Ret
   },
 });
 
-const ours = (name: string, mtu: number, env: Readonly<Record<string, string>>): SubjectPlan => ({
+/** Our own subjects: how each of their ends is started. */
+const variants = {
+  userspace: { mode: 'userspace', env: {} },
+  'userspace-plain': { mode: 'userspace', env: { MESHGATE_ACCELERATORS: 'off' } },
+  system: { mode: 'system', env: {} },
+} as const;
+type Ours = keyof typeof variants;
+
+const ours = (name: Ours, mtu: number): SubjectPlan => ({
   name,
   mtu,
-  start: (link, _apps, number) => overlaySubject(name, link, number, mtu, env),
+  start: (link, _apps, number) => startOurs(name, link, number, mtu),
 });
+
+function startOurs(name: Ours, link: Link, number: number, mtu: number): ReturnType<typeof overlaySubject> {
+  const { mode, env } = variants[name];
+  return overlaySubject(name, link, number, mtu, mode, env);
+}
 
 const plans: readonly SubjectPlan[] = [
   { name: 'raw', mtu, start: async (link, apps) => rawSubject(apps, link) },
   go(newest, newestWireGuardGo, mtu),
   go(debian, debianWireGuardGo, mtu),
-  ours('userspace', mtu, accelerators.on),
-  ours('userspace-plain', mtu, accelerators.off),
-  { name: 'system', mtu, start: async () => ({ name: 'system', missing: 'the overlay has no system mode yet' }) },
+  ours('userspace', mtu),
+  ours('userspace-plain', mtu),
+  ours('system', mtu),
   go(newest, newestWireGuardGo, smallMtu),
-  ours('userspace', smallMtu, accelerators.on),
+  ours('userspace', smallMtu),
 ];
 
 export const subjectNames: readonly string[] = [...new Set(plans.map(({ name }) => name))];
@@ -209,10 +220,9 @@ export async function benchOverlay({ rounds, quick, only }: OverlayBenchOptions)
 
 /** Loads one of our subjects with one stream and prints where the time of both ends went. */
 export async function profileOverlay(name: string, streams: number): Promise<void> {
-  const off = name === 'userspace-plain';
-  if (!off && name !== 'userspace') throw new Error(`only userspace and userspace-plain can be profiled, not ${name}`);
+  if (!isOurs(name)) throw new Error(`only ${Object.keys(variants).join(', ')} can be profiled, not ${name}`);
   await withLink(async (link) => {
-    const subject = await overlaySubject(name, link, 1, mtu, off ? accelerators.off : accelerators.on);
+    const subject = await startOurs(name, link, 1, mtu);
     try {
       const { rate, gigabytes, cpu, files } = await subject.profile(streams, 6);
       console.log(`${name}: ${subject.about}\n${rate.toFixed(3)} Gb/s`);
@@ -225,6 +235,10 @@ export async function profileOverlay(name: string, streams: number): Promise<voi
       await subject.close();
     }
   });
+}
+
+function isOurs(name: string): name is Ours {
+  return Object.hasOwn(variants, name);
 }
 
 async function withLink<T>(act: (link: Link, apps: KernelApps) => Promise<T>): Promise<T> {

@@ -49,6 +49,7 @@ async function start(face: Face): Promise<void> {
     {
       privateKey: face.privateKey,
       listenPort: 0,
+      mode: face.mode,
       mtu: face.mtu,
       version: 'bench',
       ca: undefined,
@@ -110,10 +111,11 @@ async function ready(): Promise<string> {
   }
 }
 
-/** Everything that status says besides relay and peers, so that what is in use is on the record. */
+/** What status says is in use, for the record. */
 function describeStatus(overlay: Overlay): string {
-  const { relay: _relay, peers: _peers, ...rest } = overlay.status();
-  return `direct${Object.keys(rest).length === 0 ? '' : ` ${JSON.stringify(rest)}`}`;
+  const { mode, peers: _peers, ...rest } = overlay.status().figures;
+  const shown = ['accelerators', 'udp', 'cipher'].flatMap((name) => Object.entries(rest).filter(([key]) => key === name));
+  return [mode, 'direct path', ...shown.map(([key, value]) => `${key} ${JSON.stringify(value)}`)].join(', ');
 }
 
 async function perform(task: Task): Promise<unknown> {

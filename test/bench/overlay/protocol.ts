@@ -17,6 +17,7 @@ export type Face =
   | { readonly kind: 'kernel' }
   | {
       readonly kind: 'overlay';
+      readonly mode: 'userspace' | 'system';
       readonly privateKey: Uint8Array;
       readonly mtu: number;
       /** Where the UDP port is announced. */

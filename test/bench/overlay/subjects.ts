@@ -111,6 +111,7 @@ export async function overlaySubject(
   link: Link,
   number: number,
   mtu: number,
+  mode: 'userspace' | 'system',
   env: Readonly<Record<string, string>>,
 ): Promise<Subject & { profile(streams: number, seconds: number): Promise<Profiles> }> {
   const keys = { near: generatePrivateKey(), far: generatePrivateKey() };
@@ -124,6 +125,7 @@ export async function overlaySubject(
   const start = (own: 'near' | 'far', other: 'near' | 'far'): Promise<undefined> =>
     ends[own].ask('start', {
       kind: 'overlay',
+      mode,
       privateKey: keys[own],
       mtu,
       hostAddress: link[own].address,
