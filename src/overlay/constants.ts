@@ -144,6 +144,9 @@ export const TURN_MAX_STALE = 3;
 /** Without an allocation after a failure, the next attempt comes after this, doubled up to the limit. */
 export const TURN_AGAIN_FIRST_MS = 5000;
 export const TURN_AGAIN_MAX_MS = 5 * 60_000;
+/** An older allocation in the way is given back, and a new one asked for after this, doubled each time, so often. */
+export const TURN_CLEARING_MS = 500;
+export const TURN_CLEARINGS = 4;
 /** Asked for; the server may grant less. Refreshed this long before the end, or at half of a short one. */
 export const TURN_LIFETIME_S = 600;
 export const TURN_REFRESH_AHEAD_MS = 60_000;

@@ -5,7 +5,16 @@
 // server (300 counts as a failure), and even ports (they are RTP's).
 import { formatIp, parseIp, unmapIp } from '#lib/ip.ts';
 import { channelHeaderBytes, channelOf, channelPayload, decodeTurn, encodeTurn, type TurnMessage, writeChannelData } from '#wire/turn.ts';
-import { MAX_DATAGRAM_BYTES, TURN_AGAIN_FIRST_MS, TURN_AGAIN_MAX_MS, TURN_IDLE_MS, TURN_LIFETIME_S, TURN_REFRESH_AHEAD_MS } from '../constants.ts';
+import {
+  MAX_DATAGRAM_BYTES,
+  TURN_AGAIN_FIRST_MS,
+  TURN_AGAIN_MAX_MS,
+  TURN_CLEARING_MS,
+  TURN_CLEARINGS,
+  TURN_IDLE_MS,
+  TURN_LIFETIME_S,
+  TURN_REFRESH_AHEAD_MS,
+} from '../constants.ts';
 import { usableAddress } from './ice-candidate.ts';
 import type { TransportAddress } from './path.ts';
 import { TurnPeers } from './turn-peers.ts';
@@ -43,8 +52,8 @@ export class TurnClient {
   #wantedUntil = -Infinity;
   #failures = 0;
   #reason = '';
-  /** After 437 (an older allocation of the same port): it is taken back once, then asked for anew. */
-  #cleared = false;
+  /** How often an older allocation of the same port stood in the way (437). */
+  #clearings = 0;
 
   constructor(options: TurnClientOptions) {
     this.#options = options;
@@ -185,14 +194,16 @@ export class TurnClient {
   }
 
   #allocated(outcome: TurnOutcome, now: number): void {
-    if (outcome.kind === 'error' && outcome.code === 437 && !this.#cleared) {
-      this.#cleared = true;
-      this.#requests.send({ method: 'refresh', lifetime: 0 }, (_, at) => this.#allocate(at), now);
+    if (outcome.kind === 'error' && outcome.code === 437 && this.#clearings < TURN_CLEARINGS) {
+      // Give the older one back. Servers take a moment to forget it.
+      this.#requests.send({ method: 'refresh', lifetime: 0 }, () => undefined, now);
+      this.#state = { kind: 'waiting', againAt: now + TURN_CLEARING_MS * 2 ** this.#clearings };
+      this.#clearings++;
       return;
     }
     const relayed = outcome.kind === 'success' ? addressesOf(outcome.message) : none;
     if (outcome.kind !== 'success' || relayed.length === 0) return this.#lost(reasonOf(outcome), now);
-    this.#cleared = false;
+    this.#clearings = 0;
     this.#reason = '';
     this.#state = { kind: 'ready', relayed, ...timesOf(outcome.message, now) };
     this.#peers.forget(now);
@@ -250,7 +261,7 @@ export class TurnClient {
     this.#requests.clear();
     this.#peers.forget(now);
     this.#reason = reason;
-    this.#cleared = false;
+    this.#clearings = 0;
     // One that has held is asked for anew at once; one that was lost again before its first refresh is not.
     const pause = had && this.#failures === 0 ? 0 : Math.min(TURN_AGAIN_MAX_MS, TURN_AGAIN_FIRST_MS * 2 ** this.#failures);
     this.#state = { kind: 'waiting', againAt: now + pause };
