@@ -1,8 +1,8 @@
 // The application at both ends of every subject that runs in Node: a server that sends or echoes, a download and a ping-pong.
 import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
-import type { Dial } from '#lib/net.ts';
-import { APP_PORT, CHUNK_BYTES, ECHO, PING_BYTES, SEND, type BulkResult } from './protocol.ts';
+import type { Dial, DialTarget } from '#lib/net.ts';
+import { CHUNK_BYTES, ECHO, PING_BYTES, SEND, type BulkResult } from './protocol.ts';
 
 const dialMs = 15_000;
 const chunk = randomBytes(CHUNK_BYTES);
@@ -25,8 +25,8 @@ function pump(stream: Duplex): void {
 }
 
 /** Downloads over `streams` connections at once for so long; the time begins when all are open. */
-export async function download(dial: Dial, to: string, streams: number, seconds: number): Promise<BulkResult> {
-  const open = await Promise.all(Array.from({ length: streams }, () => dial({ host: to, port: APP_PORT }, { signal: AbortSignal.timeout(dialMs) })));
+export async function download(dial: Dial, to: DialTarget, streams: number, seconds: number): Promise<BulkResult> {
+  const open = await Promise.all(Array.from({ length: streams }, () => dial(to, { signal: AbortSignal.timeout(dialMs) })));
   let bytes = 0;
   let lost: Error | undefined;
   const begun = performance.now();
@@ -46,8 +46,8 @@ export async function download(dial: Dial, to: string, streams: number, seconds:
 }
 
 /** Ping-pong on one connection for so long; the first hundred exchanges are not counted. */
-export async function pingPong(dial: Dial, to: string, seconds: number): Promise<readonly number[]> {
-  const stream = await dial({ host: to, port: APP_PORT }, { signal: AbortSignal.timeout(dialMs) });
+export async function pingPong(dial: Dial, to: DialTarget, seconds: number): Promise<readonly number[]> {
+  const stream = await dial(to, { signal: AbortSignal.timeout(dialMs) });
   const ping = Buffer.alloc(PING_BYTES, 1);
   const times: number[] = [];
   const until = performance.now() + seconds * 1000;

@@ -14,7 +14,7 @@ import type { SignalMessage } from '#model/signal.ts';
 import { createOverlay, type Overlay } from '#overlay/index.ts';
 import { openPlainPort } from '#overlay/udp/open.ts';
 import { download, pingPong, serve } from './app.ts';
-import { APP_PORT, type Face, type FromEnd, type Task, type ToEnd } from './protocol.ts';
+import { type Face, type FromEnd, KERNEL_APP_PORT, OVERLAY_APP_PORT, type Task, type ToEnd } from './protocol.ts';
 
 const pathMs = 15_000;
 
@@ -58,7 +58,7 @@ async function start(face: Face): Promise<void> {
     },
   );
   overlay.accept(
-    (port) => port === APP_PORT,
+    (port) => port === OVERLAY_APP_PORT,
     ({ stream }) => serve(stream),
   );
   overlay.apply({
@@ -87,7 +87,7 @@ async function startKernel(): Promise<void> {
   const server = createServer({ noDelay: true, highWaterMark: 256 * 1024 }, serve);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(APP_PORT, '0.0.0.0', resolve);
+    server.listen(KERNEL_APP_PORT, '0.0.0.0', resolve);
   });
 }
 

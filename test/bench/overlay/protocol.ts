@@ -1,9 +1,11 @@
 // What the benchmark and its two end processes tell each other (structured clone over the IPC channel), and the constants they share.
+import type { DialTarget } from '#lib/net.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { SignalMessage } from '#model/signal.ts';
 
-/** The port, in the tunnel, of the application that answers in the far end. */
-export const APP_PORT = 5100;
+/** Ports of the application that answers in the far end. System mode wants its own port to be free on all addresses. */
+export const OVERLAY_APP_PORT = 5100;
+export const KERNEL_APP_PORT = 5101;
 /** First byte of a connection: send until it is closed, or echo. */
 export const SEND = 0x44;
 export const ECHO = 0x45;
@@ -37,9 +39,9 @@ export interface Tasks {
   /** The kind of the path and, where the overlay tells them, the accelerators in use. */
   readonly ready: { readonly request: undefined; readonly answer: string };
   /** Downloads over so many connections at once. */
-  readonly bulk: { readonly request: { readonly to: string; readonly streams: number; readonly seconds: number }; readonly answer: BulkResult };
+  readonly bulk: { readonly request: { readonly to: DialTarget; readonly streams: number; readonly seconds: number }; readonly answer: BulkResult };
   /** Round trips of 64 bytes on one connection, ms, in order. */
-  readonly roundTrips: { readonly request: { readonly to: string; readonly seconds: number }; readonly answer: readonly number[] };
+  readonly roundTrips: { readonly request: { readonly to: DialTarget; readonly seconds: number }; readonly answer: readonly number[] };
   readonly startProfile: { readonly request: undefined; readonly answer: undefined };
   /** Ends the CPU profile and writes it to the file. */
   readonly stopProfile: { readonly request: string; readonly answer: undefined };

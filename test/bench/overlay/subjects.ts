@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { toBase64 } from '#lib/bytes.ts';
 import { generatePrivateKey, publicFromPrivate } from '#crypto/x25519.ts';
+import type { DialTarget } from '#lib/net.ts';
 import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import { EndProcess } from './end-process.ts';
 import type { Iperf } from './iperf.ts';
 import type { Link } from './link.ts';
 import { cpuSeconds, type CpuTime, cpuTime, peakMegabytes, residentMegabytes } from './process-stat.ts';
+import { KERNEL_APP_PORT, OVERLAY_APP_PORT } from './protocol.ts';
 import { startGoTunnel } from './wireguard-go.ts';
 
 export interface Bulk {
@@ -78,6 +80,7 @@ interface KernelTunnel {
 
 /** A subject that applications reach through the kernel's TCP and UDP. */
 function kernelSubject(name: string, about: string, apps: KernelApps, { farAddress, pids, close }: KernelTunnel): Subject {
+  const app = { host: farAddress, port: KERNEL_APP_PORT };
   const spent = (): { readonly source: number; readonly sink: number } =>
     pids === undefined ? { source: 0, sink: 0 } : { source: cpuSeconds(pids.far), sink: cpuSeconds(pids.near) };
   return {
@@ -88,9 +91,7 @@ function kernelSubject(name: string, about: string, apps: KernelApps, { farAddre
       const before = spent();
       const iperf = application === 'lean' ? apps.iperf : undefined;
       const load =
-        iperf === undefined
-          ? await nodeDownload(apps.near, apps.far, farAddress, streams, seconds)
-          : await iperf.download(farAddress, streams, seconds);
+        iperf === undefined ? await nodeDownload(apps.near, apps.far, app, streams, seconds) : await iperf.download(farAddress, streams, seconds);
       const after = spent();
       const gigabytes = load.bytes / 1e9;
       return {
@@ -99,7 +100,7 @@ function kernelSubject(name: string, about: string, apps: KernelApps, { farAddre
         sinkCpu: (after.sink - before.sink + load.sinkCpu) / gigabytes,
       };
     },
-    roundTrip: async (seconds) => median(await apps.near.ask('roundTrips', { to: farAddress, seconds })),
+    roundTrip: async (seconds) => median(await apps.near.ask('roundTrips', { to: app, seconds })),
     memory: () => (pids === undefined ? undefined : memoryOf(pids.near, pids.far)),
     datagrams: async (bytes, perSecond, seconds) => apps.iperf?.datagrams(farAddress, bytes, perSecond, seconds),
   };
@@ -116,6 +117,7 @@ export async function overlaySubject(
 ): Promise<Subject & { profile(streams: number, seconds: number): Promise<Profiles> }> {
   const keys = { near: generatePrivateKey(), far: generatePrivateKey() };
   const addresses = { near: `100.92.${number}.1`, far: `100.92.${number}.2` };
+  const app = { host: addresses.far, port: OVERLAY_APP_PORT };
   const ends = { near: new EndProcess(link.near, env), far: new EndProcess(link.far, env) };
   const close = async (): Promise<void> => {
     await Promise.all([ends.near.close(), ends.far.close()]);
@@ -141,7 +143,7 @@ export async function overlaySubject(
     throw error;
   }
   const bulk = async (streams: number, seconds: number): Promise<Bulk> => {
-    const load = await nodeDownload(ends.near, ends.far, addresses.far, streams, seconds);
+    const load = await nodeDownload(ends.near, ends.far, app, streams, seconds);
     const gigabytes = load.bytes / 1e9;
     return { rate: (load.bytes * 8) / load.seconds / 1e9, sourceCpu: load.sourceCpu / gigabytes, sinkCpu: load.sinkCpu / gigabytes };
   };
@@ -150,7 +152,7 @@ export async function overlaySubject(
     about,
     close,
     bulk,
-    roundTrip: async (seconds) => median(await ends.near.ask('roundTrips', { to: addresses.far, seconds })),
+    roundTrip: async (seconds) => median(await ends.near.ask('roundTrips', { to: app, seconds })),
     memory: () => memoryOf(ends.near.pid, ends.far.pid),
     // The overlay offers streams only.
     datagrams: async () => undefined,
@@ -190,7 +192,7 @@ export interface Profiles {
 async function nodeDownload(
   near: EndProcess,
   far: EndProcess,
-  to: string,
+  to: DialTarget,
   streams: number,
   seconds: number,
 ): Promise<{ readonly bytes: number; readonly seconds: number; readonly sourceCpu: number; readonly sinkCpu: number }> {
