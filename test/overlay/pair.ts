@@ -1,7 +1,7 @@
 // Two overlays in one process: a signal that hands messages over in memory, real UDP on loopback, a network map for each.
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { generatePrivateKey, publicFromPrivate } from '#crypto/x25519.ts';
@@ -140,11 +140,14 @@ export class TestRelay {
   #http: Server | undefined;
   #relay: RelayServer | undefined;
   #port = 0;
+  readonly #sockets = new Set<Socket>();
   readonly #tls: { readonly certPem: string; readonly keyPem: string } | undefined;
+  readonly #clock: Clock;
 
   /** With a certificate it is a `rels://` relay. */
-  constructor(tls?: { readonly certPem: string; readonly keyPem: string }) {
+  constructor(tls?: { readonly certPem: string; readonly keyPem: string }, clock: Clock = systemClock) {
     this.#tls = tls;
+    this.#clock = clock;
   }
 
   get url(): string {
@@ -157,10 +160,14 @@ export class TestRelay {
   }
 
   async start(): Promise<this> {
-    const relay = createRelayServer({ secret: 'relay-secret', instanceUrl: () => this.url, log: silentLogger, clock: systemClock });
+    const relay = createRelayServer({ secret: 'relay-secret', instanceUrl: () => this.url, log: silentLogger, clock: this.#clock });
     const http = this.#tls === undefined ? createServer() : createTlsServer({ cert: this.#tls.certPem, key: this.#tls.keyPem });
     const sockets = new WebSocketServer(relayWebSocketOptions);
     http.on('upgrade', (request, socket, head) => sockets.handleUpgrade(request, socket, head, (webSocket) => relay.accept(webSocket)));
+    http.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
     await new Promise<void>((resolve) => http.listen(this.#port, '127.0.0.1', resolve));
     this.#port = (http.address() as AddressInfo).port;
     this.#http = http;
@@ -177,8 +184,17 @@ export class TestRelay {
     if (http !== undefined) await new Promise((resolve) => http.close(resolve));
   }
 
+  /** Ends it without a word, as a killed process does. */
+  async kill(): Promise<void> {
+    const http = this.#http;
+    this.#http = undefined;
+    this.#relay = undefined;
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+    if (http !== undefined) await new Promise((resolve) => http.close(resolve));
+  }
+
   endpoints(): MeshEndpoints {
-    const token = this.server.issueToken(Date.now());
+    const token = this.server.issueToken(this.#clock.wall());
     return {
       signal: { host: 'localhost', port: 1, tls: false },
       stunUrls: [],
