@@ -1,8 +1,9 @@
-// ChaCha20-Poly1305 in WebAssembly behind the interface of aead.ts. node:crypto makes a cipher object for each message, which costs more
-// than the cipher itself where messages are packets; here a message costs two calls.
-import { type AeadKey, type AeadProvider, nodeAead } from './aead.ts';
-import { chachaPolyModule, stateAt, stepBytes } from './chacha20-poly1305-wasm.ts';
-import { keyBytes, tagBytes, wasmMessageBytes } from './constants.ts';
+// ChaCha20-Poly1305 in WebAssembly behind the interface of aead.ts: one call for a message, and no copy of it where it stands in memory
+// that the provider gave. It is safe memory all the same: the code cannot leave its own 4 MiB.
+import { type AeadKey, type AeadProvider, checkRange, nodeAead } from './aead.ts';
+import { chachaPolyModule, freeAt, stateAt } from './chacha20-poly1305-wasm.ts';
+import { keyBytes, tagBytes, wasmMemoryBytes, wasmMessageBytes } from './constants.ts';
+import { cryptoError } from './errors.ts';
 
 // Node has it; the types that go with Node do not say so.
 declare const WebAssembly: {
@@ -12,118 +13,148 @@ declare const WebAssembly: {
 
 interface WasmExports {
   readonly memory: { readonly buffer: ArrayBuffer };
-  chacha(from: number, to: number, steps: number): void;
-  poly(key: number, from: number, blocks: number, tag: number): void;
+  seal(at: number, length: number): void;
+  open(at: number, length: number): number;
 }
 
-/** Key stream block 0 is for the authenticator, so the message stands behind its place. */
-const prefix = 64;
-/** Room for the prefix, a message, the block of lengths, and what the last step handles beyond. */
-const area = Math.ceil((prefix + wasmMessageBytes + 2 * tagBytes) / stepBytes) * stepBytes;
-const inputAt = stepBytes;
-const outputAt = inputAt + area;
-const tagAt = stateAt + 64;
 const pageBytes = 65_536;
+const cacheLine = 64;
 /** "expand 32-byte k" */
 const constants = [0x61707865, 0x3320646e, 0x79622d32, 0x6b206574] as const;
+const keyWord = stateAt / 4 + 4;
+const nonceWord = stateAt / 4 + 13;
+/** Where messages from other memory are worked on. */
+const scratchAt = freeAt;
+const { copy } = Buffer.prototype;
 
-interface Engine extends WasmExports {
+/** Functions of one instance and views of its memory. */
+class Engine {
+  readonly buffer: ArrayBuffer;
   readonly bytes: Uint8Array;
-  readonly view: DataView;
+  readonly words: Int32Array;
+  readonly seal: WasmExports['seal'];
+  readonly open: WasmExports['open'];
+  #free = scratchAt + wasmMessageBytes + tagBytes + cacheLine;
+
+  constructor(module: object) {
+    const { memory, seal, open } = new WebAssembly.Instance(module).exports;
+    this.buffer = memory.buffer;
+    this.bytes = new Uint8Array(memory.buffer);
+    this.words = new Int32Array(memory.buffer);
+    this.seal = seal;
+    this.open = open;
+    this.words.set(constants, stateAt / 4);
+  }
+
+  /** Memory of this instance; plain memory once it is used up. */
+  alloc(bytes: number): Uint8Array {
+    const at = Math.ceil(this.#free / cacheLine) * cacheLine;
+    if (at + bytes > this.bytes.length) return new Uint8Array(bytes);
+    this.#free = at + bytes;
+    return this.bytes.subarray(at, at + bytes);
+  }
 }
 
-let engine: Engine | undefined | 'unavailable';
+let compiled: object | undefined | 'unavailable';
 
-/** One for all keys of the process: nothing of a message is left to the next but what the next overwrites. */
-function loadEngine(): Engine | undefined {
-  if (engine === undefined) {
+/** Compiled once; undefined on a processor without vectors, or where Node was started without a compiler. */
+function loadModule(): object | undefined {
+  if (compiled === undefined) {
     try {
-      const module = new WebAssembly.Module(chachaPolyModule(Math.ceil((outputAt + area) / pageBytes)));
-      const { memory, chacha, poly } = new WebAssembly.Instance(module).exports;
-      const view = new DataView(memory.buffer);
-      for (const [i, word] of constants.entries()) view.setUint32(stateAt + 4 * i, word, true);
-      engine = { memory, chacha, poly, bytes: new Uint8Array(memory.buffer), view };
+      compiled = new WebAssembly.Module(chachaPolyModule(wasmMemoryBytes / pageBytes));
     } catch {
-      engine = 'unavailable'; // a processor without vectors, or Node started without a compiler
+      compiled = 'unavailable';
     }
   }
-  return engine === 'unavailable' ? undefined : engine;
+  return compiled === 'unavailable' ? undefined : compiled;
 }
 
-/** The faster provider for packets: WebAssembly, or node:crypto where this process cannot have it. */
-export const packetAead: AeadProvider = (key) => {
-  const fallback = nodeAead(key);
-  const loaded = loadEngine();
-  return loaded === undefined ? fallback : new WasmAeadKey(loaded, key, fallback);
-};
+/** A provider with memory of its own, to be used by one device; undefined where this process cannot have WebAssembly's vectors. */
+export function wasmAead(): AeadProvider | undefined {
+  const module = loadModule();
+  if (module === undefined) return undefined;
+  let engine: Engine | undefined;
+  const load = (): Engine => (engine ??= new Engine(module));
+  return Object.assign((key: Uint8Array): AeadKey => new WasmAeadKey(load(), key), {
+    cipher: 'webassembly',
+    alloc: (bytes: number) => load().alloc(bytes),
+  });
+}
+
+/** The provider that needs nothing special, with memory of its own: WebAssembly, or node:crypto where this process cannot have it. */
+export function packetAead(): AeadProvider {
+  return wasmAead() ?? nodeAead;
+}
 
 class WasmAeadKey implements AeadKey {
   readonly #engine: Engine;
-  readonly #key: Uint8Array;
+  readonly #key: Int32Array;
   /** For associated data and long messages, which packets do not have. */
-  readonly #fallback: AeadKey;
-  #used = false;
+  #fallback: AeadKey | undefined;
 
-  constructor(loaded: Engine, key: Uint8Array, fallback: AeadKey) {
-    this.#engine = loaded;
-    this.#key = Uint8Array.from(key);
-    this.#fallback = fallback;
+  constructor(engine: Engine, key: Uint8Array) {
+    if (key.length !== keyBytes) throw cryptoError('CRYPTO_BAD_KEY', `AEAD key of ${key.length} bytes`);
+    this.#engine = engine;
+    this.#key = new Int32Array(Uint8Array.from(key).buffer);
   }
 
   seal(counter: number, associated: Uint8Array, source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number {
     const length = end - start;
-    if (associated.length > 0 || length > wasmMessageBytes) return this.#fallback.seal(counter, associated, source, start, end, target, at);
-    const { bytes } = this.#engine;
-    bytes.set(source.subarray(start, end), inputAt + prefix);
-    this.#crypt(counter, length);
-    const message = outputAt + prefix;
-    this.#authenticate(message, length, message + length);
-    target.set(bytes.subarray(message, message + length + tagBytes), at);
+    if (associated.length > 0 || length > wasmMessageBytes) return this.#other().seal(counter, associated, source, start, end, target, at);
+    checkRange(source, start, end, target, at, length + tagBytes);
+    const engine = this.#engine;
+    const inside = target.buffer === engine.buffer;
+    const place = inside ? target.byteOffset + at : scratchAt;
+    if (source.buffer !== engine.buffer) copy.call(source, engine.bytes, place, start, end);
+    else if (source.byteOffset + start !== place) engine.bytes.copyWithin(place, source.byteOffset + start, source.byteOffset + end);
+    this.#prepare(counter);
+    engine.seal(place, length);
+    if (!inside) copy.call(engine.bytes, target, at, place, place + length + tagBytes);
     return length + tagBytes;
   }
 
   open(counter: number, associated: Uint8Array, source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number {
     const length = end - tagBytes - start;
     if (length < 0) return -1;
-    if (associated.length > 0 || length > wasmMessageBytes) return this.#fallback.open(counter, associated, source, start, end, target, at);
-    const { bytes } = this.#engine;
-    bytes.set(source.subarray(start, start + length), inputAt + prefix);
-    this.#crypt(counter, length);
-    this.#authenticate(inputAt + prefix, length, tagAt);
-    let difference = 0;
-    for (let i = 0; i < tagBytes; i++) difference |= (bytes[tagAt + i] as number) ^ (source[start + length + i] as number);
-    if (difference !== 0) return -1;
-    target.set(bytes.subarray(outputAt + prefix, outputAt + prefix + length), at);
+    if (associated.length > 0 || length > wasmMessageBytes) return this.#other().open(counter, associated, source, start, end, target, at);
+    checkRange(source, start, end, target, at, length);
+    const engine = this.#engine;
+    // the tag comes along to where the message is worked on, so there has to be room for it
+    const inside = target.buffer === engine.buffer && (at + length + tagBytes <= target.length || isAt(source, start, target, at));
+    const place = inside ? target.byteOffset + at : scratchAt;
+    if (source.buffer !== engine.buffer) copy.call(source, engine.bytes, place, start, end);
+    else if (source.byteOffset + start !== place) engine.bytes.copyWithin(place, source.byteOffset + start, source.byteOffset + end);
+    this.#prepare(counter);
+    if (engine.open(place, length) === 0) return -1;
+    if (!inside) copy.call(engine.bytes, target, at, place, place + length);
     return length;
   }
 
   destroy(): void {
     this.#key.fill(0);
-    this.#fallback.destroy();
-    if (!this.#used) return;
-    const { bytes } = this.#engine;
-    bytes.fill(0, stateAt + 16, stateAt + 16 + keyBytes);
-    bytes.fill(0, inputAt);
+    this.#fallback?.destroy();
+    // what may be left of the last message: its key, its key stream, and its bytes if they came from elsewhere
+    const { words, bytes } = this.#engine;
+    words.fill(0, keyWord, keyWord + keyBytes / 4);
+    bytes.fill(0, stateAt + 64, freeAt);
+    bytes.fill(0, scratchAt, scratchAt + keyBytes);
   }
 
-  /** From the input to the output: the authenticator's key, then the message. */
-  #crypt(counter: number, length: number): void {
-    this.#used = true;
-    const { bytes, view } = this.#engine;
-    bytes.set(this.#key, stateAt + 16);
-    view.setUint32(stateAt + 48, 0, true);
-    view.setUint32(stateAt + 52, 0, true);
-    view.setUint32(stateAt + 56, counter % 0x1_0000_0000, true);
-    view.setUint32(stateAt + 60, Math.floor(counter / 0x1_0000_0000), true);
-    this.#engine.chacha(inputAt, outputAt, Math.ceil((prefix + length) / stepBytes));
+  #prepare(counter: number): void {
+    const { words } = this.#engine;
+    const key = this.#key;
+    for (let i = 0; i < keyBytes / 4; i++) words[keyWord + i] = key[i] as number;
+    words[nonceWord] = 0;
+    words[nonceWord + 1] = counter % 0x1_0000_0000;
+    words[nonceWord + 2] = Math.floor(counter / 0x1_0000_0000);
   }
 
-  /** Writes the tag of the ciphertext at `at` (RFC 8439 §2.8): padded with zeros, and followed by the lengths. */
-  #authenticate(at: number, length: number, tag: number): void {
-    const { bytes, view } = this.#engine;
-    const lengths = at + Math.ceil(length / tagBytes) * tagBytes;
-    bytes.fill(0, at + length, lengths + tagBytes);
-    view.setUint32(lengths + 8, length, true);
-    this.#engine.poly(outputAt, at, (lengths + tagBytes - at) / tagBytes, tag);
+  #other(): AeadKey {
+    this.#fallback ??= nodeAead(new Uint8Array(this.#key.buffer));
+    return this.#fallback;
   }
+}
+
+function isAt(source: Uint8Array, start: number, target: Uint8Array, at: number): boolean {
+  return source.buffer === target.buffer && source.byteOffset + start === target.byteOffset + at;
 }

@@ -11,6 +11,7 @@ export interface AeadKey {
   /**
    * Encrypts `source[start, end)` to `target` from `at`: as many bytes, then the tag of 16. `counter` is a whole number below 2^53.
    * Source and target may be the same buffer where `at` equals `start`; otherwise they must not overlap. Returns the bytes written.
+   * Throws CRYPTO_BAD_RANGE where either is too short.
    */
   seal(counter: number, associated: Uint8Array, source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number;
   /**
@@ -27,6 +28,14 @@ export interface AeadProvider {
   (key: Uint8Array): AeadKey;
   /** Memory in which `seal` and `open` work without copying; any other works too. Absent where all memory is alike. */
   readonly alloc?: (bytes: number) => Uint8Array;
+  /** What computes, in one word, for those who look at a running process. */
+  readonly cipher: string;
+}
+
+/** Throws CRYPTO_BAD_RANGE unless `[start, end)` is in the source, and `room` bytes from `at` are in the target. Also for what is no number. */
+export function checkRange(source: Uint8Array, start: number, end: number, target: Uint8Array, at: number, room: number): void {
+  if (start >= 0 && start <= end && end <= source.length && at >= 0 && at + room <= target.length) return;
+  throw cryptoError('CRYPTO_BAD_RANGE', `${start} to ${end} of ${source.length}, ${room} at ${at} of ${target.length}`);
 }
 
 const algorithm = 'chacha20-poly1305';
@@ -34,7 +43,7 @@ const options = { authTagLength: tagBytes } as const;
 const nothing = new Uint8Array(0);
 
 /** ChaCha20-Poly1305 of node:crypto. */
-export const nodeAead: AeadProvider = (key) => new NodeAeadKey(key);
+export const nodeAead: AeadProvider = Object.assign((key: Uint8Array): AeadKey => new NodeAeadKey(key), { cipher: 'node:crypto' });
 
 class NodeAeadKey implements AeadKey {
   readonly #key: Buffer;
@@ -46,6 +55,7 @@ class NodeAeadKey implements AeadKey {
   }
 
   seal(counter: number, associated: Uint8Array, source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number {
+    checkRange(source, start, end, target, at, end - start + tagBytes);
     const cipher = createCipheriv(algorithm, this.#key, this.#counted(counter), options);
     if (associated.length > 0) cipher.setAAD(associated, { plaintextLength: end - start });
     target.set(cipher.update(source.subarray(start, end)), at);
@@ -57,6 +67,7 @@ class NodeAeadKey implements AeadKey {
   open(counter: number, associated: Uint8Array, source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number {
     const split = end - tagBytes;
     if (split < start) return -1;
+    checkRange(source, start, end, target, at, split - start);
     const decipher = createDecipheriv(algorithm, this.#key, this.#counted(counter), options);
     if (associated.length > 0) decipher.setAAD(associated, { plaintextLength: split - start });
     decipher.setAuthTag(source.subarray(split, end));

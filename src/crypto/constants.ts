@@ -21,5 +21,14 @@ export const passwordBytes = 1024;
 /** Most memory that a stored hash may ask for, in bytes: a damaged record must not exhaust the process. */
 export const passwordMemory = 256 * 1024 * 1024;
 
-/** Longest message that the WebAssembly cipher takes; longer ones go to node:crypto. Any UDP datagram is shorter. */
+/** Memory of one device's WebAssembly cipher: what it gives as arenas; the system backs what is used. */
+export const wasmMemoryBytes = 4 * 1024 * 1024;
+
+/** Memory of one device's OpenSSL cipher, of the same use. */
+export const blockBytes = 1024 * 1024;
+
+/** How long two ciphers are held against each other at most before one is chosen. */
+export const selfTestMs = 60;
+
+/** Longest message that the WebAssembly cipher and OpenSSL's take; longer ones go to node:crypto. Any UDP datagram is shorter. */
 export const wasmMessageBytes = 65_536;

@@ -15,6 +15,8 @@ export interface WasmFunction {
   readonly name: string;
   /** How many i32 parameters; they are the first locals. */
   readonly parameters: number;
+  /** Whether it leaves an i32. */
+  readonly result?: boolean;
   /** Types of the locals behind the parameters, in order. */
   readonly locals: readonly ValueType[];
   readonly body: Code;
@@ -53,6 +55,14 @@ export function memory(op: Code, offset: number): Code {
   return [...op, 0, ...unsigned(offset)];
 }
 
+/** Runs `body` where the i32 that `condition` leaves is not 0, else `otherwise`. */
+export function when(condition: Code, body: Code, otherwise: Code = []): Code {
+  return seq(condition, [0x04, 0x40], body, otherwise.length > 0 ? [0x05] : [], otherwise, [0x0b]);
+}
+
+/** Copies within the memory: target, source and length are on the stack. */
+export const copyMemory: Code = [0xfc, 0x0a, 0x00, 0x00];
+
 /** Repeats `body` as long as the i32 that it leaves is not 0. */
 export function repeatWhile(body: Code): Code {
   return seq([0x03, 0x40], body, [0x0d, 0x00, 0x0b]);
@@ -60,7 +70,11 @@ export function repeatWhile(body: Code): Code {
 
 /** The module; its memory of `pages` times 64 KiB is exported as `memory`, each function by its name. */
 export function encodeModule(functions: readonly WasmFunction[], pages: number): Uint8Array<ArrayBuffer> {
-  const types = functions.map(({ parameters }) => [0x60, ...vector(Array.from({ length: parameters }, () => [valueTypes.i32])), 0x00]);
+  const types = functions.map(({ parameters, result }) => [
+    0x60,
+    ...vector(Array.from({ length: parameters }, () => [valueTypes.i32])),
+    ...vector(result === true ? [[valueTypes.i32]] : []),
+  ]);
   const exported = functions.map(({ name }, index) => [...text(name), 0x00, ...unsigned(index)]);
   const bodies = functions.map(({ locals, body }) => {
     const code = [...vector(locals.map((type) => [0x01, valueTypes[type]])), ...body, 0x0b];

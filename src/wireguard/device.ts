@@ -23,6 +23,7 @@ export function createDevice(options: DeviceOptions, sink: DeviceSink): WireGuar
 }
 
 class Device implements WireGuardDevice {
+  readonly cipher: string;
   readonly #core: Core;
   readonly #allowed = new PrefixTable<Peer>();
   readonly #handshakes: Handshakes;
@@ -32,9 +33,11 @@ class Device implements WireGuardDevice {
   readonly #wall: () => number;
 
   constructor(options: DeviceOptions, sink: DeviceSink) {
+    const aead = options.aead ?? packetAead();
+    this.cipher = aead.cipher;
     this.#wall = options.wall;
     this.#core = {
-      local: { key: new X25519PrivateKey(options.privateKey), aead: options.aead ?? packetAead, random: options.random },
+      local: { key: new X25519PrivateKey(options.privateKey), aead, random: options.random },
       limits: { ...defaultLimits, ...options.limits },
       sink,
       indices: new IndexTable(options.random),

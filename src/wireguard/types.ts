@@ -32,7 +32,7 @@ export interface DeviceOptions {
   readonly sourceName?: (source: unknown) => Uint8Array | undefined;
   /** Inner MTU: padding never makes a packet longer than this. Without it, packets are padded to a multiple of 16. */
   readonly mtu?: number;
-  /** ChaCha20-Poly1305; that of node:crypto unless given. */
+  /** ChaCha20-Poly1305 with memory of its own; the one that needs nothing special unless given. See `chooseAead` of crypto/. */
   readonly aead?: AeadProvider;
   /** Smaller or larger limits than `defaultLimits`. */
   readonly limits?: Partial<DeviceLimits>;
@@ -71,6 +71,8 @@ export interface DevicePeerStatus {
 
 /** All times are milliseconds of one monotonic clock. */
 export interface WireGuardDevice {
+  /** What computes the cipher, in one word. */
+  readonly cipher: string;
   /**
    * Adds the peer, or changes what differs and keeps its session. A prefix that another peer has moves to this one. Throws
    * WIREGUARD_BAD_PEER, WIREGUARD_SELF_PEER, WIREGUARD_PEER_LIMIT or WIREGUARD_PREFIX_LIMIT, and changes nothing then.

@@ -1,6 +1,6 @@
 // The data path: order, loss, copies, padding, cryptokey routing, queues, peers that come and go.
 import t from 'tap';
-import { type AeadProvider, nodeAead } from '#crypto/aead.ts';
+import { type AeadKey, type AeadProvider, nodeAead } from '#crypto/aead.ts';
 import { generatePrivateKey, keyToText, publicFromPrivate } from '#crypto/x25519.ts';
 import { messageTypes, transportHeaderBytes } from '#wire/wireguard.ts';
 import { maxPacketBytes } from '#wireguard/constants.ts';
@@ -297,7 +297,7 @@ void t.test('unusable peers and full tables are refused and change nothing', asy
 
 void t.test('another provider of the cipher can stand in; it is asked once per key and direction', async (t) => {
   let [made, destroyed, sealed] = [0, 0, 0];
-  const counting: AeadProvider = (key) => {
+  const count = (key: Uint8Array): AeadKey => {
     const inner = nodeAead(key);
     made++;
     return {
@@ -312,7 +312,9 @@ void t.test('another provider of the cipher can stand in; it is asked once per k
       },
     };
   };
+  const counting: AeadProvider = Object.assign(count, { cipher: 'counting' });
   const pair = new Pair({ a: { aead: counting } }).connect();
+  t.equal(pair.a.device.cipher, 'counting');
   t.equal(made - destroyed, 2, 'the two keys of the session live on');
   const before = made;
   sealed = 0;

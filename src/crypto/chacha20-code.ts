@@ -1,0 +1,77 @@
+// ChaCha20's block function (RFC 8439 §2.3) for four blocks at a time, one in each lane of sixteen vectors, as WebAssembly code.
+import { type Code, get, i32Const, memory, seq, set } from './wasm-encoder.ts';
+import { range, shuffle, shuffleLanes, v128, words } from './wasm-ops.ts';
+
+/** Bytes that four blocks make. */
+export const stepBytes = 256;
+
+/** The locals that the code works in. */
+export interface ChaChaLocals {
+  /** Local of word `i`. */
+  readonly x: (i: number) => number;
+  /** Four for the time between. */
+  readonly t: (i: number) => number;
+  /** The i32 that counts blocks. */
+  readonly counter: number;
+}
+
+/** The code of one double round as 32 pieces, so that other work can stand between them. */
+export function doubleRound({ x }: ChaChaLocals): readonly Code[] {
+  const rotate = (local: number, bits: number): Code => {
+    // whole bytes are moved by one shuffle
+    if (bits % 8 === 0) return set(local, get(local), get(local), shuffle(range(16).map((i) => (i & ~3) | ((i + 4 - bits / 8) & 3))));
+    return set(local, get(local), i32Const(bits), v128.shiftLeft, get(local), i32Const(32 - bits), v128.shiftRight, v128.or);
+  };
+  const mix = (a: number, b: number, c: number, bits: number): Code =>
+    seq(set(a, get(a), get(b), v128.add32), set(c, get(c), get(a), v128.xor), rotate(c, bits));
+  const quarterRound = (a: number, b: number, c: number, d: number): readonly Code[] => [
+    mix(x(a), x(b), x(d), 16),
+    mix(x(c), x(d), x(b), 12),
+    mix(x(a), x(b), x(d), 8),
+    mix(x(c), x(d), x(b), 7),
+  ];
+  return [
+    ...range(4).flatMap((i) => quarterRound(i, 4 + i, 8 + i, 12 + i)),
+    ...range(4).flatMap((i) => quarterRound(i, 4 + ((i + 1) & 3), 8 + ((i + 2) & 3), 12 + ((i + 3) & 3))),
+  ];
+}
+
+/** Word `i` of the state in all lanes, from the 64 bytes at `stateAt`; the counter is one more in each lane. */
+function initial(stateAt: number, { counter }: ChaChaLocals, i: number): Code {
+  if (i === 12) return seq(get(counter), v128.splat32, words([0, 1, 2, 3]), v128.add32);
+  return seq(i32Const(0), memory(v128.load32Splat, stateAt + 4 * i));
+}
+
+export function loadState(stateAt: number, locals: ChaChaLocals): Code {
+  return seq(...range(16).map((i) => set(locals.x(i), initial(stateAt, locals, i))));
+}
+
+export function addState(stateAt: number, locals: ChaChaLocals): Code {
+  return seq(...range(16).map((i) => set(locals.x(i), get(locals.x(i)), initial(stateAt, locals, i), v128.add32)));
+}
+
+/** Stores the four blocks at the address in a local, XORed with what stands there or over it. */
+export function output({ x, t }: ChaChaLocals, at: number, over: 'xor' | 'replace'): Code {
+  const low = [0, 4, 1, 5];
+  const high = [2, 6, 3, 7];
+  const parts = range(4).map((g) => {
+    // lane b of x(4g) to x(4g + 3) is bytes 16g to 16g + 15 of block b
+    const [a, b, c, d] = [x(4 * g), x(4 * g + 1), x(4 * g + 2), x(4 * g + 3)] as const;
+    const store = (block: number, first: number, second: number, lanes: readonly number[]): Code => {
+      const offset = 64 * block + 16 * g;
+      const before = over === 'xor' ? seq(get(at), memory(v128.load, offset), v128.xor) : [];
+      return seq(get(at), get(first), get(second), shuffleLanes(lanes), before, memory(v128.store, offset));
+    };
+    return seq(
+      set(t(0), get(a), get(b), shuffleLanes(low)),
+      set(t(1), get(c), get(d), shuffleLanes(low)),
+      set(t(2), get(a), get(b), shuffleLanes(high)),
+      set(t(3), get(c), get(d), shuffleLanes(high)),
+      store(0, t(0), t(1), [0, 1, 4, 5]),
+      store(1, t(0), t(1), [2, 3, 6, 7]),
+      store(2, t(2), t(3), [0, 1, 4, 5]),
+      store(3, t(2), t(3), [2, 3, 6, 7]),
+    );
+  });
+  return seq(...parts);
+}
