@@ -14,6 +14,7 @@ import type { SignalMessage } from '#model/signal.ts';
 import { createOverlay, type Overlay } from '#overlay/index.ts';
 import { openPlainPort } from '#overlay/udp/open.ts';
 import { download, pingPong, serve } from './app.ts';
+import { countDatagrams, sendDatagrams } from './datagrams.ts';
 import { type Face, type FromEnd, KERNEL_APP_PORT, OVERLAY_APP_PORT, type Task, type ToEnd } from './protocol.ts';
 
 const pathMs = 15_000;
@@ -128,6 +129,12 @@ async function perform(task: Task): Promise<unknown> {
       return download(dialler(), task.request.to, task.request.streams, task.request.seconds);
     case 'roundTrips':
       return pingPong(dialler(), task.request.to, task.request.seconds);
+    case 'count':
+      return countDatagrams(KERNEL_APP_PORT, task.request.seconds);
+    case 'send': {
+      const { host, bytes, perSecond, seconds } = task.request;
+      return sendDatagrams(host, KERNEL_APP_PORT, bytes, perSecond, seconds);
+    }
     case 'startProfile':
       profiler = new Session();
       profiler.connect();

@@ -38,15 +38,6 @@ export class Iperf {
     return { bytes, seconds: took, sourceCpu: (source / 100) * took, sinkCpu: (sink / 100) * took };
   }
 
-  /** The far end sends datagrams, as many as asked or as it can; packets a second that arrived. */
-  async datagrams(to: string, bytes: number, perSecond: number | undefined, seconds: number): Promise<number> {
-    const rate = perSecond === undefined ? '0' : String(perSecond * bytes * 8);
-    const { end } = await this.#client(['-c', to, '-R', '-u', '-t', String(seconds), '-l', String(bytes), '-b', rate]);
-    const { packets, lost_packets: lost, seconds: took } = end.sum_received ?? end.sum ?? {};
-    if (packets === undefined || took === undefined) throw new Error('iperf3 told no datagrams');
-    return (packets - (lost ?? 0)) / took;
-  }
-
   close(): void {
     this.#server.removeAllListeners('exit');
     this.#server.kill('SIGTERM');
@@ -66,14 +57,11 @@ export class Iperf {
 interface Sum {
   readonly bytes: number;
   readonly seconds: number;
-  readonly packets?: number;
-  readonly lost_packets?: number;
 }
 
 interface Report {
   readonly end: {
     readonly sum_received?: Sum;
-    readonly sum?: Sum;
     readonly cpu_utilization_percent: { readonly host_total: number; readonly remote_total: number };
   };
 }

@@ -42,6 +42,13 @@ export interface Tasks {
   readonly bulk: { readonly request: { readonly to: DialTarget; readonly streams: number; readonly seconds: number }; readonly answer: BulkResult };
   /** Round trips of 64 bytes on one connection, ms, in order. */
   readonly roundTrips: { readonly request: { readonly to: DialTarget; readonly seconds: number }; readonly answer: readonly number[] };
+  /** Datagrams that came to KERNEL_APP_PORT in so many seconds, and a moment more. */
+  readonly count: { readonly request: { readonly seconds: number }; readonly answer: number };
+  /** Sends datagrams to KERNEL_APP_PORT; the number sent. */
+  readonly send: {
+    readonly request: { readonly host: string; readonly bytes: number; readonly perSecond: number | undefined; readonly seconds: number };
+    readonly answer: number;
+  };
   readonly startProfile: { readonly request: undefined; readonly answer: undefined };
   /** Ends the CPU profile and writes it to the file. */
   readonly stopProfile: { readonly request: string; readonly answer: undefined };

@@ -56,7 +56,12 @@ export async function startKernelApps(link: Link, iperf: Iperf | undefined): Pro
 }
 
 export function rawSubject(apps: KernelApps, link: Link): Subject {
-  return kernelSubject('raw', 'veth, offload on', apps, { farAddress: link.far.address, pids: undefined, close: async () => undefined });
+  return kernelSubject('raw', 'veth, offload on', apps, {
+    nearAddress: link.near.address,
+    farAddress: link.far.address,
+    pids: undefined,
+    close: async () => undefined,
+  });
 }
 
 export async function goSubject(
@@ -68,18 +73,19 @@ export async function goSubject(
   number: number,
   mtu: number,
 ): Promise<Subject> {
-  const { nearPid, farPid, farAddress, close } = await startGoTunnel(link, program, number, mtu);
-  return kernelSubject(name, about, apps, { farAddress, pids: { near: nearPid, far: farPid }, close });
+  const { nearPid, farPid, nearAddress, farAddress, close } = await startGoTunnel(link, program, number, mtu);
+  return kernelSubject(name, about, apps, { nearAddress, farAddress, pids: { near: nearPid, far: farPid }, close });
 }
 
 interface KernelTunnel {
+  readonly nearAddress: string;
   readonly farAddress: string;
   readonly pids: { readonly near: number; readonly far: number } | undefined;
   close(): Promise<void>;
 }
 
 /** A subject that applications reach through the kernel's TCP and UDP. */
-function kernelSubject(name: string, about: string, apps: KernelApps, { farAddress, pids, close }: KernelTunnel): Subject {
+function kernelSubject(name: string, about: string, apps: KernelApps, { nearAddress, farAddress, pids, close }: KernelTunnel): Subject {
   const app = { host: farAddress, port: KERNEL_APP_PORT };
   const spent = (): { readonly source: number; readonly sink: number } =>
     pids === undefined ? { source: 0, sink: 0 } : { source: cpuSeconds(pids.far), sink: cpuSeconds(pids.near) };
@@ -102,7 +108,7 @@ function kernelSubject(name: string, about: string, apps: KernelApps, { farAddre
     },
     roundTrip: async (seconds) => median(await apps.near.ask('roundTrips', { to: app, seconds })),
     memory: () => (pids === undefined ? undefined : memoryOf(pids.near, pids.far)),
-    datagrams: async (bytes, perSecond, seconds) => apps.iperf?.datagrams(farAddress, bytes, perSecond, seconds),
+    datagrams: (bytes, perSecond, seconds) => kernelDatagrams(apps, nearAddress, bytes, perSecond, seconds),
   };
 }
 
@@ -110,6 +116,7 @@ function kernelSubject(name: string, about: string, apps: KernelApps, { farAddre
 export async function overlaySubject(
   name: string,
   link: Link,
+  apps: KernelApps,
   number: number,
   mtu: number,
   mode: 'userspace' | 'system',
@@ -154,8 +161,9 @@ export async function overlaySubject(
     bulk,
     roundTrip: async (seconds) => median(await ends.near.ask('roundTrips', { to: app, seconds })),
     memory: () => memoryOf(ends.near.pid, ends.far.pid),
-    // The overlay offers streams only.
-    datagrams: async () => undefined,
+    // In userspace the overlay offers streams only.
+    datagrams: async (bytes, perSecond, seconds) =>
+      mode === 'system' ? kernelDatagrams(apps, addresses.near, bytes, perSecond, seconds) : undefined,
     profile: async (streams, seconds) => {
       const folder = mkdtempSync(join(tmpdir(), 'mg-profile-'));
       try {
@@ -199,6 +207,12 @@ async function nodeDownload(
   const before = { source: cpuSeconds(far.pid), sink: cpuSeconds(near.pid) };
   const load = await near.ask('bulk', { to, streams, seconds });
   return { ...load, sourceCpu: cpuSeconds(far.pid) - before.source, sinkCpu: cpuSeconds(near.pid) - before.sink };
+}
+
+/** Between two processes of their own, whatever the tunnel below; received a second. */
+async function kernelDatagrams(apps: KernelApps, near: string, bytes: number, perSecond: number | undefined, seconds: number): Promise<number> {
+  const [received] = await Promise.all([apps.near.ask('count', { seconds }), apps.far.ask('send', { host: near, bytes, perSecond, seconds })]);
+  return received / seconds;
 }
 
 function memoryOf(near: number, far: number): Memory {

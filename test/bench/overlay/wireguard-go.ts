@@ -50,7 +50,8 @@ export function debianWireGuardGo(): Found {
 export interface GoTunnel {
   readonly nearPid: number;
   readonly farPid: number;
-  /** Of the far end, in the tunnel. */
+  /** In the tunnel. */
+  readonly nearAddress: string;
   readonly farAddress: string;
   close(): Promise<void>;
 }
@@ -89,7 +90,7 @@ export async function startGoTunnel(link: Link, program: string, number: number,
   try {
     const nearPid = await startEnd(link.near, 'near', 'far', link.far.address);
     const farPid = await startEnd(link.far, 'far', 'near', link.near.address);
-    return { nearPid, farPid, farAddress: addresses.far, close };
+    return { nearPid, farPid, nearAddress: addresses.near, farAddress: addresses.far, close };
   } catch (error) {
     await close();
     throw error;
