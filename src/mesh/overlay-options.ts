@@ -9,10 +9,11 @@ import type { WireguardSettings } from './settings.ts';
 
 /** Rejects with MESH_PRESHARED_KEY where there should be a key and is none: a peer without it would be a peer that nobody reaches. */
 export async function overlayOptions(settings: WireguardSettings, log: Logger): Promise<MeshNodeOptions['overlay']> {
-  const { port, mtu, forceRelay, presharedKeyFile, lazy, lazyIdle } = settings;
+  const { port, mtu, accelerators, forceRelay, presharedKeyFile, lazy, lazyIdle } = settings;
   return {
     listenPort: port,
     mtu,
+    accelerators,
     forceRelay,
     lazyIdleMs: lazyIdle,
     ...(lazy === 'server' ? {} : { lazy: lazy === 'on' }),

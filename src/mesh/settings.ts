@@ -19,6 +19,10 @@ export function controlSettings(secret: string) {
 export const wireguardSettings = object({
   port: integer({ about: 'UDP port of the overlay; 0 takes any.', max: 65_535, default: 0 }),
   mtu: integer({ about: 'Largest overlay packet, bytes.', min: 1280, max: 1420, default: 1280 }),
+  accelerators: oneOf(['auto', 'off'], {
+    about: 'Faster ways to send, receive and encrypt packets where this machine has them, or only what works everywhere.',
+    default: 'auto',
+  }),
   forceRelay: boolean({ about: 'Never look for direct paths.', default: false }),
   presharedKeyFile: optional(
     string({ about: 'File with 32 bytes in base64 that every peer of the network has too, mixed into each handshake. Without it there is none.' }),

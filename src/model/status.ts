@@ -47,6 +47,8 @@ export interface OverlayFigures {
   readonly mode: 'userspace' | 'system';
   /** The UDP port of everything. */
   readonly port: number;
+  /** What carries and what encrypts packets: the fastest that works here, or what is used instead and why. */
+  readonly accelerators: { readonly udp: string; readonly cipher: string };
   /** Peers by what carries them now. */
   readonly peers: { readonly direct: number; readonly relay: number; readonly seeking: number; readonly idle: number };
   readonly pathSwitches: number;

@@ -1,8 +1,9 @@
-// The one loop of an overlay: datagrams in, through the WireGuard engine and the filter, to what stands inside the tunnel, and back. One timer serves both
-// engines; it is looked at once in each turn of the event loop, however many packets that turn brings.
+// The one loop of an overlay: datagrams in, through the WireGuard engine and the filter, to what stands inside the tunnel, and back. One
+// timer serves both engines; it is looked at once in each turn of the event loop, however many packets that turn brings.
 //
 // What comes and goes is moved in batches: a run of datagrams is opened together, the packets in it that follow each other reach the stack
 // as one, and what the stack sends of one connection is sealed and sent together.
+import type { AeadProvider } from '#crypto/aead.ts';
 import type { Clock, Timer } from '#lib/clock.ts';
 import { utf8 } from '#lib/bytes.ts';
 import { Coalescer } from '#wire/coalescing.ts';
@@ -20,6 +21,7 @@ export interface DriverOptions {
   readonly clock: Clock;
   readonly random: (target: Uint8Array) => void;
   readonly filter: OverlayFilter;
+  readonly aead: AeadProvider;
 }
 
 export interface DriverEvents {
@@ -55,7 +57,7 @@ export class Driver {
     this.#filter = filter;
     this.#events = events;
     this.device = createDevice(
-      { privateKey: options.privateKey, random: options.random, wall: () => clock.wall(), sourceName, mtu: options.mtu },
+      { privateKey: options.privateKey, random: options.random, wall: () => clock.wall(), sourceName, mtu: options.mtu, aead: options.aead },
       {
         sendDatagram: (peer, datagram, reply) => {
           if (peer !== undefined) events.send(peer, datagram, datagram.length);

@@ -12,6 +12,7 @@ import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, RemotePeer } from '#model/network-map.ts';
 import type { OverlayFigures } from '#model/status.ts';
 import type { SocketAddress } from '#netstack/types.ts';
+import { type AcceleratorChoice, type Accelerators, chooseAccelerators } from './accelerators.ts';
 import { CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS, DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS } from './constants.ts';
 import { Dials } from './dials.ts';
 import { Driver } from './driver.ts';
@@ -25,7 +26,7 @@ import { IceRouter } from './path/ice.ts';
 import { LocalCandidates } from './path/local-candidates.ts';
 import { RelayHub } from './path/relay.ts';
 import { sortDatagram, UdpMux, type UdpMuxHandlers } from './path/udp-mux.ts';
-import type { OpenDatagramPort } from './udp/port.ts';
+import { describeAccelerator, type OpenDatagramPort } from './udp/port.ts';
 import { PeerConn } from './peer-conn.ts';
 import { PeerDirectory } from './peer-directory.ts';
 import { countPaths, describePeer } from './peer-status.ts';
@@ -50,6 +51,8 @@ export interface OverlayOptions {
   readonly mode?: 'userspace' | 'system';
   /** Largest inner packet; 1280 unless given. */
   readonly mtu?: number;
+  /** `auto` unless given: what makes the data path fast where the machine has it. */
+  readonly accelerators?: AcceleratorChoice;
   /** Told to other peers. */
   readonly version: string;
   /** PEM of extra roots for `rels://`. */
@@ -91,6 +94,7 @@ class MeshOverlay implements Overlay {
   readonly #scope: Scope;
   readonly #random: (target: Uint8Array) => void;
   readonly #filter = new OverlayFilter();
+  readonly #accelerators: Accelerators;
   readonly #driver: Driver;
   readonly #dials: Dials;
   readonly #router = new IceRouter();
@@ -124,8 +128,10 @@ class MeshOverlay implements Overlay {
     this.#publicKey = publicKey;
     this.#scope = scope;
     this.#random = deps.random ?? ((target) => void randomFillSync(target));
+    this.#accelerators = chooseAccelerators(options.accelerators ?? 'auto');
+    const { aead } = this.#accelerators;
     this.#driver = new Driver(
-      { privateKey: options.privateKey, mtu: options.mtu ?? DEFAULT_MTU, clock: deps.clock, random: this.#random, filter: this.#filter },
+      { privateKey: options.privateKey, mtu: options.mtu ?? DEFAULT_MTU, clock: deps.clock, random: this.#random, filter: this.#filter, aead },
       {
         send: (peer, run, size) => this.#conns.get(peer)?.sendRun(run, size),
         authenticated: (peer, source) => this.#conns.get(peer)?.authenticated(source),
@@ -182,7 +188,8 @@ class MeshOverlay implements Overlay {
     const { log, signal } = this.#deps;
     this.#face = await this.#openFace();
     this.#driver.setFace(this.#face);
-    this.#mux = await UdpMux.open(this.#options.listenPort, this.#received, log, this.#options.openPort, () => this.#driver.endTurn());
+    const openPort = this.#options.openPort ?? this.#accelerators.openPort;
+    this.#mux = await UdpMux.open(this.#options.listenPort, this.#received, log, openPort, () => this.#driver.endTurn());
     signal.receive((from, message) => {
       if (!this.#scope.closed) this.#conns.get(from)?.receive(message);
     });
@@ -239,6 +246,7 @@ class MeshOverlay implements Overlay {
     const figures: OverlayFigures = {
       mode: this.#options.mode ?? 'userspace',
       port: this.#mux?.port ?? 0,
+      accelerators: { udp: this.#mux === undefined ? '' : describeAccelerator(this.#mux.accelerator), cipher: this.#accelerators.aead.cipher },
       peers: countPaths(peers),
       pathSwitches: this.#pathSwitches,
       networkChanges: this.#networkChanges,

@@ -21,6 +21,7 @@ const peer: PeerPathStatus = {
 const overlay: MeshStatus['overlay'] = {
   mode: 'userspace',
   port: 1,
+  accelerators: { udp: 'dgram (a test)', cipher: 'none' },
   peers: { direct: 1, relay: 0, seeking: 0, idle: 0 },
   pathSwitches: 0,
   networkChanges: 0,

@@ -29,6 +29,7 @@ export class FakeOverlay implements Overlay {
       figures: {
         mode: 'userspace',
         port: 0,
+        accelerators: { udp: 'dgram (a test)', cipher: 'none' },
         peers: { direct: 0, relay: 0, seeking: 0, idle: 0 },
         pathSwitches: 0,
         networkChanges: 0,

@@ -1,5 +1,6 @@
 // Two drivers over a path in memory, in virtual time: delay, loss and reordering under WireGuard and TCP, from a seed.
 import t from 'tap';
+import { nodeAead } from '#crypto/aead.ts';
 import { generatePrivateKey, publicFromPrivate } from '#crypto/x25519.ts';
 import { toBase64 } from '#lib/bytes.ts';
 import { parsePublicKey } from '#model/ids.ts';
@@ -22,7 +23,7 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
   filter.set({ kind: 'open' });
   const make = (self: 0 | 1): Driver =>
     new Driver(
-      { privateKey: keys[self], mtu: 1280, clock, random: seededBytes(10 + self), filter },
+      { privateKey: keys[self], mtu: 1280, clock, random: seededBytes(10 + self), filter, aead: nodeAead },
       {
         send: (_peer, run, size) => paths[self].sendRun(run, size),
         authenticated: () => undefined,

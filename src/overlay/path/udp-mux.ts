@@ -103,8 +103,8 @@ export class UdpMux implements Closable {
   }
 
   /** What carries the datagrams. */
-  get accelerator(): UdpAccelerator | undefined {
-    return this.#socket?.accelerator;
+  get accelerator(): UdpAccelerator {
+    return this.#socket?.accelerator ?? { kind: 'dgram', reason: 'not open' };
   }
 
   /** The one object of this address. */
