@@ -122,6 +122,8 @@ export const NETWORK_LOOK_MS = 1000;
 export const NETWORK_SLEEP_MS = 5000;
 /** What is read of a table of routes: default routes stand first. */
 export const NETWORK_ROUTE_BYTES = 64 * 1024;
+/** Connections of peers whose path came back are hurried together, after this: the peer may be still at its own switch. */
+export const PATH_HURRY_MS = 20;
 /** After a change that may have cut a path, a path has this long to prove itself before it counts as lost. */
 export const PATH_VERIFY_MS = 1000;
 /** Meanwhile it is asked this often. */
@@ -184,6 +186,8 @@ export const MAX_RESOLVED_ADDRESSES = 4096;
 export const MAX_NAMES_OF_ADDRESS = 32;
 /** New connections to a resolved address are let through for this long after the answer's time is over: callers keep answers, too. */
 export const RESOLVED_GRACE_MS = 5 * 60_000;
+/** How often addresses whose time is over are looked for. */
+export const RESOLVED_SWEEP_MS = 10_000;
 /** UDP flows that this peer carries, in all and of one caller; beyond it datagrams are dropped. */
 export const MAX_CARRIED_FLOWS = 2048;
 export const MAX_CARRIED_FLOWS_PER_PEER = 256;

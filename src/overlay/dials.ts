@@ -40,6 +40,12 @@ export class Dials {
     for (const waiting of this.#waiting.get(peer) ?? []) waiting.proceed();
   }
 
+  /** Routes lead elsewhere now: what waits looks again for whom. */
+  lookAgain(): void {
+    const waiting = [...this.#waiting.values()].flatMap((set) => [...set]);
+    for (const { proceed } of waiting) proceed();
+  }
+
   /** The peer left the network: dials that wait for it fail. */
   gone(peer: PublicKey): void {
     for (const waiting of this.#waiting.get(peer) ?? []) waiting.fail(overlayError('EHOSTUNREACH', 'the peer left the network'));
@@ -66,8 +72,6 @@ export class Dials {
     };
     const abort = (): void => finish(overlayError('ABORT_ERR', `dial of ${target.host} port ${target.port}`, signal.reason));
     const connect = (to: Destination): void => {
-      leave?.();
-      leave = undefined;
       try {
         stream = this.#options.connect(to, target.port, (reason) =>
           finish(
@@ -80,15 +84,21 @@ export class Dials {
         finish(error instanceof Error ? error : overlayError('ENOBUFS', String(error)));
       }
     };
+    /** Who has the host may change while we wait for a path to him. */
+    const seek = (): void => {
+      leave?.();
+      leave = undefined;
+      const to = this.#options.find(target.host);
+      if (to === undefined) return finish(overlayError('EHOSTUNREACH', `no peer has the address or name ${target.host}`));
+      if (this.#options.wants(to.peer)) return connect(to);
+      if (this.#waitingCount >= MAX_WAITING_DIALS) return finish(overlayError('ENOBUFS', 'too many dials wait for a path'));
+      leave = this.#wait(to.peer, { proceed: seek, fail: finish });
+    };
 
     if (signal.aborted) return abort();
     signal.addEventListener('abort', abort, { once: true });
     if (this.#closed) return finish(overlayError('EHOSTUNREACH', 'the overlay is closed'));
-    const to = this.#options.find(target.host);
-    if (to === undefined) return finish(overlayError('EHOSTUNREACH', `no peer has the address or name ${target.host}`));
-    if (this.#options.wants(to.peer)) return connect(to);
-    if (this.#waitingCount >= MAX_WAITING_DIALS) return finish(overlayError('ENOBUFS', 'too many dials wait for a path'));
-    leave = this.#wait(to.peer, { proceed: () => connect(to), fail: finish });
+    seek();
   }
 
   #wait(peer: PublicKey, waiting: Waiting): () => void {

@@ -3,15 +3,23 @@
 //
 // TCP needs no table here: a segment that belongs to a connection of the stack is an answer or was admitted at its SYN, and to every other
 // the stack says RST. So TCP is judged where a SYN asks for a listener (`admitsTcp`). UDP and ICMP are judged packet by packet.
-import type { IpAddress, IpPrefix } from '#lib/ip.ts';
+import { type IpAddress, type IpPrefix, prefixContains } from '#lib/ip.ts';
 import { admitsInbound, closedFilter, type PacketFilter, type PacketRule } from '#model/network-map.ts';
 import { emptyIpHeader, type IpHeader, PROTOCOL, readIpv4 } from '#wire/ipv4.ts';
 import { readIpv6 } from '#wire/ipv6.ts';
-import { FLOW_LIFETIME_MS, MAX_TRACKED_FLOWS } from './constants.ts';
+import { FLOW_LIFETIME_MS, FORWARDER_PORTS, MAX_TRACKED_FLOWS } from './constants.ts';
 
 const echoTypes = { v4: { request: 8, reply: 0 }, v6: { request: 128, reply: 129 } } as const;
+const forwarderPorts: readonly number[] = FORWARDER_PORTS;
 /** Errors quote the packet they are about; the stack believes them only for connections it has. */
 const errorTypes = { v4: [3, 11, 12], v6: [1, 2, 3, 4] } as const;
+
+/** What the filter must know of the networks that this peer carries for others. */
+export interface CarriedJudge {
+  carries(bytes: Uint8Array, at: number, family: 4 | 6): boolean;
+  /** Whether the peer may ask here what a routed name stands for. */
+  maySendQuestions(from: IpAddress): boolean;
+}
 
 export class OverlayFilter {
   readonly #header: IpHeader = emptyIpHeader();
@@ -21,6 +29,13 @@ export class OverlayFilter {
   /** Rules by the one address they name, and those that name none or many. */
   #byHost = new Map<string, PacketRule[]>();
   #wide: readonly PacketRule[] = [];
+  /** Rules that forbid us to speak to somebody. What forbids nothing says nothing: the other side decides whom it lets in. */
+  #outbound: readonly PacketRule[] = [];
+  #carried: CarriedJudge | undefined;
+
+  setCarried(judge: CarriedJudge): void {
+    this.#carried = judge;
+  }
 
   /** Replaces the rules. Flows of our own go on. */
   set(filter: PacketFilter): void {
@@ -39,11 +54,27 @@ export class OverlayFilter {
       else same.push(rule);
     }
     this.#wide = wide;
+    this.#outbound = (filter.kind === 'rules' ? filter.rules : []).filter(({ direction, action }) => direction === 'out' && action === 'drop');
   }
 
   /** Whether `from` may open a TCP connection to our port. */
   admitsTcp(from: IpAddress, port: number): boolean {
     return this.#admits('tcp', from, port);
+  }
+
+  /** Whether `from` may begin to speak to our port. */
+  admits(protocol: 'tcp' | 'udp', from: IpAddress, port: number): boolean {
+    return this.#admits(protocol, from, port);
+  }
+
+  /** Whether a rule forbids us to begin to speak to that port of `to`. */
+  forbids(protocol: 'tcp' | 'udp' | 'icmp', to: IpAddress, port: number): boolean {
+    return this.#outbound.some(
+      (rule) =>
+        (rule.protocol === 'all' || rule.protocol === protocol) &&
+        (rule.peer === undefined || prefixContains(rule.peer, to)) &&
+        (rule.ports === undefined || (port >= rule.ports.start && port <= rule.ports.end)),
+    );
   }
 
   /** Whether a packet from the tunnel may reach the stack. */
@@ -59,9 +90,12 @@ export class OverlayFilter {
         if (header.payloadEnd - header.payloadStart < 8) return false;
         const remotePort = u16(packet, header.payloadStart);
         const localPort = u16(packet, header.payloadStart + 2);
+        // Whoever carries the flow judges it: he knows those that go on.
+        if (this.#carried?.carries(packet, header.destinationAt, header.family) === true) return true;
         return (
           this.#isAnswer(flowKey('u', packet, header.sourceAt, header, remotePort, localPort), now) ||
-          this.#admits('udp', sourceOf(packet, header), localPort)
+          this.#admits('udp', sourceOf(packet, header), localPort) ||
+          (forwarderPorts.includes(localPort) && this.#carried?.maySendQuestions(sourceOf(packet, header)) === true)
         );
       }
       case PROTOCOL.icmp:
@@ -94,6 +128,8 @@ export class OverlayFilter {
     const type = packet[header.payloadStart];
     if (type === undefined || header.protocol !== (header.family === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6)) return false;
     if (header.payloadEnd - header.payloadStart < 8) return false;
+    // We have no way to carry a ping, and what is said about a carried flow is not for us.
+    if (this.#carried?.carries(packet, header.destinationAt, header.family) === true) return false;
     const echo = echoOf(header);
     if (type === echo.request) return this.#admits('icmp', sourceOf(packet, header), 0);
     if (type === echo.reply) return this.#isAnswer(flowKey('i', packet, header.sourceAt, header, u16(packet, header.payloadStart + 4), 0), now);

@@ -1,3 +1,4 @@
 // The overlay's face.
-export { createOverlay, type OverlayDeps, type OverlayOptions } from './overlay.ts';
-export type { Overlay, OverlayConnection, SignalPort } from './types.ts';
+export type { OverlayDeps, OverlayOptions } from './options.ts';
+export { createOverlay } from './overlay.ts';
+export type { Carrier, HostUdp, Overlay, OverlayConnection, SignalPort } from './types.ts';

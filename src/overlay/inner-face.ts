@@ -15,6 +15,27 @@ export interface AcceptedConnection {
   readonly peer: PublicKey;
 }
 
+/** An open connection, as the map judges it. */
+export interface OpenConnection {
+  readonly peer: PublicKey;
+  readonly remote: SocketAddress;
+  /** Where it was accepted; undefined for one of our own. */
+  readonly acceptedAt: SocketAddress | undefined;
+}
+
+export interface InnerUdpSocket {
+  send(bytes: Uint8Array, to: SocketAddress): void;
+  close(): void;
+}
+
+/** UDP of a stack of our own. Bytes that are handed over are valid only during the call. */
+export interface InnerUdp {
+  /** A socket at this port of our own addresses; 0 picks one. */
+  bind(port: number, receive: (bytes: Uint8Array, from: SocketAddress) => void): InnerUdpSocket;
+  /** Sends from an address that we stand in for. */
+  send(bytes: Uint8Array, from: SocketAddress, to: SocketAddress): void;
+}
+
 /** What a face asks of the overlay. */
 export interface InnerFaceHooks {
   /** An IP packet for the tunnel, or a super-packet of segments; valid only during the call. */
@@ -23,9 +44,15 @@ export interface InnerFaceHooks {
   touch(): void;
   /** Whether `remote` may open a TCP connection to `local`: the map's filter, and whoever accepts. */
   admits(local: SocketAddress, remote: SocketAddress): boolean;
+  /** The filter's part of that alone. */
+  passesFilter(local: SocketAddress, remote: SocketAddress): boolean;
   /** The peer that owns an overlay address. */
   ownerOf(ip: IpAddress): PublicKey | undefined;
   accepted(connection: AcceptedConnection): void;
+  /** Whether we stand in for the address at `at` in `bytes`, one of a network behind us. */
+  carries(bytes: Uint8Array, at: number, family: 4 | 6): boolean;
+  /** A datagram to such an address; valid only during the call. */
+  datagram(bytes: Uint8Array, from: SocketAddress, to: SocketAddress): void;
 }
 
 export interface InnerFace extends Closable {
@@ -38,8 +65,13 @@ export interface InnerFace extends Closable {
   receive(packet: Uint8Array, segmentSize: number, now: number): void;
   /** Opens a connection; `opened` says once how that went. Throws ENOBUFS where too many are open. */
   connect(to: Destination, port: number, opened: (reason: TcpEnd | undefined) => void): Duplex;
-  /** Ends every connection whose peer no longer owns its address, or whose permission is gone. */
-  recheck(ownerOf: (ip: IpAddress) => PublicKey | undefined, admits: (from: IpAddress, port: number) => boolean): void;
+  /** Undefined where UDP is the kernel's: its own sockets reach the overlay. */
+  readonly udp: InnerUdp | undefined;
+  connections(): Iterable<OpenConnection>;
+  /** Ends every connection about which there is an error to tell. */
+  recheck(verdict: (connection: OpenConnection) => Error | undefined): void;
+  /** The way to these peers is open again: what their connections hold back for a late repetition goes out now, where the face can tell it to. */
+  hurry(isBack: (peer: PublicKey) => boolean): void;
   /** Hands on what was gathered in this turn of the loop. */
   endTurn(now: number): void;
   poll(now: number): void;

@@ -2,17 +2,15 @@
 import { randomFillSync } from 'node:crypto';
 import { publicFromPrivate } from '#crypto/x25519.ts';
 import { toBase64 } from '#lib/bytes.ts';
-import type { Clock } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
-import { formatIp, formatPrefix, ipFromBytes, type IpPrefix, maskPrefix, parseIp, prefixContains } from '#lib/ip.ts';
+import { formatIp, formatPrefix, type IpAddress, ipFromBytes, type IpPrefix, maskPrefix, parseIp, prefixContains, sameIp } from '#lib/ip.ts';
 import { startScoped, type Scope } from '#lib/lifecycle.ts';
-import type { Logger } from '#lib/log.ts';
 import type { Dial } from '#lib/net.ts';
 import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, RemotePeer } from '#model/network-map.ts';
 import type { OverlayFigures } from '#model/status.ts';
 import type { SocketAddress } from '#netstack/types.ts';
-import { type AcceleratorChoice, type Accelerators, chooseAccelerators } from './accelerators.ts';
+import { type Accelerators, chooseAccelerators } from './accelerators.ts';
 import { CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS, DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS } from './constants.ts';
 import { Dials } from './dials.ts';
 import { Driver } from './driver.ts';
@@ -21,57 +19,21 @@ import { OverlayFilter } from './filter.ts';
 import type { AcceptedConnection, InnerFace, InnerFaceHooks } from './inner-face.ts';
 import { knowsLazy } from './idle-watch.ts';
 import { breaksPaths, type NetworkChange } from './network-monitor.ts';
-import { type NetworkReading, NetworkWatch } from './network-watch.ts';
+import { NetworkWatch } from './network-watch.ts';
 import { IceRouter } from './path/ice.ts';
 import { LocalCandidates } from './path/local-candidates.ts';
 import { RelayHub } from './path/relay.ts';
 import { sortDatagram, UdpMux, type UdpMuxHandlers } from './path/udp-mux.ts';
-import { describeAccelerator, type OpenDatagramPort } from './udp/port.ts';
+import { describeAccelerator } from './udp/port.ts';
 import { PeerConn } from './peer-conn.ts';
 import { PeerDirectory } from './peer-directory.ts';
+import type { OverlayDeps, OverlayOptions } from './options.ts';
 import { countPaths, describePeer } from './peer-status.ts';
+import { OverlayRoutes, routeErrors } from './routes.ts';
+import type { Reach } from './routes-taken.ts';
 import { openKernelFace } from './system/kernel-face.ts';
 import { UserspaceFace } from './userspace-face.ts';
-import type { Overlay, OverlayConnection, OverlayStatus, SignalPort } from './types.ts';
-
-export interface OverlayDeps {
-  readonly signal: SignalPort;
-  readonly log: Logger;
-  readonly clock: Clock;
-  /** Fills with cryptographically strong bytes; the system's unless a test brings its own. */
-  readonly random?: (target: Uint8Array) => void;
-}
-
-export interface OverlayOptions {
-  /** 32 bytes. */
-  readonly privateKey: Uint8Array;
-  /** UDP port for everything; 0 takes any, a taken one the next that is free. */
-  readonly listenPort: number;
-  /** `userspace` (our own stack, no rights needed) unless given; `system` is the kernel's, behind a TUN device. */
-  readonly mode?: 'userspace' | 'system';
-  /** Largest inner packet; 1280 unless given. */
-  readonly mtu?: number;
-  /** `auto` unless given: what makes the data path fast where the machine has it. */
-  readonly accelerators?: AcceleratorChoice;
-  /** Told to other peers. */
-  readonly version: string;
-  /** PEM of extra roots for `rels://`. */
-  readonly ca: string | undefined;
-  /** Seeks no direct path. */
-  readonly forceRelay?: boolean;
-  /** Whether peers rest without traffic: as the map says unless given. */
-  readonly lazy?: boolean;
-  /** How long without traffic is idle, milliseconds; LAZY_IDLE_MS unless given. */
-  readonly lazyIdleMs?: number;
-  /** 32 bytes that every peer of the network has too, mixed into each handshake. */
-  readonly presharedKey?: Uint8Array;
-  /** The addresses to announce, best first, in the place of this host's own; for tests. */
-  readonly hostAddresses?: readonly string[];
-  /** Reads this host's network, in the place of the system's own; for tests. */
-  readonly readNetwork?: () => NetworkReading;
-  /** How the UDP port is opened; for tests that lose packets. */
-  readonly openPort?: OpenDatagramPort;
-}
+import type { Carrier, Overlay, OverlayConnection, OverlayStatus } from './types.ts';
 
 /** Starts an overlay without peers. Rejects with OVERLAY_BAD_KEY where a key does not have 32 bytes, or OVERLAY_UDP_BIND where no UDP port can be opened. */
 export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Promise<Overlay> {
@@ -97,6 +59,7 @@ class MeshOverlay implements Overlay {
   readonly #accelerators: Accelerators;
   readonly #driver: Driver;
   readonly #dials: Dials;
+  readonly #routes: OverlayRoutes;
   readonly #router = new IceRouter();
   /** Where datagrams go, by what they are. */
   readonly #received: UdpMuxHandlers = {
@@ -142,19 +105,31 @@ class MeshOverlay implements Overlay {
         unroutable: (packet) => this.#wakeFor(packet),
       },
     );
+    this.#routes = new OverlayRoutes({
+      clock: deps.clock,
+      log: deps.log,
+      random: this.#random,
+      self: publicKey,
+      exitNodes: options.exitNodes ?? false,
+      filter: this.#filter,
+      face: () => this.#face,
+      reach: (peer) => this.#reach(peer),
+      ownerOf: (ip) => this.#directory.ownerOf(ip),
+      addressesOf: (peer) => this.#peers.get(peer)?.allowedIps.map(({ address }) => address) ?? [],
+      moved: (peers) => this.#routesMoved(peers),
+    });
     this.#dials = new Dials({
-      find: (host) =>
-        this.#directory.find(
-          host,
-          this.#ownPrefixes.map(({ address }) => address.family),
-        ),
+      find: (host) => this.#findPeer(host) ?? this.#routes.find(host),
       wants: (peer) => {
         this.#conns.get(peer)?.wake();
         return this.#conns.get(peer)?.path !== undefined;
       },
-      connect: (to, port, opened) => this.#inside.connect(to, port, opened),
+      connect: (to, port, opened) => {
+        if (this.#filter.forbids('tcp', to.ip, port)) throw overlayError('ECONNREFUSED', 'a rule of the network forbids it');
+        return this.#inside.connect(to, port, opened);
+      },
     });
-    this.dial = this.#dials.dial;
+    this.dial = this.#routes.dialNames(this.#dials.dial, (host) => this.#findPeer(host) !== undefined);
     this.#hub = new RelayHub({
       publicKey,
       ca: options.ca,
@@ -181,6 +156,7 @@ class MeshOverlay implements Overlay {
     scope.defer(() => this.#eachConn((conn) => conn.close()));
     scope.defer(() => this.#driver.close());
     scope.defer(() => this.#face?.close());
+    scope.defer(() => this.#routes.close());
     scope.defer(() => this.#dials.close());
   }
 
@@ -194,7 +170,10 @@ class MeshOverlay implements Overlay {
       if (!this.#scope.closed) this.#conns.get(from)?.receive(message);
     });
     signal.onConnected(() => {
-      if (!this.#scope.closed) this.#eachConn((conn) => conn.refresh());
+      if (this.#scope.closed) return;
+      // Relays are often where signal is, and come back with it.
+      this.#hub.refresh();
+      this.#eachConn((conn) => conn.refresh());
     });
     const { readNetwork } = this.#options;
     this.#watch = new NetworkWatch({
@@ -211,20 +190,20 @@ class MeshOverlay implements Overlay {
     this.#handler = handler;
   }
 
+  carry(carrier: Carrier): void {
+    this.#routes.carry(carrier);
+  }
+
   apply(map: NetworkMap): void {
     if (this.#scope.closed || (this.#map !== undefined && map.serial < this.#map.serial)) return;
     this.#map = map;
-    const now = this.#deps.clock.now();
     this.#filter.set(map.filter);
     const own = map.self.v6 === undefined ? [map.self.v4] : [map.self.v4, map.self.v6];
     this.#ownPrefixes = own;
     this.#setPeers(map.peers.filter(({ publicKey }) => publicKey !== this.#publicKey).slice(0, MAX_PEERS));
-    const reachable = [...this.#peers.values()].flatMap(({ allowedIps }) => allowedIps);
-    this.#inside.setAddresses(own, reachable, now);
-    this.#inside.recheck(
-      (ip) => this.#directory.ownerOf(ip),
-      (from, port) => this.#filter.admitsTcp(from, port),
-    );
+    this.#routes.set(map, own);
+    this.#setReachable();
+    this.#recheck();
     this.#driver.touch();
   }
 
@@ -254,7 +233,7 @@ class MeshOverlay implements Overlay {
       foreignRelays: this.#hub.foreignStatus(),
       relayDroppedPackets: this.#hub.droppedPackets,
     };
-    return { relay: this.#hub.status(), peers, figures };
+    return { relay: this.#hub.status(), peers, routes: this.#routes.status(), figures };
   }
 
   close(): Promise<void> {
@@ -337,13 +316,17 @@ class MeshOverlay implements Overlay {
         datagram: (datagram, source) => this.#driver.receive(datagram, datagram.length, source),
         switched: (conn, path) => {
           this.#pathSwitches++;
+          this.#routes.refresh();
           if (path !== undefined) this.#dials.ready(conn.peer);
         },
         initiate: (conn) => {
           this.#driver.device.initiate(conn.peer, this.#deps.clock.now());
           this.#driver.touch();
         },
-        rested: (conn, resting) => this.#rested(conn.peer, resting),
+        rested: (conn, resting) => {
+          this.#rested(conn.peer, resting);
+          this.#routes.refresh();
+        },
       },
     );
     this.#conns.set(peer.publicKey, conn);
@@ -375,7 +358,11 @@ class MeshOverlay implements Overlay {
     const { publicKey, allowedIps } = peer;
     const { presharedKey } = this.#options;
     try {
-      const settings = { publicKey, allowedIps: allowedIps.map(maskPrefix), persistentKeepaliveMs: KEEPALIVE_MS };
+      const settings = {
+        publicKey,
+        allowedIps: [...allowedIps.map(maskPrefix), ...this.#routes.prefixesOf(publicKey)],
+        persistentKeepaliveMs: KEEPALIVE_MS,
+      };
       this.#driver.device.setPeer(presharedKey === undefined ? settings : { ...settings, presharedKey }, this.#deps.clock.now());
       return true;
     } catch (error) {
@@ -387,7 +374,7 @@ class MeshOverlay implements Overlay {
   #wakeFor(packet: Uint8Array): void {
     const six = (packet[0] ?? 0) >> 4 === 6;
     const ip = ipFromBytes(six ? packet.subarray(24, 40) : packet.subarray(16, 20));
-    const owner = ip === undefined ? undefined : this.#directory.ownerOf(ip);
+    const owner = ip === undefined ? undefined : this.#leadsTo(ip);
     const conn = owner === undefined ? undefined : this.#conns.get(owner);
     if (conn?.resting !== true) return;
     conn.wake();
@@ -395,17 +382,69 @@ class MeshOverlay implements Overlay {
     this.#driver.device.sendPacket(packet, this.#deps.clock.now());
   }
 
-  #admits(local: SocketAddress, remote: SocketAddress): boolean {
-    return (
-      this.#handler !== undefined &&
-      this.#filter.admitsTcp(remote.ip, local.port) &&
-      this.#directory.ownerOf(remote.ip) !== undefined &&
-      this.#wants(local.port)
-    );
+  #findPeer(host: string): ReturnType<PeerDirectory['find']> {
+    const families = this.#ownPrefixes.map(({ address }) => address.family);
+    return this.#directory.find(host, families);
   }
 
-  #accepted({ stream, local, remote, peer }: AcceptedConnection): void {
+  /** The peer that packets to the address go to: whose it is, or who carries it. */
+  #leadsTo(ip: IpAddress): PublicKey | undefined {
+    return this.#directory.ownerOf(ip) ?? this.#routes.routerOf(ip);
+  }
+
+  #reach(peer: PublicKey): Reach {
+    const conn = this.#conns.get(peer);
+    return conn === undefined ? 'gone' : conn.resting ? 'idle' : (conn.path?.kind ?? 'seeking');
+  }
+
+  #routesMoved(peers: ReadonlySet<PublicKey>): void {
+    for (const key of peers) {
+      const peer = this.#peers.get(key);
+      if (peer !== undefined && this.#conns.get(key)?.resting === false) this.#setDevicePeer(peer);
+    }
+    this.#setReachable();
+    this.#recheck();
+    this.#dials.lookAgain();
+  }
+
+  #setReachable(): void {
+    const routed = [...this.#peers.keys()].flatMap((peer) => this.#routes.prefixesOf(peer)).filter(({ bits }) => bits > 0);
+    const reachable = [...[...this.#peers.values()].flatMap(({ allowedIps }) => allowedIps), ...routed];
+    this.#inside.setAddresses(this.#ownPrefixes, reachable, this.#deps.clock.now());
+  }
+
+  /** Ends what leads elsewhere now, and what is no longer permitted. */
+  #recheck(): void {
+    this.#inside.recheck(({ peer, remote, acceptedAt }) => {
+      const there = acceptedAt === undefined ? this.#leadsTo(remote.ip) : this.#directory.ownerOf(remote.ip);
+      if (there !== peer) return routeErrors.moved();
+      const keeps =
+        acceptedAt === undefined
+          ? !this.#filter.forbids('tcp', remote.ip, remote.port)
+          : this.#isOwn(acceptedAt.ip)
+            ? this.#filter.admitsTcp(remote.ip, acceptedAt.port)
+            : this.#routes.keeps(acceptedAt, remote);
+      return keeps ? undefined : routeErrors.denied();
+    });
+  }
+
+  #isOwn(ip: IpAddress): boolean {
+    return this.#ownPrefixes.some(({ address }) => sameIp(address, ip));
+  }
+
+  #admits(local: SocketAddress, remote: SocketAddress): boolean {
+    if (!this.#isOwn(local.ip)) return this.#directory.ownerOf(remote.ip) !== undefined && this.#routes.admits(local, remote);
+    return this.#handler !== undefined && this.#passesFilter(local, remote) && this.#wants(local.port);
+  }
+
+  #passesFilter(local: SocketAddress, remote: SocketAddress): boolean {
+    return this.#filter.admitsTcp(remote.ip, local.port) && this.#directory.ownerOf(remote.ip) !== undefined;
+  }
+
+  #accepted(connection: AcceptedConnection): void {
+    const { stream, local, remote, peer } = connection;
     try {
+      if (!this.#isOwn(local.ip)) return this.#routes.accepted(connection);
       // Whoever accepted may be gone since the SYN.
       if (this.#handler === undefined) stream.destroy();
       else {
@@ -434,10 +473,13 @@ class MeshOverlay implements Overlay {
       send: (packet, segmentSize) => this.#driver.send(packet, segmentSize),
       touch: () => this.#driver.touch(),
       admits: (local, remote) => this.#admits(local, remote),
+      passesFilter: (local, remote) => this.#passesFilter(local, remote),
       ownerOf: (ip) => this.#directory.ownerOf(ip),
       accepted: (connection) => this.#accepted(connection),
+      carries: (bytes, at, family) => this.#routes.carries(bytes, at, family),
+      datagram: (bytes, from, to) => this.#routes.datagram(bytes, from, to),
     };
-    if (this.#options.mode === 'system') return await openKernelFace({ clock, log, hooks, mtu });
+    if (this.#options.mode === 'system') return await openKernelFace({ clock, log, hooks, mtu, hostPrograms: this.#options.hostPrograms ?? false });
     return new UserspaceFace({ clock, hooks, mtu, random: this.#random });
   }
 

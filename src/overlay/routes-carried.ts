@@ -7,7 +7,7 @@ import { matchesDomain } from '#model/dns.ts';
 import type { PublicKey } from '#model/ids.ts';
 import { admitsRouted, type RouteRule, type Routing } from '#model/routes.ts';
 import { PrefixTable } from '#wireguard/allowed-ips.ts';
-import { MAX_CARRIED, MAX_NAMES_OF_ADDRESS, MAX_RESOLVED_ADDRESSES, RESOLVED_GRACE_MS } from './constants.ts';
+import { MAX_CARRIED, MAX_NAMES_OF_ADDRESS, MAX_RESOLVED_ADDRESSES, RESOLVED_GRACE_MS, RESOLVED_SWEEP_MS } from './constants.ts';
 import { isInside, specialRange } from './special-addresses.ts';
 
 export interface CarriedRoutesOptions {
@@ -24,6 +24,7 @@ interface Carried {
 }
 
 interface Resolved {
+  readonly ip: IpAddress;
   /** Name → clock milliseconds until which new flows may use it. */
   readonly names: Map<string, number>;
 }
@@ -38,6 +39,7 @@ export class CarriedRoutes {
   readonly #resolved = new Map<string, Resolved>();
   /** Grows with each change of what is admitted. */
   #generation = 0;
+  #forgetAt = -Infinity;
 
   constructor(options: CarriedRoutesOptions) {
     this.#options = options;
@@ -84,8 +86,17 @@ export class CarriedRoutes {
     return this.#prefixes.lookup(family, bytes, at) !== undefined || this.#resolved.has(formatIp(ip)) || this.#options.isOpen(ip);
   }
 
-  /** Whether a flow may start, or a datagram pass. */
+  /** Whether a flow may start. */
   admits(protocol: 'tcp' | 'udp', from: IpAddress, to: IpAddress, port: number, now: number): boolean {
+    return this.#passes(protocol, from, to, port, now);
+  }
+
+  /** Whether a flow that has started may go on: the names that its address had then still count. */
+  keeps(protocol: 'tcp' | 'udp', from: IpAddress, to: IpAddress, port: number): boolean {
+    return this.#passes(protocol, from, to, port, -Infinity);
+  }
+
+  #passes(protocol: 'tcp' | 'udp', from: IpAddress, to: IpAddress, port: number, now: number): boolean {
     if (this.#network.some((own) => prefixContains(own, to))) return false;
     const prefix = this.#prefixes.lookup(to.family, to.bytes, 0)?.prefix;
     const names = this.#namesOf(to, now);
@@ -129,7 +140,7 @@ export class CarriedRoutes {
     const good = addresses.filter((ip) => specialRange(ip) === undefined && !this.#network.some((own) => prefixContains(own, ip)));
     for (const ip of good) {
       const text = formatIp(ip);
-      const entry = this.#resolved.get(text) ?? { names: new Map<string, number>() };
+      const entry = this.#resolved.get(text) ?? { ip, names: new Map<string, number>() };
       this.#resolved.delete(text);
       this.#resolved.set(text, entry);
       entry.names.delete(name);
@@ -162,9 +173,12 @@ export class CarriedRoutes {
   }
 
   #forget(now: number): void {
-    for (const [text, { names }] of this.#resolved) {
-      for (const [name, until] of names) if (until <= now) names.delete(name);
-      if (names.size === 0) this.#resolved.delete(text);
+    if (now >= this.#forgetAt) {
+      this.#forgetAt = now + RESOLVED_SWEEP_MS;
+      for (const [text, { ip, names }] of this.#resolved) {
+        const over = [...names.values()].every((until) => until <= now);
+        if (over && !this.#options.isOpen(ip)) this.#resolved.delete(text);
+      }
     }
     dropOldest(this.#resolved, MAX_RESOLVED_ADDRESSES);
   }

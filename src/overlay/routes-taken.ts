@@ -97,6 +97,11 @@ export class TakenRoutes {
     }
   }
 
+  /** Whether there is nothing to look at. */
+  get empty(): boolean {
+    return this.#prefixes.size + this.#domains.size + this.#ofPeer.size === 0;
+  }
+
   /** Looks again who carries what; returns the peers whose prefixes are others now. */
   choose(now: number): ReadonlySet<PublicKey> {
     const moved: { readonly group: PrefixGroup; readonly from: PublicKey }[] = [];

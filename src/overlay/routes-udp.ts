@@ -100,10 +100,9 @@ export class CarriedFlows {
   }
 
   #stillAdmitted(key: string, flow: Flow): boolean {
-    const { clock, carried, isPeer } = this.#deps;
+    const { carried, isPeer } = this.#deps;
     if (flow.generation === carried.generation) return true;
-    // A name that was good when the flow began holds it; what the rules say of it may have changed.
-    if (isPeer(flow.from.ip) && carried.admits('udp', flow.from.ip, flow.to.ip, flow.to.port, clock.now())) {
+    if (isPeer(flow.from.ip) && carried.keeps('udp', flow.from.ip, flow.to.ip, flow.to.port)) {
       flow.generation = carried.generation;
       return true;
     }

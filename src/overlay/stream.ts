@@ -153,6 +153,11 @@ export class OverlayStream extends Duplex {
     this.#loop.gather(this);
   }
 
+  /** The way to the peer is open again: what waits for a late repetition goes out now. */
+  hurry(): void {
+    if (this.#state !== 'over') this.#connection?.hurry(this.#loop.clock.now());
+  }
+
   #credit(count: number): void {
     if (this.#state === 'over') return;
     this.#connection?.consumed(count, this.#loop.clock.now());

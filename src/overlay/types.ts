@@ -53,10 +53,22 @@ export interface Carrier {
   readonly resolve: HostResolve;
 }
 
+/** A network behind peers, as its client sees it. */
+export interface RouteStatus {
+  /** Its name, as people gave it. */
+  readonly network: string;
+  /** A prefix, or names. */
+  readonly to: string;
+  /** Who carries it now; undefined where none of the routers is in the map. */
+  readonly router: PublicKey | undefined;
+  readonly routers: readonly PublicKey[];
+}
+
 export interface OverlayStatus {
   /** Our home relay. */
   readonly relay: LinkStatus;
   readonly peers: readonly PeerPathStatus[];
+  readonly routes: readonly RouteStatus[];
   readonly figures: OverlayFigures;
 }
 
@@ -67,6 +79,11 @@ export interface Overlay extends Closable {
    * and where that says no, the other side gets a reset.
    */
   accept(wants: (port: number) => boolean, handler: (connection: OverlayConnection) => void): void;
+  /**
+   * Carries the networks and names that the map makes this peer a router of, as its rules permit; nothing is carried before. Not in
+   * system mode.
+   */
+  carry(carrier: Carrier): void;
   /** Replaces the network map; unchanged peers keep their sessions and paths, removed ones lose them at once. */
   apply(map: NetworkMap): void;
   /** Relay and STUN servers and tokens, as the control plane renews them. */

@@ -1,13 +1,13 @@
 // Userspace mode: our own TCP/IP stack inside the tunnel. Its connections are made here, counted, and ended when their peer or their
 // permission goes.
 import type { Clock } from '#lib/clock.ts';
-import { formatPrefix, type IpAddress, type IpPrefix } from '#lib/ip.ts';
+import { formatPrefix, type IpPrefix } from '#lib/ip.ts';
 import type { PublicKey } from '#model/ids.ts';
 import { createStack } from '#netstack/stack.ts';
 import type { IpStack, TcpConnection } from '#netstack/types.ts';
 import { MAX_STREAMS } from './constants.ts';
 import { overlayError } from './errors.ts';
-import type { InnerFace, InnerFaceHooks } from './inner-face.ts';
+import type { InnerFace, InnerFaceHooks, InnerUdp, OpenConnection } from './inner-face.ts';
 import type { Destination } from './peer-directory.ts';
 import { OverlayStream, type StreamEvents, type StreamLoop } from './stream.ts';
 
@@ -18,19 +18,13 @@ export interface UserspaceFaceDeps {
   readonly random: (target: Uint8Array) => void;
 }
 
-interface Entry {
-  readonly peer: PublicKey;
-  readonly remote: IpAddress;
-  /** The port it was accepted at; undefined for one of our own. */
-  readonly acceptedAt: number | undefined;
-}
-
 export class UserspaceFace implements InnerFace, StreamLoop {
   readonly kind = 'userspace';
   readonly clock: Clock;
   readonly #hooks: InnerFaceHooks;
   readonly #stack: IpStack;
-  readonly #open = new Map<OverlayStream, Entry>();
+  readonly #open = new Map<OverlayStream, OpenConnection>();
+  readonly udp: InnerUdp;
   readonly #gathered: OverlayStream[] = [];
   #addresses = '';
 
@@ -43,7 +37,16 @@ export class UserspaceFace implements InnerFace, StreamLoop {
       random,
       superPackets: true,
       output: (packet, segmentSize) => hooks.send(packet, segmentSize),
+      routed: (bytes, at, family) => hooks.carries(bytes, at, family),
+      routedUdp: (bytes, from, to) => hooks.datagram(bytes, from, to),
     });
+    this.udp = {
+      bind: (at, receive) => {
+        const socket = this.#stack.bindUdp(at, receive);
+        return { send: (bytes, to) => this.#sending((now) => socket.send(bytes, to, now)), close: () => socket.close() };
+      },
+      send: (bytes, from, to) => this.#sending((now) => this.#stack.sendUdp(bytes, from, to, now)),
+    };
     this.#stack.listen(
       'any',
       (local, remote) => !this.full && hooks.admits(local, remote),
@@ -71,17 +74,26 @@ export class UserspaceFace implements InnerFace, StreamLoop {
 
   connect(to: Destination, port: number, opened: StreamEvents['opened']): OverlayStream {
     if (this.full) throw overlayError('ENOBUFS');
-    const stream = this.#make(false, { peer: to.peer, remote: to.ip, acceptedAt: undefined }, opened);
+    const stream = this.#make(false, { peer: to.peer, remote: { ip: to.ip, port }, acceptedAt: undefined }, opened);
     stream.bind(this.#stack.connect({ ip: to.ip, port }, stream.handler, this.clock.now()));
     this.touch();
     return stream;
   }
 
-  recheck(ownerOf: (ip: IpAddress) => PublicKey | undefined, admits: (from: IpAddress, port: number) => boolean): void {
-    for (const [stream, { peer, remote, acceptedAt }] of this.#open) {
-      if (ownerOf(remote) !== peer) stream.destroy(overlayError('EHOSTUNREACH', 'the peer left the network'));
-      else if (acceptedAt !== undefined && !admits(remote, acceptedAt)) stream.destroy(overlayError('ECONNRESET', 'the policy no longer admits it'));
+  connections(): Iterable<OpenConnection> {
+    return this.#open.values();
+  }
+
+  recheck(verdict: (connection: OpenConnection) => Error | undefined): void {
+    for (const [stream, connection] of this.#open) {
+      const error = verdict(connection);
+      if (error !== undefined) stream.destroy(error);
     }
+  }
+
+  hurry(isBack: (peer: PublicKey) => boolean): void {
+    for (const [stream, { peer }] of this.#open) if (isBack(peer)) stream.hurry();
+    this.touch();
   }
 
   touch(): void {
@@ -112,7 +124,12 @@ export class UserspaceFace implements InnerFace, StreamLoop {
     return Promise.resolve();
   }
 
-  #make(accepted: boolean, entry: Entry, opened: StreamEvents['opened']): OverlayStream {
+  #sending(send: (now: number) => void): void {
+    send(this.clock.now());
+    this.touch();
+  }
+
+  #make(accepted: boolean, entry: OpenConnection, opened: StreamEvents['opened']): OverlayStream {
     const stream = new OverlayStream(this, accepted, { opened, gone: (gone) => this.#open.delete(gone) });
     this.#open.set(stream, entry);
     return stream;
@@ -123,7 +140,7 @@ export class UserspaceFace implements InnerFace, StreamLoop {
     const peer = this.#hooks.ownerOf(remote.ip);
     // It may have changed since the SYN.
     if (peer === undefined) return connection.abort(this.clock.now());
-    const stream = this.#make(true, { peer, remote: remote.ip, acceptedAt: local.port }, () => undefined);
+    const stream = this.#make(true, { peer, remote, acceptedAt: local }, () => undefined);
     connection.attach(stream.handler);
     stream.bind(connection);
     this.#hooks.accepted({ stream, local, remote, peer });

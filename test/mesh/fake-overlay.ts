@@ -13,6 +13,9 @@ export class FakeOverlay implements Overlay {
   accept(): void {
     // nothing comes in
   }
+  carry(): void {
+    // and nothing passes
+  }
   apply(map: NetworkMap): void {
     this.maps.push(map);
   }
@@ -26,6 +29,7 @@ export class FakeOverlay implements Overlay {
     return {
       relay: { name: 'relay', connected: false, address: '', reason: 'none', since: '' },
       peers: [],
+      routes: [],
       figures: {
         mode: 'userspace',
         port: 0,

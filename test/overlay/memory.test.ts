@@ -1,7 +1,7 @@
 // Two drivers over a path in memory, in virtual time: delay, loss and reordering under WireGuard and TCP, from a seed.
 import t from 'tap';
-import { nodeAead } from '#crypto/aead.ts';
 import { generatePrivateKey, publicFromPrivate } from '#crypto/x25519.ts';
+import { nodeAead } from '#crypto/aead.ts';
 import { toBase64 } from '#lib/bytes.ts';
 import { parsePublicKey } from '#model/ids.ts';
 import type { OverlayFilter } from '../../src/overlay/filter.ts';
@@ -44,6 +44,9 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
           send: (packet, segmentSize) => driver.send(packet, segmentSize),
           touch: () => driver.touch(),
           admits: () => true,
+          passesFilter: () => true,
+          carries: () => false,
+          datagram: () => undefined,
           ownerOf: () => parsePublicKey(toBase64(publicFromPrivate(keys[0]))),
           accepted: ({ stream }) => {
             received = readAll(stream);

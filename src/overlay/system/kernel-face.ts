@@ -6,17 +6,18 @@ import { Socket } from 'node:net';
 import type { Clock } from '#lib/clock.ts';
 import { formatIp, type IpAddress, type IpPrefix, parseIp, unmapIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
-import type { PublicKey } from '#model/ids.ts';
 import { buildReset } from '#netstack/tcp/reset.ts';
 import type { SocketAddress, TcpEnd } from '#netstack/types.ts';
 import { pseudoSum } from '#wire/checksum.ts';
 import { emptyIpHeader, PROTOCOL, readIpv4 } from '#wire/ipv4.ts';
 import { readIpv6 } from '#wire/ipv6.ts';
+import { tcpStart } from '#wire/segmentation.ts';
 import { emptyTcpSegment, FLAG, readTcp } from '#wire/tcp.ts';
 import { MAX_STREAMS, SYSTEM_INTERFACE } from '../constants.ts';
 import { overlayError } from '../errors.ts';
-import type { AcceptedConnection, InnerFace, InnerFaceHooks } from '../inner-face.ts';
+import type { AcceptedConnection, InnerFace, InnerFaceHooks, OpenConnection } from '../inner-face.ts';
 import type { Destination } from '../peer-directory.ts';
+import { HostFlows } from './host-flows.ts';
 import { SystemInterface } from './interface.ts';
 import { resetOnDestroy } from './kernel-stream.ts';
 import { Listeners } from './listeners.ts';
@@ -26,18 +27,13 @@ import { openTun, type TunDevice } from './tun-device.ts';
 const RESET_BYTES = 60;
 const knownEnds: readonly string[] = ['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL'] satisfies TcpEnd[];
 
-interface Entry {
-  readonly peer: PublicKey;
-  readonly remote: IpAddress;
-  /** The port it was accepted at; undefined for one of our own. */
-  readonly acceptedAt: number | undefined;
-}
-
 export interface KernelFaceDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly hooks: InnerFaceHooks;
   readonly mtu: number;
+  /** Whether programs of this host that listen for themselves may be reached too, where the map's filter admits it. */
+  readonly hostPrograms: boolean;
 }
 
 /** Makes the device and brings it up. Rejects with OVERLAY_TUN or OVERLAY_INTERFACE. */
@@ -53,8 +49,10 @@ class KernelFace implements InnerFace {
   readonly #header = emptyIpHeader();
   readonly #segment = emptyTcpSegment();
   readonly #reset = new Uint8Array(RESET_BYTES);
-  readonly #open = new Map<Socket, Entry>();
+  readonly udp = undefined;
+  readonly #open = new Map<Socket, OpenConnection>();
   readonly #listeners: Listeners;
+  readonly #hostFlows = new HostFlows();
   #own: readonly IpAddress[] = [];
   #tun: TunDevice | undefined;
   #interface: SystemInterface | undefined;
@@ -105,7 +103,7 @@ class KernelFace implements InnerFace {
     const six = (packet[0] ?? 0) >> 4 === 6;
     if (!this.#isOwn(packet, six ? 24 : 16, six ? 16 : 4)) return;
     // A joined packet carries data of one flow, never a SYN.
-    if (segmentSize === 0 && !this.#admits(packet)) return;
+    if (segmentSize === 0 ? !this.#admits(packet) : this.#isCut(packet)) return;
     this.#tun?.write(packet, segmentSize);
   }
 
@@ -116,7 +114,7 @@ class KernelFace implements InnerFace {
     const socket = new Socket({ allowHalfOpen: true }).setNoDelay(true);
     const where = { host: formatIp(to.ip), port, ...(local === undefined ? {} : { localAddress: formatIp(local) }) };
     void this.#ready.then(() => (socket.destroyed ? undefined : socket.connect(where)));
-    this.#track(socket, { peer: to.peer, remote: to.ip, acceptedAt: undefined });
+    this.#track(socket, { peer: to.peer, remote: { ip: to.ip, port }, acceptedAt: undefined });
     const failed = (error: Error): void => opened(endOf(error));
     socket.once('error', failed);
     socket.once('connect', () => {
@@ -126,10 +124,14 @@ class KernelFace implements InnerFace {
     return resetOnDestroy(socket);
   }
 
-  recheck(ownerOf: (ip: IpAddress) => PublicKey | undefined, admits: (from: IpAddress, port: number) => boolean): void {
-    for (const [socket, { peer, remote, acceptedAt }] of this.#open) {
-      if (ownerOf(remote) !== peer) socket.destroy(overlayError('EHOSTUNREACH', 'the peer left the network'));
-      else if (acceptedAt !== undefined && !admits(remote, acceptedAt)) socket.destroy(overlayError('ECONNRESET', 'the policy no longer admits it'));
+  connections(): Iterable<OpenConnection> {
+    return this.#open.values();
+  }
+
+  recheck(verdict: (connection: OpenConnection) => Error | undefined): void {
+    for (const [socket, connection] of this.#open) {
+      const error = verdict(connection);
+      if (error !== undefined) socket.destroy(error);
     }
   }
 
@@ -139,6 +141,11 @@ class KernelFace implements InnerFace {
 
   pollAt(): number {
     return Infinity;
+  }
+
+  /** The kernel repeats by its own timers; there is no way to hurry it. */
+  hurry(): void {
+    // Nothing to do.
   }
 
   endTurn(): void {
@@ -176,30 +183,41 @@ class KernelFace implements InnerFace {
     if (header.protocol !== PROTOCOL.tcp) return true; // the map's filter has looked at it
     const at = header.payloadStart;
     if (header.payloadEnd - at < 20) return false;
-    if (((packet[at + 13] as number) & (FLAG.syn | FLAG.ack)) !== FLAG.syn) return true;
+    if (((packet[at + 13] as number) & (FLAG.syn | FLAG.ack)) !== FLAG.syn) {
+      return !this.#hostFlows.isCut(packet, header.sourceAt, header.addressLength, at);
+    }
     const { sourceAt, destinationAt, addressLength, family } = header;
     const pseudo = pseudoSum(packet, sourceAt, packet, destinationAt, addressLength, PROTOCOL.tcp);
     if (!readTcp(packet, at, header.payloadEnd, pseudo, this.#segment)) return false;
     const local = addressAt(packet, destinationAt, addressLength, family, this.#segment.destinationPort);
     const remote = addressAt(packet, sourceAt, addressLength, family, this.#segment.sourcePort);
-    if (this.full || !this.#deps.hooks.admits(local, remote)) {
-      this.#refuse(packet);
-      return false;
+    const { hooks } = this.#deps;
+    const wanted = !this.full && hooks.admits(local, remote);
+    const host = this.#deps.hostPrograms && hooks.passesFilter(local, remote);
+    if (!wanted) {
+      if (host) this.#hostFlows.note(local, remote);
+      else this.#refuse(packet);
+      return host;
     }
     const held = Uint8Array.from(packet);
     let now = false;
     let later = false;
-    this.#listeners.ensure(
-      formatIp(local.ip),
-      local.port,
-      () => {
-        if (later) this.#tun?.write(held, 0);
-        else now = true;
-      },
-      () => this.#refuse(held),
-    );
+    const proceed = (): void => {
+      if (later) this.#tun?.write(held, 0);
+      else now = true;
+    };
+    this.#listeners.ensure(formatIp(local.ip), local.port, proceed, (taken) => {
+      if (!taken || !host) return this.#refuse(held);
+      this.#hostFlows.note(local, remote);
+      proceed();
+    });
     later = true;
     return now;
+  }
+
+  #isCut(packet: Uint8Array): boolean {
+    const six = (packet[0] as number) >> 4 === 6;
+    return this.#hostFlows.isCut(packet, six ? 8 : 12, six ? 16 : 4, tcpStart(packet));
   }
 
   /** Answers a SYN as a closed port would. */
@@ -223,12 +241,12 @@ class KernelFace implements InnerFace {
       socket.destroy();
       return;
     }
-    this.#track(socket, { peer, remote: remote.ip, acceptedAt: local.port });
+    this.#track(socket, { peer, remote, acceptedAt: local });
     const connection: AcceptedConnection = { stream: socket, local, remote, peer };
     this.#deps.hooks.accepted(connection);
   }
 
-  #track(socket: Socket, entry: Entry): void {
+  #track(socket: Socket, entry: OpenConnection): void {
     this.#open.set(socket, entry);
     socket.once('close', () => this.#open.delete(socket));
   }

@@ -32,11 +32,11 @@ export class Listeners {
   }
 
   /**
-   * Calls `proceed` when the kernel listens on this address and port, at once where it does already; `refused` where it cannot, such as
-   * for a port that another program has. Drops both where too many wait: the other side tries again.
+   * Calls `proceed` when the kernel listens on this address and port, at once where it does already; `refused` where it cannot, with
+   * true where another program has the port. Drops both where too many wait: the other side tries again.
    */
-  ensure(address: string, port: number, proceed: () => void, refused: () => void): void {
-    if (this.#closed) return refused();
+  ensure(address: string, port: number, proceed: () => void, refused: (taken: boolean) => void): void {
+    if (this.#closed) return refused(false);
     const name = formatHostPort(address, port);
     const known = this.#byName.get(name);
     if (known !== undefined) {
@@ -62,7 +62,7 @@ export class Listeners {
     for (const [name, listener] of this.#byName) this.#end(name, listener);
   }
 
-  #open(name: string, address: string, port: number, proceed: () => void, refused: () => void): void {
+  #open(name: string, address: string, port: number, proceed: () => void, refused: (taken: boolean) => void): void {
     const { clock, log } = this.#deps;
     const server = createServer({ allowHalfOpen: true, noDelay: true });
     const listener: Listener = { server, waiting: [proceed], open: 0, usedAt: clock.now() };
@@ -77,9 +77,10 @@ export class Listeners {
       this.#deps.accepted(socket);
     });
     server.on('error', (error) => {
-      log.warn('overlay: the port cannot be opened for the overlay', { address: name, reason: describeError(error) });
+      const taken = 'code' in error && error.code === 'EADDRINUSE';
+      log[taken ? 'debug' : 'warn']('overlay: the port cannot be opened for the overlay', { address: name, reason: describeError(error) });
       this.#end(name, listener);
-      refused();
+      refused(taken);
     });
     server.listen({ host: address, port, exclusive: true }, () => {
       const { waiting } = listener;

@@ -1,0 +1,53 @@
+// Dialling by name: what the map and its name servers know of the name, then its addresses in turn.
+import type { Duplex } from 'node:stream';
+import { formatIp, type IpAddress, parseIp } from '#lib/ip.ts';
+import type { Dial } from '#lib/net.ts';
+import { canonicalDomain } from '#model/dns.ts';
+import { ADDRESS_TRY_MS, MAX_ADDRESSES_DIALLED } from './constants.ts';
+import type { Names } from './dns-names.ts';
+import { overlayError } from './errors.ts';
+
+export interface DialByNameOptions {
+  /** Dials addresses, and the hosts that `knows` knows. */
+  readonly dial: Dial;
+  readonly knows: (host: string) => boolean;
+  readonly names: Pick<Names, 'resolve' | 'searchDomains'>;
+  /** The domain that this peer is in; may be empty. */
+  readonly ownDomain: () => string;
+}
+
+/** A dial that takes names too. Rejects with EHOSTUNREACH where nobody knows the name, with EAI_AGAIN where who should know does not answer. */
+export function dialByName(options: DialByNameOptions): Dial {
+  const { dial, knows, names } = options;
+  return async (target, { signal }) => {
+    if (parseIp(target.host) !== undefined || knows(target.host)) return dial(target, { signal });
+    const name = canonicalDomain(target.host);
+    if (name === undefined || name === '') throw unknown(target.host);
+    const domains = name.includes('.') ? [] : [options.ownDomain(), ...names.searchDomains].filter((domain) => domain !== '');
+    for (const candidate of [...domains.map((domain) => `${name}.${domain}`), name]) {
+      if (knows(candidate)) return dial({ ...target, host: candidate }, { signal });
+      const addresses = await names.resolve(candidate, signal);
+      if (addresses.length > 0) return dialAny(dial, addresses.slice(0, MAX_ADDRESSES_DIALLED), target.port, signal);
+    }
+    throw unknown(target.host);
+  };
+}
+
+/** The first address that answers; rejects with the last one's error. */
+async function dialAny(dial: Dial, addresses: readonly IpAddress[], port: number, signal: AbortSignal): Promise<Duplex> {
+  let failure: unknown;
+  for (const [i, ip] of addresses.entries()) {
+    const last = i === addresses.length - 1;
+    try {
+      return await dial({ host: formatIp(ip), port }, { signal: last ? signal : AbortSignal.any([signal, AbortSignal.timeout(ADDRESS_TRY_MS)]) });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+function unknown(host: string): Error {
+  return overlayError('EHOSTUNREACH', `no peer has the address or name ${host}`);
+}
