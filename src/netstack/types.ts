@@ -39,6 +39,8 @@ export interface TcpConnection {
   end(now: number): void;
   /** Sends RST and forgets the connection; `closed` is not called. Safe from inside a callback: nothing more is called then. */
   abort(now: number): void;
+  /** The way to the peer is open again: what waits for a backed-off timer is tried now, instead of after up to a minute. */
+  hurry(now: number): void;
   readonly sendBufferFree: number;
 }
 

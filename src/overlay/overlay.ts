@@ -2,6 +2,7 @@
 import { randomFillSync } from 'node:crypto';
 import { publicFromPrivate } from '#crypto/x25519.ts';
 import { toBase64 } from '#lib/bytes.ts';
+import type { Timer } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
 import { formatIp, formatPrefix, type IpAddress, ipFromBytes, type IpPrefix, maskPrefix, parseIp, prefixContains, sameIp } from '#lib/ip.ts';
 import { startScoped, type Scope } from '#lib/lifecycle.ts';
@@ -11,7 +12,7 @@ import type { MeshEndpoints, NetworkMap, RemotePeer } from '#model/network-map.t
 import type { OverlayFigures } from '#model/status.ts';
 import type { SocketAddress } from '#netstack/types.ts';
 import { type Accelerators, chooseAccelerators } from './accelerators.ts';
-import { CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS, DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS } from './constants.ts';
+import { CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS, DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS, PATH_HURRY_MS } from './constants.ts';
 import { Dials } from './dials.ts';
 import { Driver } from './driver.ts';
 import { overlayError } from './errors.ts';
@@ -80,6 +81,9 @@ class MeshOverlay implements Overlay {
   #face: InnerFace | undefined;
   #watch: NetworkWatch | undefined;
   #pathSwitches = 0;
+  /** Peers whose path is another, or there again, and whose connections have not been told yet. */
+  readonly #back = new Set<PublicKey>();
+  #hurrying: Timer | undefined;
   #networkChanges = 0;
   #lastNetworkChange: { readonly at: string; readonly what: string } | undefined;
   #wants: (port: number) => boolean = () => false;
@@ -150,6 +154,7 @@ class MeshOverlay implements Overlay {
     });
     // Undone in reverse: first what uses the network, last the network.
     scope.defer(() => this.#watch?.close());
+    scope.defer(() => this.#hurrying?.cancel());
     scope.defer(() => this.#mux?.close());
     scope.defer(() => this.#hub.close());
     scope.defer(() => this.#candidates.close());
@@ -317,7 +322,9 @@ class MeshOverlay implements Overlay {
         switched: (conn, path) => {
           this.#pathSwitches++;
           this.#routes.refresh();
-          if (path !== undefined) this.#dials.ready(conn.peer);
+          if (path === undefined) return;
+          this.#dials.ready(conn.peer);
+          this.#hurry(conn.peer);
         },
         initiate: (conn) => {
           this.#driver.device.initiate(conn.peer, this.#deps.clock.now());
@@ -338,6 +345,16 @@ class MeshOverlay implements Overlay {
     this.#conns.delete(peer);
     this.#driver.device.removePeer(peer);
     this.#dials.gone(peer);
+  }
+
+  /** What was lost on the way that is gone would be repeated late. One look at all connections serves every peer that came back meanwhile. */
+  #hurry(peer: PublicKey): void {
+    this.#back.add(peer);
+    this.#hurrying ??= this.#deps.clock.after(PATH_HURRY_MS, () => {
+      this.#hurrying = undefined;
+      this.#face?.hurry((key) => this.#back.has(key));
+      this.#back.clear();
+    });
   }
 
   /**

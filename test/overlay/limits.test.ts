@@ -81,6 +81,7 @@ t.test('what a stream gathers counts against the window until it is read', async
     consumed: (count) => (consumed += count),
     end: () => undefined,
     abort: () => undefined,
+    hurry: () => undefined,
     sendBufferFree: 1,
   });
   const segment = new Uint8Array(1200);

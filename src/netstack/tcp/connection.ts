@@ -78,6 +78,21 @@ class Connection implements TcpConnection {
     this.#act(now);
   }
 
+  hurry(now: number): void {
+    const block = this.#block;
+    if (block.state === 'closed' || block.state === 'time-wait') return;
+    if (block.retransmitAt !== Infinity && block.roundTrip.backoff > 0) {
+      block.roundTrip.calm();
+      block.retransmitAt = now;
+    }
+    if (block.persistAt !== Infinity) {
+      block.persistBackoff = 0;
+      block.persistAt = now;
+    }
+    if (block.probes > 0) block.probes = 0;
+    this.#act(now);
+  }
+
   abort(now: number): void {
     const block = this.#block;
     switch (block.state) {

@@ -40,6 +40,11 @@ export class RoundTrip {
     if (this.#backoff < 16) this.#backoff++;
   }
 
+  /** What made the timer fire so often is over; that it fired is not forgotten. */
+  calm(): void {
+    this.#backoff = Math.min(this.#backoff, 1);
+  }
+
   /** Something new was acknowledged. */
   resetBackoff(): void {
     this.#backoff = 0;
