@@ -14,10 +14,13 @@ export const SUPER_HEADERS = 100;
 
 /** Connections of one stack, those in TIME-WAIT not counted. About 1.5 KB each while idle. */
 export const MAX_CONNECTIONS = 32_768;
-/** Handshakes that others have begun and not completed. A SYN beyond it is dropped, so that its sender tries again. */
+/** Handshakes that others have begun and not completed. A SYN beyond it is answered with a cookie, and nothing is kept. */
 export const MAX_HALF_OPEN = 1024;
-/** Half-open handshakes from one remote address, so that one peer cannot fill the backlog for all. */
+/** Half-open handshakes from one remote address; beyond it cookies, so that one peer's flood leaves the others their options. */
 export const MAX_HALF_OPEN_PER_PEER = 256;
+/** How fine cookies tell the time, and how many such periods back an answer is taken. */
+export const COOKIE_PERIOD_MS = 32_000;
+export const COOKIE_PERIODS = 3;
 /** Ends kept in TIME-WAIT; the oldest goes first. */
 export const MAX_TIME_WAIT = 8192;
 export const MAX_UDP_SOCKETS = 4096;

@@ -12,14 +12,15 @@ import { Flow, FlowTable } from './flow.ts';
 import { KeyedHash } from './keyed-hash.ts';
 import { ListenTable, pickPort } from './ports.ts';
 import { RateLimit } from './rate-limit.ts';
+import { SynCookies } from './syn-cookies.ts';
 import { connectionOf } from './tcp/connection.ts';
 import { takeSyn } from './tcp/handshake.ts';
 import { receiveSegment } from './tcp/input.ts';
 import { Listener } from './tcp/listener.ts';
-import { transmit } from './tcp/output.ts';
+import { sendCookie, transmit } from './tcp/output.ts';
 import { buildReset } from './tcp/reset.ts';
 import { seqLess } from './tcp/seq.ts';
-import { ControlBlock, discard, finish } from './tcp/state.ts';
+import { ControlBlock, discard, finish, timestampOf } from './tcp/state.ts';
 import type { PassiveOpen, TcpHost } from './tcp/state.ts';
 import { deadlineOf, runTimers } from './tcp/timers.ts';
 import type { SocketAddress, TcpConnection, TcpEnd, TcpHandler, TcpListener } from './types.ts';
@@ -45,6 +46,7 @@ export class TcpLayer implements TcpHost {
   readonly #listeners = new ListenTable();
   readonly #isnHash: KeyedHash;
   readonly #stampHash: KeyedHash;
+  readonly #cookies: SynCookies;
   readonly #table: FlowTable<ControlBlock>;
   readonly #deadlines = new Deadlines<ControlBlock>();
   readonly #wanted: ControlBlock[] = [];
@@ -70,6 +72,7 @@ export class TcpLayer implements TcpHost {
     this.#maxConnections = Math.min(options.maxConnections ?? MAX_CONNECTIONS, MAX_CONNECTIONS);
     this.#isnHash = new KeyedHash(this.random32(), this.random32());
     this.#stampHash = new KeyedHash(this.random32(), this.random32());
+    this.#cookies = new SynCookies(new KeyedHash(this.random32(), this.random32()));
     this.#table = new FlowTable(new KeyedHash(this.random32(), this.random32()));
   }
 
@@ -143,8 +146,30 @@ export class TcpLayer implements TcpHost {
       return;
     }
     if ((segment.flags & FLAG.rst) !== 0) return;
-    if ((segment.flags & (FLAG.syn | FLAG.ack | FLAG.fin)) !== FLAG.syn) this.#reset(packet, header, segment, now);
-    else this.#receiveSyn(packet, header, segment, local, now);
+    if ((segment.flags & (FLAG.syn | FLAG.ack | FLAG.fin)) === FLAG.syn) this.#receiveSyn(packet, header, segment, local, now);
+    else if ((segment.flags & (FLAG.syn | FLAG.ack)) !== FLAG.ack || !this.#receiveCookie(packet, header, segment, local, now)) {
+      this.#reset(packet, header, segment, now);
+    }
+  }
+
+  /** The last step of a handshake of which nothing was kept. False where it is none. */
+  #receiveCookie(packet: Uint8Array, header: IpHeader, segment: TcpSegment, ip: IpAddress, now: number): boolean {
+    const { family, sourceAt, addressLength } = header;
+    const listener = this.#listeners.find(segment.destinationPort);
+    if (listener === undefined) return false;
+    const flow = new Flow().set(family, ip.bytes, 0, packet, sourceAt, segment.destinationPort, segment.sourcePort);
+    const syn = this.#cookies.check(flow, segment, now);
+    if (syn === undefined || this.openCount >= this.#maxConnections) return false;
+    const local = { ip, port: segment.destinationPort };
+    const remote = { ip: { family, bytes: new Uint8Array(packet.subarray(sourceAt, sourceAt + addressLength)) }, port: segment.sourcePort };
+    if (!listener.admits(local, remote) || this.#table.find(flow) !== undefined) return false;
+    const block = this.#newBlock(flow, local, remote, listener, now, (segment.ack - 1) | 0);
+    takeSyn(block, syn, now);
+    block.sndNxt = segment.ack;
+    this.#table.add(block);
+    if (!receiveSegment(block, segment, packet, now)) discard(block);
+    this.wantOutput(block);
+    return true;
   }
 
   #receiveSyn(packet: Uint8Array, header: IpHeader, segment: TcpSegment, ip: IpAddress, now: number): void {
@@ -154,13 +179,18 @@ export class TcpLayer implements TcpHost {
     const remote = { ip: { family, bytes: new Uint8Array(packet.subarray(sourceAt, sourceAt + addressLength)) }, port: segment.sourcePort };
     if (listener === undefined) return this.#reset(packet, header, segment, now);
     // Full: dropped, not refused, so that the other side tries again.
-    if (this.#halfOpen.size >= MAX_HALF_OPEN || this.openCount >= this.#maxConnections) return;
-    const peer = peerKey(remote.ip);
-    const ofPeer = this.#halfOpenByPeer.get(peer) ?? 0;
-    if (ofPeer >= MAX_HALF_OPEN_PER_PEER) return;
+    if (this.openCount >= this.#maxConnections) return;
     if (!listener.admits(local, remote)) return this.#reset(packet, header, segment, now);
     const flow = new Flow().set(family, ip.bytes, 0, remote.ip.bytes, 0, local.port, remote.port);
     if (this.#table.find(flow) !== undefined) return; // `admit` has opened it meanwhile
+    const peer = peerKey(remote.ip);
+    const ofPeer = this.#halfOpenByPeer.get(peer) ?? 0;
+    if (this.#halfOpen.size >= MAX_HALF_OPEN || ofPeer >= MAX_HALF_OPEN_PER_PEER) {
+      const cookie = this.#newBlock(flow, local, remote, undefined, now, this.#cookies.issue(flow, segment, now));
+      takeSyn(cookie, segment, now);
+      sendCookie(cookie, this.#cookies.stamp(timestampOf(cookie, now), segment));
+      return;
+    }
     const block = this.#newBlock(flow, local, remote, listener, now);
     takeSyn(block, segment, now);
     block.synPending = true;
@@ -174,10 +204,10 @@ export class TcpLayer implements TcpHost {
     if (this.#resetLimit.take(now)) this.emit(buildReset(this.scratch, packet, header, segment), 0);
   }
 
-  #newBlock(flow: Flow, local: SocketAddress, remote: SocketAddress, passive: PassiveOpen | undefined, now: number): ControlBlock {
+  #newBlock(flow: Flow, local: SocketAddress, remote: SocketAddress, passive: PassiveOpen | undefined, now: number, cookie?: number): ControlBlock {
     const ipHeader = flow.family === 4 ? IPV4_HEADER : IPV6_HEADER;
     // RFC 6528: a clock of 4 µs plus a keyed hash of the four-tuple, so numbers of one tuple grow and tell nothing of another's.
-    const iss = (Math.floor(now * 250) + flow.hash(this.#isnHash)) | 0;
+    const iss = cookie ?? (Math.floor(now * 250) + flow.hash(this.#isnHash)) | 0;
     const open = {
       passive,
       iss,

@@ -17,8 +17,9 @@ export function sumWords(bytes: Uint8Array, start: number, end: number, initial:
   const { buffer, byteOffset } = bytes;
   const offset = byteOffset + start;
   if ((offset & 3) !== 0) {
-    // Two bytes lead to a boundary of words; at an odd address the words of memory are not those of the packet.
-    if ((offset & 1) !== 0) return sumBytes(bytes, start, end, initial);
+    // At an odd address the words of memory are not those of the packet: all but the first byte is summed with its bytes swapped.
+    if ((offset & 1) !== 0) return initial + ((bytes[start] as number) << 8) + swapBytes(foldSum(sumWords(bytes, start + 1, end, 0)));
+    // Two bytes lead to a boundary of words.
     return sumWords(bytes, start + 2, end, sumBytes(bytes, start, start + 2, initial));
   }
   if (buffer !== viewed) {

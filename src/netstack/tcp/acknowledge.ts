@@ -106,6 +106,7 @@ function advance(block: ControlBlock, segment: TcpSegment, acked: number, flight
     case 'open':
       recovery.duplicateAcks = 0;
       if (block.windowLimited || (congestion.slowStart && 2 * flight > congestion.window)) congestion.onAck(acked, now, roundTrip.smoothed);
+      else congestion.onUnused(now);
       break;
   }
   roundTrip.resetBackoff();

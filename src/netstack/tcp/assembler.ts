@@ -70,6 +70,11 @@ export class Assembler {
     return true;
   }
 
+  /** Whether all of it is held already. */
+  holds(start: number, end: number): boolean {
+    return this.#ranges.some((range) => seqLessEqual(range.start, start) && seqLessEqual(end, range.end));
+  }
+
   /** Takes out the next piece that starts at `next` or reaches beyond it, cut to begin there; undefined where there is a gap. */
   take(next: number): Uint8Array | undefined {
     for (;;) {

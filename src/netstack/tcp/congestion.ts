@@ -16,6 +16,8 @@ export class Congestion {
   readonly #slowStart = new SlowStart();
   #mss: number;
   #epochAt = -1;
+  /** The last ACK, to leave out of the growth the time in which the sender did not use its window. */
+  #ackAt = 0;
   /** In segments: window before the last decrease, and at the start of this epoch; the Reno estimate. */
   #maximum = 0;
   #prior = 0;
@@ -40,6 +42,7 @@ export class Congestion {
 
   /** `acked` new bytes were acknowledged while the window was what limited us. `rttMs` is the smoothed round trip. */
   onAck(acked: number, now: number, rttMs: number): void {
+    this.#ackAt = now;
     if (this.slowStart) {
       // Bytes count, not ACKs (RFC 3465), without its limit of two segments: receivers that join segments acknowledge many at once.
       this.window += acked / this.#slowStart.divisor;
@@ -62,9 +65,10 @@ export class Congestion {
     if (this.slowStart && this.#slowStart.onAck(una, nxt, rttMs)) this.threshold = this.window;
   }
 
-  /** The sender had less to send than it might for `ms`: that time is no part of the growth (RFC 9438 §5.8). */
-  onPause(ms: number): void {
-    if (this.#epochAt >= 0) this.#epochAt += ms;
+  /** An ACK while the sender had less to send than it might: the time since the last is no part of the growth (RFC 9438 §5.8). */
+  onUnused(now: number): void {
+    if (this.#epochAt >= 0) this.#epochAt += now - Math.max(this.#ackAt, this.#epochAt);
+    this.#ackAt = now;
   }
 
   /** Loss found by ACKs: `threshold` is where the window is to go. `flight` is what was outstanding, in bytes. */

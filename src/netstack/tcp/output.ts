@@ -51,6 +51,20 @@ export function transmit(block: ControlBlock, now: number): void {
 function sendSyn(block: ControlBlock, flags: number, now: number): void {
   block.synPending = false;
   block.ackNow = false;
+  const end = buildSyn(block, flags, timestampOf(block, now));
+  block.sndNxt = (block.iss + 1) | 0;
+  block.retransmitAt = now + block.roundTrip.timeout;
+  block.synSentAt = block.synRepeated ? -1 : now;
+  block.lastSentAt = now;
+  finishPacket(block, end, 0);
+}
+
+/** Answers a SYN for a block that nobody keeps; `stamp` is the timestamp to send. */
+export function sendCookie(block: ControlBlock, stamp: number): void {
+  finishPacket(block, buildSyn(block, FLAG.syn | FLAG.ack, stamp), 0);
+}
+
+function buildSyn(block: ControlBlock, flags: number, stamp: number): number {
   const { scratch } = block.host;
   const start = block.ipHeader;
   const answer = (flags & FLAG.ack) !== 0;
@@ -62,7 +76,7 @@ function sendSyn(block: ControlBlock, flags: number, now: number): void {
     scale,
     !answer || block.sack,
     !answer || block.timestamps,
-    timestampOf(block, now),
+    stamp,
     block.tsRecent,
   );
   const window = Math.min(block.rcvBuffer, 65_535); // never scaled in a SYN (RFC 7323 §2.2)
@@ -71,11 +85,7 @@ function sendSyn(block: ControlBlock, flags: number, now: number): void {
     block.lastAckSent = block.rcvNxt;
   }
   writeTcp(scratch, start, end - start, block.local.port, block.remote.port, block.iss, answer ? block.rcvNxt : 0, flags, window);
-  block.sndNxt = (block.iss + 1) | 0;
-  block.retransmitAt = now + block.roundTrip.timeout;
-  block.synSentAt = block.synRepeated ? -1 : now;
-  block.lastSentAt = now;
-  finishPacket(block, end, 0);
+  return end;
 }
 
 function sendData(block: ControlBlock, now: number): void {
@@ -83,7 +93,7 @@ function sendData(block: ControlBlock, now: number): void {
   const fullSize = block.mss - pendingSackLength(block);
   if (block.flight === 0) {
     if (now - block.lastSentAt > block.roundTrip.timeout) congestion.onIdle();
-    else congestion.onPause(now - block.lastSentAt);
+    else congestion.onUnused(now);
     block.progressAt = now;
   }
   const step = block.host.superPackets ? wholeSegments(MAX_SUPER_PAYLOAD, fullSize) : fullSize;
@@ -219,8 +229,19 @@ function armTimers(block: ControlBlock, now: number): void {
 }
 
 function pendingSackLength(block: ControlBlock): number {
-  if (!block.sack || block.assembler.empty) return 0;
-  return sackOptionLength(block.assembler.blocks(sackEdges, block.timestamps ? 3 : 4));
+  return block.sack ? sackOptionLength(gatherSack(block)) : 0;
+}
+
+/** Puts the blocks to report into `sackEdges`, a D-SACK first; returns how many. */
+function gatherSack(block: ControlBlock): number {
+  const limit = block.timestamps ? 3 : 4;
+  const duplicate = block.duplicateStart === block.duplicateEnd ? 0 : 1;
+  if (duplicate === 0) return block.assembler.empty ? 0 : block.assembler.blocks(sackEdges, limit);
+  const count = block.assembler.blocks(sackEdges, limit - 1);
+  sackEdges.copyWithin(2, 0, 2 * count);
+  sackEdges[0] = block.duplicateStart;
+  sackEdges[1] = block.duplicateEnd;
+  return count + 1;
 }
 
 /**
@@ -232,9 +253,9 @@ function sendSegment(block: ControlBlock, seq: number, length: number, flags: nu
   const start = block.ipHeader;
   let at = start + TCP_HEADER;
   if (block.timestamps) at = writeTimestamps(scratch, at, timestampOf(block, now), block.tsRecent);
-  if (block.sack && !block.assembler.empty) {
-    at = writeSack(scratch, at, sackEdges, block.assembler.blocks(sackEdges, block.timestamps ? 3 : 4));
-  }
+  const blocks = block.sack ? gatherSack(block) : 0;
+  if (blocks > 0) at = writeSack(scratch, at, sackEdges, blocks);
+  block.duplicateStart = block.duplicateEnd;
   if (length > 0) block.ring.copyTo(scratch, at, (seq - block.sndUna) | 0, length);
   writeTcp(scratch, start, at - start, block.local.port, block.remote.port, seq, block.rcvNxt, flags, chooseWindow(block));
   block.ackNow = false;

@@ -29,12 +29,14 @@ export function receiveData(block: ControlBlock, segment: TcpSegment, packet: Ui
     const seq = (segment.seq + skip) | 0;
     if (seq === block.rcvNxt) takeInOrder(block, bytes, segment.segments, now);
     else {
+      if (block.assembler.holds(seq, (seq + fresh) | 0)) noteDuplicate(block, seq, (seq + fresh) | 0);
       block.assembler.insert(seq, bytes);
       block.ackNow = true;
     }
   } else if (length > 0) {
     block.ackNow = true; // all of it is old, or beyond the window
   }
+  if (skip > 0) noteDuplicate(block, segment.seq, (segment.seq + Math.min(skip, length)) | 0);
   if (block.remoteFinKnown && block.rcvNxt === block.remoteFinSeq && block.synchronized) {
     block.finReceived = true;
     block.rcvNxt = (block.rcvNxt + 1) | 0;
@@ -44,6 +46,12 @@ export function receiveData(block: ControlBlock, segment: TcpSegment, packet: Ui
   }
   if (fin) block.ackNow = true;
   return false;
+}
+
+/** What came twice is told, so that the sender learns that it had only been late (RFC 2883 §4). */
+function noteDuplicate(block: ControlBlock, start: number, end: number): void {
+  block.duplicateStart = start;
+  block.duplicateEnd = end;
 }
 
 function takeInOrder(block: ControlBlock, bytes: Uint8Array, segments: number, now: number): void {

@@ -105,6 +105,9 @@ export class ControlBlock implements FlowEntry<ControlBlock>, Timed {
   /** Handed to the application and not yet consumed. */
   unconsumed = 0;
   finReceived = false;
+  /** Bytes that came twice, to be told in the next segment (RFC 2883); equal where there are none. */
+  duplicateStart = 0;
+  duplicateEnd = 0;
   remoteFinSeq = 0;
   remoteFinKnown = false;
   /** Bytes taken in since `growMeasuredAt`, to grow the buffer for a fast sender. */
