@@ -169,6 +169,10 @@ function print(io: Io, report: Report): void {
     const text = field(report.status, 'mesh', name);
     if (text !== '') io.out(`  ${name}: ${clean(text)}`);
   }
+  for (const name of ['udp', 'cipher']) {
+    const text = field(report.status, 'mesh', 'overlay', 'accelerators', name);
+    if (text !== '') io.out(`  ${name}: ${clean(text)}`);
+  }
   const tables = [
     ['links', linkColumns],
     ['peers', peerColumns],

@@ -77,7 +77,7 @@ export class Driver {
         handshake: (peer, completed) => events.handshake(peer, completed),
       },
     );
-    this.#coalescer = new Coalescer((packet, segmentSize) => this.#face?.receive(packet, segmentSize, this.#now));
+    this.#coalescer = new Coalescer((packet, segmentSize) => this.#face?.receive(packet, segmentSize, this.#now), { proven: true });
   }
 
   /** Says what stands inside; once, before anything is received. */

@@ -1,7 +1,7 @@
 // Splitting and joining are inverse to each other, and joining never hides a difference.
 import t from 'tap';
 import { checksum, finishChecksum, pseudoSum, sumWords } from '#wire/checksum.ts';
-import { Coalescer } from '#wire/coalescing.ts';
+import { Coalescer, type CoalescerOptions } from '#wire/coalescing.ts';
 import { writeIpv4 } from '#wire/ipv4.ts';
 import { writeIpv6 } from '#wire/ipv6.ts';
 import { Segmenter } from '#wire/segmentation.ts';
@@ -53,9 +53,9 @@ function split(whole: Uint8Array, segmentSize: number): Buffer[] {
   });
 }
 
-function join(packets: readonly Uint8Array[]): { packet: Buffer; segmentSize: number }[] {
+function join(packets: readonly Uint8Array[], options?: CoalescerOptions): { packet: Buffer; segmentSize: number }[] {
   const out: { packet: Buffer; segmentSize: number }[] = [];
-  const coalescer = new Coalescer((joined, segmentSize) => out.push({ packet: Buffer.from(joined), segmentSize }));
+  const coalescer = new Coalescer((joined, segmentSize) => out.push({ packet: Buffer.from(joined), segmentSize }), options);
   for (const one of packets) coalescer.add(one);
   coalescer.flush();
   return out;
@@ -152,6 +152,7 @@ for (const family of [4, 6] as const) {
       'the first of two is checked too',
     );
     t.equal(join([first, good]).length, 1, 'and else it is joined');
+    t.equal(join([brokenFirst, good], { proven: true }).length, 1, 'what a tunnel has proven is not computed again');
   });
 
   t.test(`IPv${family}: a super-packet stays below the longest packet`, async (t) => {
