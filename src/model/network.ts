@@ -1,6 +1,7 @@
 // The control plane's words for who is in the network and who may talk to whom.
 import type { GroupId, PeerId, PolicyId, PublicKey, SetupKeyId, UserId } from './ids.ts';
 import type { PortRange } from './network-map.ts';
+import type { ResourceId, ResourceRef } from './network-plan.ts';
 
 /** What a peer tells of itself at login and sync (the part we keep). */
 export interface PeerMeta {
@@ -47,6 +48,8 @@ export interface Group {
   readonly id: GroupId;
   readonly name: string;
   readonly peers: readonly PeerId[];
+  /** Resources of networks that are in the group. */
+  readonly resources: readonly ResourceId[];
   readonly system: boolean;
 }
 
@@ -63,8 +66,13 @@ export interface PolicyRule {
   readonly protocol: RuleProtocol;
   /** Empty means every port. */
   readonly ports: readonly PortRange[];
+  /** Empty where `sourceResource` stands in for them, and the other way round. */
   readonly sources: readonly GroupId[];
   readonly destinations: readonly GroupId[];
+  /** One peer. */
+  readonly sourceResource?: ResourceRef | undefined;
+  /** One peer, or one resource of a network. */
+  readonly destinationResource?: ResourceRef | undefined;
 }
 
 export interface Policy {

@@ -11,6 +11,13 @@ export interface DomainLimits {
   readonly groups: number;
   readonly policies: number;
   readonly setupKeys: number;
+  readonly networks: number;
+  readonly resources: number;
+  readonly routers: number;
+  readonly routes: number;
+  readonly nameserverGroups: number;
+  readonly zones: number;
+  readonly zoneRecords: number;
   readonly users: number;
   readonly tokensPerUser: number;
   readonly proxyTokens: number;
@@ -32,6 +39,13 @@ export const defaultLimits: DomainLimits = {
   groups: 10_000,
   policies: 5_000,
   setupKeys: 10_000,
+  networks: 1_000,
+  resources: 5_000,
+  routers: 2_000,
+  routes: 2_000,
+  nameserverGroups: 500,
+  zones: 500,
+  zoneRecords: 10_000,
   users: 50_000,
   tokensPerUser: 100,
   proxyTokens: 1_000,
@@ -58,6 +72,23 @@ export const descriptionLength = 1_000;
 export const rulesPerPolicy = 100;
 export const portsPerRule = 100;
 export const groupsPerList = 500;
+
+/** Metrics of routes and routers: the lowest wins. */
+export const minMetric = 1;
+export const maxMetric = 9_999;
+
+/** A route's name, and its domains (netbird-features B3). */
+export const routeNameLength = 40;
+export const domainsPerRoute = 32;
+
+/** Name servers of a group, its name, and its domains. */
+export const nameserversPerGroup = 3;
+export const nameserverNameLength = 40;
+export const domainsPerNameserverGroup = 100;
+
+/** Seconds that a record of a zone may be kept at most, and the characters of what it says. */
+export const recordTtlMax = 7 * 86_400;
+export const recordContentLength = 255;
 
 /** Bytes of a peer's own description of itself, as JSON. */
 export const peerMetaBytes = 8 * 1024;

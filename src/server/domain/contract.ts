@@ -3,17 +3,15 @@
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { AccountId, GroupId, PeerId, PolicyId, ProxyId, PublicKey, ServiceId, SessionId, SetupKeyId, TokenId, UserId } from '#model/ids.ts';
 import type { Identity, Revocation, Role, Session, User } from '#model/identity.ts';
+import type { ResourceId } from '#model/network-plan.ts';
 import type { Group, Peer, PeerMeta, Policy, PolicyRule, SetupKey } from '#model/network.ts';
 import type { Service, ServiceMapping } from '#model/service.ts';
 import type { ServiceStatus } from '#model/status.ts';
 import type { PeerMap } from '../netmap/peer-map.ts';
+import type { Actor } from './actor.ts';
+import type { PlanUseCases } from './plan-contract.ts';
 
-/** Who did it, for the audit log. */
-export type Actor =
-  | { readonly kind: 'user'; readonly id: UserId }
-  | { readonly kind: 'peer'; readonly id: PeerId }
-  | { readonly kind: 'proxy'; readonly id: TokenId }
-  | { readonly kind: 'system' };
+export type { Actor } from './actor.ts';
 
 export interface PeerLogin {
   readonly publicKey: PublicKey;
@@ -197,11 +195,18 @@ export interface SetupKeyUseCases {
   delete(id: SetupKeyId, actor: Actor): Promise<void>;
 }
 
+export interface GroupInput {
+  readonly name: string;
+  readonly peers: readonly PeerId[];
+  /** Left out: none at first, as they were later. */
+  readonly resources?: readonly ResourceId[] | undefined;
+}
+
 export interface GroupUseCases {
   list(): Promise<readonly Group[]>;
   get(id: GroupId): Promise<Group>;
-  create(request: { readonly name: string; readonly peers: readonly PeerId[] }, actor: Actor): Promise<Group>;
-  update(id: GroupId, request: { readonly name: string; readonly peers: readonly PeerId[] }, actor: Actor): Promise<Group>;
+  create(request: GroupInput, actor: Actor): Promise<Group>;
+  update(id: GroupId, request: GroupInput, actor: Actor): Promise<Group>;
   /** DOMAIN_GROUP_IN_USE names what uses it. */
   delete(id: GroupId, actor: Actor): Promise<void>;
 }
@@ -346,6 +351,10 @@ export interface AccountSettings {
   /** Peers of users have to sign in again, each after `loginExpirationMs`. */
   readonly loginExpirationEnabled: boolean;
   readonly loginExpirationMs: number;
+  /** Names of domain resources are asked for at the routing peer, not at the peer's own name server. */
+  readonly routingPeerDns: boolean;
+  /** Peers that know it connect with the first packet and rest without one. */
+  readonly lazyConnections: boolean;
 }
 
 export interface SettingsUseCases {
@@ -363,7 +372,7 @@ export interface VaultUseCases {
   deletePrefix(prefix: string): Promise<void>;
 }
 
-export interface ControlDomain {
+export interface ControlDomain extends PlanUseCases {
   readonly accountId: AccountId;
   readonly dnsDomain: string;
   readonly settings: SettingsUseCases;

@@ -29,6 +29,11 @@ const table = {
   DOMAIN_GROUP_NAME_TAKEN: row(409, 'A group with this name exists.'),
   DOMAIN_GROUP_SYSTEM: row(422, 'The group All cannot be changed.'),
   DOMAIN_GROUP_UNKNOWN: row(422, 'A group in the request does not exist.'),
+  DOMAIN_RESOURCE_IN_USE: row(409, 'The resource is in use.'),
+  DOMAIN_RESOURCE_UNKNOWN: row(422, 'A resource or peer in the request does not exist.'),
+  DOMAIN_ROUTE_TAKEN: row(409, 'Another route leads there through this peer.'),
+  DOMAIN_NAME_TAKEN: row(409, 'The name is taken.'),
+  DOMAIN_ZONE_TAKEN: row(409, 'Another zone has this domain.'),
   DOMAIN_GROUP_IN_USE: row(409, 'The group is in use.'),
 
   DOMAIN_SETUP_DONE: row(412, 'The first user exists already.'),

@@ -1,12 +1,14 @@
-// Groups of peers, and who uses them.
+// Groups of peers and of resources, and who uses them.
 import type { GroupId, PeerId } from '#model/ids.ts';
 import type { Group } from '#model/network.ts';
+import type { Network, ResourceId } from '#model/network-plan.ts';
 import type { Tables } from '../store/store.ts';
 import { checkLimit, checkName } from './checks.ts';
 import { write, type Context } from './context.ts';
 import type { GroupUseCases } from './contract.ts';
 import { domainError, domainErrorNaming, invalid } from './errors.ts';
 import { newId } from './ids.ts';
+import { readDnsSettings } from './nameservers.ts';
 
 /** The name of the group that every peer is in. */
 export const allGroupName = 'All';
@@ -27,8 +29,10 @@ export function groupUseCases(context: Context): GroupUseCases {
       return await write(context, async ({ tables, audit, changed }) => {
         checkLimit(await tables.groups.count(), limits.groups);
         if ((await tables.groups.findByName(name)) !== undefined) throw domainError('DOMAIN_GROUP_NAME_TAKEN');
-        const group: Group = { id: newId<GroupId>(random), name, peers: await checkMembers(tables, request.peers), system: false };
+        const resources = await checkResources(tables, request.resources ?? []);
+        const group: Group = { id: newId<GroupId>(random), name, peers: await checkMembers(tables, request.peers), resources, system: false };
         await tables.groups.insert(group);
+        for (const resource of resources) await tables.resources.addToGroup(group.id, resource);
         await audit('group.add', actor, group.id, { name });
         changed({ kind: 'network', peers: undefined });
         return group;
@@ -47,9 +51,12 @@ export function groupUseCases(context: Context): GroupUseCases {
         const [before, after] = [new Set(old.peers), new Set(peers)];
         for (const peer of before) if (!after.has(peer)) await tables.groups.removeMember(id, peer);
         for (const peer of after) if (!before.has(peer)) await tables.groups.addMember(id, peer);
+        const resources = request.resources === undefined ? old.resources : await checkResources(tables, request.resources);
+        for (const resource of old.resources) if (!resources.includes(resource)) await tables.resources.removeFromGroup(id, resource);
+        for (const resource of resources) await tables.resources.addToGroup(id, resource);
         await audit('group.update', actor, id, { name });
         changed({ kind: 'network', peers: undefined });
-        return { ...old, name, peers };
+        return { ...old, name, peers, resources };
       });
     },
 
@@ -81,6 +88,12 @@ async function checkMembers(tables: Tables, ids: readonly PeerId[]): Promise<rea
   return [...new Set(ids)];
 }
 
+/** That all of them are resources of networks; each once. */
+async function checkResources(tables: Tables, ids: readonly ResourceId[]): Promise<readonly ResourceId[]> {
+  for (const id of ids) if ((await tables.resources.find(id)) === undefined) throw domainErrorNaming('DOMAIN_RESOURCE_UNKNOWN', id);
+  return [...new Set(ids)];
+}
+
 /** What would be left with a group that does not exist, in words. */
 async function usersOfGroup(tables: Tables, id: GroupId): Promise<readonly string[]> {
   const words: string[] = [];
@@ -92,5 +105,17 @@ async function usersOfGroup(tables: Tables, id: GroupId): Promise<readonly strin
   for (const service of await tables.services.list()) {
     if (service.auth.oidc.groups.includes(id) || service.accessGroups.includes(id)) words.push(`service "${service.name}"`);
   }
+  for (const { name } of await networksRoutedBy(tables, id)) words.push(`network "${name}"`);
+  for (const route of await tables.routes.list()) {
+    if ([route.groups, route.peerGroups, route.accessControlGroups].some((groups) => groups.includes(id))) words.push(`route "${route.netId}"`);
+  }
+  for (const servers of await tables.nameservers.list()) if (servers.groups.includes(id)) words.push(`name servers "${servers.name}"`);
+  for (const zone of await tables.zones.list()) if (zone.distributionGroups.includes(id)) words.push(`DNS zone "${zone.name}"`);
+  if ((await readDnsSettings(tables)).disabledManagementGroups.includes(id)) words.push('the DNS settings');
   return words;
+}
+
+async function networksRoutedBy(tables: Tables, id: GroupId): Promise<readonly Network[]> {
+  const routed = new Set((await tables.routers.list()).filter((router) => router.peerGroups.includes(id)).map((router) => router.networkId));
+  return routed.size === 0 ? [] : (await tables.networks.list()).filter((network) => routed.has(network.id));
 }

@@ -20,8 +20,13 @@ import { eventUseCases } from './events.ts';
 import { allGroupName, groupUseCases } from './groups.ts';
 import { newId, type RandomBytes } from './ids.ts';
 import { mapUseCases } from './maps.ts';
+import { nameserverUseCases } from './nameservers.ts';
+import { resourceUseCases } from './network-resources.ts';
+import { routerUseCases } from './network-routers.ts';
+import { networkUseCases } from './networks.ts';
 import { OneTimeTokens } from './one-time-tokens.ts';
 import { peerUseCases } from './peers.ts';
+import { routeUseCases } from './planned-routes.ts';
 import { policyUseCases } from './policies.ts';
 import { Sealer } from './seal.ts';
 import { MapSerial } from './serial.ts';
@@ -32,6 +37,7 @@ import { setupKeyUseCases } from './setup-keys.ts';
 import { tokenUseCases } from './tokens.ts';
 import { userUseCases } from './users.ts';
 import { vaultUseCases } from './vault.ts';
+import { zoneUseCases } from './zones.ts';
 
 export type { ControlDomain } from './contract.ts';
 
@@ -88,6 +94,12 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       setupKeys: setupKeyUseCases(context),
       groups: groupUseCases(context),
       policies: policyUseCases(context),
+      networks: networkUseCases(context),
+      resources: resourceUseCases(context),
+      routers: routerUseCases(context),
+      routes: routeUseCases(context),
+      nameservers: nameserverUseCases(context),
+      zones: zoneUseCases(context),
       services: serviceUseCases(context, oneTimeTokens),
       clusters: clusterUseCases(context, resolve),
       sessions: sessionUseCases(context),
@@ -122,7 +134,7 @@ async function openAccount(store: Store, sealer: Sealer, clock: Clock, random: R
       createdAt: clock.wall(),
     };
     await tables.account.insert(account);
-    await tables.groups.insert({ id: newId<GroupId>(random), name: allGroupName, peers: [], system: true });
+    await tables.groups.insert({ id: newId<GroupId>(random), name: allGroupName, peers: [], resources: [], system: true });
     return account;
   });
 }

@@ -2,12 +2,15 @@
 import { parsePrefix } from '#lib/ip.ts';
 import type { Peer } from '#model/network.ts';
 import { buildMap } from '../netmap/build.ts';
+import type { NetworkPlan } from '../netmap/plan.ts';
 import { indexNetwork, type Publication, type Snapshot } from '../netmap/snapshot.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import type { Account, Context } from './context.ts';
 import type { MapUseCases } from './contract.ts';
 import { domainError } from './errors.ts';
+import { readDnsSettings } from './nameservers.ts';
+import { readSettings } from './saved-settings.ts';
 
 export function mapUseCases(context: Context): MapUseCases {
   let kept: Promise<Snapshot> | undefined;
@@ -42,7 +45,10 @@ export function networkBits(account: Account): { readonly v4: number; readonly v
 async function readSnapshot(context: Context, tables: Tables): Promise<Snapshot> {
   const blocked = new Set((await tables.users.list()).filter((user) => user.blocked).map((user) => user.id));
   const peers = (await tables.peers.list()).filter((peer) => peer.userId === undefined || !blocked.has(peer.userId));
+  const settings = await readSettings(tables);
   return indexNetwork({
+    settings: { resolveAtRouter: settings.routingPeerDns, lazy: settings.lazyConnections },
+    plan: await readPlan(tables),
     serial: BigInt(await tables.account.counter('serial')),
     dnsDomain: context.dnsDomain,
     networkBits: networkBits(context.account),
@@ -51,6 +57,18 @@ async function readSnapshot(context: Context, tables: Tables): Promise<Snapshot>
     policies: await tables.policies.list(),
     publications: publicationsOf(await tables.services.listEnabled(), peers),
   });
+}
+
+async function readPlan(tables: Tables): Promise<NetworkPlan> {
+  return {
+    resources: await tables.resources.list(),
+    routers: await tables.routers.list(),
+    routes: await tables.routes.list(),
+    nameservers: await tables.nameservers.list(),
+    zones: await tables.zones.list(),
+    zoneRecords: await tables.zoneRecords.list(),
+    dnsDisabledGroups: (await readDnsSettings(tables)).disabledManagementGroups,
+  };
 }
 
 /** The ways that gateways need: enabled targets of enabled services that are dialled through the overlay. */

@@ -1,13 +1,15 @@
 // Policies. Without one nobody reaches anybody.
-import type { PolicyId } from '#model/ids.ts';
+import { asId, type PolicyId } from '#model/ids.ts';
 import { ruleProtocols, type Policy, type PolicyRule } from '#model/network.ts';
+import { resourceTypes, type ResourceRef } from '#model/network-plan.ts';
 import type { Tables } from '../store/store.ts';
 import { checkGroups, checkLimit, checkName } from './checks.ts';
-import { descriptionLength, portsPerRule, rulesPerPolicy } from './constants.ts';
+import { portsPerRule, rulesPerPolicy } from './constants.ts';
 import { write, type Context } from './context.ts';
 import type { PolicyInput, PolicyUseCases } from './contract.ts';
-import { domainError, invalid } from './errors.ts';
+import { domainError, domainErrorNaming, invalid } from './errors.ts';
 import { newId, type RandomBytes } from './ids.ts';
+import { checkDescription, checkPeer } from './plan-checks.ts';
 
 export function policyUseCases(context: Context): PolicyUseCases {
   const { store, random, limits } = context;
@@ -66,7 +68,9 @@ async function check(tables: Tables, random: RandomBytes, id: PolicyId, request:
   for (const rule of request.rules) {
     checkDescription(rule.description);
     checkPorts(rule);
-    if (rule.sources.length === 0 || rule.destinations.length === 0) throw invalid('A rule needs source and destination groups.');
+    const [source, destination] = [await checkRef(tables, rule.sourceResource, ['peer']), await checkRef(tables, rule.destinationResource)];
+    const one = (rule.sources.length === 0) !== (source === undefined) && (rule.destinations.length === 0) !== (destination === undefined);
+    if (!one) throw invalid('A rule needs source and destination, each as groups or as one resource.');
     rules.push({
       id: newId(random),
       name: rule.name.trim() === '' ? name : checkName(rule.name, 'The name of a rule'),
@@ -78,13 +82,24 @@ async function check(tables: Tables, random: RandomBytes, id: PolicyId, request:
       ports: rule.ports.map(({ start, end }) => ({ start, end })),
       sources: await checkGroups(tables, rule.sources),
       destinations: await checkGroups(tables, rule.destinations),
+      ...(source === undefined ? {} : { sourceResource: source }),
+      ...(destination === undefined ? {} : { destinationResource: destination }),
     });
   }
   return { id, name, description: request.description, enabled: request.enabled, rules };
 }
 
-function checkDescription(text: string): void {
-  if (text.length > descriptionLength) throw invalid(`A description has at most ${descriptionLength} characters.`);
+/** One peer or resource in place of groups. Traffic begins at peers only, so `types` is narrower for sources. */
+async function checkRef(
+  tables: Tables,
+  ref: ResourceRef | undefined,
+  types: readonly ResourceRef['type'][] = ['peer', ...resourceTypes],
+): Promise<ResourceRef | undefined> {
+  if (ref === undefined) return undefined;
+  if (!types.includes(ref.type)) throw invalid(`The type of this resource must be one of ${types.join(', ')}.`);
+  if (ref.type === 'peer') await checkPeer(tables, asId(ref.id));
+  else if ((await tables.resources.find(ref.id))?.type !== ref.type) throw domainErrorNaming('DOMAIN_RESOURCE_UNKNOWN', `${ref.type} ${ref.id}`);
+  return { type: ref.type, id: ref.id };
 }
 
 function checkPorts(rule: Omit<PolicyRule, 'id'>): void {

@@ -5,7 +5,12 @@ import type { AccountSettings } from './contract.ts';
 
 const place = 'account';
 
-const defaults: AccountSettings = { loginExpirationEnabled: true, loginExpirationMs: defaultLoginExpirationMs };
+const defaults: AccountSettings = {
+  loginExpirationEnabled: true,
+  loginExpirationMs: defaultLoginExpirationMs,
+  routingPeerDns: true,
+  lazyConnections: false,
+};
 
 export async function readSettings(tables: Tables): Promise<AccountSettings> {
   return { ...defaults, ...(await tables.account.settings(place)) };

@@ -83,7 +83,7 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
     strangers.prove(from);
     const map = await builds.run(() => domain.maps.build(from));
     const sessionExpiresAt = sessionEndOf(self.sessionExpiresAt);
-    return seal(LoginResponseSchema, { netbirdConfig: configOf(options.endpoints()), peerConfig: peerConfigOf(map.self), sessionExpiresAt }, from);
+    return seal(LoginResponseSchema, { netbirdConfig: configOf(options.endpoints()), peerConfig: peerConfigOf(map), sessionExpiresAt }, from);
   }
 
   async function extendSession(envelope: EncryptedMessage, call: Call): Promise<Envelope> {

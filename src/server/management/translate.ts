@@ -2,26 +2,24 @@
 // must never find, is in netbird-wire §2.3–2.6 and §8.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { timestampFromMs, type TimestampSchema } from '@bufbuild/protobuf/wkt';
-import { formatIp, formatPrefix, type IpAddress, type IpPrefix } from '#lib/ip.ts';
+import { formatPrefix } from '#lib/ip.ts';
 import { formatHostPort } from '#lib/net.ts';
-import type { MeshEndpoints, PacketProtocol, PacketRule, PortRange, RemotePeer, SelfAddress } from '#model/network-map.ts';
+import type { MeshEndpoints, RemotePeer } from '#model/network-map.ts';
 import type { PeerMeta } from '#model/network.ts';
 import {
-  type FirewallRuleSchema,
   HostConfig_Protocol,
   type NetbirdConfigSchema,
   type NetworkMapSchema,
   PeerCapability,
   type PeerConfigSchema,
   type PeerSystemMeta,
-  type PortInfoSchema,
   type RemotePeerConfigSchema,
-  RuleAction,
-  RuleDirection,
-  RuleProtocol,
 } from '#wire/proto/gen/management_pb.ts';
+import { forwarderPort } from '../netmap/constants.ts';
 import type { PeerMap } from '../netmap/peer-map.ts';
 import { maxMetaText } from './constants.ts';
+import { dnsConfigOf, routeOf, routeRuleOf } from './translate-plan.ts';
+import { compact, firewallRulesOf } from './translate-rules.ts';
 
 /** Where the meeting points are. The relay is always said: leaving it out would wipe it at stock clients. */
 export function configOf(endpoints: MeshEndpoints): MessageInitShape<typeof NetbirdConfigSchema> {
@@ -43,30 +41,34 @@ export function sessionEndOf(expiresAt: number | undefined): MessageInitShape<ty
   return timestampFromMs(expiresAt ?? 0);
 }
 
-/** The peer's own address. Its text must be the same in every message, or a stock client starts over without end. */
-export function peerConfigOf(self: SelfAddress): MessageInitShape<typeof PeerConfigSchema> {
+/** The peer's own address, and what holds for all. The address' text must be the same in every message, or a stock client starts over without end. */
+export function peerConfigOf(map: Pick<PeerMap, 'self' | 'lazy' | 'resolveAtRouter' | 'routing'>): MessageInitShape<typeof PeerConfigSchema> {
+  const { self } = map;
   return {
     address: formatPrefix(self.v4),
     fqdn: self.fqdn,
-    RoutingPeerDnsResolutionEnabled: false,
-    LazyConnectionEnabled: false,
+    RoutingPeerDnsResolutionEnabled: map.resolveAtRouter ?? map.routing?.resolveAtRouter ?? false,
+    LazyConnectionEnabled: map.lazy ?? false,
     ...(self.v6 === undefined ? {} : { addressV6: compact(self.v6) }),
   };
 }
 
-/** The whole map. Both `IsEmpty` flags are set exactly where their list is meant to be empty. */
+/** The whole map. All `IsEmpty` flags are set exactly where their list is meant to be empty. */
 export function networkMapOf(map: PeerMap): MessageInitShape<typeof NetworkMapSchema> {
   const rules = map.filter.kind === 'open' ? [] : map.filter.rules.flatMap((rule) => firewallRulesOf(rule, map.self.v6 !== undefined));
+  const routeRules = map.routing?.rules ?? [];
   return {
     Serial: map.serial,
-    peerConfig: peerConfigOf(map.self),
+    peerConfig: peerConfigOf(map),
     remotePeers: map.peers.map((peer) => remotePeerOf(peer)),
     remotePeersIsEmpty: map.peers.length === 0,
     offlinePeers: (map.offline ?? []).map((peer) => remotePeerOf(peer)),
     FirewallRules: rules,
     firewallRulesIsEmpty: map.filter.kind === 'rules' && rules.length === 0,
-    routesFirewallRulesIsEmpty: true,
-    DNSConfig: { ServiceEnable: false },
+    Routes: (map.routing?.routes ?? []).map((route) => routeOf(route)),
+    routesFirewallRules: routeRules.map((rule) => routeRuleOf(rule)),
+    routesFirewallRulesIsEmpty: routeRules.length === 0,
+    DNSConfig: dnsConfigOf(map.dns, map.routing?.forwarderPort ?? forwarderPort),
   };
 }
 
@@ -77,47 +79,6 @@ export function remotePeerOf(peer: RemotePeer): MessageInitShape<typeof RemotePe
     fqdn: peer.fqdn,
     agentVersion: peer.agentVersion,
   };
-}
-
-const anyV4: IpPrefix = { address: { family: 4, bytes: new Uint8Array(4) }, bits: 0 };
-const anyV6: IpPrefix = { address: { family: 6, bytes: new Uint8Array(16) }, bits: 0 };
-
-const protocolOf: Readonly<Record<PacketProtocol, RuleProtocol>> = {
-  all: RuleProtocol.ALL,
-  tcp: RuleProtocol.TCP,
-  udp: RuleProtocol.UDP,
-  icmp: RuleProtocol.ICMP,
-};
-
-/** One message per address: a stock client reads the first one of a rule only. */
-export function firewallRulesOf(rule: PacketRule, hasV6: boolean): MessageInitShape<typeof FirewallRuleSchema>[] {
-  const peers = rule.peer === undefined ? [anyV4, anyV6] : [rule.peer];
-  return peers
-    .filter((peer) => hasV6 || peer.address.family === 4)
-    .map((peer) => ({
-      PeerIP: formatIp(peer.address),
-      Direction: rule.direction === 'in' ? RuleDirection.IN : RuleDirection.OUT,
-      Action: rule.action === 'accept' ? RuleAction.ACCEPT : RuleAction.DROP,
-      Protocol: protocolOf[rule.protocol],
-      Port: rule.ports !== undefined && rule.ports.start === rule.ports.end ? String(rule.ports.start) : '',
-      ...(rule.ports === undefined ? {} : { PortInfo: portInfoOf(rule.ports) }),
-      sourcePrefixes: [compact(peer)],
-    }));
-}
-
-function portInfoOf(ports: PortRange): MessageInitShape<typeof PortInfoSchema> {
-  return ports.start === ports.end
-    ? { portSelection: { case: 'port', value: ports.start } }
-    : { portSelection: { case: 'range', value: { start: ports.start, end: ports.end } } };
-}
-
-/** Address bytes and one byte of prefix length. */
-function compact(prefix: { readonly address: IpAddress; readonly bits: number }): Uint8Array {
-  const { bytes } = prefix.address;
-  const made = new Uint8Array(bytes.length + 1);
-  made.set(bytes);
-  made[bytes.length] = prefix.bits;
-  return made;
 }
 
 /** What we keep of a peer's description of itself, cut to sane lengths. */

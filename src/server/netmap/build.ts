@@ -4,7 +4,9 @@ import { parseIp } from '#lib/ip.ts';
 import type { PeerId, PublicKey } from '#model/ids.ts';
 import type { NetworkMap, PacketRule, SelfAddress } from '#model/network-map.ts';
 import type { PeerMap } from './peer-map.ts';
-import { admissionsOf, type Admission, type MapPeer, type MapRule, type Snapshot } from './snapshot.ts';
+import { forwarderPort } from './constants.ts';
+import type { MapPeer } from './map-peer.ts';
+import { admissionsOf, type Admission, type MapRule, type Snapshot } from './snapshot.ts';
 
 /** The map of the peer with this key, or undefined where the snapshot has no such peer. */
 export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefined {
@@ -25,12 +27,23 @@ export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefine
       if (target !== undefined) plan.connect(target);
     }
   }
+  const { ipv6 } = self.peer.meta;
+  const { routes, rules, peers } = snapshot.routing.partOf(self, ipv6, plan.connected());
+  // The packet filter is about policies between peers: who is seen for a network's sake is let in nowhere by that.
+  const filter = plan.rules();
+  for (const peer of peers) plan.connect(peer);
+  const { lazy, resolveAtRouter } = snapshot.settings;
+  const dns = snapshot.names.dnsOf(self, ipv6, plan.connected());
   return {
     serial: snapshot.serial,
+    lazy,
+    resolveAtRouter,
     self: selfAddress(self, snapshot.networkBits),
     peers: plan.peers(false),
     offline: plan.peers(true),
-    filter: { kind: 'rules', rules: plan.rules() },
+    filter: { kind: 'rules', rules: filter },
+    ...(routes.length === 0 ? {} : { routing: { routes, rules, resolveAtRouter, forwarderPort } }),
+    ...(dns === undefined ? {} : { dns }),
   };
 }
 
@@ -56,6 +69,10 @@ class Plan {
 
   constructor(self: MapPeer) {
     this.self = self;
+  }
+
+  connected(): Iterable<MapPeer> {
+    return this.#peers.values();
   }
 
   connect(other: MapPeer): void {

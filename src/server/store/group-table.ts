@@ -1,6 +1,7 @@
-// Groups of peers. The members of the group All are not stored: it is every peer that is not a gateway's, at every moment.
+// Groups of peers and of resources. The members of the group All are not stored: it is every peer that is not a gateway's, at every moment.
 import { asId, type GroupId, type PeerId } from '#model/ids.ts';
 import type { Group } from '#model/network.ts';
+import type { ResourceId } from '#model/network-plan.ts';
 import type { Row, Sql } from './database.ts';
 import { countRows, deleteRow, flag, insertRow, text, updateRow } from './row.ts';
 
@@ -21,9 +22,17 @@ export class GroupTable {
       peers.push(asId(text(row, 'peer_id')));
       members.set(group, peers);
     }
+    const resources = new Map<string, ResourceId[]>();
+    for (const row of await this.#sql.query('SELECT group_id, resource_id FROM group_resources ORDER BY resource_id')) {
+      const group = text(row, 'group_id');
+      resources.set(group, [...(resources.get(group) ?? []), resourceOf(row)]);
+    }
     const everybody = (await this.#sql.query(membersOfAll)).map(memberOf);
     const rows = await this.#sql.query('SELECT * FROM peer_groups ORDER BY name, id');
-    return rows.map((row) => parseGroup(row, flag(row, 'system') ? everybody : (members.get(text(row, 'id')) ?? [])));
+    return rows.map((row) => {
+      const id = text(row, 'id');
+      return parseGroup(row, flag(row, 'system') ? everybody : (members.get(id) ?? []), resources.get(id) ?? []);
+    });
   }
 
   async find(id: GroupId): Promise<Group | undefined> {
@@ -32,7 +41,8 @@ export class GroupTable {
     const members = flag(row, 'system')
       ? await this.#sql.query(membersOfAll)
       : await this.#sql.query('SELECT peer_id FROM group_members WHERE group_id = ? ORDER BY peer_id', [id]);
-    return parseGroup(row, members.map(memberOf));
+    const resources = await this.#sql.query('SELECT resource_id FROM group_resources WHERE group_id = ? ORDER BY resource_id', [id]);
+    return parseGroup(row, members.map(memberOf), resources.map(resourceOf));
   }
 
   async findByName(name: string): Promise<GroupId | undefined> {
@@ -76,6 +86,10 @@ function memberOf(row: Row): PeerId {
   return asId(text(row, 'peer_id'));
 }
 
-function parseGroup(row: Row, peers: readonly PeerId[]): Group {
-  return { id: asId(text(row, 'id')), name: text(row, 'name'), peers, system: flag(row, 'system') };
+function resourceOf(row: Row): ResourceId {
+  return asId(text(row, 'resource_id'));
+}
+
+function parseGroup(row: Row, peers: readonly PeerId[], resources: readonly ResourceId[]): Group {
+  return { id: asId(text(row, 'id')), name: text(row, 'name'), peers, resources, system: flag(row, 'system') };
 }

@@ -74,6 +74,24 @@ const migrations: readonly (readonly string[])[] = [
     `ALTER TABLE peers ADD COLUMN login_expiration BIGINT NOT NULL DEFAULT 0`,
     `ALTER TABLE peers ADD COLUMN login_expired BIGINT NOT NULL DEFAULT 0`,
   ],
+  [
+    `CREATE TABLE networks (id TEXT PRIMARY KEY, body TEXT NOT NULL)`,
+    `CREATE TABLE network_resources (
+      id TEXT PRIMARY KEY, network_id TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE, body TEXT NOT NULL)`,
+    `CREATE INDEX network_resources_network ON network_resources (network_id)`,
+    `CREATE TABLE group_resources (
+      group_id TEXT NOT NULL REFERENCES peer_groups (id) ON DELETE CASCADE,
+      resource_id TEXT NOT NULL REFERENCES network_resources (id) ON DELETE CASCADE, PRIMARY KEY (group_id, resource_id))`,
+    `CREATE INDEX group_resources_resource ON group_resources (resource_id)`,
+    `CREATE TABLE network_routers (
+      id TEXT PRIMARY KEY, network_id TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE, body TEXT NOT NULL)`,
+    `CREATE INDEX network_routers_network ON network_routers (network_id)`,
+    `CREATE TABLE routes (id TEXT PRIMARY KEY, body TEXT NOT NULL)`,
+    `CREATE TABLE nameserver_groups (id TEXT PRIMARY KEY, body TEXT NOT NULL)`,
+    `CREATE TABLE zones (id TEXT PRIMARY KEY, domain TEXT NOT NULL UNIQUE, body TEXT NOT NULL)`,
+    `CREATE TABLE zone_records (id TEXT PRIMARY KEY, zone_id TEXT NOT NULL REFERENCES zones (id) ON DELETE CASCADE, body TEXT NOT NULL)`,
+    `CREATE INDEX zone_records_zone ON zone_records (zone_id)`,
+  ],
 ];
 
 /** Brings the schema up to date. STORE_TOO_NEW where a later version of Meshgate wrote it. */

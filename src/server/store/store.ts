@@ -10,6 +10,7 @@ import { EventTable } from './event-table.ts';
 import { GroupTable } from './group-table.ts';
 import { migrate } from './migrations.ts';
 import { PeerTable } from './peer-table.ts';
+import { planTables, type PlanTables } from './plan-tables.ts';
 import { PolicyTable } from './policy-table.ts';
 import { openPostgres } from './postgres.ts';
 import { ServiceTable } from './service-table.ts';
@@ -20,7 +21,7 @@ import { TokenTable } from './token-table.ts';
 import { UserTable } from './user-table.ts';
 import { VaultTable } from './vault-table.ts';
 
-export interface Tables {
+export interface Tables extends PlanTables {
   readonly account: AccountTable;
   readonly changes: ChangeTable;
   readonly peers: PeerTable;
@@ -51,6 +52,7 @@ function tablesOver(sql: Sql): Tables {
     sessions: new SessionTable(sql),
     events: new EventTable(sql),
     vault: new VaultTable(sql),
+    ...planTables(sql),
   };
 }
 

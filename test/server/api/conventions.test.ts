@@ -185,7 +185,7 @@ t.test('the router prefers literal parts and refuses double routes', async (t) =
 });
 
 t.test('peers reach what their groups’ rules say, themselves not counted', async (t) => {
-  const group = (id: string, ...peers: string[]): never => ({ id, name: id, peers, system: false }) as never;
+  const group = (id: string, ...peers: string[]): never => ({ id, name: id, peers, resources: [], system: false }) as never;
   const rule = { enabled: true, action: 'accept', sources: ['a'], destinations: ['b', 'c'] };
   const policy = (enabled: boolean, ...rules: object[]): never => ({ enabled, rules }) as never;
   const groups = [group('a', '1', '2'), group('b', '2', '3'), group('c', '3')];

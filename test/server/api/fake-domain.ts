@@ -92,7 +92,7 @@ export function fakeDomain(): FakeDomain {
 
   const actorUser = (actor: Actor): User['id'] => (actor.kind === 'user' ? actor.id : asId('system'));
 
-  let settings: AccountSettings = { loginExpirationEnabled: true, loginExpirationMs: 86_400_000 };
+  let settings: AccountSettings = { loginExpirationEnabled: true, loginExpirationMs: 86_400_000, routingPeerDns: true, lazyConnections: false };
 
   const domain: ControlDomain = {
     accountId: asId('account1'),
@@ -231,11 +231,12 @@ export function fakeDomain(): FakeDomain {
       async create(request, actor) {
         note('groups.create', actor, request);
         if ([...groups.rows.values()].some((group) => group.name === request.name)) throw domainError('DOMAIN_TAKEN');
-        return groups.put({ id: asId(id('g')), ...request, system: false });
+        return groups.put({ id: asId(id('g')), ...request, resources: request.resources ?? [], system: false });
       },
       async update(groupId, request, actor) {
         note('groups.update', actor, request);
-        return groups.put({ ...(await groups.get(groupId)), ...request });
+        const old = await groups.get(groupId);
+        return groups.put({ ...old, ...request, resources: request.resources ?? old.resources });
       },
       async delete(groupId, actor) {
         note('groups.delete', actor, groupId);
@@ -258,6 +259,24 @@ export function fakeDomain(): FakeDomain {
         note('policies.delete', actor, policyId);
         await policies.remove(policyId);
       },
+    },
+    // What they do is tested over the real domain.
+    networks: { list: async () => [], get: never, create: never, update: never, delete: never },
+    resources: { list: async () => [], get: never, create: never, update: never, delete: never },
+    routers: { list: async () => [], get: never, create: never, update: never, delete: never },
+    routes: { list: async () => [], get: never, create: never, update: never, delete: never },
+    nameservers: { list: async () => [], get: never, create: never, update: never, delete: never, settings: never, setSettings: never },
+    zones: {
+      list: async () => [],
+      get: never,
+      create: never,
+      update: never,
+      delete: never,
+      records: async () => [],
+      record: never,
+      createRecord: never,
+      updateRecord: never,
+      deleteRecord: never,
     },
     services: {
       list: services.list,

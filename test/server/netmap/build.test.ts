@@ -36,7 +36,7 @@ function peer(name: string, more: Partial<Peer> = {}): Peer {
 const gateway = peer('gw', { proxyCluster: 'proxy.test', ipv4: '100.64.0.99' });
 
 function group(members: string): Group {
-  return { id: asId(members), name: members, peers: [...new Set(members.split(''))].map((name) => asId<PeerId>(name)), system: false };
+  return { id: asId(members), name: members, peers: [...new Set(members.split(''))].map((name) => asId<PeerId>(name)), resources: [], system: false };
 }
 
 interface RuleText extends Partial<Omit<PolicyRule, 'sources' | 'destinations'>> {
@@ -217,7 +217,7 @@ t.test('a gateway sees its targets and nobody else; they let it in at the target
 
 t.test('a gateway of another cluster, or in a group by mistake, gets nothing', async (t) => {
   const other = peer('gx', { proxyCluster: 'other.test', ipv4: '100.64.0.98' });
-  const all: Group = { id: asId('all'), name: 'All', peers: [...names, 'gw', 'gx'].map((name) => asId<PeerId>(name)), system: true };
+  const all: Group = { id: asId('all'), name: 'All', peers: [...names, 'gw', 'gx'].map((name) => asId<PeerId>(name)), resources: [], system: true };
   const everything = { ...policy([]), rules: [{ ...rule({ from: '', to: '' }), sources: [all.id], destinations: [all.id] }] };
   const network = { ...state([]), peers: [peer('a'), peer('b'), gateway, other], groups: [all], policies: [everything], publications: [publication] };
   t.equal(sees(mapOf(network, 'gx')), '');

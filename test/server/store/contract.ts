@@ -150,8 +150,8 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
       t.equal(await tables.peers.hasLabel('a'), true);
       t.equal(await tables.peers.hasAddress(a.ipv4), true);
       await t.rejects(tables.peers.insert({ ...peer('c'), ipv4: a.ipv4 }), { code: 'STORE_FAILED' });
-      const all: Group = { id: asId('all'), name: 'All', peers: [], system: true };
-      const group: Group = { id: asId('g'), name: 'web', peers: [a.id], system: false };
+      const all: Group = { id: asId('all'), name: 'All', peers: [], resources: [], system: true };
+      const group: Group = { id: asId('g'), name: 'web', peers: [a.id], resources: [], system: false };
       await tables.groups.insert(all);
       await tables.groups.insert(group);
       t.same(await tables.groups.list(), [{ ...all, peers: [a.id] }, group]);

@@ -1,0 +1,135 @@
+// Ways into networks behind peers, made once in a state of the network and shared by the maps of all whom they concern.
+import { parsePrefix } from '#lib/ip.ts';
+import type { PeerId } from '#model/ids.ts';
+import type { NetworkResource, NetworkRouter, PlannedRoute } from '#model/network-plan.ts';
+import type { PolicyRule } from '#model/network.ts';
+import { haGroup, type Route, type RouteDestination, type RouteRule } from '#model/routes.ts';
+import type { MapPeer, PeerSet } from './map-peer.ts';
+import { everybody, routesFor, rulesFor, sourcesOf, type Sources } from './route-rules.ts';
+
+/** A rule that is about a resource, with its sources resolved. `destination` narrows what it grants. */
+export class Grant {
+  readonly rule: Pick<PolicyRule, 'action' | 'protocol' | 'ports'>;
+  readonly sources: PeerSet;
+  readonly destination: RouteDestination | undefined;
+  #addresses: Sources | undefined;
+
+  constructor(rule: Grant['rule'], sources: PeerSet, destination?: RouteDestination) {
+    this.rule = rule;
+    this.sources = sources;
+    this.destination = destination;
+  }
+
+  addresses(): Sources {
+    this.#addresses ??= sourcesOf(this.sources.values());
+    return this.#addresses;
+  }
+}
+
+/** A resource, the peers that lead to it, and what policies grant there. */
+export class ResourceWay {
+  readonly resource: NetworkResource;
+  readonly routers: ReadonlyMap<PeerId, { readonly entry: MapPeer; readonly router: NetworkRouter }>;
+  readonly grants: readonly Grant[];
+  /** Everybody whom an accepting rule names; whom another forbids some of it is among them. */
+  readonly sources: PeerSet;
+  readonly #routes = new Map<PeerId, readonly [v4: readonly Route[], both: readonly Route[]]>();
+
+  constructor(resource: NetworkResource, routers: ResourceWay['routers'], grants: readonly Grant[]) {
+    this.resource = resource;
+    this.routers = routers;
+    this.grants = grants;
+    this.sources = new Map(grants.filter(({ rule }) => rule.action === 'accept').flatMap((grant) => [...grant.sources]));
+  }
+
+  /** The route through one of the routers. */
+  routes(router: PeerId, ipv6: boolean): readonly Route[] {
+    let made = this.#routes.get(router);
+    if (made === undefined) {
+      const route = this.#route(router);
+      made = route === undefined ? [[], []] : [routesFor(route, false), routesFor(route, true)];
+      this.#routes.set(router, made);
+    }
+    return made[ipv6 ? 1 : 0];
+  }
+
+  /** What may pass through that router. What forbids comes first, for filters that stop at the first match. */
+  rules(router: PeerId, ipv6: boolean): readonly RouteRule[] {
+    const route = this.#route(router);
+    if (route === undefined) return [];
+    const ordered = this.grants.toSorted((a, b) => order(a.rule.action) - order(b.rule.action));
+    return ordered.flatMap((grant) => rulesFor(route, grant.rule, grant.addresses(), ipv6, grant.destination));
+  }
+
+  #route(router: PeerId): Route | undefined {
+    const found = this.routers.get(router);
+    const destination = destinationOf(this.resource);
+    if (found === undefined || destination === undefined) return undefined;
+    return {
+      id: `${this.resource.id}:${router}`,
+      netId: this.resource.name,
+      destination,
+      peer: found.entry.peer.publicKey,
+      metric: found.router.metric,
+      masquerade: found.router.masquerade,
+      keepAddresses: true,
+      autoApply: true,
+    };
+  }
+}
+
+/** A planned route through one of its carriers. */
+export class PlannedWay {
+  readonly enabled: boolean;
+  readonly carrier: MapPeer;
+  /** Ways with one such name lead to the same place. */
+  readonly haGroup: string;
+  /** The peers that may take it. */
+  readonly distribution: PeerSet;
+  readonly #routes: readonly [v4: readonly Route[], both: readonly Route[]];
+  readonly #route: Route;
+  /** Undefined where everybody may pass who has the route. */
+  readonly #grants: readonly Grant[] | undefined;
+
+  constructor(plan: PlannedRoute, destination: RouteDestination, carrier: MapPeer, distribution: PeerSet, grants: readonly Grant[] | undefined) {
+    this.enabled = plan.enabled;
+    this.carrier = carrier;
+    this.distribution = distribution;
+    this.#route = {
+      id: plan.peer === undefined ? `${plan.id}:${carrier.peer.id}` : plan.id,
+      netId: plan.netId,
+      destination,
+      peer: carrier.peer.publicKey,
+      metric: plan.metric,
+      masquerade: plan.masquerade,
+      keepAddresses: plan.keepRoute,
+      autoApply: !plan.skipAutoApply,
+    };
+    this.haGroup = haGroup(this.#route);
+    this.#routes = [routesFor(this.#route, false), routesFor(this.#route, true)];
+    this.#grants = grants;
+  }
+
+  routes(ipv6: boolean): readonly Route[] {
+    return this.#routes[ipv6 ? 1 : 0];
+  }
+
+  rules(ipv6: boolean): readonly RouteRule[] {
+    if (this.#grants === undefined) return rulesFor(this.#route, { action: 'accept', protocol: 'all', ports: [] }, everybody, ipv6);
+    const ordered = this.#grants.toSorted((a, b) => order(a.rule.action) - order(b.rule.action));
+    return ordered.flatMap((grant) => rulesFor(this.#route, grant.rule, grant.addresses(), ipv6));
+  }
+}
+
+function order(action: PolicyRule['action']): number {
+  return action === 'drop' ? 0 : 1;
+}
+
+export function destinationOf({ type, address }: Pick<NetworkResource, 'type' | 'address'>): RouteDestination | undefined {
+  return type === 'domain' ? { kind: 'domains', domains: [address] } : prefixDestination(address);
+}
+
+export function prefixDestination(text: string): RouteDestination | undefined {
+  const prefix = parsePrefix(text);
+  return prefix === undefined ? undefined : { kind: 'prefix', prefix };
+}
