@@ -3,7 +3,6 @@
 //
 // Only what nobody could tell apart afterwards is joined: the same flow and header, consecutive payload, right checksums, all segments
 // of one size but the last. Everything else goes through as it is, in order.
-import { asBuffer } from '#lib/bytes.ts';
 import { finishChecksum, foldSum, sumWords } from './checksum.ts';
 import { IPV4_HEADER, PROTOCOL } from './ipv4.ts';
 import { IPV6_HEADER } from './ipv6.ts';
@@ -12,6 +11,8 @@ import { FLAG, readInt32, TCP_HEADER } from './tcp.ts';
 
 /** The longest packet that an IPv4 header can name. */
 const MAX_PACKET = 65_535;
+/** It takes any bytes, and makes no object of them as a view would. */
+const { copy } = Buffer.prototype;
 
 /**
  * Takes a packet. `segmentSize` 0 is a packet as it came, nothing checked. More: a super-packet of segments of so many payload bytes,
@@ -87,7 +88,7 @@ export class Coalescer {
   }
 
   #start(packet: Uint8Array, ipHeader: number, headers: number): void {
-    asBuffer(packet).copy(this.#buffer, 0);
+    this.#buffer.set(packet);
     this.#length = packet.length;
     this.#count = 1;
     this.#ipHeader = ipHeader;
@@ -98,7 +99,7 @@ export class Coalescer {
 
   #join(packet: Uint8Array, headers: number, pushed: boolean): void {
     const payload = packet.length - headers;
-    asBuffer(packet).copy(this.#buffer, this.#length, headers);
+    copy.call(packet, this.#buffer, this.#length, headers);
     this.#length += payload;
     this.#count++;
     this.#nextSeq = (this.#nextSeq + payload) | 0;
