@@ -4,8 +4,12 @@
 export const RECEIVE_SLOT_BYTES = 64 * 1024;
 /** Messages that one system call may bring. */
 export const RECEIVE_SLOTS = 16;
-/** System calls in one turn of the event loop; what is left waits for the next, so that timers and other sockets have their turn. */
-export const RECEIVE_CALLS_PER_TURN = 4;
+/**
+ * System calls, and bytes that end the last of them, in one turn of the event loop: a millisecond or two of work. What is left waits for
+ * the next, so that timers and other sockets have their turn.
+ */
+export const RECEIVE_CALLS_PER_TURN = 8;
+export const RECEIVE_BYTES_PER_TURN = 512 * 1024;
 
 /** Datagrams that the kernel takes as one run (UDP_MAX_SEGMENTS of every kernel that has it). */
 export const MAX_RUN_DATAGRAMS = 64;

@@ -3,7 +3,14 @@
 import type { Logger } from '#lib/log.ts';
 import { describeError } from '#lib/errors.ts';
 import type { TransportAddress } from '../path/path.ts';
-import { MAX_QUEUED_SEND_BYTES, MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, RECEIVE_CALLS_PER_TURN, RECEIVE_SLOTS } from './constants.ts';
+import {
+  MAX_QUEUED_SEND_BYTES,
+  MAX_RUN_BYTES,
+  MAX_RUN_DATAGRAMS,
+  RECEIVE_BYTES_PER_TURN,
+  RECEIVE_CALLS_PER_TURN,
+  RECEIVE_SLOTS,
+} from './constants.ts';
 import { NativeSocket, type RawUdpSocket, systemErrors } from './ffi-udp.ts';
 import type { DatagramEvents, DatagramPort, UdpAccelerator } from './port.ts';
 import { AddressTable, encodeSocketAddress } from './socket-address.ts';
@@ -133,7 +140,8 @@ export class NativePort implements DatagramPort {
 
   #receive(): void {
     const { messages } = this.#socket;
-    for (let call = 0; call < RECEIVE_CALLS_PER_TURN && !this.#closed; call++) {
+    let bytes = 0;
+    for (let call = 0; call < RECEIVE_CALLS_PER_TURN && bytes < RECEIVE_BYTES_PER_TURN && !this.#closed; call++) {
       const count = this.#socket.receive();
       if (count < 0) {
         const error = -count;
@@ -147,6 +155,7 @@ export class NativePort implements DatagramPort {
         const size = messages.datagramSize(i, Math.max(0, length));
         messages.reset(i);
         if (length < 0 || from === undefined || this.#closed) continue;
+        bytes += length;
         this.#events.receive(this.#socket.payload(i, length), size, from.address, from.port);
       }
       if (count < RECEIVE_SLOTS) return;

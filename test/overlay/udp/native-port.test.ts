@@ -168,8 +168,13 @@ t.test('one turn receives a bounded number of messages; an error ends it', async
   socket.ready();
   t.equal(socket.receiveCalls, calls + 1);
   t.equal(turns, 3);
-  await port.close();
   socket.receiveError = 0;
+  got = 0;
+  socket.incoming = Array.from({ length: 1000 }, () => 'x'.repeat(60_000));
+  socket.ready();
+  t.equal(got, RECEIVE_SLOTS, 'long ones end the turn at the first call');
+  turns--;
+  await port.close();
   socket.ready();
   t.equal(turns, 3, 'nothing after the close');
 });
