@@ -12,7 +12,7 @@ export function arena(aead: AeadProvider, bytes: number): Uint8Array {
 /** Views of the first bytes of an arena: one for each length, so that a packet makes no object. */
 export class Views {
   readonly #bytes: Uint8Array;
-  readonly #views: (Uint8Array | undefined)[] = [];
+  readonly #views: (Uint8Array | undefined)[] = Array.from({ length: keptViewBytes + 1 }, () => undefined);
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
@@ -20,7 +20,9 @@ export class Views {
 
   first(length: number): Uint8Array {
     if (length > keptViewBytes) return this.#bytes.subarray(0, length);
-    const view = this.#views[length] ?? this.#bytes.subarray(0, length);
+    const kept = this.#views[length];
+    if (kept !== undefined) return kept;
+    const view = this.#bytes.subarray(0, length);
     this.#views[length] = view;
     return view;
   }

@@ -69,6 +69,8 @@ export interface DeviceLimits {
   readonly handshakesAccepted: number;
   /** Sources counted in one second; further ones are dropped under load. */
   readonly handshakeSources: number;
+  /** Cookies given in one second; further askers hear nothing, so that a flood costs no more than its first MAC (about a tenth of a core). */
+  readonly cookieReplies: number;
   /** New keys after this many messages, and no message after the second number. Numbers are exact to 2^53, so these replace 2^60 and 2^64. */
   readonly rekeyAfterMessages: number;
   readonly rejectAfterMessages: number;
@@ -84,6 +86,7 @@ export const defaultLimits: DeviceLimits = {
   handshakesPerSource: 20,
   handshakesAccepted: 1_000,
   handshakeSources: 4_096,
+  cookieReplies: 4_000,
   rekeyAfterMessages: 2 ** 52,
   rejectAfterMessages: 2 ** 53 - 2 ** 13,
 };

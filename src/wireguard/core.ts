@@ -32,7 +32,11 @@ export function endSessions(core: Core, sessions: readonly (Session | undefined)
 
 /** Forgets the handshake that waits for a response. */
 export function endPending(core: Core, peer: Peer): void {
-  if (peer.pending !== undefined) core.indices.delete(peer.pending.index);
+  if (peer.pending === undefined) return;
+  const { index, state } = peer.pending;
+  core.indices.delete(index);
+  state.chain.fill(0);
+  state.hash.fill(0);
   peer.pending = undefined;
 }
 

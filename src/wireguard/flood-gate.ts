@@ -15,6 +15,7 @@ export class FloodGate {
   #windowStart = -Infinity;
   #seen = 0;
   #accepted = 0;
+  #cookies = 0;
   #loadedBefore = false;
 
   constructor(limits: DeviceLimits) {
@@ -31,11 +32,12 @@ export class FloodGate {
       this.#windowStart = now;
       this.#seen = 0;
       this.#accepted = 0;
+      this.#cookies = 0;
       this.#sources.clear();
     }
     this.#seen++;
     if (this.#seen <= this.#limits.handshakesPerSecond && !this.#loadedBefore) return 'accept';
-    if (source !== undefined && !hasCookie()) return 'cookie';
+    if (source !== undefined && !hasCookie()) return this.#cookies++ < this.#limits.cookieReplies ? 'cookie' : 'drop';
     if (this.#accepted >= this.#limits.handshakesAccepted) return 'drop';
     if (source !== undefined && !this.#countSource(toHex(source))) return 'drop';
     this.#accepted++;

@@ -98,7 +98,7 @@ export class Handshakes {
     const keys = openResponse(local, peer, pending.state, message);
     if (keys === undefined) return;
     const session = new Session(local.aead, keys, true, pending.index, message.sender, now);
-    peer.pending = undefined;
+    endPending(this.#core, peer);
     indices.replace(pending.index, { peer, session });
     endSessions(this.#core, peer.beginInitiated(session));
     peer.receivedBytes += datagram.length;
