@@ -10,6 +10,8 @@ import { createMeshNode, hostMeta, overlayOptions } from '#mesh/index.ts';
 import type { AgentConfig } from './config.ts';
 import { agentError } from './errors.ts';
 import { Forwarder } from './forward.ts';
+import { resolveForPeers } from './host-names.ts';
+import { openHostUdp } from './host-udp.ts';
 
 export interface RunningAgent extends Closable {
   describe(): readonly string[];
@@ -42,6 +44,9 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       (port) => forwarder.wants(port),
       (connection) => void forwarder.handle(connection),
     );
+    if (config.carryRoutes) {
+      node.overlay.carry({ connection: (connection) => void forwarder.carry(connection), openUdp: openHostUdp, resolve: resolveForPeers });
+    }
     const socket = await serveStatus(config.stateDir, () => ({
       process: 'agent',
       pid: process.pid,

@@ -1,7 +1,7 @@
 // Everything an agent can be told, with its defaults: the schema is also the reference and the example.
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
 import { logLevels } from '#lib/log.ts';
-import { convert, integer, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
+import { boolean, convert, integer, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
 import { controlSettings, wireguardSettings } from '#mesh/index.ts';
 
 const target = convert(
@@ -25,6 +25,10 @@ export const agentSchema = object({
     about: 'Overlay ports that lead elsewhere than to the same port of defaultHost.',
     default: [],
     max: 1000,
+  }),
+  carryRoutes: boolean({
+    about: 'Carries the networks and names that the control plane makes this peer a router of, as its rules permit.',
+    default: true,
   }),
   defaultHost: string({
     about: 'Host that granted ports without an entry in targets lead to; empty text forwards only what targets lists.',

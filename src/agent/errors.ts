@@ -20,4 +20,10 @@ export const agentError = defineErrors('agent', {
     retry: false,
     status: 500,
   },
+  AGENT_NAME_UNANSWERED: {
+    text: 'No name server of this host answered for a routed name. Check the name servers of the host.',
+    origin: 'peer',
+    retry: true,
+    status: 504,
+  },
 });

@@ -1,5 +1,6 @@
 // From the overlay to an internal target. What may reach this point at all is the packet filter's choice, made from the policies of
-// the control plane: default deny. Here a granted port is mapped to its target, and to nothing else.
+// the control plane: default deny. Here a granted port is mapped to its target, and to nothing else; a connection to a network that this
+// peer carries goes where it was sent.
 import type { Duplex } from 'node:stream';
 import { describeError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
@@ -53,10 +54,18 @@ export class Forwarder {
   /** Forwards one accepted connection until it ends; never rejects. */
   async handle(connection: OverlayConnection): Promise<void> {
     const target = this.#targetOf(connection.local.port);
-    if (target === undefined) {
-      connection.stream.destroy();
-      return;
-    }
+    if (target === undefined) connection.stream.destroy();
+    else await this.#forward(connection, target);
+  }
+
+  /** Forwards a connection to where it was sent, an address behind this host that the rules permit; never rejects. */
+  async carry(connection: OverlayConnection): Promise<void> {
+    const { address, port } = connection.local;
+    if (this.#streams.size >= maxConnections) connection.stream.destroy();
+    else await this.#forward(connection, { host: address, port });
+  }
+
+  async #forward(connection: OverlayConnection, target: DialTarget): Promise<void> {
     const name = formatHostPort(target.host, target.port);
     const record = this.#record(name);
     record.open++;

@@ -137,7 +137,7 @@ class RunningMeshNode implements MeshNode {
   }
 
   status(): MeshStatus {
-    const { relay, peers, figures } = this.overlay.status();
+    const { relay, peers, routes, figures } = this.overlay.status();
     return {
       publicKey: this.publicKey,
       address: this.#map === undefined ? undefined : formatIp(this.#map.self.v4.address),
@@ -145,6 +145,7 @@ class RunningMeshNode implements MeshNode {
       serial: String(this.#map?.serial ?? 0n),
       links: [...this.#control.status(), relay],
       peers,
+      routes,
       overlay: figures,
     };
   }

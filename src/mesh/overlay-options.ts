@@ -9,13 +9,14 @@ import type { WireguardSettings } from './settings.ts';
 
 /** Rejects with MESH_PRESHARED_KEY where there should be a key and is none: a peer without it would be a peer that nobody reaches. */
 export async function overlayOptions(settings: WireguardSettings, log: Logger): Promise<MeshNodeOptions['overlay']> {
-  const { port, mtu, accelerators, forceRelay, presharedKeyFile, lazy, lazyIdle } = settings;
+  const { port, mtu, accelerators, forceRelay, presharedKeyFile, lazy, lazyIdle, exitNodes } = settings;
   return {
     listenPort: port,
     mtu,
     accelerators,
     forceRelay,
     lazyIdleMs: lazyIdle,
+    ...(exitNodes ? { exitNodes } : {}),
     ...(lazy === 'server' ? {} : { lazy: lazy === 'on' }),
     ...(presharedKeyFile === undefined ? {} : { presharedKey: await readPresharedKey(presharedKeyFile, log) }),
   };

@@ -32,6 +32,10 @@ export const wireguardSettings = object({
     default: 'server',
   }),
   lazyIdle: duration({ about: 'How long without traffic a lazy peer stays connected.', default: '15m', minMs: 60_000, maxMs: 86_400_000 }),
+  exitNodes: boolean({
+    about: 'Also dials what only the routes 0.0.0.0/0 and ::/0 of a peer lead to.',
+    default: false,
+  }),
   rosenpass: convert(
     boolean({ about: 'Post-quantum keys by Rosenpass are not supported; true is refused.', default: false }),
     (on, refuse): false | undefined => (on ? refuse('must be false: Rosenpass is not supported') : false),

@@ -61,6 +61,17 @@ export interface OverlayFigures {
   readonly relayDroppedPackets: number;
 }
 
+/** A network behind peers, as its client sees it. */
+export interface RouteStatus {
+  /** Its name, as people gave it. */
+  readonly network: string;
+  /** A prefix, or names. */
+  readonly to: string;
+  /** Who carries it now; undefined where none of the routers is in the map. */
+  readonly router: PublicKey | undefined;
+  readonly routers: readonly PublicKey[];
+}
+
 export interface MeshStatus {
   readonly publicKey: PublicKey;
   readonly address: string | undefined;
@@ -68,6 +79,7 @@ export interface MeshStatus {
   readonly serial: string;
   readonly links: readonly LinkStatus[];
   readonly peers: readonly PeerPathStatus[];
+  readonly routes: readonly RouteStatus[];
   readonly overlay: OverlayFigures;
 }
 

@@ -9,6 +9,7 @@ import type { Dial } from '#lib/net.ts';
 import type { NameServer } from '#model/dns.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { NetworkMap } from '#model/network-map.ts';
+import type { RouteStatus } from '#model/status.ts';
 import type { SocketAddress } from '#netstack/types.ts';
 import { FORWARDER_PORTS } from './constants.ts';
 import { dialByName } from './dns-dial.ts';
@@ -22,7 +23,7 @@ import type { Destination } from './peer-directory.ts';
 import { CarriedRoutes } from './routes-carried.ts';
 import { type Reach, TakenRoutes } from './routes-taken.ts';
 import { CarriedFlows } from './routes-udp.ts';
-import type { Carrier, RouteStatus } from './types.ts';
+import type { Carrier } from './types.ts';
 
 export interface OverlayRoutesDeps {
   readonly clock: Clock;

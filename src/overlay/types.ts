@@ -5,7 +5,7 @@ import type { Dial, Endpoint } from '#lib/net.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
 import type { SignalMessage } from '#model/signal.ts';
-import type { LinkStatus, OverlayFigures, PeerPathStatus } from '#model/status.ts';
+import type { LinkStatus, OverlayFigures, PeerPathStatus, RouteStatus } from '#model/status.ts';
 
 /** Carries signal messages between peers; the control client implements it (sealed for the receiver), mesh/ plugs it in. */
 export interface SignalPort {
@@ -51,17 +51,6 @@ export interface Carrier {
   readonly openUdp: OpenHostUdp;
   /** For names that are routed. */
   readonly resolve: HostResolve;
-}
-
-/** A network behind peers, as its client sees it. */
-export interface RouteStatus {
-  /** Its name, as people gave it. */
-  readonly network: string;
-  /** A prefix, or names. */
-  readonly to: string;
-  /** Who carries it now; undefined where none of the routers is in the map. */
-  readonly router: PublicKey | undefined;
-  readonly routers: readonly PublicKey[];
 }
 
 export interface OverlayStatus {

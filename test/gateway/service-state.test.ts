@@ -29,7 +29,16 @@ const overlay: MeshStatus['overlay'] = {
   foreignRelays: [],
   relayDroppedPackets: 0,
 };
-const mesh: MeshStatus = { publicKey: asId<PublicKey>('own'), address: '100.64.0.1', fqdn: 'gw', serial: '1', links: [], peers: [peer], overlay };
+const mesh: MeshStatus = {
+  publicKey: asId<PublicKey>('own'),
+  address: '100.64.0.1',
+  fqdn: 'gw',
+  serial: '1',
+  links: [],
+  peers: [peer],
+  routes: [],
+  overlay,
+};
 const well: Surroundings = { certificate: () => true, certificateProblem: () => '', mesh };
 
 void t.test('active where nothing is missing', async (t) => {
