@@ -9,8 +9,10 @@ import type { WireguardSettings } from './settings.ts';
 
 /** Rejects with MESH_PRESHARED_KEY where there should be a key and is none: a peer without it would be a peer that nobody reaches. */
 export async function overlayOptions(settings: WireguardSettings, log: Logger): Promise<MeshNodeOptions['overlay']> {
-  const { port, mtu, accelerators, forceRelay, presharedKeyFile, lazy, lazyIdle, exitNodes } = settings;
+  const { mode, hostPrograms, port, mtu, accelerators, forceRelay, presharedKeyFile, lazy, lazyIdle, exitNodes } = settings;
   return {
+    mode,
+    hostPrograms,
     listenPort: port,
     mtu,
     accelerators,

@@ -17,6 +17,15 @@ export function controlSettings(secret: string) {
 
 /** The settings `wireguard.*`. */
 export const wireguardSettings = object({
+  mode: oneOf(['userspace', 'system'], {
+    about:
+      "Whose TCP/IP serves the overlay: this process's own, which needs no rights, or the kernel's behind a network device, which needs Linux, iproute2 and CAP_NET_ADMIN.",
+    default: 'userspace',
+  }),
+  hostPrograms: boolean({
+    about: 'System mode: programs of this host that listen for themselves are reached from the overlay too, where a policy admits it.',
+    default: false,
+  }),
   port: integer({ about: 'UDP port of the overlay; 0 takes any.', max: 65_535, default: 0 }),
   mtu: integer({ about: 'Largest overlay packet, bytes.', min: 1280, max: 1420, default: 1280 }),
   accelerators: oneOf(['auto', 'off'], {

@@ -87,6 +87,9 @@ export const DIRECT_SETTLE_MAX_MS = 30_000;
 /** Losses are forgotten after a direct path has held this long. */
 export const DIRECT_FORGIVE_MS = 60_000;
 
+/** Data that was sent directly and brought nothing back for so long makes the path prove itself. */
+export const DIRECT_SILENCE_MS = 1000;
+
 /** Asking a STUN server for our outer address. */
 export const STUN_RETRY_MS = 500;
 export const STUN_ATTEMPTS = 4;

@@ -24,6 +24,7 @@ export interface OpenConnection {
 }
 
 export interface InnerUdpSocket {
+  readonly port: number;
   send(bytes: Uint8Array, to: SocketAddress): void;
   close(): void;
 }
@@ -65,6 +66,8 @@ export interface InnerFace extends Closable {
   receive(packet: Uint8Array, segmentSize: number, now: number): void;
   /** Opens a connection; `opened` says once how that went. Throws ENOBUFS where too many are open. */
   connect(to: Destination, port: number, opened: (reason: TcpEnd | undefined) => void): Duplex;
+  /** A UDP socket on our overlay addresses; 0 picks a port. Rejects with EADDRNOTAVAIL where it is taken. */
+  bindUdp(port: number, receive: (bytes: Uint8Array, from: SocketAddress) => void): Promise<InnerUdpSocket>;
   /** Undefined where UDP is the kernel's: its own sockets reach the overlay. */
   readonly udp: InnerUdp | undefined;
   connections(): Iterable<OpenConnection>;

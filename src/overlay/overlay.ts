@@ -6,7 +6,7 @@ import type { Timer } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
 import { formatIp, formatPrefix, type IpAddress, ipFromBytes, type IpPrefix, maskPrefix, parseIp, prefixContains, sameIp } from '#lib/ip.ts';
 import { startScoped, type Scope } from '#lib/lifecycle.ts';
-import type { Dial } from '#lib/net.ts';
+import type { Dial, Endpoint } from '#lib/net.ts';
 import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, RemotePeer } from '#model/network-map.ts';
 import type { OverlayFigures } from '#model/status.ts';
@@ -34,7 +34,7 @@ import { OverlayRoutes, routeErrors } from './routes.ts';
 import type { Reach } from './routes-taken.ts';
 import { openKernelFace } from './system/kernel-face.ts';
 import { UserspaceFace } from './userspace-face.ts';
-import type { Carrier, Overlay, OverlayConnection, OverlayStatus } from './types.ts';
+import type { Carrier, Overlay, OverlayConnection, OverlayStatus, OverlayUdpSocket } from './types.ts';
 
 /** Starts an overlay without peers. Rejects with OVERLAY_BAD_KEY where a key does not have 32 bytes, or OVERLAY_UDP_BIND where no UDP port can be opened. */
 export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Promise<Overlay> {
@@ -197,6 +197,18 @@ class MeshOverlay implements Overlay {
 
   carry(carrier: Carrier): void {
     this.#routes.carry(carrier);
+  }
+
+  async bindUdp(port: number, receive: (bytes: Uint8Array, from: Endpoint) => void): Promise<OverlayUdpSocket> {
+    const socket = await this.#inside.bindUdp(port, (bytes, from) => receive(bytes, { address: formatIp(from.ip), port: from.port }));
+    return {
+      port: socket.port,
+      send: (bytes, to) => {
+        const ip = parseIp(to.address);
+        if (ip !== undefined && !this.#scope.closed) socket.send(bytes, { ip, port: to.port });
+      },
+      close: () => socket.close(),
+    };
   }
 
   apply(map: NetworkMap): void {

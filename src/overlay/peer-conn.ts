@@ -5,7 +5,7 @@ import type { Logger } from '#lib/log.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { PathOffer, SignalMessage } from '#model/signal.ts';
 import type { PathKind } from '#model/status.ts';
-import { DIRECT_FORGIVE_MS, HANDSHAKE_REPEAT_MS, RESPONDER_PATIENCE_MS } from './constants.ts';
+import { DIRECT_FORGIVE_MS, DIRECT_SILENCE_MS, HANDSHAKE_REPEAT_MS, RESPONDER_PATIENCE_MS } from './constants.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { OfferSchedule, type Reach } from './offer-schedule.ts';
 import type { Candidate } from './path/ice-candidate.ts';
@@ -88,6 +88,9 @@ export class PeerConn {
   #missedAt = -Infinity;
   #directLosses = 0;
   #directState: DirectPath['state'] = 'idle';
+  /** When to see whether anything came since data was sent directly; Infinity while nobody waits for an answer. */
+  #silenceAt = Infinity;
+  #heard = false;
   #choiceAt = Infinity;
   #initiateAt = Infinity;
   #timer: Timer | undefined;
@@ -170,7 +173,7 @@ export class PeerConn {
 
   /** The same with datagrams of `size` bytes that stand back to back; the last may be shorter. */
   sendRun(run: Uint8Array, size: number): void {
-    if (carriesData(run)) this.#idle.active = true;
+    if (carriesData(run)) this.#sentData();
     if (this.#state.kind === 'connected') return this.#state.path.sendRun(run, size);
     this.#missedAt = this.#options.clock.now();
     if (this.#state.kind === 'seeking' && this.#lastSource !== undefined) replyRun(this.#lastSource, run, size);
@@ -179,6 +182,7 @@ export class PeerConn {
   /** The peer proved itself with a datagram from there. */
   authenticated(source: PathSource): void {
     this.#lastSource = source;
+    this.#heard = true;
   }
 
   /** A handshake was given up although a path seemed to be there: look for another. */
@@ -259,6 +263,7 @@ export class PeerConn {
     this.#missedAt = -Infinity;
     this.#initiateAt = Infinity;
     this.#choiceAt = Infinity;
+    this.#silenceAt = Infinity;
     this.#idle.stop();
     this.#direct.stop();
     this.#relay.use(undefined);
@@ -269,6 +274,16 @@ export class PeerConn {
     if (before === undefined) return;
     this.#noteSwitch(before.kind, undefined, now);
     this.#events.switched(this, undefined);
+  }
+
+  /** Data that nothing answers for a second may go nowhere: consent would notice after six. A path that lives answers a check. */
+  #sentData(): void {
+    this.#idle.active = true;
+    if (this.#silenceAt !== Infinity || this.#state.kind !== 'connected' || this.#state.path !== this.#direct) return;
+    const now = this.#options.clock.now();
+    this.#heard = false;
+    this.#silenceAt = now + DIRECT_SILENCE_MS;
+    this.#arm(this.#silenceAt, now);
   }
 
   /** Quiet for long: the other side is told, so that it rests too instead of offering. */
@@ -366,12 +381,16 @@ export class PeerConn {
       this.#missedAt = -Infinity;
       if (this.#state.kind === 'connected') this.#events.initiate(this);
     }
+    if (now >= this.#silenceAt) {
+      this.#silenceAt = Infinity;
+      if (!this.#heard) this.#direct.verify();
+    }
     if (now >= this.#idle.at && this.#idle.look(now)) return this.#rested();
     if (now >= this.#schedule.at) {
       this.#schedule.sent(now);
       this.#options.signal({ kind: 'offer', offer: this.#describe() });
     }
-    this.#arm(Math.min(this.#schedule.at, this.#initiateAt, this.#choiceAt, this.#idle.at), now);
+    this.#arm(Math.min(this.#schedule.at, this.#initiateAt, this.#choiceAt, this.#idle.at, this.#silenceAt), now);
   }
 
   /** The engine repeats a handshake that was lost without a path only when it is this old; Infinity where none was lost. */

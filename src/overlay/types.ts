@@ -61,6 +61,14 @@ export interface OverlayStatus {
   readonly figures: OverlayFigures;
 }
 
+/** Datagrams are sent as they are, or lost: to an address that no peer has, while there is no path, beyond the MTU. */
+export interface OverlayUdpSocket {
+  readonly port: number;
+  /** `to` is an overlay address as text. */
+  send(bytes: Uint8Array, to: Endpoint): void;
+  close(): void;
+}
+
 export interface Overlay extends Closable {
   readonly dial: Dial;
   /**
@@ -73,6 +81,11 @@ export interface Overlay extends Closable {
    * system mode.
    */
   carry(carrier: Carrier): void;
+  /**
+   * A UDP socket on our overlay addresses; port 0 picks one. What arrives has passed the map's filter; the bytes are valid only during
+   * the call. Rejects with EADDRNOTAVAIL where the port is taken or there is no map yet.
+   */
+  bindUdp(port: number, receive: (bytes: Uint8Array, from: Endpoint) => void): Promise<OverlayUdpSocket>;
   /** Replaces the network map; unchanged peers keep their sessions and paths, removed ones lose them at once. */
   apply(map: NetworkMap): void;
   /** Relay and STUN servers and tokens, as the control plane renews them. */

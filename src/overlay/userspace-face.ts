@@ -4,10 +4,10 @@ import type { Clock } from '#lib/clock.ts';
 import { formatPrefix, type IpPrefix } from '#lib/ip.ts';
 import type { PublicKey } from '#model/ids.ts';
 import { createStack } from '#netstack/stack.ts';
-import type { IpStack, TcpConnection } from '#netstack/types.ts';
+import type { IpStack, SocketAddress, TcpConnection } from '#netstack/types.ts';
 import { MAX_STREAMS } from './constants.ts';
 import { overlayError } from './errors.ts';
-import type { InnerFace, InnerFaceHooks, InnerUdp, OpenConnection } from './inner-face.ts';
+import type { InnerFace, InnerFaceHooks, InnerUdp, InnerUdpSocket, OpenConnection } from './inner-face.ts';
 import type { Destination } from './peer-directory.ts';
 import { OverlayStream, type StreamEvents, type StreamLoop } from './stream.ts';
 
@@ -43,7 +43,7 @@ export class UserspaceFace implements InnerFace, StreamLoop {
     this.udp = {
       bind: (at, receive) => {
         const socket = this.#stack.bindUdp(at, receive);
-        return { send: (bytes, to) => this.#sending((now) => socket.send(bytes, to, now)), close: () => socket.close() };
+        return { port: socket.local.port, send: (bytes, to) => this.#sending((now) => socket.send(bytes, to, now)), close: () => socket.close() };
       },
       send: (bytes, from, to) => this.#sending((now) => this.#stack.sendUdp(bytes, from, to, now)),
     };
@@ -78,6 +78,16 @@ export class UserspaceFace implements InnerFace, StreamLoop {
     stream.bind(this.#stack.connect({ ip: to.ip, port }, stream.handler, this.clock.now()));
     this.touch();
     return stream;
+  }
+
+  bindUdp(port: number, receive: (bytes: Uint8Array, from: SocketAddress) => void): Promise<InnerUdpSocket> {
+    return new Promise((resolve, reject) => {
+      try {
+        resolve(this.udp.bind(port, receive));
+      } catch (error) {
+        reject(overlayError('EADDRNOTAVAIL', `UDP port ${port}`, error));
+      }
+    });
   }
 
   connections(): Iterable<OpenConnection> {

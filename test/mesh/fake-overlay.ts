@@ -13,6 +13,10 @@ export class FakeOverlay implements Overlay {
   accept(): void {
     // nothing comes in
   }
+  bindUdp(): Promise<never> {
+    return Promise.reject(new TypeError('no UDP here'));
+  }
+
   carry(): void {
     // and nothing passes
   }

@@ -1,21 +1,17 @@
 // Connections from the overlay to programs of this host that are not ours: the kernel has them, so what we know is what was let in. One
 // whose permission is gone is cut here, by letting nothing of it through any more.
-import type { IpAddress } from '#lib/ip.ts';
 import type { SocketAddress } from '#netstack/types.ts';
+import type { PublicKey } from '#model/ids.ts';
 import { MAX_TRACKED_FLOWS } from '../constants.ts';
-
-interface HostFlow {
-  readonly remote: IpAddress;
-  readonly port: number;
-}
+import type { OpenConnection } from '../inner-face.ts';
 
 export class HostFlows {
   /** By both ports and the remote address, oldest first. */
-  readonly #admitted = new Map<string, HostFlow>();
+  readonly #admitted = new Map<string, OpenConnection>();
   readonly #cut = new Set<string>();
 
   /** A connection was let in. */
-  note(local: SocketAddress, remote: SocketAddress): void {
+  note(peer: PublicKey, local: SocketAddress, remote: SocketAddress): void {
     const key = flowKey(remote.ip.bytes, 0, remote.ip.bytes.length, remote.port, local.port);
     this.#cut.delete(key);
     this.#admitted.delete(key);
@@ -23,13 +19,13 @@ export class HostFlows {
       if (this.#admitted.size < MAX_TRACKED_FLOWS) break;
       this.#admitted.delete(oldest);
     }
-    this.#admitted.set(key, { remote: remote.ip, port: local.port });
+    this.#admitted.set(key, { peer, remote, acceptedAt: local });
   }
 
-  /** Cuts what is no longer admitted. */
-  recheck(admits: (from: IpAddress, port: number) => boolean): void {
-    for (const [key, { remote, port }] of this.#admitted) {
-      if (admits(remote, port)) continue;
+  /** Cuts every connection about which there is an error to tell. */
+  recheck(verdict: (connection: OpenConnection) => Error | undefined): void {
+    for (const [key, connection] of this.#admitted) {
+      if (verdict(connection) === undefined) continue;
       this.#admitted.delete(key);
       this.#cut.add(key);
     }

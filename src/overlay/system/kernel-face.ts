@@ -15,11 +15,13 @@ import { tcpStart } from '#wire/segmentation.ts';
 import { emptyTcpSegment, FLAG, readTcp } from '#wire/tcp.ts';
 import { MAX_STREAMS, SYSTEM_INTERFACE } from '../constants.ts';
 import { overlayError } from '../errors.ts';
-import type { AcceptedConnection, InnerFace, InnerFaceHooks, OpenConnection } from '../inner-face.ts';
+import type { AcceptedConnection, InnerFace, InnerFaceHooks, InnerUdpSocket, OpenConnection } from '../inner-face.ts';
 import type { Destination } from '../peer-directory.ts';
+import { OverlayFilter } from '../filter.ts';
 import { HostFlows } from './host-flows.ts';
 import { SystemInterface } from './interface.ts';
 import { resetOnDestroy } from './kernel-stream.ts';
+import { bindKernelUdp } from './kernel-udp.ts';
 import { Listeners } from './listeners.ts';
 import { openTun, type TunDevice } from './tun-device.ts';
 
@@ -53,6 +55,9 @@ class KernelFace implements InnerFace {
   readonly #open = new Map<Socket, OpenConnection>();
   readonly #listeners: Listeners;
   readonly #hostFlows = new HostFlows();
+  readonly #udpSockets = new Map<number, InnerUdpSocket>();
+  /** Admits nothing new: what passes it answers a datagram of this host. */
+  readonly #answers = new OverlayFilter();
   #own: readonly IpAddress[] = [];
   #tun: TunDevice | undefined;
   #interface: SystemInterface | undefined;
@@ -128,7 +133,21 @@ class KernelFace implements InnerFace {
     return this.#open.values();
   }
 
+  async bindUdp(port: number, receive: (bytes: Uint8Array, from: SocketAddress) => void): Promise<InnerUdpSocket> {
+    await this.#ready;
+    const socket = await bindKernelUdp(this.#own, port, receive);
+    this.#udpSockets.set(socket.port, socket);
+    return {
+      ...socket,
+      close: () => {
+        this.#udpSockets.delete(socket.port);
+        socket.close();
+      },
+    };
+  }
+
   recheck(verdict: (connection: OpenConnection) => Error | undefined): void {
+    this.#hostFlows.recheck(verdict);
     for (const [socket, connection] of this.#open) {
       const error = verdict(connection);
       if (error !== undefined) socket.destroy(error);
@@ -155,13 +174,16 @@ class KernelFace implements InnerFace {
   async close(): Promise<void> {
     this.#listeners.close();
     for (const socket of this.#open.keys()) socket.on('error', () => undefined).destroy();
+    for (const socket of this.#udpSockets.values()) socket.close();
     await this.#tun?.close();
   }
 
   /** A packet of the kernel's: ours if it comes from our address; what others route here is none of the overlay's business. */
   #outbound(packet: Uint8Array, segmentSize: number): void {
     const six = (packet[0] ?? 0) >> 4 === 6;
-    if (this.#isOwn(packet, six ? 8 : 12, six ? 16 : 4)) this.#deps.hooks.send(packet, segmentSize);
+    if (!this.#isOwn(packet, six ? 8 : 12, six ? 16 : 4)) return;
+    if (segmentSize === 0) this.#answers.noteOutbound(packet, this.#deps.clock.now());
+    this.#deps.hooks.send(packet, segmentSize);
   }
 
   #isOwn(packet: Uint8Array, at: number, length: number): boolean {
@@ -180,7 +202,9 @@ class KernelFace implements InnerFace {
     const header = this.#header;
     const verdict = (packet[0] as number) >> 4 === 6 ? readIpv6(packet, header) : readIpv4(packet, header);
     if (verdict !== 'ok') return false;
-    if (header.protocol !== PROTOCOL.tcp) return true; // the map's filter has looked at it
+    // The map's filter has looked at all of them; what else a program of this host would get is another question.
+    if (header.protocol === PROTOCOL.udp) return this.#admitsUdp(packet, header.payloadStart);
+    if (header.protocol !== PROTOCOL.tcp) return true;
     const at = header.payloadStart;
     if (header.payloadEnd - at < 20) return false;
     if (((packet[at + 13] as number) & (FLAG.syn | FLAG.ack)) !== FLAG.syn) {
@@ -193,11 +217,11 @@ class KernelFace implements InnerFace {
     const remote = addressAt(packet, sourceAt, addressLength, family, this.#segment.sourcePort);
     const { hooks } = this.#deps;
     const wanted = !this.full && hooks.admits(local, remote);
-    const host = this.#deps.hostPrograms && hooks.passesFilter(local, remote);
+    const peer = this.#deps.hostPrograms && hooks.passesFilter(local, remote) ? hooks.ownerOf(remote.ip) : undefined;
     if (!wanted) {
-      if (host) this.#hostFlows.note(local, remote);
-      else this.#refuse(packet);
-      return host;
+      if (peer === undefined) this.#refuse(packet);
+      else this.#hostFlows.note(peer, local, remote);
+      return peer !== undefined;
     }
     const held = Uint8Array.from(packet);
     let now = false;
@@ -207,12 +231,17 @@ class KernelFace implements InnerFace {
       else now = true;
     };
     this.#listeners.ensure(formatIp(local.ip), local.port, proceed, (taken) => {
-      if (!taken || !host) return this.#refuse(held);
-      this.#hostFlows.note(local, remote);
+      if (!taken || peer === undefined) return this.#refuse(held);
+      this.#hostFlows.note(peer, local, remote);
       proceed();
     });
     later = true;
     return now;
+  }
+
+  #admitsUdp(packet: Uint8Array, at: number): boolean {
+    const port = ((packet[at + 2] as number) << 8) | (packet[at + 3] as number);
+    return this.#deps.hostPrograms || this.#udpSockets.has(port) || this.#answers.admitsPacket(packet, this.#deps.clock.now());
   }
 
   #isCut(packet: Uint8Array): boolean {

@@ -7,7 +7,7 @@ import { silentLogger } from '#lib/log.ts';
 import { parsePublicKey, type PublicKey } from '#model/ids.ts';
 import type { NetworkMap } from '#model/network-map.ts';
 import type { SignalMessage } from '#model/signal.ts';
-import { createOverlay, type Overlay, type OverlayConnection } from '#overlay/index.ts';
+import { createOverlay, type Overlay, type OverlayConnection, type OverlayUdpSocket } from '#overlay/index.ts';
 import { seededBytes } from '../../support/seeded.ts';
 
 export const PORT = { echo: 7, digest: 9, reset: 11, who: 12, source: 19, unwanted: 81 } as const;
@@ -44,6 +44,33 @@ const tasks = {
 
   async map(map: NetworkMap): Promise<void> {
     opened().apply(map);
+    echoUdp ??= await opened().bindUdp(PORT.echo, (bytes, from) => echoUdp?.send(bytes, from));
+  },
+
+  /** Sends numbered datagrams to the echo until each has come back, or for a second; how many did. */
+  async datagrams({ host, count, bytes }: { readonly host: string; readonly count: number; readonly bytes: number }): Promise<number> {
+    const back = new Set<number>();
+    const done = Promise.withResolvers<void>();
+    const socket = await opened().bindUdp(0, (got) => {
+      if (got.length === bytes) back.add(Buffer.from(got).readUInt32BE(0));
+      if (back.size === count) done.resolve();
+    });
+    const datagram = Buffer.alloc(bytes, 'd');
+    const sendMissing = (): void => {
+      for (let i = 0; i < count; i++) {
+        if (back.has(i)) continue;
+        datagram.writeUInt32BE(i, 0);
+        socket.send(datagram, { address: host, port: PORT.echo });
+      }
+    };
+    sendMissing();
+    const again = setInterval(sendMissing, 200);
+    const stop = setTimeout(() => done.resolve(), 1000);
+    await done.promise;
+    clearInterval(again);
+    clearTimeout(stop);
+    socket.close();
+    return back.size;
   },
 
   /** Sends that many bytes to the echo and compares what comes back. */
@@ -131,6 +158,7 @@ const tasks = {
 export type Tasks = typeof tasks;
 
 let overlay: Overlay | undefined;
+let echoUdp: OverlayUdpSocket | undefined;
 let held: Promise<string> = Promise.resolve('never');
 let fromSignal: (from: PublicKey, message: SignalMessage) => void = () => undefined;
 

@@ -126,6 +126,8 @@ for (const modes of [
       t.equal(await a.ask('refusal', { host, port: PORT.unwanted }), 'ECONNREFUSED', `${family}: a port that nobody wants is refused`);
       t.equal(await a.ask('cutOff', { host }), 'ECONNRESET', `${family}: a destroyed stream does not look complete`);
     }
+    t.equal(await a.ask('datagrams', { host: b.v4, count: 50, bytes: 1200 }), 50, 'datagrams of a usual size come back');
+    t.equal(await a.ask('datagrams', { host: b.v6, count: 5, bytes: 4 }), 5, 'and small ones over IPv6');
     const local = { address: b.v4, port: PORT.who };
     t.same(JSON.parse(await a.ask('who', { host: b.v4 })), { local, remote: a.v4, peer: a.publicKey }, 'both ends are named as they are');
     t.equal(await a.ask('crowd', { host: b.v4, count: 100 }), 100, 'a hundred connections at once');
@@ -135,6 +137,7 @@ for (const modes of [
     await a.ask('hold', { host: b.v4 });
     await b.map(allBut(PORT.who));
     t.equal(await a.ask('refusal', { host: b.v4, port: PORT.who }), 'ECONNREFUSED', 'what the policy does not admit is refused');
+    t.equal(await a.ask('datagrams', { host: b.v4, count: 3, bytes: 100 }), 0, 'datagrams need a rule of their own');
     await b.map(allBut(PORT.echo));
     t.equal(await a.ask('held', undefined), 'ECONNRESET', 'an open connection ends with its permission');
     await b.map(open);
