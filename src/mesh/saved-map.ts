@@ -1,8 +1,10 @@
 // The last network map and meeting points as JSON text, so that a restart during an outage of the control plane still serves. The
 // file holds a relay token, so it is readable by its owner only. What cannot be read is treated as none.
-import { formatPrefix, type IpPrefix, parsePrefix } from '#lib/ip.ts';
+import { formatPrefix } from '#lib/ip.ts';
 import { parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, PacketFilter, PacketRule, RemotePeer, TurnEndpoint } from '#model/network-map.ts';
+import { Fields, prefixFrom, textFrom } from './saved-fields.ts';
+import { dnsFrom, dnsJson, routingFrom, routingJson } from './saved-routes.ts';
 
 export interface SavedMesh {
   readonly map: NetworkMap;
@@ -18,6 +20,8 @@ export function savedText({ map, endpoints }: SavedMesh): string {
     self: { v4: formatPrefix(map.self.v4), v6: map.self.v6 === undefined ? undefined : formatPrefix(map.self.v6), fqdn: map.self.fqdn },
     peers: map.peers.map((peer) => ({ ...peer, allowedIps: peer.allowedIps.map((prefix) => formatPrefix(prefix)) })),
     filter: map.filter.kind === 'open' ? map.filter : { kind: 'rules', rules: map.filter.rules.map((entry) => rule(entry)) },
+    routing: map.routing === undefined ? undefined : routingJson(map.routing),
+    dns: map.dns === undefined ? undefined : dnsJson(map.dns),
     endpoints,
   });
 }
@@ -31,62 +35,6 @@ export function parseSaved(text: string): SavedMesh | undefined {
   }
 }
 
-/** Reads fields of parsed JSON; anything of another type throws, and the one catch above makes it "none". */
-class Fields {
-  readonly #value: Readonly<Record<string, unknown>>;
-
-  constructor(value: unknown) {
-    if (typeof value !== 'object' || value === null) throw new TypeError('not an object');
-    this.#value = value as Readonly<Record<string, unknown>>;
-  }
-
-  has(name: string): boolean {
-    return this.#value[name] !== undefined;
-  }
-  text(name: string): string {
-    const value = this.#value[name];
-    if (typeof value !== 'string') throw new TypeError(name);
-    return value;
-  }
-  number(name: string): number {
-    const value = this.#value[name];
-    if (typeof value !== 'number') throw new TypeError(name);
-    return value;
-  }
-  flag(name: string): boolean {
-    const value = this.#value[name];
-    if (typeof value !== 'boolean') throw new TypeError(name);
-    return value;
-  }
-  list(name: string): readonly unknown[] {
-    const value = this.#value[name];
-    if (!Array.isArray(value)) throw new TypeError(name);
-    return value;
-  }
-  object(name: string): Fields {
-    return new Fields(this.#value[name]);
-  }
-  prefix(name: string): IpPrefix {
-    return prefixFrom(this.#value[name]);
-  }
-  oneOf<T extends string>(name: string, values: readonly T[]): T {
-    const value = values.find((candidate) => candidate === this.#value[name]);
-    if (value === undefined) throw new TypeError(name);
-    return value;
-  }
-}
-
-function prefixFrom(value: unknown): IpPrefix {
-  const prefix = typeof value === 'string' ? parsePrefix(value) : undefined;
-  if (prefix === undefined) throw new TypeError('prefix');
-  return prefix;
-}
-
-function textFrom(value: unknown): string {
-  if (typeof value !== 'string') throw new TypeError('text');
-  return value;
-}
-
 function savedFrom(file: Fields): SavedMesh | undefined {
   if (file.number('format') !== 1) return undefined;
   const self = file.object('self');
@@ -97,6 +45,8 @@ function savedFrom(file: Fields): SavedMesh | undefined {
       self: { v4: self.prefix('v4'), v6: self.has('v6') ? self.prefix('v6') : undefined, fqdn: self.text('fqdn') },
       peers: file.list('peers').map((value) => peerFrom(new Fields(value))),
       filter: filterFrom(file.object('filter')),
+      ...(file.has('routing') ? { routing: routingFrom(file.object('routing')) } : {}),
+      ...(file.has('dns') ? { dns: dnsFrom(file.object('dns')) } : {}),
     },
     endpoints: endpointsFrom(file.object('endpoints')),
   };
