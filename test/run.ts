@@ -9,6 +9,8 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'wireguard-go', program: 'wireguard-go', suites: 'WireGuard against wireguard-go' },
   { name: 'wireguard-tools', program: 'wg', suites: 'WireGuard against wireguard-go' },
   { name: 'iproute2', program: 'ip', suites: 'the TCP/IP stack against the kernel' },
+  { name: 'nftables', program: 'nft', suites: 'firewalls and NATs between peers' },
+  { name: 'conntrack', program: 'conntrack', suites: 'firewalls and NATs between peers' },
   { name: 'chromium', program: 'chromium', suites: 'sign-in with a real browser' },
   { name: 'postgresql', program: '/usr/lib/postgresql', suites: 'the store on PostgreSQL' },
   { name: 'python3-pip', program: 'pip3', suites: 'sign-in through another OpenID provider' },

@@ -30,6 +30,9 @@ export const UDP_PORT_ATTEMPTS = 16;
 export const MAX_QUEUED_DATAGRAMS = 4096;
 /** What the kernel is asked to hold for us while we are busy; it grants less where net.core.rmem_max says so. */
 export const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
+/** Datagrams to one peer that leave together, and their bytes: what the kernel takes as one run. */
+export const SEND_BATCH_DATAGRAMS = 64;
+export const SEND_BATCH_BYTES = 65_000;
 /** Remote addresses kept as objects; when full the table starts anew. */
 export const MAX_KNOWN_REMOTES = 16_384;
 /** Largest datagram that is taken from a socket. */
@@ -106,6 +109,8 @@ export const RELAY_HEALTH_LIMIT_MS = 35_000;
 export const RELAY_PING_INTERVAL_MS = 10_000;
 /** A relay that does not answer it in this time is left. */
 export const RELAY_PONG_LIMIT_MS = 5000;
+/** Packets that bring nothing back for so long make the relay answer a ping, within the same time again. */
+export const RELAY_SILENCE_MS = 2000;
 export const RELAY_QUICK_RETRY_MS = 1500;
 /** After the loss of one relay of several, the others are tried within this time: not all peers at once. */
 export const RELAY_NEXT_SPREAD_MS = 300;

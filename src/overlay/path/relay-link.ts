@@ -28,6 +28,7 @@ import {
   RELAY_MAX_QUEUED_BYTES,
   RELAY_PING_INTERVAL_MS,
   RELAY_PONG_LIMIT_MS,
+  RELAY_SILENCE_MS,
 } from '../constants.ts';
 
 const binaryFrame = { binary: true, compress: false, fin: true } as const;
@@ -63,6 +64,8 @@ export class RelayLink {
   #pinger: Timer | undefined;
   #pingSentAt: number | undefined;
   #pongDeadline: Timer | undefined;
+  #silence: Timer | undefined;
+  #heard = false;
   #localAddress: string | undefined;
   latencyMs: number | undefined;
   droppedPackets = 0;
@@ -106,6 +109,7 @@ export class RelayLink {
     if (this.#state.kind !== 'up' || datagram.length > relayMaxPayloadBytes) return;
     if (this.#socket.bufferedAmount > RELAY_MAX_QUEUED_BYTES) this.droppedPackets++;
     else this.#socket.send(encodeRelayTransport(peerId, datagram), binaryFrame);
+    if (this.#silence === undefined) this.#watchSilence();
   }
 
   subscribe(peerIds: readonly Uint8Array[]): void {
@@ -137,12 +141,24 @@ export class RelayLink {
     this.#socket.close();
   }
 
+  /** Packets went out: where nothing at all comes back, the relay may be gone without a word. */
+  #watchSilence(): void {
+    this.#heard = false;
+    this.#silence = this.#clock.after(RELAY_SILENCE_MS, () => {
+      this.#silence = undefined;
+      if (this.#heard) return;
+      this.#pinger?.cancel();
+      this.#ping(RELAY_SILENCE_MS);
+    });
+  }
+
   #sendList(kind: 'subscribe' | 'unsubscribe', peerIds: readonly Uint8Array[]): void {
     if (this.#state.kind !== 'up') return;
     for (const frame of encodeRelayList(kind, peerIds)) this.#socket.send(frame, binaryFrame);
   }
 
   #receive(frame: Buffer): void {
+    this.#heard = true;
     if (this.#state.kind === 'up' && isRelayTransport(frame)) {
       this.#events.packet(this, relayPeerKey(frame, relayHeaderBytes), frame.subarray(relayTransportHeaderBytes));
       return;
@@ -217,6 +233,7 @@ export class RelayLink {
     this.#deadline.cancel();
     this.#pinger?.cancel();
     this.#pongDeadline?.cancel();
+    this.#silence?.cancel();
   }
 }
 

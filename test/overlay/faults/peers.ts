@@ -82,6 +82,8 @@ export interface World {
   readonly b: RemotePeer;
   /** While it is down, signal messages are lost. */
   signalDown: boolean;
+  /** The relay that was started last. */
+  relay: ChildProcess;
   startRelay(): Promise<ChildProcess>;
 }
 
@@ -103,9 +105,10 @@ export async function startWorld(
     const [started] = (await once(child, 'message')) as [FromRelay];
     relayPort = started.port;
     endpoints = started.endpoints;
+    world.relay = child;
     return child;
   };
-  const world: World = { net, a, b, signalDown: false, startRelay };
+  const world: World = { net, a, b, signalDown: false, relay: a.child, startRelay };
   for (const [from, to] of [
     [a, b],
     [b, a],
