@@ -18,7 +18,7 @@ const settingsFields = object({
   jwt_groups_enabled: unsupported(),
   jwt_groups_claim_name: unsupported(),
   jwt_allow_groups: unsupported(),
-  routing_peer_dns_resolution_enabled: unsupported(),
+  routing_peer_dns_resolution_enabled: optional(boolean()),
   dns_domain: optional(string({ min: 0, max: 255 })),
   network_range: unsupported(),
   network_range_v6: unsupported(),
@@ -27,7 +27,7 @@ const settingsFields = object({
   extra: optional(
     object({ peer_approval_enabled: unsupported(), user_approval_required: unsupported(), network_traffic_logs_enabled: unsupported() }),
   ),
-  lazy_connection_enabled: unsupported(),
+  lazy_connection_enabled: optional(boolean()),
   auto_update_version: unsupported(),
   auto_update_always: unsupported(),
   metrics_push_enabled: unsupported(),
@@ -59,9 +59,9 @@ async function accountShape(call: Call, settings: AccountSettings): Promise<Read
       regular_users_view_blocked: true,
       jwt_groups_enabled: false,
       groups_propagation_enabled: false,
-      routing_peer_dns_resolution_enabled: false,
+      routing_peer_dns_resolution_enabled: settings.routingPeerDns,
       peer_expose_enabled: false,
-      lazy_connection_enabled: false,
+      lazy_connection_enabled: settings.lazyConnections,
     },
   };
 }
@@ -79,6 +79,8 @@ export const updateAccount: Handler = async (call) => {
   const change = {
     ...(enabled === undefined ? {} : { loginExpirationEnabled: enabled }),
     ...(seconds === undefined ? {} : { loginExpirationMs: seconds * 1000 }),
+    ...(asked.routing_peer_dns_resolution_enabled === undefined ? {} : { routingPeerDns: asked.routing_peer_dns_resolution_enabled }),
+    ...(asked.lazy_connection_enabled === undefined ? {} : { lazyConnections: asked.lazy_connection_enabled }),
   };
   return ok(await accountShape(call, await domain.settings.update(change, call.actor)));
 };

@@ -1,7 +1,8 @@
 // Pieces of request and response shapes that several groups of endpoints share.
-import { convert, list, type Schema, string } from '#lib/schema.ts';
+import { convert, list, object, oneOf, optional, type Schema, string } from '#lib/schema.ts';
 import type { GroupId } from '#model/ids.ts';
 import { asId, type Brand } from '#model/ids.ts';
+import { resourceTypes, type ResourceRef } from '#model/network-plan.ts';
 
 /** An id in a body. */
 export function idField<Id extends Brand<string, string>>(): Schema<Id> {
@@ -11,6 +12,20 @@ export function idField<Id extends Brand<string, string>>(): Schema<Id> {
 /** A list of group ids; absent is empty. */
 export function groupIds(): Schema<readonly GroupId[]> {
   return list(idField<GroupId>(), { default: [], max: 500 });
+}
+
+/** An id, or the empty text and absence for none. */
+export function emptyOrId<Id extends Brand<string, string>>(): Schema<Id | undefined> {
+  return optional(convert(string({ min: 0, max: 200 }), (text) => (text === '' ? undefined : asId<Id>(text))));
+}
+
+export function descriptionField(): Schema<string> {
+  return string({ min: 0, max: 1000, default: '' });
+}
+
+/** One peer or resource in place of groups. */
+export function resourceRef(): Schema<ResourceRef> {
+  return object({ id: string({ max: 200 }), type: oneOf(['peer', ...resourceTypes]) });
 }
 
 /**

@@ -5,7 +5,7 @@ import { ruleProtocols, type Group, type Policy, type PolicyRule } from '#model/
 import type { PortRange } from '#model/network-map.ts';
 import type { PolicyInput } from '../domain/contract.ts';
 import { deleted, idParam, ok, readBody, type Call, type Handler } from './call.ts';
-import { groupIds, present, unsupported } from './fields.ts';
+import { groupIds, present, resourceRef, unsupported } from './fields.ts';
 import { groupMinimum } from './groups.ts';
 
 const portNumber = integer({ min: 1, max: 65_535 });
@@ -34,19 +34,22 @@ const ruleFields = object({
   port_ranges: list(portRange, { default: [], max: 200 }),
   sources: groupIds(),
   destinations: groupIds(),
-  sourceResource: unsupported(),
-  destinationResource: unsupported(),
+  sourceResource: optional(resourceRef()),
+  destinationResource: optional(resourceRef()),
   authorized_groups: unsupported(),
 });
 
 const rule: Schema<Omit<PolicyRule, 'id'>> = convert(ruleFields, (fields, refuse) => {
-  const { id: _id, ports, port_ranges: ranges, sourceResource: _s, destinationResource: _d, authorized_groups: _a, ...rest } = fields;
+  const { id: _id, ports, port_ranges: ranges, sourceResource, destinationResource, authorized_groups: _a, ...rest } = fields;
   if (ports.length > 0 && ranges.length > 0) return refuse('takes either ports or port_ranges');
   const all = [...ports, ...ranges];
   if (all.length > 0 && (rest.protocol === 'all' || rest.protocol === 'icmp')) return refuse(`has no ports with protocol ${rest.protocol}`);
-  if (rest.sources.length === 0) return refuse('must not be empty', '.sources');
-  if (rest.destinations.length === 0) return refuse('must not be empty', '.destinations');
-  return { ...rest, ports: all };
+  const both = 'takes either groups or one resource';
+  if (rest.sources.length === 0 && sourceResource === undefined) return refuse('must not be empty', '.sources');
+  if (rest.sources.length > 0 && sourceResource !== undefined) return refuse(both, '.sourceResource');
+  if (rest.destinations.length === 0 && destinationResource === undefined) return refuse('must not be empty', '.destinations');
+  if (rest.destinations.length > 0 && destinationResource !== undefined) return refuse(both, '.destinationResource');
+  return { ...rest, ports: all, sourceResource, destinationResource };
 });
 
 const policyRequest = object({
@@ -79,6 +82,8 @@ function ruleShape(rule: PolicyRule, groups: ReadonlyMap<GroupId, Group>): Reado
     port_ranges: single ? undefined : rule.ports,
     sources: short(rule.sources),
     destinations: short(rule.destinations),
+    sourceResource: rule.sourceResource,
+    destinationResource: rule.destinationResource,
   });
 }
 

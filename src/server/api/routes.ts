@@ -6,12 +6,18 @@ import * as clusters from './clusters.ts';
 import * as events from './events.ts';
 import * as groups from './groups.ts';
 import * as instance from './instance.ts';
+import * as nameservers from './nameservers.ts';
+import * as resources from './network-resources.ts';
+import * as routers from './network-routers.ts';
+import * as networks from './networks.ts';
 import * as peers from './peers.ts';
+import * as plannedRoutes from './planned-routes.ts';
 import * as policies from './policies.ts';
 import * as services from './services.ts';
 import * as setupKeys from './setup-keys.ts';
 import * as tokens from './tokens.ts';
 import * as users from './users.ts';
+import * as zones from './zones.ts';
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
@@ -70,6 +76,48 @@ export const routes: readonly Route[] = [
   route('GET', '/policies/:id', 'network:read', policies.getPolicy),
   route('PUT', '/policies/:id', 'network:write', policies.updatePolicy),
   route('DELETE', '/policies/:id', 'network:write', policies.deletePolicy),
+
+  route('GET', '/networks', 'network:read', networks.listNetworks),
+  route('POST', '/networks', 'network:write', networks.createNetwork),
+  route('GET', '/networks/resources', 'network:read', resources.listAllResources),
+  route('GET', '/networks/routers', 'network:read', routers.listAllRouters),
+  route('GET', '/networks/:id', 'network:read', networks.getNetwork),
+  route('PUT', '/networks/:id', 'network:write', networks.updateNetwork),
+  route('DELETE', '/networks/:id', 'network:write', networks.deleteNetwork),
+  route('GET', '/networks/:id/resources', 'network:read', resources.listResources),
+  route('POST', '/networks/:id/resources', 'network:write', resources.createResource),
+  route('GET', '/networks/:id/resources/:resourceId', 'network:read', resources.getResource),
+  route('PUT', '/networks/:id/resources/:resourceId', 'network:write', resources.updateResource),
+  route('DELETE', '/networks/:id/resources/:resourceId', 'network:write', resources.deleteResource),
+  route('GET', '/networks/:id/routers', 'network:read', routers.listRouters),
+  route('POST', '/networks/:id/routers', 'network:write', routers.createRouter),
+  route('GET', '/networks/:id/routers/:routerId', 'network:read', routers.getRouter),
+  route('PUT', '/networks/:id/routers/:routerId', 'network:write', routers.updateRouter),
+  route('DELETE', '/networks/:id/routers/:routerId', 'network:write', routers.deleteRouter),
+
+  route('GET', '/routes', 'network:read', plannedRoutes.listRoutes),
+  route('POST', '/routes', 'network:write', plannedRoutes.createRoute),
+  route('GET', '/routes/:id', 'network:read', plannedRoutes.getRoute),
+  route('PUT', '/routes/:id', 'network:write', plannedRoutes.updateRoute),
+  route('DELETE', '/routes/:id', 'network:write', plannedRoutes.deleteRoute),
+
+  route('GET', '/dns/nameservers', 'network:read', nameservers.listNameservers),
+  route('POST', '/dns/nameservers', 'network:write', nameservers.createNameservers),
+  route('GET', '/dns/nameservers/:id', 'network:read', nameservers.getNameservers),
+  route('PUT', '/dns/nameservers/:id', 'network:write', nameservers.updateNameservers),
+  route('DELETE', '/dns/nameservers/:id', 'network:write', nameservers.deleteNameservers),
+  route('GET', '/dns/settings', 'network:read', nameservers.getDnsSettings),
+  route('PUT', '/dns/settings', 'network:write', nameservers.updateDnsSettings),
+  route('GET', '/dns/zones', 'network:read', zones.listZones),
+  route('POST', '/dns/zones', 'network:write', zones.createZone),
+  route('GET', '/dns/zones/:id', 'network:read', zones.getZone),
+  route('PUT', '/dns/zones/:id', 'network:write', zones.updateZone),
+  route('DELETE', '/dns/zones/:id', 'network:write', zones.deleteZone),
+  route('GET', '/dns/zones/:id/records', 'network:read', zones.listRecords),
+  route('POST', '/dns/zones/:id/records', 'network:write', zones.createRecord),
+  route('GET', '/dns/zones/:id/records/:recordId', 'network:read', zones.getRecord),
+  route('PUT', '/dns/zones/:id/records/:recordId', 'network:write', zones.updateRecord),
+  route('DELETE', '/dns/zones/:id/records/:recordId', 'network:write', zones.deleteRecord),
 
   route('GET', '/reverse-proxies/services', 'services:read', services.listServices),
   route('POST', '/reverse-proxies/services', 'services:write', services.createService),

@@ -28,7 +28,8 @@ export function checkPrefix(text: string): string {
 /** A domain in its canonical form; it may begin with `*.`. */
 export function checkDomainName(text: string): string {
   const name = canonicalDomain(text.trim(), true);
-  if (name === undefined || name === '' || parseIp(name) !== undefined) throw invalid(`"${text}" is not a domain name.`);
+  // no top-level domain is a number: what ends in one is an address that was mistyped (RFC 3696 §2)
+  if (name === undefined || name === '' || /(?:^|\.)[0-9]+$/.test(name)) throw invalid(`"${text}" is not a domain name.`);
   return name;
 }
 
