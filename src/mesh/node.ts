@@ -222,7 +222,7 @@ class RunningMeshNode implements MeshNode {
   #refused(reason: string): void {
     if (this.#closing.signal.aborted) return;
     this.#log.warn('the control plane refuses this peer', { reason });
-    if (this.#map !== undefined) this.overlay.apply({ ...this.#map, peers: [], filter: closedFilter });
+    if (this.#map !== undefined) this.overlay.apply(emptied(this.#map));
     this.#store.forget();
     this.#state.set({ kind: 'refused', reason });
   }
@@ -231,6 +231,11 @@ class RunningMeshNode implements MeshNode {
     const state = this.#state.current;
     return state.kind === 'signing-in' ? state.reason : state.kind;
   }
+}
+
+/** The same place in the network, with nobody in it and nothing permitted. */
+function emptied({ serial, self, lazy }: NetworkMap): NetworkMap {
+  return { serial, self, lazy, peers: [], filter: closedFilter };
 }
 
 function publicText(error: unknown): string {

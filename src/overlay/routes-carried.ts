@@ -15,12 +15,13 @@ export interface CarriedRoutesOptions {
   readonly hostAddresses: () => readonly string[];
   /** Whether the peers' own rules let this flow to us: they decide where a route leads to this host itself. */
   readonly admitsToSelf: (protocol: 'tcp' | 'udp', from: IpAddress, port: number) => boolean;
-  /** Whether a connection or flow to the address is open: its packets are still ours to take. */
+  /** Whether a connection or flow to the address is open: then it is not forgotten. */
   readonly isOpen: (to: IpAddress) => boolean;
 }
 
 interface Carried {
-  readonly prefix: IpPrefix;
+  /** Undefined for the overlay's own network, which hides what a wider route would say of it. */
+  readonly prefix: IpPrefix | undefined;
 }
 
 interface Resolved {
@@ -54,9 +55,11 @@ export class CarriedRoutes {
       if (destination.kind === 'domains') for (const domain of destination.domains) domains.add(domain);
       else if (!network.some((own) => isInside(destination.prefix, own))) prefixes.set(destination.prefix, { prefix: destination.prefix });
     }
+    const carriesAny = prefixes.size + domains.size > 0;
+    for (const own of network) prefixes.set(own, { prefix: undefined });
     this.#prefixes = prefixes;
     this.#domains = [...domains];
-    this.#rules = prefixes.size + domains.size === 0 ? [] : (routing?.rules ?? []);
+    this.#rules = carriesAny ? (routing?.rules ?? []) : [];
     this.#network = network;
     this.#generation++;
     for (const [text, { names }] of this.#resolved) {
@@ -80,10 +83,11 @@ export class CarriedRoutes {
 
   /** Whether a packet to the address at `at` is for this peer to carry. Which of them may pass is another question. */
   carries(bytes: Uint8Array, at: number, family: 4 | 6): boolean {
-    if (this.#prefixes.size === 0 && this.#resolved.size === 0) return false;
+    const carried = this.#prefixes.lookup(family, bytes, at);
+    if (carried !== undefined) return carried.prefix !== undefined;
+    if (this.#resolved.size === 0) return false;
     const ip = ipFromBytes(bytes.subarray(at, at + (family === 4 ? 4 : 16)));
-    if (ip === undefined || this.#network.some((own) => prefixContains(own, ip))) return false;
-    return this.#prefixes.lookup(family, bytes, at) !== undefined || this.#resolved.has(formatIp(ip)) || this.#options.isOpen(ip);
+    return ip !== undefined && this.#resolved.has(formatIp(ip));
   }
 
   /** Whether a flow may start. */

@@ -3,6 +3,7 @@
 import { createSocket } from 'node:dgram';
 import { networkInterfaces } from 'node:os';
 import type { Clock } from '#lib/clock.ts';
+import { describeError } from '#lib/errors.ts';
 import { formatIp, formatPrefix, type IpAddress, type IpPrefix, parseIp, prefixContains, sameIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Dial } from '#lib/net.ts';
@@ -18,7 +19,7 @@ import { Names } from './dns-names.ts';
 import { Questions, type QuestionSocket } from './dns-questions.ts';
 import { overlayError } from './errors.ts';
 import type { OverlayFilter } from './filter.ts';
-import type { AcceptedConnection, InnerFace, InnerUdpSocket, OpenConnection } from './inner-face.ts';
+import type { AcceptedConnection, InnerFace, InnerUdp, InnerUdpSocket, OpenConnection } from './inner-face.ts';
 import type { Destination } from './peer-directory.ts';
 import { CarriedRoutes } from './routes-carried.ts';
 import { type Reach, TakenRoutes } from './routes-taken.ts';
@@ -205,10 +206,17 @@ export class OverlayRoutes {
       for (const socket of this.#forwarderSockets) socket.close();
       this.#forwarderSockets = [];
     } else if (this.#forwarderSockets.length === 0) {
-      this.#forwarderSockets = FORWARDER_PORTS.map((port) => {
-        const socket: InnerUdpSocket = udp.bind(port, (bytes, from) => this.#forwarder?.receive(bytes, from, (answer) => socket.send(answer, from)));
-        return socket;
-      });
+      this.#forwarderSockets = FORWARDER_PORTS.flatMap((port) => this.#listenForQuestions(udp, port) ?? []);
+    }
+  }
+
+  #listenForQuestions(udp: InnerUdp, port: number): InnerUdpSocket | undefined {
+    try {
+      const socket: InnerUdpSocket = udp.bind(port, (bytes, from) => this.#forwarder?.receive(bytes, from, (answer) => socket.send(answer, from)));
+      return socket;
+    } catch (error) {
+      this.#deps.log.warn('overlay: routed names are not answered at a port', { port, reason: describeError(error) });
+      return undefined;
     }
   }
 

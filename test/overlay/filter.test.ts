@@ -102,3 +102,50 @@ t.test('remembered flows are bounded: the oldest are forgotten', async (t) => {
   t.notOk(filter.admitsPacket(udp(peer, me, 53, 1), 20));
   t.ok(filter.admitsPacket(udp(peer, me, 53, MAX_TRACKED_FLOWS + 100), 20));
 });
+
+t.test('what we may not begin ourselves: rules outward forbid, and never permit', async (t) => {
+  const filter = new OverlayFilter();
+  const out = (action: 'accept' | 'drop', protocol: PacketProtocol, to?: string, ports?: readonly [number, number]): PacketRule => ({
+    ...rule(action, protocol, to),
+    direction: 'out',
+    ports: ports === undefined ? undefined : { start: ports[0], end: ports[1] },
+  });
+  const rows: readonly (readonly [string, readonly PacketRule[], 'tcp' | 'udp' | 'icmp', string, number, boolean])[] = [
+    ['no rule', [], 'tcp', peer, 80, false],
+    ['only another is permitted', [out('accept', 'tcp', '100.92.0.3/32')], 'tcp', peer, 80, false],
+    ['an inbound drop', [rule('drop', 'tcp', '100.92.0.2/32')], 'tcp', peer, 80, false],
+    ['dropped', [out('drop', 'tcp', '100.92.0.2/32')], 'tcp', peer, 80, true],
+    ['dropped, whatever permits it too', [out('accept', 'all'), out('drop', 'tcp')], 'tcp', peer, 80, true],
+    ['another protocol', [out('drop', 'tcp')], 'udp', peer, 80, false],
+    ['all protocols', [out('drop', 'all')], 'icmp', peer, 0, true],
+    ['first port of a range', [out('drop', 'tcp', undefined, [80, 90])], 'tcp', peer, 80, true],
+    ['last port of a range', [out('drop', 'tcp', undefined, [80, 90])], 'tcp', peer, 90, true],
+    ['beyond the range', [out('drop', 'tcp', undefined, [80, 90])], 'tcp', peer, 91, false],
+    ['a network', [out('drop', 'tcp', '100.92.0.0/24')], 'tcp', peer, 80, true],
+    ['beside the network', [out('drop', 'tcp', '100.92.1.0/24')], 'tcp', peer, 80, false],
+  ];
+  for (const [name, rules, protocol, to, port, expected] of rows) {
+    filter.set({ kind: 'rules', rules });
+    t.equal(filter.forbids(protocol, ip(to), port), expected, name);
+  }
+  filter.set({ kind: 'open' });
+  t.notOk(filter.forbids('tcp', ip(peer), 80));
+});
+
+t.test('packets to networks that are carried are left to those who carry; questions for routed names need a rule there', async (t) => {
+  const filter = new OverlayFilter();
+  filter.set({ kind: 'rules', rules: [rule('accept', 'icmp')] });
+  filter.setCarried({
+    carries: (bytes, at) => bytes[at] === 10,
+    maySendQuestions: (from) => from.bytes[3] === 2,
+  });
+  t.ok(filter.admitsPacket(udp(peer, '10.7.0.1', 5, 53), 0));
+  t.notOk(filter.admitsPacket(udp(peer, me, 5, 53), 0));
+  t.ok(filter.admitsPacket(echo(peer, me, 8, 1), 0));
+  for (const type of [8, 0, 3]) t.notOk(filter.admitsPacket(echo(peer, '10.7.0.1', type, 1), 0), `ICMP ${type} is not carried`);
+  for (const port of [22_054, 5353]) {
+    t.ok(filter.admitsPacket(udp(peer, me, 5, port), 0), `a question at ${port}`);
+    t.notOk(filter.admitsPacket(udp('100.92.0.3', me, 5, port), 0), 'from somebody without a rule');
+    t.notOk(filter.admitsTcp(ip(peer), port), 'TCP is not asked for');
+  }
+});

@@ -83,14 +83,13 @@ void t.test('rules over prefixes', async (t) => {
 });
 
 void t.test('which packets are taken at all', async (t) => {
-  const routes = carried(['10.7.0.0/16', '100.0.0.0/8'], [], { open: '10.9.0.1' });
+  const routes = carried(['10.7.0.0/16', '100.0.0.0/8'], []);
   const takes = (text: string): boolean => routes.carries(Uint8Array.of(9, ...ip(text).bytes), 1, ip(text).family);
   t.ok(takes('10.7.255.255'));
   t.notOk(takes('10.8.0.0'));
   t.notOk(takes('172.16.0.1'), 'a route of another peer');
   t.notOk(takes('100.92.0.9'), 'a peer, though a wider route holds it');
   t.ok(takes('100.93.0.9'));
-  t.ok(takes('10.9.0.1'), 'what is open is ours to the end');
   t.notOk(carried([], []).carries(Uint8Array.of(10, 7, 0, 1), 0, 4));
 });
 
@@ -171,4 +170,11 @@ void t.test('what names stand for is bounded', async (t) => {
   t.ok(routes.admits('tcp', ip(caller), ip('10.9.9.9'), 1, 0));
   routes.learn('late.corp.test', [], 0, 120_000 + RESOLVED_GRACE_MS);
   t.equal(routes.resolvedCount, 0, 'and forgotten when its time is over');
+
+  const held = carried(['*.corp.test'], [rule('*.corp.test')], { open: '10.7.0.1' });
+  held.learn('a.corp.test', [ip('10.7.0.1'), ip('10.7.0.2')], 60_000, 0);
+  held.learn('b.corp.test', [], 0, 120_000 + RESOLVED_GRACE_MS);
+  t.equal(held.resolvedCount, 1, 'an address that somebody is connected to is not forgotten');
+  t.notOk(held.admits('tcp', ip(caller), ip('10.7.0.1'), 1, 120_000 + RESOLVED_GRACE_MS), 'though nothing new may start');
+  t.ok(held.keeps('tcp', ip(caller), ip('10.7.0.1'), 1), 'and what is there goes on');
 });
