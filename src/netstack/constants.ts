@@ -28,6 +28,17 @@ export const MAX_LISTENERS = 4096;
 /** Packets that arrive from inside `output` are copied and wait for the call on the stack to finish; more than these are dropped. */
 export const MAX_REENTRANT_PACKETS = 256;
 
+/** Packets that wait for fragments: all, those of one sender, and their bytes; the oldest goes first, of one sender the newest is refused. */
+export const MAX_REASSEMBLY_PACKETS = 64;
+export const MAX_REASSEMBLY_PACKETS_PER_SENDER = 16;
+export const MAX_REASSEMBLY_BYTES = 1024 * 1024;
+/** A packet of 64 KB in fragments that fit the smallest MTU of IPv4 has 120. */
+export const MAX_FRAGMENTS_OF_PACKET = 128;
+/** RFC 8200 §4.5 says 60 seconds from the first; RFC 1122 §3.3.2 60 to 120. Within an overlay a fragment that is late by half of that is lost. */
+export const REASSEMBLY_MS = 30_000;
+/** Largest datagram, headers included. */
+export const MAX_DATAGRAM = 65_535;
+
 /** Dynamic ports (RFC 6335 §6). */
 export const EPHEMERAL_FIRST = 49_152;
 export const EPHEMERAL_LAST = 65_535;

@@ -1,6 +1,6 @@
 // ICMP for both families: answers to echo, errors for closed UDP ports, and what errors of others mean for our connections.
-import { ICMP_HEADER, icmpChecksumHolds, icmpKind, writeEchoReply, writePortUnreachable } from '#wire/icmp.ts';
-import type { IcmpKind } from '#wire/icmp.ts';
+import { ICMP_HEADER, icmpChecksumHolds, icmpKind, writeEchoReply, writeIcmpError } from '#wire/icmp.ts';
+import type { IcmpComplaint, IcmpKind } from '#wire/icmp.ts';
 import { IPV4_MIN_MTU, PROTOCOL, emptyIpHeader, readQuotedIpv4 } from '#wire/ipv4.ts';
 import type { IpHeader } from '#wire/ipv4.ts';
 import { IPV6_MIN_MTU, readQuotedIpv6 } from '#wire/ipv6.ts';
@@ -10,17 +10,17 @@ import { lowerMss } from './tcp/options.ts';
 import { seqLess, seqLessEqual } from './tcp/seq.ts';
 import type { ControlBlock } from './tcp/state.ts';
 import { finish } from './tcp/state.ts';
-import type { TcpEnd } from './types.ts';
 
-/** An error about a TCP segment that we may have sent. */
-export interface QuotedSegment {
+/** An error about a TCP segment or a datagram that we may have sent. */
+export interface QuotedPacket {
   readonly header: IpHeader;
   localPort: number;
   remotePort: number;
+  /** Of TCP. */
   seq: number;
 }
 
-const quoted: QuotedSegment = { header: emptyIpHeader(), localPort: 0, remotePort: 0, seq: 0 };
+const quoted: QuotedPacket = { header: emptyIpHeader(), localPort: 0, remotePort: 0, seq: 0 };
 
 /** Sum of the pseudo header with the length for ICMPv6; ICMP has none. */
 function icmpPseudo(packet: Uint8Array, header: IpHeader, length: number): number {
@@ -43,24 +43,24 @@ export function buildEchoReply(target: Uint8Array, at: number, packet: Uint8Arra
   return at + length;
 }
 
-/** Builds "port unreachable" for `packet` behind an IP header of `at` bytes, quoting as much as both families allow; returns its end. */
-export function buildPortUnreachable(target: Uint8Array, at: number, packet: Uint8Array, header: IpHeader): number {
+/** Builds an error about `packet` behind an IP header of `at` bytes, quoting as much as both families allow; returns its end. */
+export function buildIcmpError(target: Uint8Array, at: number, packet: Uint8Array, header: IpHeader, complaint: IcmpComplaint): number {
   // RFC 1812 §4.3.2.3 and RFC 4443 §3.1: the whole message stays within the least MTU.
   const limit = (header.family === 4 ? IPV4_MIN_MTU : IPV6_MIN_MTU) - at - ICMP_HEADER;
-  const count = Math.min(limit, header.payloadEnd);
+  const count = Math.min(limit, packet.length);
   target.set(packet.subarray(0, count), at + ICMP_HEADER);
   const end = at + ICMP_HEADER + count;
-  writePortUnreachable(target, at, end, header.family, icmpPseudo(packet, header, end - at));
+  writeIcmpError(target, at, end, header.family, complaint, header.problemAt, header.problemCode, icmpPseudo(packet, header, end - at));
   return end;
 }
 
-/** The TCP segment that an error quotes, as one shared record; undefined where it quotes anything else. */
-export function readQuotedSegment(packet: Uint8Array, header: IpHeader): QuotedSegment | undefined {
+/** The TCP segment or datagram that an error quotes, as one shared record; undefined where it quotes anything else. */
+export function readQuotedPacket(packet: Uint8Array, header: IpHeader): QuotedPacket | undefined {
   const start = header.payloadStart + ICMP_HEADER;
   const read = header.family === 4 ? readQuotedIpv4 : readQuotedIpv6;
   const inner = quoted.header;
-  if (!read(packet, start, header.payloadEnd, inner) || inner.protocol !== PROTOCOL.tcp || inner.payloadEnd - inner.payloadStart < 8)
-    return undefined;
+  if (!read(packet, start, header.payloadEnd, inner) || inner.payloadEnd - inner.payloadStart < 8) return undefined;
+  if (inner.protocol !== PROTOCOL.tcp && inner.protocol !== PROTOCOL.udp) return undefined;
   quoted.localPort = ((packet[inner.payloadStart] as number) << 8) | (packet[inner.payloadStart + 1] as number);
   quoted.remotePort = ((packet[inner.payloadStart + 2] as number) << 8) | (packet[inner.payloadStart + 3] as number);
   quoted.seq = readInt32(packet, inner.payloadStart + 4);
@@ -97,7 +97,8 @@ export function applyIcmpError(block: ControlBlock, kind: IcmpKind, seq: number,
   }
 }
 
-function endOf(kind: 'net-unreachable' | 'host-unreachable' | 'port-unreachable'): TcpEnd {
+/** What an ICMP error means to whoever sent the packet. */
+export function endOf(kind: 'net-unreachable' | 'host-unreachable' | 'port-unreachable'): 'ENETUNREACH' | 'EHOSTUNREACH' | 'ECONNREFUSED' {
   if (kind === 'net-unreachable') return 'ENETUNREACH';
   return kind === 'host-unreachable' ? 'EHOSTUNREACH' : 'ECONNREFUSED';
 }

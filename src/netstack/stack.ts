@@ -3,21 +3,26 @@
 import type { IpAddress } from '#lib/ip.ts';
 import { pseudoSum } from '#wire/checksum.ts';
 import { icmpMtu } from '#wire/icmp.ts';
+import type { IcmpComplaint } from '#wire/icmp.ts';
 import { IPV4_HEADER, PROTOCOL, emptyIpHeader, readIpv4, writeIpv4 } from '#wire/ipv4.ts';
 import type { IpHeader } from '#wire/ipv4.ts';
 import { IPV6_HEADER, readIpv6, writeIpv6 } from '#wire/ipv6.ts';
 import { emptyTcpSegment, readTcp } from '#wire/tcp.ts';
 import { UDP_HEADER, emptyUdpHeader, readUdp, writeUdp } from '#wire/udp.ts';
 import { OwnAddresses, isUnicast } from './addresses.ts';
-import { ICMP_PER_SECOND, MAX_MTU, MAX_REENTRANT_PACKETS, MAX_SUPER_PAYLOAD, MIN_MTU, SUPER_HEADERS } from './constants.ts';
+import { ICMP_PER_SECOND, MAX_DATAGRAM, MAX_MTU, MAX_REENTRANT_PACKETS, MAX_SUPER_PAYLOAD, MIN_MTU, SUPER_HEADERS } from './constants.ts';
 import { netstackError } from './errors.ts';
-import { applyIcmpError, buildEchoReply, buildPortUnreachable, readIcmp, readQuotedSegment } from './icmp.ts';
+import { fragments } from './fragments.ts';
+import { applyIcmpError, buildEchoReply, buildIcmpError, endOf, readIcmp, readQuotedPacket } from './icmp.ts';
 import { checkPort } from './ports.ts';
 import { RateLimit } from './rate-limit.ts';
+import { Reassembler } from './reassembly.ts';
 import { TcpLayer } from './tcp-layer.ts';
 import type { IpStack, SocketAddress, StackCounters, StackOptions, TcpConnection, TcpHandler, TcpListener, UdpSocket } from './types.ts';
 import { UdpTable } from './udp-socket.ts';
-import type { UdpReceiver } from './udp-socket.ts';
+import type { UdpBinding, UdpReceiver } from './udp-socket.ts';
+
+const NO_NEXT_HEADER = 59;
 
 /**
  * Makes a stack. Nothing happens until it is called: the owner feeds `receivePacket`, and calls `poll` at or after `pollAt()`, which
@@ -51,6 +56,7 @@ class Stack implements IpStack {
   readonly #datagram = emptyUdpHeader();
   readonly #tcp: TcpLayer;
   readonly #udp: UdpTable;
+  readonly #reassembler = new Reassembler();
   readonly #icmpLimit = new RateLimit(ICMP_PER_SECOND);
   readonly #waiting: { readonly packet: Uint8Array; readonly segmentSize: number }[] = [];
   #busy = false;
@@ -112,10 +118,10 @@ class Stack implements IpStack {
     return this.#tcp.listen(port, admit, accept);
   }
 
-  bindUdp(port: number, receive: UdpReceiver): UdpSocket {
-    // A receiver of its own for each socket, so that closing twice never frees a port that somebody else has taken since.
-    const receiver: UdpReceiver = (bytes, from, to, now) => receive(bytes, from, to, now);
-    const bound = this.#udp.bind(port, receiver);
+  bindUdp(port: number, receive: UdpReceiver, failed?: UdpBinding['failed']): UdpSocket {
+    // A binding of its own for each socket, so that closing twice never frees a port that somebody else has taken since.
+    const binding: UdpBinding = { receive, failed };
+    const bound = this.#udp.bind(port, binding);
     const own = this.#own;
     let open = true;
     return {
@@ -129,7 +135,7 @@ class Stack implements IpStack {
       },
       close: () => {
         open = false;
-        this.#udp.release(bound, receiver);
+        this.#udp.release(bound, binding);
       },
     };
   }
@@ -140,11 +146,14 @@ class Stack implements IpStack {
   }
 
   poll(now: number): void {
-    this.#run(now, () => this.#tcp.runDue(now));
+    this.#run(now, () => {
+      this.#reassembler.expire(now);
+      this.#tcp.runDue(now);
+    });
   }
 
   pollAt(): number {
-    return this.#waiting.length > 0 ? -Infinity : this.#tcp.nextDue();
+    return this.#waiting.length > 0 ? -Infinity : Math.min(this.#tcp.nextDue(), this.#reassembler.nextDue());
   }
 
   connectionCount(): number {
@@ -188,14 +197,19 @@ class Stack implements IpStack {
     this.counters.received++;
     const header = this.#header;
     const verdict = packet.length > 0 && (packet[0] as number) >> 4 === 6 ? readIpv6(packet, header) : readIpv4(packet, header, segmentSize > 0);
-    if (verdict !== 'ok') {
-      if (verdict === 'fragment') this.counters.fragments++;
-      else this.counters.malformed++;
+    if (verdict === 'fragment') return this.#receiveFragment(packet, now);
+    if (verdict !== 'ok' && verdict !== 'parameter') {
+      this.counters.malformed++;
       return;
     }
     const local = this.#own.match(packet, header.destinationAt, header.family);
     if (local === undefined || !isUnicast(packet, header.sourceAt, header.family)) {
       this.counters.notOurs++;
+      return;
+    }
+    if (verdict === 'parameter') {
+      this.counters.malformed++;
+      this.#complain(packet, header, local, 'parameter', now);
       return;
     }
     switch (header.protocol) {
@@ -204,13 +218,33 @@ class Stack implements IpStack {
       case PROTOCOL.udp:
         return this.#receiveUdp(packet, header, local, now);
       case header.family === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6:
-        // A host behind us is not ours to answer for.
-        if (!this.#own.owns(local)) this.counters.notOurs++;
-        else this.#receiveIcmp(packet, header, now);
-        return;
+        return this.#receiveIcmp(packet, header, local, now);
       default:
         this.counters.unknownProtocol++;
+        // IPv6's "no next header" is an empty packet, not an unknown protocol (RFC 8200 §4.7).
+        if (header.family === 4 || header.protocol !== NO_NEXT_HEADER) this.#complain(packet, header, local, 'protocol', now);
     }
+  }
+
+  /** Only what is for us is put together. */
+  #receiveFragment(packet: Uint8Array, now: number): void {
+    this.counters.fragments++;
+    const family = (packet[0] as number) >> 4 === 6 ? 6 : 4;
+    const [sourceAt, destinationAt] = family === 4 ? [12, 16] : [8, 24];
+    if (this.#own.match(packet, destinationAt, family) === undefined || !isUnicast(packet, sourceAt, family)) {
+      this.counters.notOurs++;
+      return;
+    }
+    const whole = this.#reassembler.add(packet, now);
+    if (whole === undefined) return;
+    this.counters.received--;
+    this.#dispatch(whole, now, 0);
+  }
+
+  /** Tells the sender of a packet for us what is wrong with it, at a bounded rate. A host behind us is not ours to answer for. */
+  #complain(packet: Uint8Array, header: IpHeader, local: IpAddress, complaint: IcmpComplaint, now: number): void {
+    if (!this.#own.owns(local) || !this.#icmpLimit.take(now)) return;
+    this.#answer(packet, header, buildIcmpError(this.#scratch, headerSize(header.family), packet, header, complaint));
   }
 
   #pseudo(packet: Uint8Array, header: IpHeader): number {
@@ -236,18 +270,17 @@ class Stack implements IpStack {
       return;
     }
     const own = this.#own.owns(local);
-    const receiver = own ? this.#udp.find(datagram.destinationPort) : this.#routedUdp;
+    const receiver = own ? this.#udp.find(datagram.destinationPort)?.receive : this.#routedUdp;
     if (receiver === undefined) {
       if (!own) this.counters.notOurs++;
-      else if (this.#icmpLimit.take(now))
-        this.#answer(packet, header, buildPortUnreachable(this.#scratch, headerSize(header.family), packet, header));
+      this.#complain(packet, header, local, 'port', now);
       return;
     }
     const from = { ip: sourceOf(packet, header), port: datagram.sourcePort };
     receiver(packet.subarray(datagram.payloadStart, datagram.payloadEnd), from, { ip: local, port: datagram.destinationPort }, now);
   }
 
-  #receiveIcmp(packet: Uint8Array, header: IpHeader, now: number): void {
+  #receiveIcmp(packet: Uint8Array, header: IpHeader, local: IpAddress, now: number): void {
     const kind = readIcmp(packet, header);
     if (kind === undefined) {
       this.counters.malformed++;
@@ -255,14 +288,27 @@ class Stack implements IpStack {
     }
     if (kind === 'other') return;
     if (kind === 'echo-request') {
+      // A host behind us is not ours to answer for.
+      if (!this.#own.owns(local)) {
+        this.counters.notOurs++;
+        return;
+      }
       const size = headerSize(header.family) + header.payloadEnd - header.payloadStart;
       if (size <= this.#mtu && this.#icmpLimit.take(now)) {
         this.#answer(packet, header, buildEchoReply(this.#scratch, headerSize(header.family), packet, header));
       }
       return;
     }
-    const quoted = readQuotedSegment(packet, header);
+    const quoted = readQuotedPacket(packet, header);
     if (quoted === undefined) return;
+    if (quoted.header.protocol === PROTOCOL.udp) {
+      const { destinationAt, addressLength } = quoted.header;
+      const source = this.#own.match(packet, quoted.header.sourceAt, header.family);
+      if (source === undefined || !this.#own.owns(source)) return;
+      const ip = { family: header.family, bytes: new Uint8Array(packet.subarray(destinationAt, destinationAt + addressLength)) };
+      this.#udp.find(quoted.localPort)?.failed?.(kind === 'too-big' ? 'EMSGSIZE' : endOf(kind), { ip, port: quoted.remotePort }, now);
+      return;
+    }
     const block = this.#tcp.find(header.family, packet, quoted.header.sourceAt, quoted.header.destinationAt, quoted.localPort, quoted.remotePort);
     if (block === undefined) return;
     applyIcmpError(block, kind, quoted.seq, icmpMtu(header.family, packet, header.payloadStart), now);
@@ -285,21 +331,21 @@ class Stack implements IpStack {
     const at = headerSize(family);
     const length = at + UDP_HEADER + bytes.length;
     const source = from.ip;
-    if (length > this.#mtu) {
+    if (length > MAX_DATAGRAM) {
       this.counters.udpTooBig++;
       return;
     }
     // While a packet is being emitted the scratch buffer belongs to it.
-    const target = this.#emitting ? new Uint8Array(length) : this.#scratch;
+    const target = this.#emitting || length > this.#mtu ? new Uint8Array(length) : this.#scratch;
     target.set(bytes, at + UDP_HEADER);
     const pseudo = pseudoSum(source.bytes, 0, to.ip.bytes, 0, source.bytes.length, PROTOCOL.udp);
     writeUdp(target, at, length, from.port, to.port, pseudo);
     if (family === 4) writeIpv4(target, length, PROTOCOL.udp, source.bytes, to.ip.bytes);
     else writeIpv6(target, length, PROTOCOL.udp, source.bytes, to.ip.bytes);
-    if (target === this.#scratch) this.#emit(length);
-    else {
+    if (target === this.#scratch) return this.#emit(length);
+    for (const packet of length > this.#mtu ? fragments(target, this.#mtu, this.#tcp.random32()) : [target]) {
       this.counters.sent++;
-      this.#output(target, 0);
+      this.#output(packet, 0);
     }
   }
 

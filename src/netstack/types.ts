@@ -48,8 +48,12 @@ export interface TcpListener {
   close(): void;
 }
 
+/** What became of a datagram, in Node's spelling. EMSGSIZE: it did not fit the path, and may not be cut there. */
+export type UdpFailure = 'ECONNREFUSED' | 'EHOSTUNREACH' | 'ENETUNREACH' | 'EMSGSIZE';
+
 export interface UdpSocket {
   readonly local: SocketAddress;
+  /** Sends one datagram, in fragments where it is larger than the MTU. What is longer than 65,535 bytes with its headers is dropped and counted. */
   send(bytes: Uint8Array, to: SocketAddress, now: number): void;
   close(): void;
 }
@@ -85,14 +89,14 @@ export interface StackCounters {
   sent: number;
   /** Broken headers and wrong checksums. */
   malformed: number;
-  /** Dropped: fragments are not reassembled. */
+  /** Fragments that came; what they make counts in `received` no second time. */
   fragments: number;
   /** To an address that is not ours, or from one that nobody can answer. */
   notOurs: number;
   unknownProtocol: number;
   /** Arrived from inside `output` beyond the bound. */
   reentrantDropped: number;
-  /** Datagrams of ours that did not fit the MTU. */
+  /** Datagrams of ours that no packet can carry. */
   udpTooBig: number;
 }
 
@@ -116,8 +120,15 @@ export interface IpStack {
     admit: (local: SocketAddress, remote: SocketAddress) => boolean,
     accept: (connection: TcpConnection, now: number) => void,
   ): TcpListener;
-  /** Binds a UDP port (0 picks one). `receive` gets datagrams, valid only during the call. */
-  bindUdp(port: number, receive: (bytes: Uint8Array, from: SocketAddress, to: SocketAddress, now: number) => void): UdpSocket;
+  /**
+   * Binds a UDP port (0 picks one). `receive` gets datagrams, valid only during the call: nothing is queued here, so what bounds them is
+   * up to whoever takes them. `failed` hears what ICMP says about datagrams that were sent.
+   */
+  bindUdp(
+    port: number,
+    receive: (bytes: Uint8Array, from: SocketAddress, to: SocketAddress, now: number) => void,
+    failed?: (reason: UdpFailure, to: SocketAddress, now: number) => void,
+  ): UdpSocket;
   /** Sends a datagram from any address and port, such as one that this host stands in for. Dropped where it is larger than the MTU. */
   sendUdp(bytes: Uint8Array, from: SocketAddress, to: SocketAddress, now: number): void;
   /** Does what is due: timers, and packets that came from inside `output`. */

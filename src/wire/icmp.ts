@@ -6,7 +6,7 @@ import { finishChecksum, foldSum, sumWords } from './checksum.ts';
 export const ICMP_HEADER = 8;
 
 const V4 = { echoReply: 0, unreachable: 3, timeExceeded: 11, echoRequest: 8 } as const;
-const V6 = { unreachable: 1, tooBig: 2, timeExceeded: 3, echoRequest: 128, echoReply: 129 } as const;
+const V6 = { unreachable: 1, tooBig: 2, timeExceeded: 3, parameterProblem: 4, echoRequest: 128, echoReply: 129 } as const;
 
 /** What a message means to us. Errors quote the packet that caused them from `ICMP_HEADER` on. */
 export type IcmpKind = 'echo-request' | 'net-unreachable' | 'host-unreachable' | 'port-unreachable' | 'too-big' | 'other';
@@ -46,10 +46,29 @@ export function writeEchoReply(target: Uint8Array, start: number, end: number, f
   finishIcmp(target, start, end, family === 4 ? V4.echoReply : V6.echoReply, 0, pseudo);
 }
 
-/** Writes the header of "port unreachable" at `start` for a quoted packet that already stands behind it, up to `end`. */
-export function writePortUnreachable(target: Uint8Array, start: number, end: number, family: 4 | 6, pseudo: number): void {
+/** Errors that a host sends. 'protocol': nobody takes what the packet carries; 'parameter' (IPv6): its header cannot be understood. */
+export type IcmpComplaint = 'port' | 'protocol' | 'parameter';
+
+/**
+ * Writes the header of an error at `start` for a quoted packet that already stands behind it, up to `end`. IPv6 says where in the packet
+ * the trouble is, and for 'parameter' with `code` what kind.
+ */
+export function writeIcmpError(
+  target: Uint8Array,
+  start: number,
+  end: number,
+  family: 4 | 6,
+  complaint: IcmpComplaint,
+  problemAt: number,
+  code: number,
+  pseudo: number,
+): void {
   target.fill(0, start + 4, start + 8);
-  finishIcmp(target, start, end, family === 4 ? V4.unreachable : V6.unreachable, family === 4 ? 3 : 4, pseudo);
+  if (family === 4) return finishIcmp(target, start, end, V4.unreachable, complaint === 'port' ? 3 : 2, pseudo);
+  if (complaint === 'port') return finishIcmp(target, start, end, V6.unreachable, 4, pseudo);
+  target[start + 6] = problemAt >> 8;
+  target[start + 7] = problemAt & 0xff;
+  finishIcmp(target, start, end, V6.parameterProblem, complaint === 'protocol' ? 1 : code, pseudo);
 }
 
 function finishIcmp(target: Uint8Array, start: number, end: number, type: number, code: number, pseudo: number): void {

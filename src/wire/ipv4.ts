@@ -25,14 +25,17 @@ export interface IpHeader {
   addressLength: number;
   payloadStart: number;
   payloadEnd: number;
+  /** IPv6: where the number of the protocol stands, or of what a 'parameter' verdict complains, and the ICMPv6 code for it. */
+  problemAt: number;
+  problemCode: number;
 }
 
 export function emptyIpHeader(): IpHeader {
-  return { family: 4, protocol: 0, sourceAt: 0, destinationAt: 0, addressLength: 4, payloadStart: 0, payloadEnd: 0 };
+  return { family: 4, protocol: 0, sourceAt: 0, destinationAt: 0, addressLength: 4, payloadStart: 0, payloadEnd: 0, problemAt: 0, problemCode: 0 };
 }
 
-/** What reading a header found. Fragments are never reassembled: the overlay's MTU is known to both ends, so none should come. */
-export type IpVerdict = 'ok' | 'malformed' | 'checksum' | 'fragment';
+/** What reading a header found. 'parameter' is of IPv6 only. */
+export type IpVerdict = 'ok' | 'malformed' | 'checksum' | 'fragment' | 'parameter';
 
 /**
  * Reads an IPv4 header. Options are skipped unread; bytes after the total length are padding and ignored. `verified` says that the

@@ -9,17 +9,19 @@ export const IPV6_MIN_MTU = 1280;
 
 const HOP_LIMIT = 64;
 /** A packet with a longer chain is dropped: real ones carry one or two, and each costs work before anything is known about it. */
-const MAX_EXTENSION_HEADERS = 8;
+export const MAX_EXTENSION_HEADERS = 8;
 
-const HOP_BY_HOP = 0;
-const ROUTING = 43;
-const FRAGMENT = 44;
-const DESTINATION = 60;
+/** Next-header numbers of the extension headers that are walked over. */
+export const EXTENSION = { hopByHop: 0, routing: 43, fragment: 44, destination: 60 } as const;
+
+/** What to do with a packet that carries an option we do not know: the two highest bits of its type (RFC 8200 §4.2). */
+const UNKNOWN_OPTION = { skip: 0, discard: 1 } as const;
 
 /**
  * Reads an IPv6 header and walks over its extension headers. A fragment header with nothing cut off (an atomic fragment, RFC 6946)
  * is skipped; a routing header that has segments left is refused, as we do not forward. Authentication and ESP end the walk, as
- * protocols that nobody here takes.
+ * protocols that nobody here takes. 'parameter' asks for the ICMPv6 error of that name, with what stands in `problemAt` and
+ * `problemCode`; the header's addresses are valid then.
  */
 export function readIpv6(packet: Uint8Array, into: IpHeader): IpVerdict {
   if (packet.length < IPV6_HEADER || (packet[0] as number) >> 4 !== 6) return 'malformed';
@@ -35,30 +37,58 @@ export function readQuotedIpv6(packet: Uint8Array, start: number, end: number, i
 }
 
 function walk(packet: Uint8Array, start: number, end: number, into: IpHeader): IpVerdict {
-  let next = packet[start + 6] as number;
+  let nextAt = start + 6;
   let at = start + IPV6_HEADER;
-  for (let headers = 0; next === HOP_BY_HOP || next === ROUTING || next === FRAGMENT || next === DESTINATION; headers++) {
-    if (headers === MAX_EXTENSION_HEADERS || at + 8 > end) return 'malformed';
-    const kind = next;
-    next = packet[at] as number;
-    if (kind === FRAGMENT) {
-      // Offset (13 bits) and the more-fragments bit; the two between are reserved.
-      if ((packet[at + 2] as number) !== 0 || ((packet[at + 3] as number) & 0xf9) !== 0) return 'fragment';
-      at += 8;
-      continue;
-    }
-    if (kind === ROUTING && packet[at + 3] !== 0) return 'malformed';
-    at += 8 + 8 * (packet[at + 1] as number);
-    if (at > end) return 'malformed';
-  }
   into.family = 6;
-  into.protocol = next;
   into.sourceAt = start + 8;
   into.destinationAt = start + 24;
   into.addressLength = 16;
+  for (let headers = 0; ; headers++) {
+    const kind = packet[nextAt] as number;
+    if (kind !== EXTENSION.hopByHop && kind !== EXTENSION.routing && kind !== EXTENSION.fragment && kind !== EXTENSION.destination) break;
+    if (headers === MAX_EXTENSION_HEADERS || at + 8 > end) return 'malformed';
+    // Only first may it stand; anywhere else it is a protocol that nobody knows (RFC 8200 §4.3).
+    if (kind === EXTENSION.hopByHop && headers > 0) return problem(into, 1, nextAt - start);
+    const after = kind === EXTENSION.fragment ? at + 8 : at + 8 + 8 * (packet[at + 1] as number);
+    if (after > end) return 'malformed';
+    if (kind === EXTENSION.fragment) {
+      // Offset (13 bits) and the more-fragments bit; the two between are reserved.
+      if ((packet[at + 2] as number) !== 0 || ((packet[at + 3] as number) & 0xf9) !== 0) return 'fragment';
+    } else if (kind === EXTENSION.routing) {
+      if (packet[at + 3] !== 0) return problem(into, 0, at + 2 - start);
+    } else {
+      const unknown = firstUnknownOption(packet, at + 2, after);
+      if (unknown < 0) return 'malformed';
+      const action = unknown === 0 ? UNKNOWN_OPTION.skip : (packet[unknown] as number) >> 6;
+      if (action === UNKNOWN_OPTION.discard) return 'malformed';
+      if (action !== UNKNOWN_OPTION.skip) return problem(into, 2, unknown - start);
+    }
+    nextAt = at;
+    at = after;
+  }
+  into.protocol = packet[nextAt] as number;
+  into.problemAt = nextAt - start;
   into.payloadStart = at;
   into.payloadEnd = end;
   return 'ok';
+}
+
+function problem(into: IpHeader, code: number, at: number): IpVerdict {
+  into.problemCode = code;
+  into.problemAt = at;
+  return 'parameter';
+}
+
+/** Where the first option stands that must not be skipped over unread; 0 for none, -1 for a list that does not add up. */
+function firstUnknownOption(packet: Uint8Array, start: number, end: number): number {
+  for (let at = start; at < end;) {
+    const type = packet[at] as number;
+    if (type >> 6 !== UNKNOWN_OPTION.skip) return at;
+    // A single byte of padding has no length.
+    at += type === 0 ? 1 : 2 + (packet[at + 1] ?? 256);
+    if (at > end) return -1;
+  }
+  return 0;
 }
 
 /** Writes a header without extensions at offset 0. */

@@ -277,6 +277,10 @@ void t.test('TCP with the kernel', { ...(reason === undefined ? {} : { skip: rea
       socket.send(message);
       const [answer] = (await once(socket, 'message')) as [Buffer];
       t.same(answer, Buffer.from(message));
+      const large = payload(9000, family).bytes;
+      socket.send(large);
+      const [whole] = (await once(socket, 'message')) as [Buffer];
+      t.ok(whole.equals(large), 'in fragments, both ways');
       echo.close();
       const refused = once(socket, 'error');
       socket.send('x');

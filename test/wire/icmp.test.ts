@@ -1,6 +1,6 @@
 // ICMP of both families: what types mean, replies and errors with right checksums.
 import t from 'tap';
-import { icmpChecksumHolds, icmpKind, icmpMtu, writeEchoReply, writePortUnreachable } from '#wire/icmp.ts';
+import { icmpChecksumHolds, icmpKind, icmpMtu, writeEchoReply, writeIcmpError } from '#wire/icmp.ts';
 
 void t.test('types and codes', async (t) => {
   const rows = [
@@ -37,10 +37,15 @@ void t.test('replies and errors carry right checksums', async (t) => {
     t.equal(icmpChecksumHolds(bytes, 4, 40, pseudo), true);
     t.equal(icmpChecksumHolds(bytes, 4, 40, pseudo + 1), false);
     t.equal(icmpChecksumHolds(bytes, 4, 11, pseudo), false, 'too short');
-    writePortUnreachable(bytes, 4, 40, family, pseudo);
+    writeIcmpError(bytes, 4, 40, family, 'port', 0, 0, pseudo);
     t.same([...bytes.subarray(4, 6)], error);
     t.same([...bytes.subarray(8, 12)], [0, 0, 0, 0]);
     t.equal(icmpChecksumHolds(bytes, 4, 40, pseudo), true);
+    writeIcmpError(bytes, 4, 40, family, 'protocol', 6, 0, pseudo);
+    t.same([...bytes.subarray(4, 6)], family === 4 ? [3, 2] : [4, 1]);
+    t.same([...bytes.subarray(8, 12)], family === 4 ? [0, 0, 0, 0] : [0, 0, 0, 6], 'where in the packet');
+    writeIcmpError(bytes, 4, 40, 6, 'parameter', 300, 2, pseudo);
+    t.same([...bytes.subarray(4, 6), ...bytes.subarray(8, 12)], [4, 2, 0, 0, 1, 44]);
   }
 });
 

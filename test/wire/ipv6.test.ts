@@ -34,11 +34,27 @@ void t.test('fragments, routes to follow, long chains and cut ones are refused',
   const header = emptyIpHeader();
   t.equal(readIpv6(packet([44, [0, 0, 1]]), header), 'fragment');
   t.equal(readIpv6(packet([44, [0, 1, 0]]), header), 'fragment');
-  t.equal(readIpv6(packet([43, [0, 0, 1]]), header), 'malformed');
+  t.equal(readIpv6(packet([43, [0, 0, 1]]), header), 'parameter');
+  t.match(header, { problemCode: 0, problemAt: 42 });
   t.equal(readIpv6(packet([0, [255]]), header), 'malformed');
   t.equal(readIpv6(packet(...Array.from({ length: 8 }, () => [60, [0]] as const)), header), 'ok');
   t.equal(readIpv6(packet(...Array.from({ length: 9 }, () => [60, [0]] as const)), header), 'malformed');
   for (let length = 0; length < 60; length++) t.equal(readIpv6(packet().subarray(0, length), header), 'malformed');
+});
+
+void t.test('options that we do not know: skipped, dropped, or complained about, as their type says', async (t) => {
+  const header = emptyIpHeader();
+  for (const kind of [0, 60]) {
+    t.equal(readIpv6(packet([kind, [0, 0x1e, 4, 1, 2, 3, 4]]), header), 'ok');
+    t.equal(readIpv6(packet([kind, [0, 0, 0, 0, 0x5e, 1, 9]]), header), 'malformed', 'dropped, after three bytes of padding');
+    for (const type of [0x9e, 0xde]) {
+      t.equal(readIpv6(packet([kind, [0, 1, 0, type, 2, 0, 0]]), header), 'parameter');
+      t.match(header, { problemCode: 2, problemAt: 44, sourceAt: 8 });
+    }
+    t.equal(readIpv6(packet([kind, [0, 1, 9]]), header), 'malformed', 'padding longer than its header');
+  }
+  t.equal(readIpv6(packet([60, [0, 1, 4]], [0, [0, 1, 4]]), header), 'parameter', 'hop-by-hop stands first or not at all');
+  t.match(header, { problemCode: 1, problemAt: 40 });
 });
 
 void t.test('unknown headers end the walk as the protocol', async (t) => {
