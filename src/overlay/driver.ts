@@ -14,6 +14,7 @@ import type { InnerFace } from './inner-face.ts';
 import type { PathSource } from './path/path.ts';
 import { RelayedRemote } from './path/turn.ts';
 import { UdpRemote } from './path/udp-mux.ts';
+import { SendBatch } from './send-batch.ts';
 
 export interface DriverOptions {
   readonly privateKey: Uint8Array;
@@ -41,6 +42,9 @@ export class Driver {
   readonly #filter: OverlayFilter;
   readonly #events: DriverEvents;
   readonly #coalescer: Coalescer;
+  readonly #batch: SendBatch;
+  /** Within a turn single datagrams wait for the others of their peer, until the turn ends. */
+  #batching = false;
   #face: InnerFace | undefined;
   /** The time of the run that is being received: the clock is read once for it. */
   #now = 0;
@@ -56,14 +60,23 @@ export class Driver {
     this.#clock = clock;
     this.#filter = filter;
     this.#events = events;
+    this.#batch = new SendBatch((peer, run, size) => events.send(peer, run, size));
     this.device = createDevice(
       { privateKey: options.privateKey, random: options.random, wall: () => clock.wall(), sourceName, mtu: options.mtu, aead: options.aead },
       {
         sendDatagram: (peer, datagram, reply) => {
-          if (peer !== undefined) events.send(peer, datagram, datagram.length);
-          else if (isSource(reply)) reply.reply(datagram);
+          if (peer === undefined) {
+            if (isSource(reply)) reply.reply(datagram);
+          } else if (this.#batching) {
+            this.#batch.add(peer, datagram);
+          } else {
+            events.send(peer, datagram, datagram.length);
+          }
         },
-        sendDatagrams: (peer, run, size) => events.send(peer, run, size),
+        sendDatagrams: (peer, run, size) => {
+          this.#batch.flush();
+          events.send(peer, run, size);
+        },
         deliverPacket: (peer, packet) => {
           if (peer !== this.#lastPeer) {
             this.#lastPeer = peer;
@@ -100,8 +113,19 @@ export class Driver {
     if (this.#closed) return;
     this.#now = this.#clock.now();
     this.#lastPeer = undefined;
+    this.#batching = true;
     this.device.receiveDatagrams(run, size, source, this.#now);
     this.touch();
+  }
+
+  /** Does work that sends many packets, and ends the turn. */
+  turn(work: () => void): void {
+    this.#batching = true;
+    try {
+      work();
+    } finally {
+      this.endTurn();
+    }
   }
 
   /** What was waiting in the socket has been received: hands on what was gathered of it. */
@@ -110,9 +134,15 @@ export class Driver {
     clearImmediate(this.#turn);
     this.#turn = undefined;
     this.#now = this.#clock.now();
-    this.#coalescer.flush();
-    this.#face?.endTurn(this.#now);
-    this.#poll();
+    this.#batching = true;
+    try {
+      this.#coalescer.flush();
+      this.#face?.endTurn(this.#now);
+      this.#poll();
+    } finally {
+      this.#batching = false;
+      this.#batch.flush();
+    }
   }
 
   touch(): void {

@@ -43,6 +43,8 @@ export interface InnerFaceHooks {
   send(packet: Uint8Array, segmentSize: number): void;
   /** Something was done outside the driver's calls: look at the timers at the end of this turn. */
   touch(): void;
+  /** Does work that sends many packets: those that can leave together do, at its end. */
+  turn(work: () => void): void;
   /** Whether `remote` may open a TCP connection to `local`: the map's filter, and whoever accepts. */
   admits(local: SocketAddress, remote: SocketAddress): boolean;
   /** The filter's part of that alone. */

@@ -501,6 +501,7 @@ class MeshOverlay implements Overlay {
     const hooks: InnerFaceHooks = {
       send: (packet, segmentSize) => this.#driver.send(packet, segmentSize),
       touch: () => this.#driver.touch(),
+      turn: (work) => this.#driver.turn(work),
       admits: (local, remote) => this.#admits(local, remote),
       passesFilter: (local, remote) => this.#passesFilter(local, remote),
       ownerOf: (ip) => this.#directory.ownerOf(ip),

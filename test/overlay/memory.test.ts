@@ -43,6 +43,7 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
         hooks: {
           send: (packet, segmentSize) => driver.send(packet, segmentSize),
           touch: () => driver.touch(),
+          turn: (work) => driver.turn(work),
           admits: () => true,
           passesFilter: () => true,
           carries: () => false,

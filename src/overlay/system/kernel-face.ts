@@ -74,7 +74,7 @@ class KernelFace implements InnerFace {
     const tun = openTun(
       SYSTEM_INTERFACE,
       (packet, segmentSize) => this.#outbound(packet, segmentSize),
-      () => hooks.touch(),
+      (work) => hooks.turn(work),
     );
     try {
       const host = new SystemInterface(tun.name, log);

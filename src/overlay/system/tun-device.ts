@@ -36,10 +36,11 @@ export interface TunDevice {
 export type TunReceiver = (packet: Uint8Array, segmentSize: number) => void;
 
 /**
- * Makes a device with a name after `pattern`, such as `wtmg%d`; it vanishes when it is closed or the process ends. Throws
+ * Makes a device with a name after `pattern`, such as `wtmg%d`. `turn` does the work it is given, which reads what waits, and whatever
+ * belongs to the end of a turn. The device vanishes when it is closed or the process ends. Throws
  * OVERLAY_TUN or OVERLAY_NATIVE where this system or this user may not have one.
  */
-export function openTun(pattern: string, receive: TunReceiver, turnEnded: () => void): TunDevice {
+export function openTun(pattern: string, receive: TunReceiver, turn: (work: () => void) => void): TunDevice {
   if (process.platform !== 'linux') throw overlayError('OVERLAY_TUN', process.platform);
   let descriptor: number;
   try {
@@ -49,7 +50,7 @@ export function openTun(pattern: string, receive: TunReceiver, turnEnded: () => 
   }
   try {
     const libc = bindLibc();
-    return new LinuxTun(libc, descriptor, configure(libc, descriptor, pattern), receive, turnEnded);
+    return new LinuxTun(libc, descriptor, configure(libc, descriptor, pattern), receive, turn);
   } catch (error) {
     closeSync(descriptor);
     throw error;
@@ -89,7 +90,6 @@ class LinuxTun implements TunDevice {
   readonly #libc: Libc;
   readonly #descriptor: number;
   readonly #receive: TunReceiver;
-  readonly #turnEnded: () => void;
   readonly #frame = Buffer.alloc(FRAME_BYTES);
   readonly #frameAt: bigint;
   readonly #header = Buffer.alloc(VNET_HEADER);
@@ -101,17 +101,17 @@ class LinuxTun implements TunDevice {
   readonly #readiness: Readiness;
   #closed: Promise<void> | undefined;
 
-  constructor(libc: Libc, descriptor: number, name: string, receive: TunReceiver, turnEnded: () => void) {
+  constructor(libc: Libc, descriptor: number, name: string, receive: TunReceiver, turn: (work: () => void) => void) {
     this.#libc = libc;
     this.#descriptor = descriptor;
     this.name = name;
     this.#receive = receive;
-    this.#turnEnded = turnEnded;
     this.#frameAt = libc.getRawPointer(this.#frame);
     this.#vectorAt = libc.getRawPointer(this.#vector);
     this.#vector.writeBigUInt64LE(libc.getRawPointer(this.#header), 0);
     this.#vector.writeBigUInt64LE(BigInt(VNET_HEADER), 8);
-    this.#readiness = watchDescriptor(descriptor, () => this.#drain());
+    const drain = (): void => this.#drain();
+    this.#readiness = watchDescriptor(descriptor, () => turn(drain));
   }
 
   write(packet: Uint8Array, segmentSize: number): void {
@@ -144,6 +144,5 @@ class LinuxTun implements TunDevice {
       const segmentSize = readVnetHeader(frame);
       if (segmentSize >= 0) this.#receive(frame.subarray(VNET_HEADER), segmentSize);
     }
-    this.#turnEnded();
   }
 }

@@ -39,7 +39,10 @@ const tun = openTun(
     if (!segmenter.begin(packet, segmentSize)) return;
     for (let i = 0; i < segmenter.count; i++) mirror(piece.subarray(0, segmenter.write(i, piece, 0)));
   },
-  () => coalescer.flush(),
+  (read) => {
+    read();
+    coalescer.flush();
+  },
 );
 const device = new SystemInterface(tun.name, silentLogger);
 await device.up(1420);
