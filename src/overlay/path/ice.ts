@@ -20,6 +20,14 @@ export class IceRouter {
     return path !== undefined;
   }
 
+  /** A tag that no other agent has: with 10,000 of them, random ones alone would meet. */
+  freeTag(random: (target: Uint8Array) => void): number {
+    for (;;) {
+      const tag = u32(randomBytes(4, random), 0);
+      if (!this.#byTag.has(tag)) return tag;
+    }
+  }
+
   add(path: DirectPath): void {
     this.#byUfrag.set(path.credentials.ufrag, path);
     this.#byTag.set(path.tag, path);
@@ -69,7 +77,7 @@ export class DirectPath implements Path {
   constructor(options: DirectPathOptions) {
     this.#options = options;
     this.credentials = { ufrag: letters(16, options.random), pwd: letters(32, options.random) };
-    this.tag = Buffer.from(randomBytes(4, options.random)).readUInt32BE();
+    this.tag = options.router.freeTag(options.random);
     this.#sessionId = randomBytes(5, options.random);
     this.#since = options.clock.now();
     options.router.add(this);
@@ -89,6 +97,11 @@ export class DirectPath implements Path {
 
   get remote(): string {
     return this.#remote?.toString() ?? '';
+  }
+
+  /** The role of the run; tie-breakers may have changed it. */
+  get controlling(): boolean {
+    return this.#agent?.controlling ?? this.#options.controlling;
   }
 
   /** Whether a TURN server carries the pair in use: then it is up, but not what one hopes for. */
