@@ -5,6 +5,7 @@ import { messageTypes } from '#wire/wireguard.ts';
 import { reason, withBench } from './wireguard-go.ts';
 
 const rekeyAfterMs = 120_000;
+t.setTimeout(200_000);
 
 void t.test('wireguard-go renews keys under traffic, and nothing is lost', { skip: reason === '' ? false : reason, timeout: 200_000 }, async (t) => {
   await withBench(t, 7, undefined, true, async (bench) => {
