@@ -30,6 +30,7 @@ const closed = ['server', 'agent', 'gateway', 'mesh'];
 
 /** A package whose types stop at a door → the places that may import it. */
 const doors: Readonly<Record<string, readonly string[]>> = {
+  'node:ffi': ['lib/ffi.ts'],
   'node:sqlite': ['server/store/'],
   pg: ['server/store/'],
   'node:http2': ['publish/http/', 'publish/tls/', 'rpc/'],
@@ -86,6 +87,11 @@ void t.test('foreign types stop at their door', async (t) => {
     }
   }
   t.same(wrong, []);
+});
+
+void t.test('native code is called in one file for each accelerator, and in their common loader', async (t) => {
+  const callers = files.filter((file) => /\bdlopen\(|\bDynamicLibrary\(/.test(readFileSync(join(source, file), 'utf8')));
+  t.same(callers.toSorted(), ['crypto/ffi-openssl.ts', 'overlay/system/tun-device.ts', 'overlay/udp/ffi-udp.ts', 'overlay/udp/readiness.ts']);
 });
 
 void t.test('signal, relay and STUN can run without the rest of the server', async (t) => {

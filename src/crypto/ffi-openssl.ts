@@ -3,7 +3,7 @@
 //
 // This is the only file of crypto/ that hands addresses to foreign code. OpenSSL reads and writes nothing but the blocks below, which this
 // file made, keeps alive and never resizes: each call's place in them was checked (`checkRange`) before its address was computed.
-import type * as FfiModule from 'node:ffi';
+import { loadFfi } from '#lib/ffi.ts';
 import { type AeadKey, type AeadProvider, checkRange, nodeAead } from './aead.ts';
 import { blockBytes, keyBytes, tagBytes, wasmMessageBytes } from './constants.ts';
 import { cryptoError } from './errors.ts';
@@ -63,7 +63,7 @@ function load(): Loaded | undefined {
 }
 
 function open(): Loaded | 'unavailable' {
-  const ffi: typeof FfiModule | undefined = process.getBuiltinModule('node:ffi');
+  const ffi = loadFfi();
   // OpenSSL's structures and the sizes of its numbers, as they are where pointers have 64 bits; the order of bytes is ours
   if (ffi === undefined || !['x64', 'arm64'].includes(process.arch) || process.platform === 'win32') return 'unavailable';
   // Node's own library only: a second one in the same process would meet the names of the first
