@@ -3,6 +3,7 @@ import type { Test } from 'tap';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { asId } from '#model/ids.ts';
 import type { User } from '#model/identity.ts';
+import type { NetworkId, NetworkResource, NetworkRouter, ResourceId, Zone, ZoneRecord } from '#model/network-plan.ts';
 import type { Group, Peer, SetupKey } from '#model/network.ts';
 import { noRestrictions } from '#model/service.ts';
 import { silentLogger } from '#lib/log.ts';
@@ -179,6 +180,95 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
       await tables.setupKeys.insert(setupKey, 'digest');
       await tables.setupKeys.countUse(setupKey.id, 5);
       t.same(await tables.setupKeys.findByDigest('digest'), { ...setupKey, usedTimes: 1, lastUsed: 5 });
+    });
+  });
+
+  t.test('networks and what is in them', async (t) => {
+    await withStore(async ({ tables }) => {
+      const network = { id: asId<NetworkId>('n'), name: 'office', description: 'ü' };
+      await tables.networks.insert(network);
+      t.same(await tables.networks.find('n'), network);
+      await tables.groups.insert({ id: asId('g'), name: 'g', peers: [], resources: [], system: false });
+      const resource = {
+        id: asId<ResourceId>('r'),
+        networkId: network.id,
+        name: 'r',
+        description: '',
+        type: 'host',
+        address: '10.0.0.1/32',
+      } as const;
+      const grouped: NetworkResource = { ...resource, enabled: true, groups: [asId('g')] };
+      await tables.resources.insert(grouped);
+      t.same(await tables.resources.find('r'), grouped);
+      t.same(await tables.resources.list('n'), [grouped]);
+      t.same(await tables.resources.list('other'), []);
+      t.same((await tables.groups.find(asId('g')))?.resources, ['r']);
+      t.same((await tables.groups.list())[0]?.resources, ['r']);
+      await tables.resources.removeFromGroup(asId('g'), resource.id);
+      t.same((await tables.resources.find('r'))?.groups, []);
+      await tables.resources.update({ ...grouped, enabled: false });
+      t.same(await tables.resources.list(), [{ ...grouped, enabled: false }]);
+      const router: NetworkRouter = {
+        id: asId('w'),
+        networkId: network.id,
+        peer: undefined,
+        peerGroups: [asId('g')],
+        metric: 1,
+        masquerade: true,
+        enabled: true,
+      };
+      await tables.routers.insert(router);
+      t.same(await tables.routers.list({ column: 'network_id', value: 'n' }), [router], 'undefined comes back as undefined');
+      t.same(await tables.routers.list({ column: 'network_id', value: 'm' }), []);
+      await t.rejects(tables.routers.insert({ ...router, id: asId('v'), networkId: asId('none') }), { code: 'STORE_FAILED' });
+      t.equal(await tables.networks.delete('n'), true);
+      t.same([await tables.resources.count(), await tables.routers.count()], [0, 0], 'what was in it is gone with it');
+      t.same((await tables.groups.find(asId('g')))?.resources, []);
+      t.equal(await tables.networks.delete('n'), false);
+    });
+  });
+
+  t.test('zones, settings and sign-in tokens', async (t) => {
+    await withStore(async ({ tables }) => {
+      const zone: Zone = { id: asId('z'), name: 'z', domain: 'z.test', enabled: true, enableSearchDomain: false, distributionGroups: [] };
+      await tables.zones.insert(zone);
+      await t.rejects(tables.zones.insert({ ...zone, id: asId('y') }), { code: 'STORE_FAILED' }, 'one zone for a domain');
+      const record: ZoneRecord = { id: asId('x'), zoneId: zone.id, name: 'a.z.test', type: 'A', content: '10.0.0.1', ttl: 300 };
+      await tables.zoneRecords.insert(record);
+      await tables.zoneRecords.update({ ...record, ttl: 60 });
+      t.same(await tables.zoneRecords.list({ column: 'zone_id', value: 'z' }), [{ ...record, ttl: 60 }]);
+      await tables.zones.delete('z');
+      t.equal(await tables.zoneRecords.count(), 0);
+
+      t.equal(await tables.account.settings('a'), undefined);
+      await tables.account.saveSettings('a', { on: true });
+      await tables.account.saveSettings('a', { on: false });
+      t.same(await tables.account.settings('a'), { on: false });
+
+      t.equal(await tables.account.useLoginToken('d', 10), true);
+      t.equal(await tables.account.useLoginToken('d', 10), false);
+      await tables.account.forgetLoginTokens(9);
+      t.equal(await tables.account.useLoginToken('d', 10), false);
+      await tables.account.forgetLoginTokens(10);
+      t.equal(await tables.account.useLoginToken('d', 10), true);
+    });
+  });
+
+  t.test('logins that expire and come back', async (t) => {
+    await withStore(async ({ tables }) => {
+      const [mine, machine] = [peer('a', { userId: asId('u'), loginExpirationEnabled: true }), peer('b', { loginExpirationEnabled: true })];
+      await tables.peers.insert(mine);
+      await tables.peers.insert(machine);
+      const wrong = async (before: number): Promise<readonly string[]> => (await tables.peers.listLoginMarksWrong(before)).map(({ id }) => id);
+      t.same(await wrong(999), []);
+      t.same(await wrong(1_000), ['a'], 'a machine has no user to sign in');
+      await tables.peers.setLoginExpired(mine.id, true);
+      t.same(await wrong(1_000), []);
+      t.same(await wrong(-1), ['a'], 'switched off: the mark goes');
+      await tables.peers.setLoginExpiration(mine.id, false);
+      t.same(await wrong(1_000), ['a']);
+      await tables.peers.setLogin(mine.id, 5_000);
+      t.match(await tables.peers.find(mine.id), { loginExpired: false, loginExpirationEnabled: false, lastLogin: 5_000 });
     });
   });
 
