@@ -11,7 +11,16 @@ import { wireguardSettings } from '../../src/mesh/settings.ts';
 const settings = (change: Readonly<Record<string, unknown>> = {}) => parseOrThrow(wireguardSettings, change);
 
 t.test('by default there is no preshared key, and the control plane says who is lazy', async (t) => {
-  t.same(await overlayOptions(settings(), silentLogger), { listenPort: 0, mtu: 1280, forceRelay: false, lazyIdleMs: 900_000 });
+  t.same(await overlayOptions(settings(), silentLogger), {
+    mode: 'userspace',
+    hostPrograms: false,
+    listenPort: 0,
+    mtu: 1280,
+    accelerators: 'auto',
+    forceRelay: false,
+    lazyIdleMs: 900_000,
+  });
+  t.match(await overlayOptions(settings({ exitNodes: true }), silentLogger), { exitNodes: true });
   t.match(await overlayOptions(settings({ lazy: 'on', lazyIdle: '2m' }), silentLogger), { lazy: true, lazyIdleMs: 120_000 });
   t.match(await overlayOptions(settings({ lazy: 'off' }), silentLogger), { lazy: false });
 });
