@@ -50,12 +50,12 @@ type Ours = keyof typeof variants;
 const ours = (name: Ours, mtu: number): SubjectPlan => ({
   name,
   mtu,
-  start: (link, apps, number) => startOurs(name, link, apps, number, mtu),
+  start: (link, _apps, number) => startOurs(name, link, number, mtu),
 });
 
-function startOurs(name: Ours, link: Link, apps: KernelApps, number: number, mtu: number): ReturnType<typeof overlaySubject> {
+function startOurs(name: Ours, link: Link, number: number, mtu: number): ReturnType<typeof overlaySubject> {
   const { mode, env } = variants[name];
-  return overlaySubject(name, link, apps, number, mtu, mode, env);
+  return overlaySubject(name, link, number, mtu, mode, env);
 }
 
 const plans: readonly SubjectPlan[] = [
@@ -221,8 +221,8 @@ export async function benchOverlay({ rounds, quick, only }: OverlayBenchOptions)
 /** Loads one of our subjects with one stream and prints where the time of both ends went. */
 export async function profileOverlay(name: string, streams: number): Promise<void> {
   if (!isOurs(name)) throw new Error(`only ${Object.keys(variants).join(', ')} can be profiled, not ${name}`);
-  await withLink(async (link, apps) => {
-    const subject = await startOurs(name, link, apps, 1, mtu);
+  await withLink(async (link) => {
+    const subject = await startOurs(name, link, 1, mtu);
     try {
       const { rate, gigabytes, cpu, files } = await subject.profile(streams, 6);
       console.log(`${name}: ${subject.about}\n${rate.toFixed(3)} Gb/s`);

@@ -14,13 +14,14 @@ import type { SignalMessage } from '#model/signal.ts';
 import { createOverlay, type Overlay } from '#overlay/index.ts';
 import { openPlainPort } from '#overlay/udp/open.ts';
 import { download, pingPong, serve } from './app.ts';
-import { countDatagrams, sendDatagrams } from './datagrams.ts';
+import { type BindDatagrams, bindKernel, bindOverlay, countDatagrams, sendDatagrams } from './datagrams.ts';
 import { type Face, type FromEnd, KERNEL_APP_PORT, OVERLAY_APP_PORT, type Task, type ToEnd } from './protocol.ts';
 
 const pathMs = 15_000;
 
 let dial: Dial | undefined;
 let overlay: Overlay | undefined;
+let bind: BindDatagrams = bindKernel;
 let receive: (from: PublicKey, message: SignalMessage) => void = () => undefined;
 let profiler: Session | undefined;
 
@@ -76,6 +77,7 @@ async function start(face: Face): Promise<void> {
     filter: { kind: 'open' },
   });
   dial = overlay.dial;
+  bind = bindOverlay(overlay);
 }
 
 async function startKernel(): Promise<void> {
@@ -130,10 +132,10 @@ async function perform(task: Task): Promise<unknown> {
     case 'roundTrips':
       return pingPong(dialler(), task.request.to, task.request.seconds);
     case 'count':
-      return countDatagrams(KERNEL_APP_PORT, task.request.seconds);
+      return countDatagrams(bind, task.request.port, task.request.seconds);
     case 'send': {
-      const { host, bytes, perSecond, seconds } = task.request;
-      return sendDatagrams(host, KERNEL_APP_PORT, bytes, perSecond, seconds);
+      const { to, bytes, perSecond, seconds } = task.request;
+      return sendDatagrams(bind, to, bytes, perSecond, seconds);
     }
     case 'startProfile':
       profiler = new Session();

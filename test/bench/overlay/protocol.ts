@@ -1,11 +1,12 @@
 // What the benchmark and its two end processes tell each other (structured clone over the IPC channel), and the constants they share.
-import type { DialTarget } from '#lib/net.ts';
+import type { DialTarget, Endpoint } from '#lib/net.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { SignalMessage } from '#model/signal.ts';
 
 /** Ports of the application that answers in the far end. System mode wants its own port to be free on all addresses. */
 export const OVERLAY_APP_PORT = 5100;
 export const KERNEL_APP_PORT = 5101;
+export const DATAGRAM_PORT = 5102;
 /** First byte of a connection: send until it is closed, or echo. */
 export const SEND = 0x44;
 export const ECHO = 0x45;
@@ -42,11 +43,11 @@ export interface Tasks {
   readonly bulk: { readonly request: { readonly to: DialTarget; readonly streams: number; readonly seconds: number }; readonly answer: BulkResult };
   /** Round trips of 64 bytes on one connection, ms, in order. */
   readonly roundTrips: { readonly request: { readonly to: DialTarget; readonly seconds: number }; readonly answer: readonly number[] };
-  /** Datagrams that came to KERNEL_APP_PORT in so many seconds, and a moment more. */
-  readonly count: { readonly request: { readonly seconds: number }; readonly answer: number };
-  /** Sends datagrams to KERNEL_APP_PORT; the number sent. */
+  /** Datagrams that came to the port in so many seconds, and a moment more. */
+  readonly count: { readonly request: { readonly port: number; readonly seconds: number }; readonly answer: number };
+  /** Sends datagrams of so many bytes; the number sent. */
   readonly send: {
-    readonly request: { readonly host: string; readonly bytes: number; readonly perSecond: number | undefined; readonly seconds: number };
+    readonly request: { readonly to: Endpoint; readonly bytes: number; readonly perSecond: number | undefined; readonly seconds: number };
     readonly answer: number;
   };
   readonly startProfile: { readonly request: undefined; readonly answer: undefined };

@@ -10,7 +10,7 @@ import { EndProcess } from './end-process.ts';
 import type { Iperf } from './iperf.ts';
 import type { Link } from './link.ts';
 import { cpuSeconds, type CpuTime, cpuTime, peakMegabytes, residentMegabytes } from './process-stat.ts';
-import { KERNEL_APP_PORT, OVERLAY_APP_PORT } from './protocol.ts';
+import { DATAGRAM_PORT, KERNEL_APP_PORT, OVERLAY_APP_PORT } from './protocol.ts';
 import { startGoTunnel } from './wireguard-go.ts';
 
 export interface Bulk {
@@ -37,8 +37,8 @@ export interface Subject {
   roundTrip(seconds: number): Promise<number>;
   /** Of the tunnel's process, mean of both ends; undefined where the kernel is the tunnel. */
   memory(): Memory | undefined;
-  /** Datagrams received a second, or undefined where the subject has no datagrams yet. */
-  datagrams(bytes: number, perSecond: number | undefined, seconds: number): Promise<number | undefined>;
+  /** Datagrams received a second. */
+  datagrams(bytes: number, perSecond: number | undefined, seconds: number): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -108,7 +108,7 @@ function kernelSubject(name: string, about: string, apps: KernelApps, { nearAddr
     },
     roundTrip: async (seconds) => median(await apps.near.ask('roundTrips', { to: app, seconds })),
     memory: () => (pids === undefined ? undefined : memoryOf(pids.near, pids.far)),
-    datagrams: (bytes, perSecond, seconds) => kernelDatagrams(apps, nearAddress, bytes, perSecond, seconds),
+    datagrams: (bytes, perSecond, seconds) => receivedDatagrams(apps, nearAddress, bytes, perSecond, seconds),
   };
 }
 
@@ -116,7 +116,6 @@ function kernelSubject(name: string, about: string, apps: KernelApps, { nearAddr
 export async function overlaySubject(
   name: string,
   link: Link,
-  apps: KernelApps,
   number: number,
   mtu: number,
   mode: 'userspace' | 'system',
@@ -161,9 +160,7 @@ export async function overlaySubject(
     bulk,
     roundTrip: async (seconds) => median(await ends.near.ask('roundTrips', { to: app, seconds })),
     memory: () => memoryOf(ends.near.pid, ends.far.pid),
-    // In userspace the overlay offers streams only.
-    datagrams: async (bytes, perSecond, seconds) =>
-      mode === 'system' ? kernelDatagrams(apps, addresses.near, bytes, perSecond, seconds) : undefined,
+    datagrams: (bytes, perSecond, seconds) => receivedDatagrams(ends, addresses.near, bytes, perSecond, seconds),
     profile: async (streams, seconds) => {
       const folder = mkdtempSync(join(tmpdir(), 'mg-profile-'));
       try {
@@ -209,9 +206,16 @@ async function nodeDownload(
   return { ...load, sourceCpu: cpuSeconds(far.pid) - before.source, sinkCpu: cpuSeconds(near.pid) - before.sink };
 }
 
-/** Between two processes of their own, whatever the tunnel below; received a second. */
-async function kernelDatagrams(apps: KernelApps, near: string, bytes: number, perSecond: number | undefined, seconds: number): Promise<number> {
-  const [received] = await Promise.all([apps.near.ask('count', { seconds }), apps.far.ask('send', { host: near, bytes, perSecond, seconds })]);
+/** Received a second. */
+async function receivedDatagrams(
+  { near, far }: { readonly near: EndProcess; readonly far: EndProcess },
+  address: string,
+  bytes: number,
+  perSecond: number | undefined,
+  seconds: number,
+): Promise<number> {
+  const port = DATAGRAM_PORT;
+  const [received] = await Promise.all([near.ask('count', { port, seconds }), far.ask('send', { to: { address, port }, bytes, perSecond, seconds })]);
   return received / seconds;
 }
 
