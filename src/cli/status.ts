@@ -141,6 +141,12 @@ const peerColumns: readonly Column<unknown>[] = [
   { title: 'REASON', cell: (row) => field(row, 'reason') },
 ];
 
+const routeColumns: readonly Column<unknown>[] = [
+  { title: 'NETWORK', cell: (row) => field(row, 'network') },
+  { title: 'TO', cell: (row) => field(row, 'to') },
+  { title: 'THROUGH', cell: (row) => field(row, 'routerName') || field(row, 'router') || 'nobody' },
+];
+
 const serviceColumns: readonly Column<unknown>[] = [
   { title: 'SERVICE', cell: (row) => field(row, 'domain') || field(row, 'id') },
   { title: 'STATE', cell: (row) => field(row, 'state') },
@@ -176,6 +182,7 @@ function print(io: Io, report: Report): void {
   const tables = [
     ['links', linkColumns],
     ['peers', peerColumns],
+    ['routes', routeColumns],
     ['services', serviceColumns],
     ['targets', targetColumns],
   ] as const;

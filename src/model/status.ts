@@ -69,6 +69,8 @@ export interface RouteStatus {
   readonly to: string;
   /** Who carries it now; undefined where none of the routers is in the map. */
   readonly router: PublicKey | undefined;
+  /** Its full name; empty where there is none. */
+  readonly routerName: string;
   readonly routers: readonly PublicKey[];
 }
 

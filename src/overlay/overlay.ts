@@ -120,6 +120,7 @@ class MeshOverlay implements Overlay {
       reach: (peer) => this.#reach(peer),
       ownerOf: (ip) => this.#directory.ownerOf(ip),
       addressesOf: (peer) => this.#peers.get(peer)?.allowedIps.map(({ address }) => address) ?? [],
+      nameOf: (peer) => this.#peers.get(peer)?.fqdn ?? '',
       moved: (peers) => this.#routesMoved(peers),
     });
     this.#dials = new Dials({

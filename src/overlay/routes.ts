@@ -41,6 +41,7 @@ export interface OverlayRoutesDeps {
   readonly ownerOf: (ip: IpAddress) => PublicKey | undefined;
   /** A peer's overlay addresses, IPv4 first. */
   readonly addressesOf: (peer: PublicKey) => readonly IpAddress[];
+  readonly nameOf: (peer: PublicKey) => string;
   /** The prefixes of these peers are others now. */
   readonly moved: (peers: ReadonlySet<PublicKey>) => void;
 }
@@ -176,9 +177,13 @@ export class OverlayRoutes {
   }
 
   status(): readonly RouteStatus[] {
-    return this.#taken
-      .groups()
-      .map(({ netId, to, router, candidates }) => ({ network: netId, to, router, routers: candidates.map(({ peer }) => peer) }));
+    return this.#taken.groups().map(({ netId, to, router, candidates }) => ({
+      network: netId,
+      to,
+      router,
+      routerName: router === undefined ? '' : this.#deps.nameOf(router),
+      routers: candidates.map(({ peer }) => peer),
+    }));
   }
 
   close(): void {

@@ -20,10 +20,19 @@ const since = '2026-01-02T03:04:05Z';
 const link = { name: 'management', connected: true, address: 'https://mesh.test', reason: '', since };
 const path = { kind: 'direct', remote: '192.0.2.1:51820', latencyMs: 1.25, since };
 const peer = { publicKey: 'k', fqdn: 'web.mesh.test', addresses: ['100.64.0.2'], path, reason: 'direct is faster', receivedBytes: 10, sentBytes: 20 };
+const route = { network: 'office', to: '10.7.0.0/16', router: 'k', routerName: 'web.mesh.test', routers: ['k'] };
 const gateway = {
   process: 'gateway',
   version: '1.2.3',
-  mesh: { publicKey: 'k', address: '100.64.0.1', fqdn: 'gw.mesh.test', serial: '7', links: [link], peers: [peer] },
+  mesh: {
+    publicKey: 'k',
+    address: '100.64.0.1',
+    fqdn: 'gw.mesh.test',
+    serial: '7',
+    links: [link],
+    peers: [peer],
+    routes: [route, { ...route, to: '*.apps.test', router: undefined, routerName: '' }],
+  },
   services: [{ id: 's1', domain: 'app.test', mode: 'http', state: 'active', reason: '' }],
 };
 
@@ -39,6 +48,7 @@ t.test('all is well: exit code 0, links, peers and services', async (t) => {
   t.match(out, /gateway: well\n {2}version: 1\.2\.3\n {2}fqdn: gw\.mesh\.test/);
   t.match(out, /management {2}connected {2}https:\/\/mesh\.test/);
   t.match(out, /web\.mesh\.test {2}100\.64\.0\.2 {2}direct {2}192\.0\.2\.1:51820 {2}1\.3 ms {3,}10 {8}20 {4}direct is faster/);
+  t.match(out, /office {3}10\.7\.0\.0\/16 {2}web\.mesh\.test\n {2}office {3}\*\.apps\.test {2}nobody/);
   t.match(out, /app\.test {2}active/);
   const json = await run(['status', '--json'], { env: { MESHGATE_STATE_DIR: dir } });
   t.match(JSON.parse(json.out), [{ process: 'agent' }, { process: 'gateway', problems: [], status: { version: '1.2.3' } }]);
