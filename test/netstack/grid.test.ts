@@ -14,7 +14,7 @@ const snapshotFile = join(import.meta.dirname, 'grid.snapshot.json');
 const TOLERANCE = 0.1;
 /** Transfers of the kernel that run at a time. */
 const PARALLEL = 3;
-const KERNEL_SEEDS = GRID_SEEDS;
+const KERNEL_SEEDS = GRID_SEEDS.slice(0, 3);
 
 void t.test('throughput in virtual time is what the snapshot says', { timeout: 110_000 }, async (t) => {
   const now = Object.fromEntries(GRID.map((cell) => [cellName(cell), Number(oursOf(cell).toPrecision(4))]));

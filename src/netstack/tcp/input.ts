@@ -5,7 +5,7 @@ import type { TcpSegment } from '#wire/tcp.ts';
 import { CHALLENGE_ACK_MS, PAWS_IDLE_MS, TIME_WAIT_MS } from '../constants.ts';
 import { acknowledge, offerRoom } from './acknowledge.ts';
 import { completeHandshake, receiveInSynSent } from './handshake.ts';
-import { acceptable, receiveData } from './receive.ts';
+import { acceptable, noteOld, receiveData } from './receive.ts';
 import { seqLess, seqLessEqual } from './seq.ts';
 import { discard, enterTimeWait, finish } from './state.ts';
 import type { ControlBlock } from './state.ts';
@@ -45,6 +45,7 @@ function receiveSynchronized(block: ControlBlock, segment: TcpSegment, packet: U
   }
   if (!acceptable(block, segment.seq, length)) {
     if ((flags & FLAG.rst) !== 0) return true;
+    noteOld(block, segment);
     if (block.state === 'time-wait' && (flags & FLAG.fin) !== 0) block.waitUntil = now + TIME_WAIT_MS;
     answerOld(block, length, now);
     return true;

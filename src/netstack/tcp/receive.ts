@@ -48,6 +48,12 @@ export function receiveData(block: ControlBlock, segment: TcpSegment, packet: Ui
   return false;
 }
 
+/** A segment that lies before the window may be data that came twice. */
+export function noteOld(block: ControlBlock, segment: TcpSegment): void {
+  const end = (segment.seq + segment.dataEnd - segment.dataStart) | 0;
+  if (segment.seq !== end && !seqLess(block.rcvNxt, end)) noteDuplicate(block, segment.seq, end);
+}
+
 /** What came twice is told, so that the sender learns that it had only been late (RFC 2883 §4). */
 function noteDuplicate(block: ControlBlock, start: number, end: number): void {
   block.duplicateStart = start;

@@ -161,8 +161,8 @@ export class SentRanges {
     let next = -Infinity;
     for (const range of this.#ranges) {
       if (range.sacked || range.lost || range.sentAt > at) continue;
-      // At one time the order is that of the sequence, but a copy goes out after what it repairs was missed.
-      if (range.sentAt === at && (range.again || !seqLess(range.end, end))) continue;
+      // At one time copies go out first, then the sequence in order. A copy that went out just now is not judged yet.
+      if (range.sentAt === at && (range.again ? at === now : !seqLess(range.end, end))) continue;
       const due = range.sentAt + patience;
       if (due > now) next = Math.max(next, due);
       else this.#lose(range);

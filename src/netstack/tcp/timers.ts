@@ -40,7 +40,9 @@ export function deadlineOf(block: ControlBlock): number {
   }
 }
 
+/** Bytes that are out ask for themselves. */
 function keepAliveAt(block: ControlBlock): number {
+  if (block.flight > 0) return Infinity;
   return block.lastReceivedAt + KEEPALIVE_IDLE_MS + block.probes * KEEPALIVE_INTERVAL_MS;
 }
 
