@@ -4,20 +4,20 @@ import { publicFromPrivate } from '#crypto/x25519.ts';
 import { toBase64 } from '#lib/bytes.ts';
 import type { Timer } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
-import { formatIp, formatPrefix, type IpAddress, ipFromBytes, type IpPrefix, maskPrefix, parseIp, prefixContains, sameIp } from '#lib/ip.ts';
+import { formatIp, formatPrefix, ipFromBytes, type IpPrefix, maskPrefix, parseIp, prefixContains } from '#lib/ip.ts';
 import { startScoped, type Scope } from '#lib/lifecycle.ts';
 import type { Dial, Endpoint } from '#lib/net.ts';
 import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, RemotePeer } from '#model/network-map.ts';
 import type { OverlayFigures } from '#model/status.ts';
-import type { SocketAddress } from '#netstack/types.ts';
 import { type Accelerators, chooseAccelerators } from './accelerators.ts';
+import { Admission } from './admission.ts';
 import { CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS, DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS, PATH_HURRY_MS } from './constants.ts';
 import { Dials } from './dials.ts';
 import { Driver } from './driver.ts';
 import { overlayError } from './errors.ts';
 import { OverlayFilter } from './filter.ts';
-import type { AcceptedConnection, InnerFace, InnerFaceHooks } from './inner-face.ts';
+import type { InnerFace, InnerFaceHooks } from './inner-face.ts';
 import { knowsLazy } from './idle-watch.ts';
 import { breaksPaths, type NetworkChange } from './network-monitor.ts';
 import { NetworkWatch } from './network-watch.ts';
@@ -30,7 +30,7 @@ import { PeerConn } from './peer-conn.ts';
 import { PeerDirectory } from './peer-directory.ts';
 import type { OverlayDeps, OverlayOptions } from './options.ts';
 import { countPaths, describePeer } from './peer-status.ts';
-import { OverlayRoutes, routeErrors } from './routes.ts';
+import { OverlayRoutes } from './routes.ts';
 import type { Reach } from './routes-taken.ts';
 import { openKernelFace } from './system/kernel-face.ts';
 import { UserspaceFace } from './userspace-face.ts';
@@ -61,6 +61,7 @@ class MeshOverlay implements Overlay {
   readonly #driver: Driver;
   readonly #dials: Dials;
   readonly #routes: OverlayRoutes;
+  readonly #admission: Admission;
   readonly #router = new IceRouter();
   /** Where datagrams go, by what they are. */
   readonly #received: UdpMuxHandlers = {
@@ -86,8 +87,6 @@ class MeshOverlay implements Overlay {
   #hurrying: Timer | undefined;
   #networkChanges = 0;
   #lastNetworkChange: { readonly at: string; readonly what: string } | undefined;
-  #wants: (port: number) => boolean = () => false;
-  #handler: ((connection: OverlayConnection) => void) | undefined;
 
   constructor(deps: OverlayDeps, options: OverlayOptions, publicKey: PublicKey, scope: Scope) {
     this.#deps = deps;
@@ -122,6 +121,13 @@ class MeshOverlay implements Overlay {
       addressesOf: (peer) => this.#peers.get(peer)?.allowedIps.map(({ address }) => address) ?? [],
       nameOf: (peer) => this.#peers.get(peer)?.fqdn ?? '',
       moved: (peers) => this.#routesMoved(peers),
+    });
+    this.#admission = new Admission({
+      log: deps.log,
+      filter: this.#filter,
+      routes: this.#routes,
+      own: () => this.#ownPrefixes,
+      ownerOf: (ip) => this.#directory.ownerOf(ip),
     });
     this.#dials = new Dials({
       find: (host) => this.#findPeer(host) ?? this.#routes.find(host),
@@ -192,8 +198,7 @@ class MeshOverlay implements Overlay {
   }
 
   accept(wants: (port: number) => boolean, handler: (connection: OverlayConnection) => void): void {
-    this.#wants = wants;
-    this.#handler = handler;
+    this.#admission.accept(wants, handler);
   }
 
   carry(carrier: Carrier): void {
@@ -404,7 +409,7 @@ class MeshOverlay implements Overlay {
   #wakeFor(packet: Uint8Array): void {
     const six = (packet[0] ?? 0) >> 4 === 6;
     const ip = ipFromBytes(six ? packet.subarray(24, 40) : packet.subarray(16, 20));
-    const owner = ip === undefined ? undefined : this.#leadsTo(ip);
+    const owner = ip === undefined ? undefined : this.#admission.leadsTo(ip);
     const conn = owner === undefined ? undefined : this.#conns.get(owner);
     if (conn?.resting !== true) return;
     conn.wake();
@@ -415,11 +420,6 @@ class MeshOverlay implements Overlay {
   #findPeer(host: string): ReturnType<PeerDirectory['find']> {
     const families = this.#ownPrefixes.map(({ address }) => address.family);
     return this.#directory.find(host, families);
-  }
-
-  /** The peer that packets to the address go to: whose it is, or who carries it. */
-  #leadsTo(ip: IpAddress): PublicKey | undefined {
-    return this.#directory.ownerOf(ip) ?? this.#routes.routerOf(ip);
   }
 
   #reach(peer: PublicKey): Reach {
@@ -445,50 +445,7 @@ class MeshOverlay implements Overlay {
 
   /** Ends what leads elsewhere now, and what is no longer permitted. */
   #recheck(): void {
-    this.#inside.recheck(({ peer, remote, acceptedAt }) => {
-      const there = acceptedAt === undefined ? this.#leadsTo(remote.ip) : this.#directory.ownerOf(remote.ip);
-      if (there !== peer) return routeErrors.moved();
-      const keeps =
-        acceptedAt === undefined
-          ? !this.#filter.forbids('tcp', remote.ip, remote.port)
-          : this.#isOwn(acceptedAt.ip)
-            ? this.#filter.admitsTcp(remote.ip, acceptedAt.port)
-            : this.#routes.keeps(acceptedAt, remote);
-      return keeps ? undefined : routeErrors.denied();
-    });
-  }
-
-  #isOwn(ip: IpAddress): boolean {
-    return this.#ownPrefixes.some(({ address }) => sameIp(address, ip));
-  }
-
-  #admits(local: SocketAddress, remote: SocketAddress): boolean {
-    if (!this.#isOwn(local.ip)) return this.#directory.ownerOf(remote.ip) !== undefined && this.#routes.admits(local, remote);
-    return this.#handler !== undefined && this.#passesFilter(local, remote) && this.#wants(local.port);
-  }
-
-  #passesFilter(local: SocketAddress, remote: SocketAddress): boolean {
-    return this.#filter.admitsTcp(remote.ip, local.port) && this.#directory.ownerOf(remote.ip) !== undefined;
-  }
-
-  #accepted(connection: AcceptedConnection): void {
-    const { stream, local, remote, peer } = connection;
-    try {
-      if (!this.#isOwn(local.ip)) return this.#routes.accepted(connection);
-      // Whoever accepted may be gone since the SYN.
-      if (this.#handler === undefined) stream.destroy();
-      else {
-        this.#handler({
-          stream,
-          local: { address: formatIp(local.ip), port: local.port },
-          remote: { address: formatIp(remote.ip), port: remote.port },
-          peer,
-        });
-      }
-    } catch (error) {
-      this.#deps.log.error('overlay: what accepts connections failed', { reason: describeError(error) });
-      stream.on('error', () => undefined).destroy();
-    }
+    this.#inside.recheck((connection) => this.#admission.verdict(connection));
   }
 
   get #inside(): InnerFace {
@@ -503,10 +460,10 @@ class MeshOverlay implements Overlay {
       send: (packet, segmentSize) => this.#driver.send(packet, segmentSize),
       touch: () => this.#driver.touch(),
       turn: (work) => this.#driver.turn(work),
-      admits: (local, remote) => this.#admits(local, remote),
-      passesFilter: (local, remote) => this.#passesFilter(local, remote),
+      admits: (local, remote) => this.#admission.admits(local, remote),
+      passesFilter: (local, remote) => this.#admission.passesFilter(local, remote),
       ownerOf: (ip) => this.#directory.ownerOf(ip),
-      accepted: (connection) => this.#accepted(connection),
+      accepted: (connection) => this.#admission.accepted(connection),
       carries: (bytes, at, family) => this.#routes.carries(bytes, at, family),
       datagram: (bytes, from, to) => this.#routes.datagram(bytes, from, to),
     };

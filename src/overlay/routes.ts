@@ -17,9 +17,8 @@ import { dialByName } from './dns-dial.ts';
 import { DnsForwarder } from './dns-forwarder.ts';
 import { Names } from './dns-names.ts';
 import { Questions, type QuestionSocket } from './dns-questions.ts';
-import { overlayError } from './errors.ts';
 import type { OverlayFilter } from './filter.ts';
-import type { AcceptedConnection, InnerFace, InnerUdp, InnerUdpSocket, OpenConnection } from './inner-face.ts';
+import type { InnerFace, InnerUdp, InnerUdpSocket, OpenConnection } from './inner-face.ts';
 import type { Destination } from './peer-directory.ts';
 import { CarriedRoutes } from './routes-carried.ts';
 import { type Reach, TakenRoutes } from './routes-taken.ts';
@@ -158,22 +157,14 @@ export class OverlayRoutes {
     return this.#carrier !== undefined && this.#carried.admits('tcp', remote.ip, local.ip, local.port, this.#deps.clock.now());
   }
 
-  /** Takes an accepted connection to an address behind us. */
-  accepted({ stream, local, remote, peer }: AcceptedConnection): void {
-    if (this.#carrier === undefined) stream.destroy();
-    else {
-      this.#carrier.connection({
-        stream,
-        local: { address: formatIp(local.ip), port: local.port },
-        remote: { address: formatIp(remote.ip), port: remote.port },
-        peer,
-      });
-    }
+  /** Who takes accepted connections to addresses behind us. */
+  get taker(): Carrier['connection'] | undefined {
+    return this.#carrier?.connection;
   }
 
   /** Whether an open connection through us may go on: a name that was good when it began holds, rules and routes count as they are now. */
   keeps(local: SocketAddress, remote: SocketAddress): boolean {
-    return this.admits(local, remote);
+    return this.#carrier !== undefined && this.#carried.keeps('tcp', remote.ip, local.ip, local.port);
   }
 
   status(): readonly RouteStatus[] {
@@ -271,9 +262,3 @@ function hostQuestion({ ip, port }: NameServer, received: (bytes: Uint8Array) =>
   socket.unref();
   return { send: (bytes) => socket.send(bytes, port, address, () => undefined), close: () => socket.close() };
 }
-
-/** What a connection is told that cannot go on. */
-export const routeErrors = {
-  moved: () => overlayError('EHOSTUNREACH', 'the address leads to another peer now, or to none'),
-  denied: () => overlayError('ECONNRESET', 'the policy no longer admits it'),
-} as const;
