@@ -1,6 +1,6 @@
 // ChaCha20's block function (RFC 8439 §2.3) for four blocks at a time, one in each lane of sixteen vectors, as WebAssembly code.
 import { type Code, get, i32Const, memory, seq, set } from './wasm-encoder.ts';
-import { range, shuffle, shuffleLanes, v128, words } from './wasm-ops.ts';
+import { bytes, range, shuffleLanes, v128, words } from './wasm-ops.ts';
 
 /** Bytes that four blocks make. */
 export const stepBytes = 256;
@@ -11,15 +11,17 @@ export interface ChaChaLocals {
   readonly x: (i: number) => number;
   /** Four for the time between. */
   readonly t: (i: number) => number;
+  /** Two that keep the orders of bytes by which a vector's words are rotated by 16 and by 8 bits. */
+  readonly order: (bits: 8 | 16) => number;
   /** The i32 that counts blocks. */
   readonly counter: number;
 }
 
 /** The code of one double round as 32 pieces, so that other work can stand between them. */
-export function doubleRound({ x }: ChaChaLocals): readonly Code[] {
+export function doubleRound({ x, order }: ChaChaLocals): readonly Code[] {
   const rotate = (local: number, bits: number): Code => {
-    // whole bytes are moved by one shuffle
-    if (bits % 8 === 0) return set(local, get(local), get(local), shuffle(range(16).map((i) => (i & ~3) | ((i + 4 - bits / 8) & 3))));
+    // whole bytes are moved by one instruction
+    if (bits === 8 || bits === 16) return set(local, get(local), get(order(bits)), v128.swizzle);
     return set(local, get(local), i32Const(bits), v128.shiftLeft, get(local), i32Const(32 - bits), v128.shiftRight, v128.or);
   };
   const mix = (a: number, b: number, c: number, bits: number): Code =>
@@ -34,6 +36,12 @@ export function doubleRound({ x }: ChaChaLocals): readonly Code[] {
     ...range(4).flatMap((i) => quarterRound(i, 4 + i, 8 + i, 12 + i)),
     ...range(4).flatMap((i) => quarterRound(i, 4 + ((i + 1) & 3), 8 + ((i + 2) & 3), 12 + ((i + 3) & 3))),
   ];
+}
+
+/** To be run once before everything else: a constant made in the loop would be made anew each time. */
+export function prepareOrders({ order }: ChaChaLocals): Code {
+  const orderOf = (bits: number): Code => bytes(range(16).map((i) => (i & ~3) | ((i + 4 - bits / 8) & 3)));
+  return seq(set(order(8), orderOf(8)), set(order(16), orderOf(16)));
 }
 
 /** Word `i` of the state in all lanes, from the 64 bytes at `stateAt`; the counter is one more in each lane. */

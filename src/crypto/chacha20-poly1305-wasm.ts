@@ -3,7 +3,7 @@
 // Both numbers of the cipher are made at the same time: between the vector instructions of the four blocks of key stream in hand stand the
 // scalar ones that authenticate the ciphertext at hand, which the processor runs beside them. Sealing authenticates what the step before
 // has written, opening what this step is about to decrypt.
-import { addState, type ChaChaLocals, doubleRound, loadState, output, stepBytes } from './chacha20-code.ts';
+import { addState, type ChaChaLocals, doubleRound, loadState, output, prepareOrders, stepBytes } from './chacha20-code.ts';
 import { type PolyCode, polyCode, polyLocals } from './poly1305-code.ts';
 import { type Code, copyMemory, encodeModule, get, i32Const, memory, repeatWhile, seq, set, type WasmFunction, when } from './wasm-encoder.ts';
 import { copy, difference, i32, i64, load64, range, step, v128, words } from './wasm-ops.ts';
@@ -25,10 +25,10 @@ const pairsOfStep = stepBytes / 32;
 const doubleRounds = 10;
 
 const [at, length, end, poly, stop, key, pairs, rounds, counter, first] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] as const;
-const chacha: ChaChaLocals = { x: (i) => 10 + i, t: (i) => 26 + i, counter };
-const numbers = 30;
+const chacha: ChaChaLocals = { x: (i) => 10 + i, t: (i) => 26 + i, order: (bits) => (bits === 8 ? 30 : 31), counter };
+const numbers = 32;
 const { begin, pair, block, finish, low, high }: PolyCode = polyCode(numbers);
-const locals = [...range(8).map(() => 'i32' as const), ...range(20).map(() => 'v128' as const), ...range(polyLocals).map(() => 'i64' as const)];
+const locals = [...range(8).map(() => 'i32' as const), ...range(22).map(() => 'v128' as const), ...range(polyLocals).map(() => 'i64' as const)];
 
 /** Deals the pieces of two sequences out evenly. */
 function interleave(one: readonly Code[], other: readonly Code[]): Code {
@@ -49,6 +49,7 @@ const keepEnd = seq(i32Const(endAt), get(poly), difference(end, poly), copyMemor
 const endLength = seq(get(length), i32Const(31), i32.and, i32Const(15), i32.add, i32Const(48), i32.and);
 
 const prepare = seq(
+  prepareOrders(chacha),
   set(end, get(at), get(length), i32.add),
   copy(at, poly),
   set(first, i32Const(1)),

@@ -34,6 +34,7 @@ export const v128 = {
   load: simd(0),
   load32Splat: simd(9),
   store: simd(11),
+  swizzle: simd(14),
   splat32: simd(17),
   or: simd(80),
   xor: simd(81),
@@ -44,22 +45,22 @@ export const v128 = {
 
 export const range = (count: number): readonly number[] => Array.from({ length: count }, (_, i) => i);
 
-/** A constant vector of four words below 128. */
-export function words(values: readonly number[]): Code {
-  return seq(
-    simd(12),
-    values.flatMap((value) => [value, 0, 0, 0]),
-  );
+/** A constant vector of sixteen bytes. */
+export function bytes(values: readonly number[]): Code {
+  return seq(simd(12), values);
 }
 
-/** The bytes of two vectors in another order; 0 to 15 are the first one's. */
-export function shuffle(order: readonly number[]): Code {
-  return seq(simd(13), order);
+/** A constant vector of four words below 256. */
+export function words(values: readonly number[]): Code {
+  return bytes(values.flatMap((value) => [value, 0, 0, 0]));
 }
 
 /** The 32-bit lanes of two vectors in another order; 0 to 3 are the first one's. */
 export function shuffleLanes(lanes: readonly number[]): Code {
-  return shuffle(lanes.flatMap((lane) => range(4).map((i) => 4 * lane + i)));
+  return seq(
+    simd(13),
+    lanes.flatMap((lane) => range(4).map((i) => 4 * lane + i)),
+  );
 }
 
 /** Adds to an i32 local. */
