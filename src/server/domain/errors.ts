@@ -50,10 +50,6 @@ const table = {
   DOMAIN_SERVICE_CLUSTER_UNKNOWN: row(422, 'The domain is not at or below the address of a known cluster or a validated custom domain.'),
   DOMAIN_SERVICE_DOMAIN_NOT_VALIDATED: row(422, 'The custom domain has not been validated yet.'),
   DOMAIN_SERVICE_TARGET_UNKNOWN: row(422, 'A target does not exist, or is not of the type given.'),
-  DOMAIN_SERVICE_TARGET_UNSUPPORTED: row(
-    422,
-    'Targets of the types host, domain and subnet need networks, which this version does not have. Use a peer.',
-  ),
   DOMAIN_SERVICE_MODE_FIXED: row(422, 'The mode of a service cannot be changed. Make a new service.'),
   DOMAIN_SERVICE_PORT_TAKEN: row(409, 'Another service of the cluster listens on this port.'),
   DOMAIN_SERVICE_NO_PORT: row(409, 'The cluster has no free port left.'),

@@ -1,22 +1,17 @@
 // Services as gateways get them: only what is enabled, only targets that exist.
-import type { AccountId, PeerId } from '#model/ids.ts';
-import type { Peer } from '#model/network.ts';
+import type { AccountId } from '#model/ids.ts';
 import type { MappingPath, ServiceAuth, ServiceMapping } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import { sessionMaxAgeMs } from './constants.ts';
 import type { OneTimeTokens } from './one-time-tokens.ts';
+import type { TargetHosts } from './target-hosts.ts';
 
 /** The mapping with a fresh one-time token, or undefined where the service is disabled or has no target left. */
-export function mappingOf(
-  service: ServiceRecord,
-  accountId: AccountId,
-  peers: ReadonlyMap<PeerId, Peer>,
-  tokens: OneTimeTokens,
-): ServiceMapping | undefined {
+export function mappingOf(service: ServiceRecord, accountId: AccountId, hosts: TargetHosts, tokens: OneTimeTokens): ServiceMapping | undefined {
   if (!service.enabled) return undefined;
   const paths = service.targets.flatMap((target): readonly MappingPath[] => {
-    const host = target.targetType === 'peer' ? peers.get(target.targetId as PeerId)?.ipv4 : target.host;
+    const host = hosts.hostOf(target);
     if (!target.enabled || host === undefined) return [];
     return [{ path: target.path, target: { protocol: target.protocol, host, port: target.port, basePath: '' }, options: target.options }];
   });

@@ -3,7 +3,7 @@ import { parsePrefix } from '#lib/ip.ts';
 import type { Peer } from '#model/network.ts';
 import { buildMap } from '../netmap/build.ts';
 import type { NetworkPlan } from '../netmap/plan.ts';
-import { indexNetwork, type Publication, type Snapshot } from '../netmap/snapshot.ts';
+import { indexNetwork, type Publication, type ResourcePublication, type Snapshot } from '../netmap/snapshot.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import type { Account, Context } from './context.ts';
@@ -11,6 +11,7 @@ import type { MapUseCases } from './contract.ts';
 import { domainError } from './errors.ts';
 import { readDnsSettings } from './nameservers.ts';
 import { readSettings } from './saved-settings.ts';
+import { TargetHosts } from './target-hosts.ts';
 
 export function mapUseCases(context: Context): MapUseCases {
   let kept: Promise<Snapshot> | undefined;
@@ -46,16 +47,19 @@ async function readSnapshot(context: Context, tables: Tables): Promise<Snapshot>
   const blocked = new Set((await tables.users.list()).filter((user) => user.blocked).map((user) => user.id));
   const peers = (await tables.peers.list()).filter((peer) => peer.userId === undefined || !blocked.has(peer.userId));
   const settings = await readSettings(tables);
+  const plan = await readPlan(tables);
+  const services = await tables.services.listEnabled();
   return indexNetwork({
     settings: { resolveAtRouter: settings.routingPeerDns, lazy: settings.lazyConnections },
-    plan: await readPlan(tables),
+    plan,
     serial: BigInt(await tables.account.counter('serial')),
     dnsDomain: context.dnsDomain,
     networkBits: networkBits(context.account),
     peers,
     groups: await tables.groups.list(),
     policies: await tables.policies.list(),
-    publications: publicationsOf(await tables.services.listEnabled(), peers),
+    publications: publicationsOf(services, peers),
+    resourcePublications: resourcePublicationsOf(services, new TargetHosts([], plan.resources)),
   });
 }
 
@@ -79,6 +83,20 @@ function publicationsOf(services: readonly ServiceRecord[], peers: readonly Peer
       const peer = byId.get(target.targetId);
       if (!target.enabled || target.targetType !== 'peer' || target.options.directUpstream || peer === undefined) return [];
       return [{ cluster: service.cluster, targetPeer: peer.id, protocol: service.mode === 'udp' ? 'udp' : 'tcp', port: target.port } as const];
+    }),
+  );
+}
+
+/** The same to resources of networks. What the target narrows the resource to, the way is narrowed to. */
+function resourcePublicationsOf(services: readonly ServiceRecord[], hosts: TargetHosts): readonly ResourcePublication[] {
+  return services.flatMap((service) =>
+    service.targets.flatMap((target) => {
+      const host = hosts.hostOf(target);
+      const resource = hosts.resourceOf(target);
+      if (!target.enabled || host === undefined || resource === undefined) return [];
+      return [
+        { cluster: service.cluster, resourceId: resource.id, protocol: service.mode === 'udp' ? 'udp' : 'tcp', port: target.port, host } as const,
+      ];
     }),
   );
 }

@@ -42,6 +42,10 @@ export function resourceUseCases(context: Context): ResourceUseCases {
         await tables.resources.update(resource);
         await audit('network.resource.update', actor, id, { name: resource.name, address: resource.address });
         changed({ kind: 'network', peers: undefined });
+        for (const service of await tables.services.listEnabled()) {
+          if (service.targets.some(({ targetId }) => targetId === id))
+            changed({ kind: 'service-set', serviceId: service.id, cluster: service.cluster });
+        }
         return resource;
       });
     },

@@ -1,7 +1,6 @@
 // Published services.
 import { generateKeyPairSync } from 'node:crypto';
 import type { PeerId, ServiceId } from '#model/ids.ts';
-import type { Peer } from '#model/network.ts';
 import type { Service, ServiceTarget } from '#model/service.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
@@ -15,6 +14,7 @@ import type { OneTimeTokens } from './one-time-tokens.ts';
 import { clusterOf, portOf } from './service-places.ts';
 import { hashSecrets, joinAuth, type HashedSecrets } from './service-auth.ts';
 import { checkService } from './service-rules.ts';
+import { allTargetHosts, checkResourceTarget, targetHosts } from './target-hosts.ts';
 
 /** An Ed25519 key pair as raw bytes, 32 each; the private half is the seed. */
 export interface SessionKey {
@@ -101,16 +101,16 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
 
     async mappings(cluster) {
       return await store.read(async (tables) => {
-        const peers = await peersById(tables);
+        const hosts = await allTargetHosts(tables);
         const services = await tables.services.listEnabled(canonicalCluster(cluster) ?? cluster);
-        return services.flatMap((service) => mappingOf(service, account.id, peers, tokens) ?? []);
+        return services.flatMap((service) => mappingOf(service, account.id, hosts, tokens) ?? []);
       });
     },
 
     async mapping(id) {
       return await store.read(async (tables) => {
         const service = await tables.services.find(id);
-        return service === undefined ? undefined : mappingOf(service, account.id, await peersOf(tables, service.targets), tokens);
+        return service === undefined ? undefined : mappingOf(service, account.id, await targetHosts(tables, service.targets), tokens);
       });
     },
 
@@ -194,6 +194,8 @@ async function checkTargets(tables: Tables, cluster: string, targets: readonly S
       const peer = await tables.peers.find(target.targetId as PeerId);
       if (peer === undefined || peer.proxyCluster !== undefined) throw domainErrorNaming('DOMAIN_SERVICE_TARGET_UNKNOWN', target.targetId);
       checked.push(target);
+    } else if (target.targetType !== 'cluster') {
+      checked.push(await checkResourceTarget(tables, target));
     } else {
       const known = (await tables.clusters.list()).find((entry) => entry.address === cluster);
       const same = ['', cluster, known?.id].includes(target.targetId);
@@ -219,30 +221,14 @@ function announce({ changed }: Write, record: ServiceRecord): void {
   changed({ kind: 'network', peers: undefined });
 }
 
-async function peersById(tables: Tables): Promise<ReadonlyMap<PeerId, Peer>> {
-  return new Map((await tables.peers.list()).map((peer) => [peer.id, peer]));
-}
-
-async function peersOf(tables: Tables, targets: readonly ServiceTarget[]): Promise<ReadonlyMap<PeerId, Peer>> {
-  const peers = new Map<PeerId, Peer>();
-  for (const { targetType, targetId } of targets) {
-    const peer = targetType === 'peer' ? await tables.peers.find(targetId as PeerId) : undefined;
-    if (peer !== undefined) peers.set(peer.id, peer);
-  }
-  return peers;
-}
-
-/** Records with the host of their peer targets and their status. */
+/** Records with the hosts of their targets and their status. */
 async function completeAll({ account }: Context, tables: Tables, records: readonly ServiceRecord[]): Promise<readonly Service[]> {
   const statuses = await tables.services.statuses();
-  const peers = records.length === 1 ? await peersOf(tables, records[0]?.targets ?? []) : await peersById(tables);
+  const hosts = records.length === 1 ? await targetHosts(tables, records[0]?.targets ?? []) : await allTargetHosts(tables);
   return records.map((record) => ({
     ...record,
     accountId: account.id,
-    targets: record.targets.map((target) => {
-      const host = target.targetType === 'peer' ? peers.get(target.targetId as PeerId)?.ipv4 : target.host;
-      return { ...target, host: host ?? '' };
-    }),
+    targets: record.targets.map((target) => ({ ...target, host: hosts.hostOf(target) ?? '' })),
     status: worstStatus(record.enabled, statuses.get(record.id) ?? []),
   }));
 }

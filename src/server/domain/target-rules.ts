@@ -3,7 +3,7 @@ import { parseIp, formatIp } from '#lib/ip.ts';
 import { targetTypes, type ServiceMode, type ServiceTarget, type TargetOptions } from '#model/service.ts';
 import { canonicalHost } from './checks.ts';
 import { customHeadersPerTarget, headerNameLength, headerValueLength, pathLength, targetTimeoutMaxMs } from './constants.ts';
-import { domainError, invalid } from './errors.ts';
+import { invalid } from './errors.ts';
 
 /** A field name (RFC 9110 §5.1). */
 export const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
@@ -74,7 +74,9 @@ function checkHost(target: ServiceTarget): string {
     case 'host':
     case 'subnet':
     case 'domain':
-      throw domainError('DOMAIN_SERVICE_TARGET_UNSUPPORTED');
+      if (target.options.directUpstream)
+        throw invalid('A resource is reached through the overlay: direct upstream is for targets of the type cluster.');
+      return target.host.trim(); // whether it is in the resource is asked when that is read
   }
 }
 

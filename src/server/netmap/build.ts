@@ -32,7 +32,8 @@ export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefine
   // The packet filter is about policies between peers: who is seen for a network's sake is let in nowhere by that.
   const filter = plan.rules();
   for (const peer of peers) plan.connect(peer);
-  const { lazy, resolveAtRouter } = snapshot.settings;
+  const { lazy, resolveAtRouter: resolves } = snapshot.settings;
+  const resolveAtRouter = resolves || self.peer.proxyCluster !== undefined || snapshot.routing.resolvesForGateways(self.peer.id);
   const dns = snapshot.names.dnsOf(self, ipv6, plan.connected());
   return {
     serial: snapshot.serial,

@@ -29,11 +29,18 @@ export class RoutingIndex {
   readonly #taken = new Map<PeerId, ResourceWay[]>();
   readonly #led = new Map<PeerId, ResourceWay[]>();
   readonly #planned = new Map<PeerId, PlannedWay[]>();
+  /** Routers that gateways ask for names. */
+  readonly #resolving = new Set<PeerId>();
 
   /** `rules` are the enabled rules of enabled policies. */
   constructor(plan: NetworkPlan, rules: readonly PolicyRule[], members: Members, services: readonly ResourceGrant[]) {
     this.#addResources(plan, rules, members, services);
     for (const route of plan.routes) this.#addPlanned(route, rules, members);
+  }
+
+  /** Whether a gateway reaches a name through this peer: then the peer answers for names, whatever the settings say. */
+  resolvesForGateways(id: PeerId): boolean {
+    return this.#resolving.has(id);
   }
 
   /** `connected` are the peers that policies connect the receiver with. */
@@ -82,6 +89,8 @@ export class RoutingIndex {
       if (!resource.enabled || leading === undefined) continue;
       const way = new ResourceWay(resource, leading, grants.get(resource.id) ?? []);
       if (way.sources.size === 0) continue;
+      const published = resource.type === 'domain' && services.some(({ resourceId, grant }) => resourceId === resource.id && grant.sources.size > 0);
+      if (published) for (const id of leading.keys()) this.#resolving.add(id);
       for (const id of leading.keys()) append(this.#led, id, way);
       for (const id of way.sources.keys()) if (!leading.has(id)) append(this.#taken, id, way);
     }

@@ -7,6 +7,7 @@ import { append } from './multimap.ts';
 import { NamesIndex } from './names.ts';
 import { emptyPlan, type NetworkPlan } from './plan.ts';
 import { destinationsOfRule, RoutingIndex, sourcesOfRule } from './routing.ts';
+import { Grant, hostDestination } from './ways.ts';
 
 /** A gateway's way to a service's target: derived from the published services, never typed in. */
 export interface Publication {
@@ -14,6 +15,16 @@ export interface Publication {
   readonly targetPeer: PeerId;
   readonly protocol: 'tcp' | 'udp';
   readonly port: number;
+}
+
+/** A gateway's way to a target that is a resource of a network. */
+export interface ResourcePublication {
+  readonly cluster: string;
+  readonly resourceId: string;
+  readonly protocol: 'tcp' | 'udp';
+  readonly port: number;
+  /** An address or a name in the resource. */
+  readonly host: string;
 }
 
 export interface NetworkState {
@@ -25,6 +36,7 @@ export interface NetworkState {
   readonly groups: readonly Group[];
   readonly policies: readonly Policy[];
   readonly publications: readonly Publication[];
+  readonly resourcePublications?: readonly ResourcePublication[];
   /** Networks behind peers, routes and names; left out is none. */
   readonly plan?: NetworkPlan;
   readonly settings?: MapSettings;
@@ -135,8 +147,22 @@ export function indexNetwork(state: NetworkState): Snapshot {
     publicationsTo,
     publicationsFrom,
     gatewaysOf,
-    routing: new RoutingIndex(plan, rules, members, []),
+    routing: new RoutingIndex(
+      plan,
+      rules,
+      members,
+      (state.resourcePublications ?? []).map((publication) => ({
+        resourceId: publication.resourceId,
+        grant: serviceGrant(publication, gatewaysOf.get(publication.cluster) ?? []),
+      })),
+    ),
     names: new NamesIndex(state.dnsDomain, plan, members),
     settings: state.settings ?? plainSettings,
   };
+}
+
+/** From every gateway of the cluster to one port of one host. */
+function serviceGrant({ protocol, port, host }: ResourcePublication, gateways: readonly MapPeer[]): Grant {
+  const sources = new Map(gateways.map((entry) => [entry.peer.id, entry]));
+  return new Grant({ action: 'accept', protocol, ports: [{ start: port, end: port }] }, sources, hostDestination(host));
 }

@@ -1,5 +1,5 @@
 // Ways into networks behind peers, made once in a state of the network and shared by the maps of all whom they concern.
-import { parsePrefix } from '#lib/ip.ts';
+import { hostPrefix, parseIp, parsePrefix } from '#lib/ip.ts';
 import type { PeerId } from '#model/ids.ts';
 import type { NetworkResource, NetworkRouter, PlannedRoute } from '#model/network-plan.ts';
 import type { PolicyRule } from '#model/network.ts';
@@ -132,4 +132,13 @@ export function destinationOf({ type, address }: Pick<NetworkResource, 'type' | 
 export function prefixDestination(text: string): RouteDestination | undefined {
   const prefix = parsePrefix(text);
   return prefix === undefined ? undefined : { kind: 'prefix', prefix };
+}
+
+/**
+ * One address; undefined for a name. Rules about names have to name what the route names: stock routers know the addresses behind a route's
+ * own names, and no others.
+ */
+export function hostDestination(host: string): RouteDestination | undefined {
+  const ip = parseIp(host);
+  return ip === undefined ? undefined : { kind: 'prefix', prefix: hostPrefix(ip) };
 }

@@ -161,7 +161,7 @@ t.test('what is not valid is refused, with the reason', async (t) => {
   }
   for (const targetType of ['host', 'subnet', 'domain'] as const) {
     const request = serviceOf(peerId, target({ targetType }));
-    await t.rejects(domain.services.create(request, system), { code: 'DOMAIN_SERVICE_TARGET_UNSUPPORTED', message: /networks/ }, targetType);
+    await t.rejects(domain.services.create(request, system), { code: 'DOMAIN_SERVICE_TARGET_UNKNOWN' }, targetType);
   }
   await t.rejects(domain.services.create(serviceOf('nobody'), system), { code: 'DOMAIN_SERVICE_TARGET_UNKNOWN' });
   const strangers = auth({ oidc: { enabled: true, groups: [asId('gone')] } });
@@ -322,5 +322,50 @@ t.test('each service has a session key of its own, which is stored encrypted', a
   t.equal(first.privateKey.length, 32);
   t.equal(first.publicKey.length, 32);
   t.notSame(first, second);
+  await domain.close();
+});
+
+t.test('targets in networks: their hosts follow from the resource, or have to be in it', async (t) => {
+  const { domain, changes } = await openDomain();
+  await addCluster(domain);
+  const { id: network } = await domain.networks.create({ name: 'n', description: '' }, system);
+  const resource = async (address: string) =>
+    await domain.resources.create(network, { name: address, description: '', address, enabled: true, groups: [] }, system);
+  const [host, lan, name, wild] = [
+    await resource('10.0.0.9'),
+    await resource('10.0.1.0/24'),
+    await resource('web.test'),
+    await resource('*.corp.test'),
+  ];
+  const input = (id: string, targetType: 'host' | 'subnet' | 'domain', more: string): ReturnType<typeof serviceOf> =>
+    serviceOf('', { targets: [targetOf(id, { targetType, host: more })] });
+  const service = await domain.services.create(input(host.id, 'host', 'ignored.test'), system);
+  t.equal(service.targets[0]?.host, '10.0.0.9');
+  const hostOf = async (...args: Parameters<typeof input>): Promise<unknown> => {
+    await domain.services.update(service.id, input(...args), system);
+    return (await domain.services.mapping(service.id))?.paths[0]?.target.host;
+  };
+  t.equal(await hostOf(lan.id, 'subnet', '10.0.1.7'), '10.0.1.7');
+  t.equal(await hostOf(name.id, 'domain', ''), 'web.test');
+  t.equal(await hostOf(wild.id, 'domain', 'Git.Corp.Test'), 'git.corp.test');
+  for (const [id, type, text] of [
+    [lan.id, 'subnet', '10.0.2.7'],
+    [lan.id, 'subnet', ''],
+    [lan.id, 'subnet', 'web.test'],
+    [wild.id, 'domain', 'corp.test'],
+    [wild.id, 'domain', ''],
+  ] as const) {
+    await t.rejects(hostOf(id, type, text), { code: 'DOMAIN_INVALID', message: /host that is in/ }, `${type} ${text}`);
+  }
+  await t.rejects(hostOf(lan.id, 'host', '10.0.1.7'), { code: 'DOMAIN_SERVICE_TARGET_UNKNOWN' }, 'of another type');
+  await t.rejects(domain.resources.delete(network, wild.id, system), { code: 'DOMAIN_RESOURCE_IN_USE', message: /service "app"/ });
+  changes.length = 0;
+  await domain.resources.update(network, wild.id, { ...wild, enabled: false }, system);
+  t.match(
+    changes.filter(({ kind }) => kind === 'service-set'),
+    [{ serviceId: service.id }],
+    'gateways hear of it',
+  );
+  t.equal(await domain.services.mapping(service.id), undefined, 'a target that is switched off is none');
   await domain.close();
 });

@@ -9,7 +9,7 @@ import type { OpenControlDomain } from '#server/domain/index.ts';
 import type { ResourceInput, RouterInput } from '#server/domain/plan-contract.ts';
 import { MapEncoder } from '#server/management/map-bytes.ts';
 import { NetworkMapSchema, RuleAction, RuleDirection, RuleProtocol } from '#wire/proto/gen/management_pb.ts';
-import { addOwner, addPeer, keyOf, metaOf, openDomain, ruleOf, system } from '../domain/support.ts';
+import { addCluster, addOwner, addPeer, keyOf, metaOf, openDomain, ruleOf, serviceOf, system, targetOf } from '../domain/support.ts';
 
 type StockMap = MessageShape<typeof NetworkMapSchema>;
 
@@ -334,6 +334,49 @@ void t.test('§2.6 DNSConfig: the peers, zones, name servers, and who keeps his 
   await domain.nameservers.setSettings([peers.c.group], system);
   const { DNSConfig: off } = await map(peers.c);
   t.same([off?.ServiceEnable, off?.CustomZones, off?.NameServerGroups], [false, [], []]);
+});
+
+void t.test('§2.7 reverse-proxy policy: a gateway reaches what services name in networks, at their port and no further', async (t) => {
+  const { domain, peers, map, network, resource, router } = await openNetwork(t, ['r', 'x']);
+  await addCluster(domain);
+  const { id } = await network('office');
+  const [lan, name] = [await resource(id, '10.0.0.0/24'), await resource(id, 'db.corp.test')];
+  await router(id, { peer: peers.r.id });
+  const targets = [
+    targetOf(lan.id, { targetType: 'subnet', host: '10.0.0.7', port: 8080 }),
+    targetOf(name.id, { targetType: 'domain', path: '/db', port: 5432 }),
+  ];
+  const service = await domain.services.create(serviceOf('', { targets }), system);
+  const oneTimeToken = (await domain.services.mapping(service.id))?.authToken ?? '';
+  const { peer } = await domain.peers.registerProxyPeer({
+    oneTimeToken,
+    serviceId: service.id,
+    publicKey: keyOf('gw'),
+    cluster: 'proxy.test',
+    proxyId: asId('gateway-1'),
+  });
+  const gw: StockPeer = { key: peer.publicKey, id: peer.id, ip: peer.ipv4, ipv6: peer.ipv6, group: peers.x.group };
+  await domain.settings.update({ routingPeerDns: false }, system);
+  const [g, r] = [await map(gw), await map(peers.r)];
+  t.same(remoteKeys(g), keys(peers.r));
+  t.same(g.Routes.map(({ Network, NetID }) => `${NetID} ${Network}`).toSorted(), ['10.0.0.0/24 10.0.0.0/24', 'db.corp.test 192.0.2.0/32']);
+  t.equal(g.firewallRulesIsEmpty, true, 'nothing comes in at a gateway');
+  t.same(remoteKeys(r), keys(gw));
+  t.same([r.FirewallRules.length, r.routesFirewallRules.length], [0, 2]);
+  t.match(
+    r.routesFirewallRules.toSorted((one, two) => one.destination.localeCompare(two.destination)),
+    [
+      { sourceRanges: [`${gw.ip}/32`], destination: '10.0.0.7/32', protocol: RuleProtocol.TCP, portInfo: { portSelection: { value: 8080 } } },
+      { sourceRanges: [`${gw.ip}/32`], isDynamic: true, domains: ['db.corp.test'], portInfo: { portSelection: { value: 5432 } } },
+    ],
+  );
+  t.same(
+    [g, r, await map(peers.x)].map(({ peerConfig }) => peerConfig?.RoutingPeerDnsResolutionEnabled),
+    [true, true, false],
+    'names are asked for at the router, whatever the settings say',
+  );
+  await domain.services.delete(service.id, system);
+  t.same([(await map(gw)).Routes, (await map(peers.r)).routesFirewallRules], [[], []]);
 });
 
 void t.test('§2.7 expired peers are among the offline ones, and lead nowhere', async (t) => {
