@@ -5,6 +5,8 @@ import { parseIp } from '#lib/ip.ts';
 import type { IpAddress } from '#lib/ip.ts';
 import { LinkModel, seeded } from './link-model.ts';
 import type { LinkConditions } from './link-model.ts';
+import { Coalescer } from '#wire/coalescing.ts';
+import { Segmenter } from '#wire/segmentation.ts';
 import { createStack } from '#netstack/stack.ts';
 import type { IpStack, SocketAddress, StackOptions, TcpConnection, TcpEnd, TcpHandler } from '#netstack/types.ts';
 
@@ -24,6 +26,8 @@ export function ip(text: string): IpAddress {
 
 export interface LinkOptions extends LinkConditions {
   readonly mtu?: number;
+  /** What arrives within so many milliseconds of the first is joined as a network card would; none by default. */
+  readonly coalesceMs?: number;
   readonly options?: Partial<StackOptions>;
   /** Sees every packet that is sent, before the link; false drops it. */
   readonly filter?: (packet: Uint8Array, from: 'a' | 'b', now: number) => boolean;
@@ -58,8 +62,20 @@ export class Network {
     this.#model = new LinkModel(link);
     const random = fillWith(seeded((link.seed ?? 1) + 77));
     const mtu = link.mtu ?? 1280;
-    this.a = createStack({ addresses: [A4, A6], mtu, random, output: (packet) => this.#send(packet, 'a'), ...link.options });
-    this.b = createStack({ addresses: [B4, B6], mtu, random, output: (packet) => this.#send(packet, 'b'), ...link.options });
+    this.a = createStack({ addresses: [A4, A6], mtu, random, output: (packet, segmentSize) => this.#cut(packet, segmentSize, 'a'), ...link.options });
+    this.b = createStack({ addresses: [B4, B6], mtu, random, output: (packet, segmentSize) => this.#cut(packet, segmentSize, 'b'), ...link.options });
+  }
+
+  /** A super-packet becomes the packets that it stands for before the link sees it. */
+  #cut(packet: Uint8Array, segmentSize: number, from: 'a' | 'b'): void {
+    if (segmentSize === 0) return this.#send(packet, from);
+    // One of its own for each: what is sent may come back with more to send.
+    const segmenter = new Segmenter();
+    if (!segmenter.begin(new Uint8Array(packet), segmentSize)) throw new TypeError('not a super-packet');
+    for (let i = 0; i < segmenter.count; i++) {
+      const piece = new Uint8Array(segmenter.size);
+      this.#send(piece.subarray(0, segmenter.write(i, piece, 0)), from);
+    }
   }
 
   #send(packet: Uint8Array, from: 'a' | 'b'): void {
@@ -94,7 +110,9 @@ export class Network {
     if (at === Infinity || at > limit) return false;
     this.now = at;
     const first = this.#flying[0];
-    if (first !== undefined && first.at <= at) {
+    if (first !== undefined && first.at <= at && this.link.coalesceMs !== undefined) {
+      this.#deliverTogether(first, this.link.coalesceMs);
+    } else if (first !== undefined && first.at <= at) {
       this.#flying.shift();
       this.delivered++;
       // Drivers read into one Buffer again and again: what the stack keeps it has to copy.
@@ -106,6 +124,18 @@ export class Network {
     if (this.a.pollAt() <= this.now) this.a.poll(this.now);
     if (this.b.pollAt() <= this.now) this.b.poll(this.now);
     return true;
+  }
+
+  /** What follows soon behind the first, to the same side, arrives with it. */
+  #deliverTogether(first: Flying, within: number): void {
+    const coalescer = new Coalescer((packet, segmentSize) => this[first.to].receivePacket(packet, this.now, segmentSize));
+    for (let next: Flying | undefined = first; next !== undefined && next.to === first.to && next.at <= first.at + within; next = this.#flying[0]) {
+      this.#flying.shift();
+      this.delivered++;
+      this.now = Math.max(this.now, next.at);
+      coalescer.add(next.packet);
+    }
+    coalescer.flush();
   }
 
   /** Runs until `done` holds; returns whether it did within `limitMs` of virtual time. */
