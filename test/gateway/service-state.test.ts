@@ -73,3 +73,24 @@ void t.test('targets of the gateway’s own network need no mesh', async (t) => 
   const direct = mapping('a', { paths: [{ ...path, options: { ...path.options, directUpstream: true } }] });
   return t.same(serviceState(direct, { ...well, mesh: undefined }), { state: 'active', reason: '' });
 });
+
+void t.test('targets behind a peer are as reachable as the peer that leads there', async (t) => {
+  const router = { ...peer, publicKey: asId<PublicKey>('router'), fqdn: 'router.mesh.internal', addresses: ['100.64.0.10'] };
+  const { path: _path, ...lost } = { ...router, state: 'seeking', reason: 'the relay was lost' } as const;
+  const route = (to: string, by = 'router') => ({ network: 'office', to, router: asId<PublicKey>(by), routerName: '', routers: [] });
+  const [path] = mapping('a').paths;
+  if (path === undefined) throw new TypeError('no path');
+  const stateOf = (host: string, routes: MeshStatus['routes'], peers: MeshStatus['peers']) =>
+    serviceState(mapping('a', { paths: [{ ...path, target: { ...path.target, host } }] }), { ...well, mesh: { ...mesh, routes, peers } });
+  const good = { state: 'active', reason: '' };
+  t.same(stateOf('10.7.0.1', [route('10.7.0.0/16')], [router]), good);
+  t.same(stateOf('10.7.0.1', [route('10.0.0.0/8', 'other'), route('10.7.0.0/16')], [router]), good, 'the longest prefix counts');
+  t.same(stateOf('x.apps.test', [route('a.test *.apps.test')], [router]), good);
+  t.same(stateOf('some.name.test', [], [router]), good, 'a name that a name server may know');
+  t.match(stateOf('10.8.0.1', [route('10.7.0.0/16')], [router]), { state: 'tunnel_not_created', reason: /in no network/ });
+  t.match(stateOf('10.7.0.1', [route('10.7.0.0/16', 'gone')], [router]), { state: 'tunnel_not_created', reason: /no peer that leads to office/ });
+  t.match(stateOf('10.7.0.1', [route('10.7.0.0/16')], [{ ...lost, path: undefined }]), {
+    state: 'tunnel_not_created',
+    reason: /router.*the relay was lost/,
+  });
+});

@@ -73,7 +73,7 @@ function allow(from: Member, to: string, change: Partial<RouteRule> = {}): Route
 }
 
 const dial = (from: Member, host: string, port: number): Promise<Duplex> =>
-  from.overlay.dial({ host, port }, { signal: AbortSignal.timeout(20_000) });
+  from.overlay.dial({ host, port }, { signal: AbortSignal.timeout(40_000) });
 
 async function says(stream: Duplex, text: string): Promise<string> {
   const answer = once(stream, 'data');

@@ -1,6 +1,8 @@
 // Whether a service can be reached through this gateway, and if not, the one thing that is missing: a pure function of what is known.
+import { parseIp, parsePrefix, prefixContains } from '#lib/ip.ts';
+import { matchesDomain } from '#model/dns.ts';
 import type { ServiceMapping } from '#model/service.ts';
-import type { MeshStatus, ServiceStatus } from '#model/status.ts';
+import type { MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
 
 export interface Surroundings {
   /** Whether a certificate for the host is at hand. */
@@ -35,16 +37,37 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
   const overlayPaths = mapping.paths.filter(({ options }) => !options.directUpstream);
   if (overlayPaths.length === 0) return { state: 'active', reason: '' };
   if (around.mesh?.address === undefined) return { state: 'tunnel_not_created', reason: 'the gateway has not joined the mesh yet' };
-  const missing = overlayPaths.map(({ target }) => targetProblem(target.host, around.mesh)).find((problem) => problem !== '');
+  const { mesh } = around;
+  const missing = overlayPaths.map(({ target }) => targetProblem(target.host, mesh)).find((problem) => problem !== '');
   return missing === undefined ? { state: 'active', reason: '' } : { state: 'tunnel_not_created', reason: missing };
 }
 
-/** Why a target's peer cannot be reached; empty where it can. */
-function targetProblem(host: string, mesh: MeshStatus | undefined): string {
-  const peer = mesh?.peers.find(({ addresses, fqdn }) => fqdn === host || addresses.includes(host));
-  if (peer === undefined) return `${host} is no peer that this gateway may see; was it deleted?`;
+/** Why a target cannot be reached: its peer, or who carries its network; empty where it can. */
+function targetProblem(host: string, mesh: MeshStatus): string {
+  const peer = mesh.peers.find(({ addresses, fqdn }) => fqdn === host || addresses.includes(host));
+  if (peer !== undefined) return pathProblem(peer, host);
+  const route = routeTo(host, mesh.routes);
+  const ip = parseIp(host);
+  // A name may stand in a zone of the network, or with one of its name servers: dialling it says more.
+  if (route === undefined)
+    return ip === undefined ? '' : `${host} is no peer that this gateway may see, and in no network that a peer leads to; was it deleted?`;
+  const router = mesh.peers.find(({ publicKey }) => publicKey === route.router);
+  return router === undefined ? `no peer that leads to ${route.network} (${host}) is there` : pathProblem(router, host);
+}
+
+function pathProblem(peer: PeerPathStatus, host: string): string {
   // A lazy peer's path is made with its first request.
-  if (peer.path === undefined && peer.state !== 'idle')
-    return `${peer.fqdn} (${host}) is not connected: ${peer.reason === '' ? 'no path to it yet' : peer.reason}`;
-  return '';
+  if (peer.path !== undefined || peer.state === 'idle') return '';
+  return `${peer.fqdn} (${host}) is not connected: ${peer.reason === '' ? 'no path to it yet' : peer.reason}`;
+}
+
+/** The longest prefix that holds an address, or the route of a name. */
+function routeTo(host: string, routes: readonly RouteStatus[]): RouteStatus | undefined {
+  const ip = parseIp(host);
+  if (ip === undefined) return routes.find(({ to }) => to.split(' ').some((domain) => matchesDomain(domain, host)));
+  const holding = routes.flatMap((route) => {
+    const prefix = parsePrefix(route.to);
+    return prefix !== undefined && prefixContains(prefix, ip) ? [{ route, bits: prefix.bits }] : [];
+  });
+  return holding.toSorted((a, b) => b.bits - a.bits)[0]?.route;
 }
