@@ -1,6 +1,7 @@
 // Joins two streams until both directions are done: half-close passes through, an error on one side resets the other.
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { canLend } from './lending.ts';
 
 export interface SpliceResult {
   /** Bytes that came from `a` and went to `b`. */
@@ -41,12 +42,22 @@ export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<Sp
       if (--open === 0) finish(undefined);
     };
     const pump = (from: Duplex, to: Duplex, count: (bytes: number) => void): void => {
-      from.on('data', (chunk: Buffer) => {
-        quiet = false;
-        count(chunk.length);
-        if (!to.write(chunk)) from.pause();
-      });
-      to.on('drain', () => from.resume());
+      if (canLend(from)) {
+        const pieces = new Pieces(to);
+        const loan = from.lend((bytes) => {
+          quiet = false;
+          count(bytes.length);
+          return pieces.write(bytes);
+        });
+        to.on('drain', () => loan.resume());
+      } else {
+        from.on('data', (chunk: Buffer) => {
+          quiet = false;
+          count(chunk.length);
+          if (!to.write(chunk)) from.pause();
+        });
+        to.on('drain', () => from.resume());
+      }
       from.on('end', () => to.end());
       to.on('finish', oneEnded);
       // A stream that closes without its end is a reset: the other side must not take it for a complete transfer.
@@ -60,6 +71,42 @@ export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<Sp
     // One that went before it was joined has told nobody.
     if (a.destroyed || b.destroyed) finish('closed before it was joined');
   });
+}
+
+/** Below this, Node's own small buffers do. */
+const pieceFromBytes = 4096;
+const pieceBytes = 64 * 1024;
+/** Pieces kept for the next write: more are under way only where the receiver is slow, and then they are left to the collector. */
+const keptPieces = 8;
+
+/** Writes borrowed bytes through a few pieces of memory that are used again once they have been sent. */
+class Pieces {
+  readonly #to: Duplex;
+  readonly #free: Buffer[] = [];
+
+  constructor(to: Duplex) {
+    this.#to = to;
+  }
+
+  /** Whether there is room for more. */
+  write(bytes: Uint8Array): boolean {
+    if (bytes.length < pieceFromBytes) return this.#to.write(Buffer.from(bytes));
+    let room = true;
+    for (let at = 0; at < bytes.length; at += pieceBytes) {
+      const part = bytes.length <= pieceBytes ? bytes : bytes.subarray(at, at + pieceBytes);
+      const piece = this.#free.pop() ?? Buffer.allocUnsafeSlow(pieceBytes);
+      piece.set(part);
+      room = this.#to.write(piece.subarray(0, part.length), (error) => {
+        // After an error the stream may still hold what it did not send.
+        if (error === null || error === undefined) this.#keep(piece);
+      });
+    }
+    return room;
+  }
+
+  #keep(piece: Buffer): void {
+    if (this.#free.length < keptPieces) this.#free.push(piece);
+  }
 }
 
 /** Ends a stream so that the other end cannot take it for complete: a kernel socket's `destroy` alone would send FIN. */

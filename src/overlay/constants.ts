@@ -16,6 +16,8 @@ export const MAX_STREAMS = 32_768;
 export const MAX_WAITING_DIALS = 4096;
 /** Received bytes of a stream are gathered in pieces of this size before they are handed on. */
 export const STREAM_SLAB_BYTES = 64 * 1024;
+/** Pieces of this size and above are lent at once; smaller ones are gathered first. */
+export const STREAM_LEND_BYTES = 8 * 1024;
 /** What a stream buffers beyond the stack's own window, in each direction. */
 export const STREAM_HIGH_WATER_BYTES = 256 * 1024;
 

@@ -1,11 +1,12 @@
 // A TCP connection of the stack as a Node stream: `end()` sends FIN, `destroy()` resets, back-pressure both ways.
 //
 // Received segments are gathered until the loop has taken all datagrams that were waiting, and handed on in one piece: what reads the
-// stream works once for each turn of the loop, not once for each packet.
+// stream works once for each turn of the loop, not once for each packet. A reader that borrows gets large pieces where they stand.
 import { Duplex } from 'node:stream';
 import type { Clock } from '#lib/clock.ts';
 import type { TcpConnection, TcpEnd, TcpHandler } from '#netstack/types.ts';
-import { STREAM_HIGH_WATER_BYTES, STREAM_SLAB_BYTES } from './constants.ts';
+import type { Lender, Loan } from '#lib/lending.ts';
+import { STREAM_HIGH_WATER_BYTES, STREAM_LEND_BYTES, STREAM_SLAB_BYTES } from './constants.ts';
 import { overlayError } from './errors.ts';
 
 const firstSlabBytes = 4096;
@@ -30,7 +31,7 @@ export interface StreamEvents {
 
 type StreamState = 'opening' | 'open' | 'over';
 
-export class OverlayStream extends Duplex {
+export class OverlayStream extends Duplex implements Lender {
   readonly #loop: StreamLoop;
   readonly #events: StreamEvents;
   #connection: TcpConnection | undefined;
@@ -42,6 +43,11 @@ export class OverlayStream extends Duplex {
   #gathering = false;
   /** Bytes handed on that the reader has no room for: the window stays closed for them until it reads again. */
   #owed = 0;
+  /** Bytes that a borrower took, and that have not been told to the stack yet. */
+  #taken = 0;
+  #take: ((bytes: Uint8Array) => boolean) | undefined;
+  /** The borrower has no room. */
+  #full = false;
   #remoteEnded = false;
   #localEnded = false;
   #waiting: { readonly chunk: Buffer; offset: number; readonly done: (error?: Error | null) => void } | undefined;
@@ -81,23 +87,63 @@ export class OverlayStream extends Duplex {
     return this.#connection?.remote;
   }
 
+  lend(take: (bytes: Uint8Array) => boolean): Loan {
+    this.#take = take;
+    // What came before stands in Node's own buffer; the end comes from there in any case.
+    this.on('data', (early: Buffer) => {
+      this.#full = !take(early);
+      if (this.#full) this.pause();
+    });
+    return {
+      resume: () => {
+        this.#full = false;
+        if (this.isPaused()) this.resume();
+        else this._read();
+      },
+    };
+  }
+
   /** Hands on what was gathered. */
   flush(): void {
     this.#gathering = false;
+    this.#handOn();
+    const taken = this.#taken;
+    this.#taken = 0;
+    if (taken > 0) this.#credit(taken);
+  }
+
+  #handOn(): void {
     const slab = this.#slab;
     const count = this.#filledTo - this.#pushedTo;
     if (slab === undefined || count === 0) return;
     const chunk = slab.subarray(this.#pushedTo, this.#filledTo);
-    this.#pushedTo = this.#filledTo;
     // The next slab fits what this stream brings in one turn; an idle stream keeps little.
     if (count > this.#slabBytes / 2) this.#slabBytes = Math.min(STREAM_SLAB_BYTES, this.#slabBytes * 2);
     else if (count < this.#slabBytes / 8) this.#slabBytes = Math.max(firstSlabBytes, this.#slabBytes / 2);
+    if (this.#lending) {
+      this.#filledTo = this.#pushedTo;
+      if (slab.length !== this.#slabBytes) this.#slab = undefined;
+      return this.#handOver(chunk);
+    }
+    this.#pushedTo = this.#filledTo;
     if (slab.length - this.#filledTo < smallestRest) this.#slab = undefined;
-    if (this.push(chunk)) this.#credit(count);
+    if (this.push(chunk)) this.#taken += count;
     else this.#owed += count;
   }
 
+  /** Whether bytes go to a borrower: not while earlier ones wait to be read. */
+  get #lending(): boolean {
+    return this.#take !== undefined && this.readableLength === 0;
+  }
+
+  #handOver(bytes: Uint8Array): void {
+    this.#full = this.#take?.(bytes) !== true;
+    if (this.#full) this.#owed += bytes.length;
+    else this.#taken += bytes.length;
+  }
+
   override _read(): void {
+    if (this.#full) return;
     const owed = this.#owed;
     this.#owed = 0;
     if (owed > 0) this.#credit(owed);
@@ -133,11 +179,16 @@ export class OverlayStream extends Duplex {
 
   #received(bytes: Uint8Array): void {
     if (this.#state === 'over') return;
+    if (bytes.length >= STREAM_LEND_BYTES && this.#lending) {
+      this.#handOn();
+      this.#handOver(bytes);
+      return this.#gather();
+    }
     let at = 0;
     while (at < bytes.length) {
+      if (this.#filledTo === this.#slab?.length) this.#handOn();
       let slab = this.#slab;
       if (slab === undefined || this.#filledTo === slab.length) {
-        this.flush();
         slab = Buffer.allocUnsafeSlow(this.#slabBytes);
         this.#slab = slab;
         this.#pushedTo = 0;
@@ -148,6 +199,10 @@ export class OverlayStream extends Duplex {
       this.#filledTo += part.length;
       at += part.length;
     }
+    this.#gather();
+  }
+
+  #gather(): void {
     if (this.#gathering) return;
     this.#gathering = true;
     this.#loop.gather(this);
