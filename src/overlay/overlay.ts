@@ -330,7 +330,7 @@ class MeshOverlay implements Overlay {
           mux: () => this.#mux,
           router: this.#router,
           random: this.#random,
-          localCandidates: () => this.#candidates.list(),
+          localCandidates: (doubted) => this.#candidates.list(doubted),
           allowed: (address) => this.#outside(address),
         },
         signal: (message) => this.#deps.signal.send(peer.publicKey, message),

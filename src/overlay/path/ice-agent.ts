@@ -71,8 +71,8 @@ export class IceAgent {
   #lastAnswerAt = 0;
   /** Consent checks since the last answer. */
   #unanswered = 0;
-  /** Until when consent is asked for quickly: the other side may have moved. */
-  #doubted = -Infinity;
+  /** Until when consent is asked for quickly, and new addresses are checked: one of both sides may have moved. */
+  #doubtUntil = -Infinity;
   /** Since when the pair in use has to prove itself; Infinity while it has not. */
   #verifyingSince = Infinity;
   /** Until when the other side has to follow us to where it sees us now. */
@@ -164,6 +164,7 @@ export class IceAgent {
       case 'connected':
       case 'disconnected':
         this.#pollConsent(now);
+        if (now >= this.#doubtUntil) this.#doubtUntil = -Infinity;
         if (this.#searching()) this.#pollChecks(now);
         return;
       case 'failed':
@@ -195,7 +196,12 @@ export class IceAgent {
 
   /** Whether checks go on although there is a pair: because it is relayed, has lost consent, or is about to be replaced. */
   #searching(): boolean {
-    return this.#state === 'disconnected' || this.#nominating !== undefined || (this.#selected !== undefined && isRelayed(this.#selected));
+    return (
+      this.#state === 'disconnected' ||
+      this.#doubtUntil > 0 ||
+      this.#nominating !== undefined ||
+      (this.#selected !== undefined && isRelayed(this.#selected))
+    );
   }
 
   #isHopeless(): boolean {
@@ -257,7 +263,7 @@ export class IceAgent {
       if (now - pair.answeredAt < ICE_CONSENT_RETRY_MS) return;
       if (pair.remote.kind === 'prflx') {
         this.#consentAt = Math.min(this.#consentAt, now);
-        this.#doubted = now + PATH_VERIFY_MS;
+        this.#doubtUntil = now + PATH_MOVED_MS;
       }
     }
     if (pair.state === 'failed') pair.checks = 0;
@@ -315,8 +321,9 @@ export class IceAgent {
    * The controlling side's next check names the pair anew; the controlled side has to be named, and begins a new run where that stays out.
    */
   #moved(now: number): void {
-    if (this.#controlling) this.#consentAt = now;
-    else this.#followUntil = now + PATH_MOVED_MS;
+    this.#consentAt = now;
+    this.#doubtUntil = now + PATH_MOVED_MS;
+    if (!this.#controlling) this.#followUntil = now + PATH_MOVED_MS;
   }
 
   #select(pair: Pair, now: number): void {
@@ -325,6 +332,7 @@ export class IceAgent {
     if (this.#nominating === pair) this.#nominating = undefined;
     if (this.#selected === pair && this.#state === 'connected') return;
     this.#selected = pair;
+    this.#doubtUntil = -Infinity;
     this.#state = 'connected';
     this.#followUntil = Infinity;
     this.#consented(now, now);
@@ -399,7 +407,7 @@ export class IceAgent {
     }
     if (now - this.#lastAnswerAt >= ICE_DISCONNECTED_MS) this.#state = 'disconnected';
     if (now < this.#consentAt) return;
-    this.#consentAt = now + (this.#verifyingSince <= now || this.#doubted > now ? PATH_VERIFY_RETRY_MS : ICE_CONSENT_RETRY_MS);
+    this.#consentAt = now + (this.#verifyingSince <= now || this.#doubtUntil > now ? PATH_VERIFY_RETRY_MS : ICE_CONSENT_RETRY_MS);
     this.#unanswered++;
     // A second question in vain: what else is proven may have to take over.
     if (this.#unanswered > 2) this.#nominate(now);

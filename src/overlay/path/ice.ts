@@ -45,8 +45,8 @@ export interface DirectPathOptions {
   readonly router: IceRouter;
   readonly clock: Clock;
   readonly random: (target: Uint8Array) => void;
-  /** Our candidates as they are now. */
-  readonly localCandidates: () => readonly Candidate[];
+  /** Our candidates as they are now. `doubted` where a pair was lost: our outer address may be another. */
+  readonly localCandidates: (doubted: boolean) => readonly Candidate[];
   /** Whether the address may be checked: one inside the overlay must not be. */
   readonly allowed: (address: string) => boolean;
   /** Announces one of our candidates. */
@@ -67,6 +67,8 @@ export class DirectPath implements Path {
   readonly #leases = new Map<RelayBase, RelayLease>();
   #pair: SelectedPair | undefined;
   #remote: RemoteAddress | undefined;
+  /** A pair that had worked was lost. */
+  #doubted = false;
   #sessionId: Uint8Array;
   #remoteSession: string | undefined;
   #reported: IceState | 'idle' = 'idle';
@@ -149,7 +151,9 @@ export class DirectPath implements Path {
       },
       now,
     );
-    for (const candidate of this.#options.localCandidates()) this.#addLocal(this.#agent, candidate, now);
+    const doubted = this.#doubted;
+    this.#doubted = false;
+    for (const candidate of this.#options.localCandidates(doubted)) this.#addLocal(this.#agent, candidate, now);
     for (const text of this.#recent) this.#take(text);
     this.#after();
     return true;
@@ -157,7 +161,7 @@ export class DirectPath implements Path {
 
   /** Tells the other side our candidates. */
   announce(): void {
-    for (const candidate of this.#options.localCandidates()) this.#options.announce(formatCandidate(candidate));
+    for (const candidate of this.#options.localCandidates(false)) this.#options.announce(formatCandidate(candidate));
   }
 
   /** A candidate that was found while the agent is at work. */
@@ -258,6 +262,7 @@ export class DirectPath implements Path {
     const agent = this.#agent;
     if (agent === undefined) return;
     const { pair } = agent;
+    if (agent.state === 'disconnected' || (agent.state === 'failed' && pair !== undefined)) this.#doubted = true;
     if (pair?.remote !== this.#pair?.remote || pair?.base !== this.#pair?.base) this.#selected(agent, pair);
     if (agent.state !== this.#reported) this.#report(agent.state);
     if (this.#agent === agent) this.#arm(agent.pollAt());

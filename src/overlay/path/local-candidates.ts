@@ -58,8 +58,10 @@ export class LocalCandidates {
     });
   }
 
-  /** All candidates of now. The system is asked once in a while; an old outer address is asked for again meanwhile. */
-  list(): readonly Candidate[] {
+  /**
+   * All candidates of now. The system is asked once in a while; an outer address that is old or doubted is asked for again meanwhile.
+   */
+  list(doubted: boolean): readonly Candidate[] {
     const { clock, mux, addresses, allowed } = this.#options;
     const now = clock.now();
     const socket = mux();
@@ -68,7 +70,7 @@ export class LocalCandidates {
       this.#readAt = now;
       this.#hosts = hostCandidates(addresses ?? listHostAddresses(), socket.port, socket.ipv6, allowed);
     }
-    this.#probe.ask();
+    this.#probe.ask(doubted);
     this.#turn.want();
     const outer = this.#probe.candidates.filter(
       (candidate) => allowed(candidate.address) && !this.#hosts.some((host) => sameTransport(host, candidate)),
@@ -84,7 +86,7 @@ export class LocalCandidates {
   /** The host's network changed: what is known may be wrong. */
   refresh(): void {
     this.#readAt = -Infinity;
-    this.#probe.ask(true);
+    this.#probe.askAnew();
     this.#turn.refresh();
   }
 

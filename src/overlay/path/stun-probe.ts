@@ -7,7 +7,7 @@ import { parseHostPort } from '#lib/net.ts';
 import { resolveHost } from '#lib/resolve.ts';
 import { encodeStun, type StunMessage } from '#wire/stun.ts';
 import { toHex } from '#lib/bytes.ts';
-import { STUN_ATTEMPTS, STUN_FRESH_MS, STUN_MAX_SERVERS, STUN_RETRY_MS } from '../constants.ts';
+import { STUN_AGAIN_MS, STUN_ATTEMPTS, STUN_FRESH_MS, STUN_MAX_SERVERS, STUN_RETRY_MS } from '../constants.ts';
 import type { Candidate } from './ice-candidate.ts';
 import { localCandidate, usableAddress } from './ice-candidate.ts';
 import { sameTransport, type TransportAddress } from './path.ts';
@@ -46,13 +46,19 @@ export class StunProbe {
     this.#servers = urls
       .flatMap((url) => (url.startsWith('stun:') ? (parseHostPort(url.slice(5), defaultPort) ?? []) : []))
       .slice(0, STUN_MAX_SERVERS);
+    this.askAnew();
+  }
+
+  /** The network or the servers are others: what is known is void. */
+  askAnew(): void {
+    this.#askedAt = -Infinity;
     this.ask(true);
   }
 
-  /** Asks all servers, unless that was done lately. */
+  /** Asks all servers, unless that was done lately; `force` is for who has reason to doubt what is known. */
   ask(force = false): void {
     const now = this.#options.clock.now();
-    if (this.#servers.length === 0 || (!force && now - this.#askedAt < STUN_FRESH_MS)) return;
+    if (this.#servers.length === 0 || now - this.#askedAt < (force ? STUN_AGAIN_MS : STUN_FRESH_MS)) return;
     this.#askedAt = now;
     if (force) this.#candidates = [];
     const run = ++this.#run;

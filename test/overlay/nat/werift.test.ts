@@ -102,7 +102,7 @@ async function meet(
 }
 
 for (const weControl of [true, false]) {
-  void t.test(`${weControl ? 'we control' : 'werift controls'}`, (t) => meet(t, { weControl, theyControl: !weControl }));
+  void t.test(weControl ? 'we control' : 'werift controls', (t) => meet(t, { weControl, theyControl: !weControl }));
   void t.test(`${weControl ? 'we control' : 'werift controls'}, over IPv6`, (t) => meet(t, { weControl, theyControl: !weControl, six: true }));
   void t.test(`both ${weControl ? 'begin controlling' : 'begin controlled'}: tie-breakers decide`, async (t) => {
     const { ours, theirs } = await meet(t, { weControl, theyControl: weControl });
