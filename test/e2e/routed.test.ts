@@ -25,7 +25,7 @@ import {
 const inside = Object.values(networkInterfaces())
   .flat()
   .find((entry) => entry?.family === 'IPv4' && !entry.internal)?.address;
-const needed = inside === undefined ? { skip: 'needs an IPv4 address of this host that is not loopback' } : {};
+const needed = inside === undefined ? { skip: 'needs an IPv4 address of this host that is not loopback' } : { timeout: 90_000 };
 
 /** A service of this host. */
 async function startBehind(t: Test, greeting: string, host = '127.0.0.1'): Promise<number> {
@@ -134,7 +134,7 @@ void t.test('a subnet that the router itself is in: its own address takes a gran
   t.equal(stream === undefined ? '' : await says(stream, 'hello'), 'behind: hello');
 });
 
-void t.test('names behind a router; another router where one leaves', async (t) => {
+void t.test('names behind a router; another router where one leaves', { timeout: 90_000 }, async (t) => {
   const world = await setting(t);
   const { plane, clients, office, behind, client } = world;
   const port = await startBehind(t, 'behind:');
