@@ -15,6 +15,7 @@ interface WasmExports {
   readonly memory: { readonly buffer: ArrayBuffer };
   seal(at: number, length: number): void;
   open(at: number, length: number): number;
+  sum(at: number, end: number): number;
 }
 
 const pageBytes = 65_536;
@@ -34,15 +35,17 @@ class Engine {
   readonly words: Int32Array;
   readonly seal: WasmExports['seal'];
   readonly open: WasmExports['open'];
+  readonly sum: WasmExports['sum'];
   #free = scratchAt + wasmMessageBytes + tagBytes + cacheLine;
 
   constructor(module: object) {
-    const { memory, seal, open } = new WebAssembly.Instance(module).exports;
+    const { memory, seal, open, sum } = new WebAssembly.Instance(module).exports;
     this.buffer = memory.buffer;
     this.bytes = new Uint8Array(memory.buffer);
     this.words = new Int32Array(memory.buffer);
     this.seal = seal;
     this.open = open;
+    this.sum = sum;
     this.words.set(constants, stateAt / 4);
   }
 
@@ -78,6 +81,11 @@ export function wasmAead(): AeadProvider | undefined {
   return Object.assign((key: Uint8Array): AeadKey => new WasmAeadKey(load(), key), {
     cipher: 'webassembly',
     alloc: (bytes: number) => load().alloc(bytes),
+    sumBlocks: (bytes: Uint8Array, start: number, end: number) => {
+      const { buffer, sum } = load();
+      if (bytes.buffer !== buffer || start < 0 || end > bytes.length || !(end - start <= wasmMessageBytes)) return -1;
+      return sum(bytes.byteOffset + start, bytes.byteOffset + end);
+    },
   });
 }
 

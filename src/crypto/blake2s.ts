@@ -1,5 +1,6 @@
 // BLAKE2s (RFC 7693) in its unkeyed and keyed form, and what WireGuard builds on it: HMAC and the KDF of the Noise framework.
-// Our own code because Node offers no keyed mode; it is also faster than Node for messages of a few blocks.
+// Our own code because Node offers no keyed mode; it is also faster than Node for messages of a few blocks, most of all in WebAssembly.
+import { type Compress, wasmCompress } from './blake2s-wasm.ts';
 import { cryptoError } from './errors.ts';
 
 const blockBytes = 64;
@@ -29,7 +30,7 @@ const sigma = Uint8Array.from(
 );
 
 /** The mixing function G (RFC 7693 §3.1) over the working vector. */
-function mix(v: Uint32Array, a: number, b: number, c: number, d: number, x: number, y: number): void {
+function mix(v: Int32Array, a: number, b: number, c: number, d: number, x: number, y: number): void {
   let va = ((v[a] ?? 0) + (v[b] ?? 0) + x) | 0;
   let vd = (v[d] ?? 0) ^ va;
   vd = (vd >>> 16) | (vd << 16);
@@ -48,12 +49,41 @@ function mix(v: Uint32Array, a: number, b: number, c: number, d: number, x: numb
 }
 
 // One working set serves all computations: each runs to its end before another starts.
-const vector = new Uint32Array(16);
-const words = new Uint32Array(16);
+const vector = new Int32Array(16);
+const words = new Int32Array(16);
+
+/** The compression function in plain code. Exported for the test that holds both against each other. */
+export const plainCompress: Compress = (state, block, low, high, last) => {
+  for (let i = 0; i < 16; i++) {
+    const at = 4 * i;
+    words[i] = (block[at] ?? 0) | ((block[at + 1] ?? 0) << 8) | ((block[at + 2] ?? 0) << 16) | ((block[at + 3] ?? 0) << 24);
+  }
+  for (let i = 0; i < 8; i++) {
+    vector[i] = state[i] ?? 0;
+    vector[i + 8] = initial[i] ?? 0;
+  }
+  vector[12] = (vector[12] ?? 0) ^ low;
+  vector[13] = (vector[13] ?? 0) ^ high;
+  vector[14] = (vector[14] ?? 0) ^ last;
+  for (let s = 0; s < 160; s += 16) {
+    mix(vector, 0, 4, 8, 12, word(s), word(s + 1));
+    mix(vector, 1, 5, 9, 13, word(s + 2), word(s + 3));
+    mix(vector, 2, 6, 10, 14, word(s + 4), word(s + 5));
+    mix(vector, 3, 7, 11, 15, word(s + 6), word(s + 7));
+    mix(vector, 0, 5, 10, 15, word(s + 8), word(s + 9));
+    mix(vector, 1, 6, 11, 12, word(s + 10), word(s + 11));
+    mix(vector, 2, 7, 8, 13, word(s + 12), word(s + 13));
+    mix(vector, 3, 4, 9, 14, word(s + 14), word(s + 15));
+  }
+  for (let i = 0; i < 8; i++) state[i] = (state[i] ?? 0) ^ (vector[i] ?? 0) ^ (vector[i + 8] ?? 0);
+};
+
+/** The one in use. */
+export const compress: Compress = wasmCompress(initial, sigma) ?? plainCompress;
 
 /** One computation: `update` as often as needed, then `digest` once. */
 export class Blake2s {
-  readonly #state = new Uint32Array(8);
+  readonly #state = new Int32Array(8);
   readonly #block = new Uint8Array(blockBytes);
   readonly #length: number;
   #filled = 0;
@@ -80,7 +110,7 @@ export class Blake2s {
       // a full block is kept until more comes, since the last one is compressed differently
       if (this.#filled === blockBytes) {
         this.#count += blockBytes;
-        this.#compress(false);
+        this.#compress(0);
         this.#filled = 0;
       }
       const take = Math.min(blockBytes - this.#filled, data.length - at);
@@ -95,38 +125,15 @@ export class Blake2s {
   digest(): Uint8Array {
     this.#count += this.#filled;
     this.#block.fill(0, this.#filled);
-    this.#compress(true);
+    this.#compress(-1);
     const out = new Uint8Array(this.#length);
     for (let i = 0; i < out.length; i++) out[i] = (this.#state[i >>> 2] ?? 0) >>> (8 * (i & 3));
     this.#block.fill(0);
     return out;
   }
 
-  #compress(last: boolean): void {
-    const block = this.#block;
-    const state = this.#state;
-    for (let i = 0; i < 16; i++) {
-      const at = 4 * i;
-      words[i] = (block[at] ?? 0) | ((block[at + 1] ?? 0) << 8) | ((block[at + 2] ?? 0) << 16) | ((block[at + 3] ?? 0) << 24);
-    }
-    for (let i = 0; i < 8; i++) {
-      vector[i] = state[i] ?? 0;
-      vector[i + 8] = initial[i] ?? 0;
-    }
-    vector[12] = (vector[12] ?? 0) ^ this.#count;
-    vector[13] = (vector[13] ?? 0) ^ Math.floor(this.#count / 0x1_0000_0000);
-    if (last) vector[14] = ~(vector[14] ?? 0);
-    for (let s = 0; s < 160; s += 16) {
-      mix(vector, 0, 4, 8, 12, word(s), word(s + 1));
-      mix(vector, 1, 5, 9, 13, word(s + 2), word(s + 3));
-      mix(vector, 2, 6, 10, 14, word(s + 4), word(s + 5));
-      mix(vector, 3, 7, 11, 15, word(s + 6), word(s + 7));
-      mix(vector, 0, 5, 10, 15, word(s + 8), word(s + 9));
-      mix(vector, 1, 6, 11, 12, word(s + 10), word(s + 11));
-      mix(vector, 2, 7, 8, 13, word(s + 12), word(s + 13));
-      mix(vector, 3, 4, 9, 14, word(s + 14), word(s + 15));
-    }
-    for (let i = 0; i < 8; i++) state[i] = (state[i] ?? 0) ^ (vector[i] ?? 0) ^ (vector[i + 8] ?? 0);
+  #compress(last: 0 | -1): void {
+    compress(this.#state, this.#block, this.#count | 0, Math.floor(this.#count / 0x1_0000_0000), last);
   }
 }
 

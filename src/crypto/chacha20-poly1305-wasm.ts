@@ -5,7 +5,7 @@
 // has written, opening what this step is about to decrypt.
 import { addState, type ChaChaLocals, doubleRound, loadState, output, prepareOrders, stepBytes } from './chacha20-code.ts';
 import { type PolyCode, polyCode, polyLocals } from './poly1305-code.ts';
-import { type Code, copyMemory, encodeModule, get, i32Const, memory, repeatWhile, seq, set, type WasmFunction, when } from './wasm-encoder.ts';
+import { type Code, copyMemory, encodeModule, get, i32Const, memory, repeatWhile, seq, set, simd, type WasmFunction, when } from './wasm-encoder.ts';
 import { copy, difference, i32, i64, load64, range, step, v128, words } from './wasm-ops.ts';
 
 /** Where the caller puts ChaCha20's state of 16 little-endian words (RFC 8439 §2.3); the word of the counter is not looked at. */
@@ -23,6 +23,8 @@ export const freeAt = 512;
 /** Pairs of blocks that a step authenticates: as many as it has bytes. */
 const pairsOfStep = stepBytes / 32;
 const doubleRounds = 10;
+/** Eight 16-bit words to four sums of neighbours. */
+const addPairs16 = simd(127);
 
 const [at, length, end, poly, stop, key, pairs, rounds, counter, first] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] as const;
 const chacha: ChaChaLocals = { x: (i) => 10 + i, t: (i) => 26 + i, order: (bits) => (bits === 8 ? 30 : 31), counter };
@@ -155,7 +157,25 @@ const open: WasmFunction = {
   ),
 };
 
-/** The module with `seal` and `open`, and so many pages of memory. */
+/**
+ * `sum(at, end)`: adds the little-endian 16-bit words of as many whole blocks of 16 bytes as there are, exact for up to 64 KiB. It belongs to
+ * the Internet checksum of packets that stand here to be sealed.
+ */
+const sum: WasmFunction = {
+  name: 'sum',
+  parameters: 2,
+  result: true,
+  locals: ['v128'],
+  body: ((): Code => {
+    const [from, to, sums] = [0, 1, 2];
+    const another = seq(difference(to, from), i32Const(16), i32.atLeast);
+    const addBlock = set(sums, get(sums), get(from), memory(v128.load, 0), addPairs16, v128.add32);
+    const lanes = range(4).map((lane) => seq(get(sums), simd(27), [lane], lane > 0 ? i32.add : []));
+    return seq(when(another, repeatWhile(seq(addBlock, step(from, 16), another))), ...lanes);
+  })(),
+};
+
+/** The module with `seal`, `open` and `sum`, and so many pages of memory. */
 export function chachaPolyModule(pages: number): Uint8Array<ArrayBuffer> {
-  return encodeModule([seal, open], pages);
+  return encodeModule([seal, open, sum], pages);
 }

@@ -3,13 +3,16 @@ import { type Code, get, i32Const, i64Const, memory, seq, set, simd } from './wa
 
 export const i32 = {
   load: [0x28],
+  store: [0x36],
   equalsZero: [0x45],
   less: [0x48],
   atLeast: [0x4f],
   add: [0x6a],
   sub: [0x6b],
   and: [0x71],
+  xor: [0x73],
   shiftRight: [0x76],
+  rotateRight: [0x78],
 } as const satisfies Record<string, Code>;
 
 export const i64 = {

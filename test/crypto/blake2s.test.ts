@@ -1,7 +1,7 @@
 // BLAKE2s against RFC 7693, the published keyed vector, and Node's unkeyed hash; HMAC and KDF against Node.
 import { createHash, createHmac } from 'node:crypto';
 import t from 'tap';
-import { Blake2s, blake2s, blake2sMac, hmacBlake2s, kdf1, kdf2, kdf3 } from '#crypto/blake2s.ts';
+import { Blake2s, blake2s, blake2sMac, hmacBlake2s, kdf1, kdf2, kdf3, compress, plainCompress } from '#crypto/blake2s.ts';
 import { toHex, utf8 } from '#lib/bytes.ts';
 
 const run = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i);
@@ -73,3 +73,27 @@ void t.test('sizes outside the standard are refused', async (t) => {
   t.throws(() => new Blake2s(33), { code: 'CRYPTO_BAD_KEY' });
   t.throws(() => new Blake2s(32, new Uint8Array(33)), { code: 'CRYPTO_BAD_KEY' });
 });
+
+void t.test('the compression function in WebAssembly and in plain code do the same', async (t) => {
+  t.not(compress, plainCompress, 'WebAssembly is in use');
+  const random = numbers(5);
+  const [one, two] = [new Int32Array(8), new Int32Array(8)];
+  const block = new Uint8Array(64);
+  let wrong = 0;
+  for (let i = 0; i < 5_000; i++) {
+    for (let at = 0; at < 64; at++) block[at] = random();
+    const [low, high, last] = [random() | 0, i % 3 === 0 ? random() | 0 : 0, i % 2 === 0 ? -1 : 0];
+    compress(one, block, low, high, last);
+    plainCompress(two, block, low, high, last);
+    if (!one.every((word, at) => word === two[at])) wrong++;
+  }
+  t.equal(wrong, 0);
+});
+
+function numbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state ^ (state >>> 16);
+  };
+}
