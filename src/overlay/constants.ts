@@ -19,7 +19,7 @@ export const STREAM_SLAB_BYTES = 64 * 1024;
 /** Pieces of this size and above are lent at once; smaller ones are gathered first. */
 export const STREAM_LEND_BYTES = 8 * 1024;
 /** What a stream buffers beyond the stack's own window, in each direction. */
-export const STREAM_HIGH_WATER_BYTES = 256 * 1024;
+export const STREAM_HIGH_WATER_BYTES = 32 * 1024;
 
 /** UDP and ICMP flows that the filter remembers; the oldest is forgotten first. TCP flows are the stack's connections. */
 export const MAX_TRACKED_FLOWS = 8192;
@@ -215,9 +215,11 @@ export const MAX_FORWARDED_QUESTIONS_PER_PEER = 32;
 export const RESOLVE_LIMIT_MS = 5000;
 /** Addresses of one answer that are used. */
 export const MAX_ANSWER_ADDRESSES = 16;
-/** An answer is told to be good for this long, seconds, whatever its records say. */
+/** An answer is told to be good for this long, seconds, whatever its records say: a router that starts anew must be asked again soon. */
 export const MIN_ANSWER_TTL_SECONDS = 5;
-export const MAX_ANSWER_TTL_SECONDS = 600;
+export const MAX_ANSWER_TTL_SECONDS = 60;
+/** What name servers say of names that are not routed is kept for at most this long, seconds. */
+export const MAX_RECORD_TTL_SECONDS = 3600;
 /** Answers that are kept; the one used longest ago gives way. */
 export const MAX_CACHED_ANSWERS = 4096;
 /** That a name is unknown is kept for as long as its zone says, at most this long; 5 s where it says nothing. */

@@ -36,6 +36,11 @@ export class AnswerCache<T> {
     this.#answers.clear();
   }
 
+  /** Forgets the answers under these keys. */
+  forget(which: (key: string) => boolean): void {
+    for (const key of this.#answers.keys()) if (which(key)) this.#answers.delete(key);
+  }
+
   get size(): number {
     return this.#answers.size;
   }

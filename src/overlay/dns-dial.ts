@@ -11,7 +11,7 @@ export interface DialByNameOptions {
   /** Dials addresses, and the hosts that `knows` knows. */
   readonly dial: Dial;
   readonly knows: (host: string) => boolean;
-  readonly names: Pick<Names, 'resolve' | 'searchDomains'>;
+  readonly names: Pick<Names, 'resolve' | 'searchDomains' | 'forgetName'>;
   /** The domain that this peer is in; may be empty. */
   readonly ownDomain: () => string;
 }
@@ -27,7 +27,13 @@ export function dialByName(options: DialByNameOptions): Dial {
     for (const candidate of [...domains.map((domain) => `${name}.${domain}`), name]) {
       if (knows(candidate)) return dial({ ...target, host: candidate }, { signal });
       const addresses = await names.resolve(candidate, signal);
-      if (addresses.length > 0) return dialAny(dial, addresses.slice(0, MAX_ADDRESSES_DIALLED), target.port, signal);
+      if (addresses.length === 0) continue;
+      try {
+        return await dialAny(dial, addresses.slice(0, MAX_ADDRESSES_DIALLED), target.port, signal);
+      } catch (error) {
+        names.forgetName(candidate);
+        throw error;
+      }
     }
     throw unknown(target.host);
   };

@@ -6,7 +6,15 @@ import { type DnsConfig, type DnsRecord, type DnsZone, isUnder, type NameServer,
 import type { PublicKey } from '#model/ids.ts';
 import { DNS_RCODE, DNS_TYPE, type DnsMessage } from '#wire/dns.ts';
 import { AnswerCache } from './dns-cache.ts';
-import { DEFAULT_NEGATIVE_TTL_SECONDS, MAX_ANSWER_ADDRESSES, MAX_CNAMES, MAX_NEGATIVE_TTL_SECONDS, RESOLVE_LIMIT_MS } from './constants.ts';
+import {
+  DEFAULT_NEGATIVE_TTL_SECONDS,
+  MAX_ANSWER_ADDRESSES,
+  MAX_ANSWER_TTL_SECONDS,
+  MAX_CNAMES,
+  MAX_NEGATIVE_TTL_SECONDS,
+  MAX_RECORD_TTL_SECONDS,
+  RESOLVE_LIMIT_MS,
+} from './constants.ts';
 import { overlayError } from './errors.ts';
 import type { RouteGroup, TakenRoutes } from './routes-taken.ts';
 
@@ -28,6 +36,13 @@ export interface NamesDeps {
 interface Answer {
   readonly addresses: readonly IpAddress[];
   readonly ttlSeconds: number;
+}
+
+/** Servers that stand in for each other, by a key without spaces, and for how long what they say is kept. */
+interface Source {
+  readonly key: string;
+  readonly servers: readonly NameServer[];
+  readonly maxTtlSeconds: number;
 }
 
 const nothing: Answer = { addresses: [], ttlSeconds: 0 };
@@ -76,6 +91,16 @@ export class Names {
     return answers.flatMap(({ addresses }) => addresses).slice(0, MAX_ANSWER_ADDRESSES);
   }
 
+  /** Nobody answered at the addresses of the name: what is kept of it may be over, such as after a restart of who carries it. */
+  forgetName(name: string): void {
+    this.#cache.forget((key) => key.split(' ').includes(name));
+  }
+
+  /** The way to a routing peer is another: it may have started anew, and knows then nothing of what it once resolved. */
+  forgetRouter(router: PublicKey): void {
+    this.#cache.forget((key) => key.startsWith(`${router} `));
+  }
+
   close(): void {
     this.#closing.abort();
   }
@@ -93,11 +118,11 @@ export class Names {
     const { taken, clock, bound, forwarderOf } = this.#deps;
     if (router === undefined) return nothing;
     const forwarder = this.#resolveAtRouter ? forwarderOf(router) : undefined;
-    const answer = this.#resolveAtRouter
-      ? forwarder === undefined
+    const answer = !this.#resolveAtRouter
+      ? await this.#unrouted(name, family, signal, depth)
+      : forwarder === undefined
         ? nothing
-        : await this.#asked(`${router} ${name} ${family}`, [forwarder], name, family, signal, depth)
-      : await this.#unrouted(name, family, signal, depth);
+        : await this.#asked({ key: router, servers: [forwarder], maxTtlSeconds: MAX_ANSWER_TTL_SECONDS }, name, family, signal, depth);
     const usable = taken.bind(group, router, answer.addresses, clock.now() + answer.ttlSeconds * 1000);
     bound();
     return { ...answer, addresses: usable };
@@ -114,8 +139,8 @@ export class Names {
     }
     const group = this.#groupOf(name);
     if (group === undefined) return nothing;
-    const key = `${group.servers.map(({ ip, port }) => `${formatIp(ip)} ${port}`).join()} ${name} ${family}`;
-    return this.#asked(key, group.servers, name, family, signal, depth);
+    const key = group.servers.map(({ ip, port }) => `${formatIp(ip)},${port}`).join();
+    return this.#asked({ key, servers: group.servers, maxTtlSeconds: MAX_RECORD_TTL_SECONDS }, name, family, signal, depth);
   }
 
   #groupOf(name: string): NameServerGroup | undefined {
@@ -128,14 +153,14 @@ export class Names {
     return best?.group;
   }
 
-  async #asked(key: string, servers: readonly NameServer[], name: string, family: 4 | 6, signal: AbortSignal, depth: number): Promise<Answer> {
+  async #asked({ key, servers, maxTtlSeconds }: Source, name: string, family: 4 | 6, signal: AbortSignal, depth: number): Promise<Answer> {
     const question = { name, type: family === 4 ? DNS_TYPE.a : DNS_TYPE.aaaa };
     const within = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(RESOLVE_LIMIT_MS)]);
-    const shared = this.#cache.get(key, async () => {
+    const shared = this.#cache.get(`${key} ${name} ${family}`, async () => {
       const message = await this.#deps.ask(servers, question, within);
       const read = readAnswer(message, name, family);
       const known = read.addresses.length > 0 || read.alias !== undefined;
-      return { value: read, ttlSeconds: known ? read.ttlSeconds : negativeTtl(message) };
+      return { value: read, ttlSeconds: known ? Math.min(read.ttlSeconds, maxTtlSeconds) : negativeTtl(message) };
     });
     const { value, leftSeconds } = await abandon(shared, signal, name);
     if (value.alias === undefined) return { addresses: value.addresses, ttlSeconds: leftSeconds };
@@ -170,7 +195,7 @@ function readAnswer(message: DnsMessage, name: string, family: 4 | 6): ReadAnswe
 function ofRecords(records: readonly DnsRecord[], family: 4 | 6): Answer {
   const wanted = records.filter(({ type }) => type === (family === 4 ? 'A' : 'AAAA'));
   const addresses = wanted.flatMap(({ data }) => parseIp(data) ?? []).slice(0, MAX_ANSWER_ADDRESSES);
-  return { addresses, ttlSeconds: Math.min(...wanted.map(({ ttlSeconds }) => ttlSeconds), 3600) };
+  return { addresses, ttlSeconds: Math.min(...wanted.map(({ ttlSeconds }) => ttlSeconds), MAX_RECORD_TTL_SECONDS) };
 }
 
 function negativeTtl({ negativeTtlSeconds }: DnsMessage): number {

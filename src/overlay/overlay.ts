@@ -339,7 +339,7 @@ class MeshOverlay implements Overlay {
         datagram: (datagram, source) => this.#driver.receive(datagram, datagram.length, source),
         switched: (conn, path) => {
           this.#pathSwitches++;
-          this.#routes.refresh();
+          this.#routes.pathChanged(conn.peer);
           if (path === undefined) return;
           this.#dials.ready(conn.peer);
           this.#hurry(conn.peer);
@@ -467,7 +467,10 @@ class MeshOverlay implements Overlay {
       carries: (bytes, at, family) => this.#routes.carries(bytes, at, family),
       datagram: (bytes, from, to) => this.#routes.datagram(bytes, from, to),
     };
-    if (this.#options.mode === 'system') return await openKernelFace({ clock, log, hooks, mtu, hostPrograms: this.#options.hostPrograms ?? false });
+    if (this.#options.mode === 'system') {
+      const { openPortAt } = this.#accelerators;
+      return await openKernelFace({ clock, log, hooks, mtu, openPortAt, hostPrograms: this.#options.hostPrograms ?? false });
+    }
     return new UserspaceFace({ clock, hooks, mtu, random: this.#random });
   }
 

@@ -109,7 +109,13 @@ export class OverlayRoutes {
     this.#flows?.recheck();
   }
 
-  /** A path came or went: looks again who carries what. */
+  /** The path to the peer is another, or gone. */
+  pathChanged(peer: PublicKey): void {
+    this.#names.forgetRouter(peer);
+    this.refresh();
+  }
+
+  /** Looks again who carries what. */
   refresh(): void {
     if (this.#map?.routing === undefined && this.#taken.empty) return;
     const moved = this.#taken.choose(this.#deps.clock.now());

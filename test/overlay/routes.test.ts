@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
+import { generatePrivateKey } from '#crypto/x25519.ts';
 import { formatHostPort } from '#lib/net.ts';
 import type { DnsConfig } from '#model/dns.ts';
 import type { PacketFilter } from '#model/network-map.ts';
@@ -76,6 +77,8 @@ const dial = (from: Member, host: string, port: number): Promise<Duplex> =>
   from.overlay.dial({ host, port }, { signal: AbortSignal.timeout(40_000) });
 
 async function says(stream: Duplex, text: string): Promise<string> {
+  // It may end later, with its router.
+  if (stream.listenerCount('error') === 0) stream.on('error', () => undefined);
   const answer = once(stream, 'data');
   stream.write(text);
   return String((await answer)[0]);
@@ -176,6 +179,38 @@ t.test('names of routes are resolved at the router, for those with a rule; wildc
   await t.rejects(dial(a, 'corp.test', 443), { code: 'EHOSTUNREACH' }, 'not below the wildcard');
   await t.rejects(dial(c, 'wiki.corp.test', 443), { code: 'EAI_AGAIN' }, 'the router answers only those with a rule');
   await t.rejects(dial(a, '10.20.0.9', 443), { code: 'EHOSTUNREACH' }, 'an address that no name stands for');
+});
+
+t.test('a router that starts anew is asked again for its names', async (t) => {
+  const signal = new TestSignal();
+  const a = await member(signal, 'a');
+  const privateKey = generatePrivateKey();
+  const before = await member(signal, 'b', { privateKey });
+  t.teardown(() => a.overlay.close());
+  const names = { 'wiki.corp.test': ['10.20.0.1'] };
+  const routing: Routing = { routes: [route('*.corp.test', before)], rules: [allow(a, '*.corp.test')], resolveAtRouter: true, forwarderPort: 22_054 };
+  const start = (b: Member): void => {
+    b.overlay.carry(carrierOf(b, names, []));
+    for (const self of [a, b]) self.overlay.apply({ ...mapFor(self, [a, b], { kind: 'rules', rules: [] }), routing });
+  };
+  start(before);
+  t.equal(await says(await dial(a, 'wiki.corp.test', 443), 'x'), 'b 10.20.0.1:443: x');
+  await before.overlay.close();
+  const after = { ...(await member(signal, 'b', { privateKey })), address: before.address };
+  t.teardown(() => after.overlay.close());
+  start(after);
+  const begun = performance.now();
+  let answer = '';
+  while (answer === '') {
+    // What is still under way to the one that was closed fails; whoever dials again gets through.
+    answer = await a.overlay.dial({ host: 'wiki.corp.test', port: 443 }, { signal: AbortSignal.timeout(3000) }).then(
+      (stream) => says(stream, 'x'),
+      () => '',
+    );
+    if (performance.now() - begun > 25_000) break;
+  }
+  t.equal(answer, 'b 10.20.0.1:443: x');
+  t.comment(`figure: a name is reached ${(performance.now() - begun).toFixed(0)} ms after its router started anew`);
 });
 
 t.test('names of zones, of peers, and of a name server behind a router', async (t) => {
