@@ -83,7 +83,7 @@ export function wasmAead(): AeadProvider | undefined {
     alloc: (bytes: number) => load().alloc(bytes),
     sumBlocks: (bytes: Uint8Array, start: number, end: number) => {
       const { buffer, sum } = load();
-      if (bytes.buffer !== buffer || start < 0 || end > bytes.length || !(end - start <= wasmMessageBytes)) return -1;
+      if (bytes.buffer !== buffer || !(start >= 0 && start <= end && end <= bytes.length && end - start <= wasmMessageBytes)) return -1;
       return sum(bytes.byteOffset + start, bytes.byteOffset + end);
     },
   });

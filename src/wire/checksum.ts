@@ -54,6 +54,18 @@ export function sumWords(bytes: Uint8Array, start: number, end: number, initial:
   return sumBytes(bytes, last * 4 - byteOffset, end, initial + folded);
 }
 
+/**
+ * The same as `sumWords` with the help of a function that adds the little-endian words of whole blocks of 16 bytes, or says -1 where it
+ * cannot.
+ */
+export function sumWordsBy(sumBlocks: (bytes: Uint8Array, start: number, end: number) => number): typeof sumWords {
+  return (bytes, start, end, initial) => {
+    const sum = end - start < VIEW_FROM ? -1 : sumBlocks(bytes, start, end);
+    if (sum < 0) return sumWords(bytes, start, end, initial);
+    return sumBytes(bytes, end - ((end - start) & 15), end, initial + swapBytes(foldSum(sum)));
+  };
+}
+
 function swapBytes(word: number): number {
   return ((word & 0xff) << 8) | (word >> 8);
 }

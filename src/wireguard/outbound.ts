@@ -1,6 +1,7 @@
 // The data path out: packets, and super-packets that stand for many, to transport messages. Messages are made one behind the other in one
 // arena, sealed where they stand, and leave as runs: what can be done once for a run is not done for each packet, and nothing is allocated.
 import { transportHeaderBytes, writeTransportHeader } from '#wire/wireguard.ts';
+import { sumWordsBy } from '#wire/checksum.ts';
 import { Segmenter } from '#wire/segmentation.ts';
 import type { PrefixTable } from './allowed-ips.ts';
 import { arena, Views } from './arena.ts';
@@ -17,7 +18,7 @@ export class Outbound {
   readonly #core: Core;
   readonly #handshakes: Handshakes;
   readonly #allowed: PrefixTable<Peer>;
-  readonly #segmenter = new Segmenter();
+  readonly #segmenter: Segmenter;
   readonly #out: Uint8Array;
   readonly #views: Views;
 
@@ -25,6 +26,8 @@ export class Outbound {
     this.#core = core;
     this.#handshakes = handshakes;
     this.#allowed = allowed;
+    const { sumBlocks } = core.local.aead;
+    this.#segmenter = new Segmenter(sumBlocks === undefined ? undefined : sumWordsBy(sumBlocks));
     this.#out = arena(core.local.aead, maxDatagramBytes + paddingBytes);
     this.#views = new Views(this.#out);
   }

@@ -1,6 +1,8 @@
 // The Internet checksum: known sums, every alignment and length against the plain definition, and its properties.
 import t from 'tap';
-import { checksum, finishChecksum, foldSum, pseudoSum, sumWords } from '#wire/checksum.ts';
+import { wasmAead } from '#crypto/aead-wasm.ts';
+import { checksum, finishChecksum, foldSum, pseudoSum, sumWords, sumWordsBy } from '#wire/checksum.ts';
+import { seededBytes } from '../support/seeded.ts';
 
 function plain(bytes: Uint8Array): number {
   let sum = 0;
@@ -55,4 +57,26 @@ void t.test('parts may be summed one after the other', async (t) => {
   const bytes = new Uint8Array(500).map((_, i) => (i * 7) & 0xff);
   t.equal(finishChecksum(sumWords(bytes, 200, 500, sumWords(bytes, 0, 200, 0))), checksum(bytes, 0, 500));
   t.equal(pseudoSum(bytes, 0, bytes, 4, 4, 6), sumWords(bytes, 0, 8, 6));
+});
+
+void t.test('the sum of blocks that the cipher’s memory offers is the same sum, at every place and length', async (t) => {
+  const provider = wasmAead();
+  if (provider?.alloc === undefined || provider.sumBlocks === undefined) return t.plan(0, 'needs WebAssembly with vectors');
+  const { sumBlocks } = provider;
+  const sum = sumWordsBy(sumBlocks);
+  const memory = provider.alloc(65_536);
+  seededBytes(5)(memory);
+  for (let i = 0; i < 3000; i++) {
+    const start = Math.floor((i * 7919) % 999);
+    const end = start + (i < 1500 ? i : Math.floor((i * 104_729) % 64_000));
+    const wanted = finishChecksum(sumWords(memory, start, end, i));
+    if (finishChecksum(sum(memory, start, end, i)) !== wanted) t.fail(`from ${start} to ${end}`);
+  }
+  memory.fill(0xff);
+  t.equal(foldSum(sum(memory, 0, 65_536, 0)), 0xffff, 'the largest there is does not overflow');
+  t.equal(sumBlocks(new Uint8Array(200), 0, 200), -1, 'other memory');
+  t.equal(sumBlocks(memory, -1, 200), -1);
+  t.equal(sumBlocks(memory, 0, 65_537), -1);
+  t.equal(sumBlocks(memory, 0, Number.NaN), -1);
+  t.equal(sumBlocks(memory, Number.NaN, 5), -1);
 });
