@@ -1,8 +1,8 @@
 // What makes the data path fast where the machine has it, and what is used instead: the one place that chooses.
 import type { AeadProvider } from '#crypto/aead.ts';
 import { chooseAead } from '#crypto/aead-choice.ts';
-import { openPlainPort, openReceivingInto } from './udp/open.ts';
-import type { OpenDatagramPort } from './udp/port.ts';
+import { openPlainPort, openPlainPortAt, openPortAt, openReceivingInto } from './udp/open.ts';
+import type { OpenDatagramPort, OpenDatagramPortAt } from './udp/port.ts';
 
 /** `auto` takes the best that works here, `off` only what works everywhere. */
 export type AcceleratorChoice = 'auto' | 'off';
@@ -11,10 +11,13 @@ export interface Accelerators {
   /** For one device: its memory is its own. */
   readonly aead: AeadProvider;
   readonly openPort: OpenDatagramPort;
+  /** For sockets inside the overlay, in system mode. */
+  readonly openPortAt: OpenDatagramPortAt;
 }
 
 export function chooseAccelerators(choice: AcceleratorChoice): Accelerators {
   const aead = chooseAead(choice === 'auto', () => performance.now());
   // Datagrams are received into the cipher's memory, so that opening them needs no copy.
-  return { aead, openPort: choice === 'auto' ? openReceivingInto(aead.alloc) : openPlainPort };
+  const auto = choice === 'auto';
+  return { aead, openPort: auto ? openReceivingInto(aead.alloc) : openPlainPort, openPortAt: auto ? openPortAt : openPlainPortAt };
 }

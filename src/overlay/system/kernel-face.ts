@@ -18,6 +18,7 @@ import { overlayError } from '../errors.ts';
 import type { AcceptedConnection, InnerFace, InnerFaceHooks, InnerUdpSocket, OpenConnection } from '../inner-face.ts';
 import type { Destination } from '../peer-directory.ts';
 import { OverlayFilter } from '../filter.ts';
+import type { OpenDatagramPortAt } from '../udp/port.ts';
 import { HostFlows } from './host-flows.ts';
 import { SystemInterface } from './interface.ts';
 import { resetOnDestroy } from './kernel-stream.ts';
@@ -34,6 +35,7 @@ export interface KernelFaceDeps {
   readonly log: Logger;
   readonly hooks: InnerFaceHooks;
   readonly mtu: number;
+  readonly openPortAt: OpenDatagramPortAt;
   /** Whether programs of this host that listen for themselves may be reached too, where the map's filter admits it. */
   readonly hostPrograms: boolean;
 }
@@ -135,7 +137,7 @@ class KernelFace implements InnerFace {
 
   async bindUdp(port: number, receive: (bytes: Uint8Array, from: SocketAddress) => void): Promise<InnerUdpSocket> {
     await this.#ready;
-    const socket = await bindKernelUdp(this.#own, port, receive);
+    const socket = await bindKernelUdp(this.#deps.openPortAt, this.#own, port, receive, this.#deps.log);
     this.#udpSockets.set(socket.port, socket);
     return {
       ...socket,

@@ -7,13 +7,14 @@ import type { TransportAddress } from '../path/path.ts';
 import { MAX_QUEUED_DATAGRAMS, UDP_BUFFER_BYTES } from './constants.ts';
 import { type DatagramEvents, type DatagramPort, mappedPrefix, type UdpAccelerator } from './port.ts';
 
-/** Opens one port of one family. Rejects with the system's error. */
+/** Opens one port of one family, at all addresses or at one. Rejects with the system's error. */
 export async function openDgramPort(
   type: 'udp4' | 'udp6',
   port: number,
   events: DatagramEvents,
   log: Logger,
   accelerator: UdpAccelerator,
+  host?: string,
 ): Promise<DatagramPort> {
   // Addresses are always literal, so the look-up answers at once and a packet does not wait for another turn of the loop.
   const lookup = (host: string, _options: unknown, done: (error: null, address: string, family: number) => void): void =>
@@ -21,7 +22,7 @@ export async function openDgramPort(
   const socket = createSocket({ type, lookup });
   try {
     const listening = once(socket, 'listening');
-    socket.bind(port);
+    socket.bind(port, host);
     await listening;
   } catch (error) {
     socket.close();

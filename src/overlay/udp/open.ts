@@ -5,7 +5,7 @@ import { overlayError } from '../errors.ts';
 import { UDP_PORT_ATTEMPTS } from './constants.ts';
 import { openDgramPort } from './dgram-port.ts';
 import { NativePort } from './native-port.ts';
-import type { DatagramEvents, DatagramPort, OpenDatagramPort, UdpAccelerator } from './port.ts';
+import type { DatagramEvents, DatagramPort, OpenDatagramPort, OpenDatagramPortAt, UdpAccelerator } from './port.ts';
 import { nativeUdpFault } from './self-test.ts';
 
 type OpenFamily = (type: 'udp6' | 'udp4', port: number) => DatagramPort | Promise<DatagramPort>;
@@ -28,6 +28,17 @@ export function openReceivingInto(alloc: ((bytes: number) => Uint8Array) | undef
 
 /** The same on Node's own sockets, whatever the machine has. */
 export const openPlainPort: OpenDatagramPort = (port, events, log) => openPlain(port, events, log, 'switched off');
+
+/** Opens a port at one address: the best kind that this machine has. */
+export const openPortAt: OpenDatagramPortAt = async (host, port, events, log) => {
+  const fault = await nativeUdpFault(log);
+  if (fault === undefined) return NativePort.open(host, port, events, log);
+  return openPlainPortAt(host, port, events, log);
+};
+
+/** The same on Node's own sockets. */
+export const openPlainPortAt: OpenDatagramPortAt = (host, port, events, log) =>
+  openDgramPort(host.includes(':') ? 'udp6' : 'udp4', port, events, log, { kind: 'dgram', reason: 'switched off' }, host);
 
 async function openPlain(port: number, events: DatagramEvents, log: Logger, reason: string): Promise<DatagramPort> {
   const accelerator: UdpAccelerator = { kind: 'dgram', reason };

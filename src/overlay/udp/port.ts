@@ -36,6 +36,9 @@ export interface DatagramEvents {
 /** How a port is opened; tests put one in between that loses packets. Rejects where none is free. */
 export type OpenDatagramPort = (port: number, events: DatagramEvents, log: Logger) => Promise<DatagramPort>;
 
+/** How one is opened at one address of this host, of which it serves the family. Rejects where that cannot be. */
+export type OpenDatagramPortAt = (host: string, port: number, events: DatagramEvents, log: Logger) => Promise<DatagramPort>;
+
 export const mappedPrefix = '::ffff:';
 
 /** For people: `native-offload`, or what is used instead and why. */
