@@ -133,11 +133,12 @@ const linkColumns: readonly Column<unknown>[] = [
 const peerColumns: readonly Column<unknown>[] = [
   { title: 'PEER', cell: (row) => field(row, 'fqdn') || field(row, 'publicKey') },
   { title: 'ADDRESSES', cell: (row) => field(row, 'addresses') },
-  { title: 'PATH', cell: (row) => field(row, 'path', 'kind') },
+  { title: 'PATH', cell: (row) => field(row, 'path', 'kind') || field(row, 'state') },
   { title: 'REMOTE', cell: (row) => field(row, 'path', 'remote') },
   { title: 'LATENCY', cell: latency },
   { title: 'RECEIVED', cell: (row) => field(row, 'receivedBytes') },
   { title: 'SENT', cell: (row) => field(row, 'sentBytes') },
+  { title: 'SWITCHED', cell: (row) => field(row, 'lastSwitch', 'at') },
   { title: 'REASON', cell: (row) => field(row, 'reason') },
 ];
 
@@ -165,6 +166,20 @@ function latency(row: unknown): string {
   return Number.isNaN(ms) ? '' : `${ms.toFixed(1)} ms`;
 }
 
+/** What carries the peers, and what happened to this host's network. */
+function overlayLines(status: unknown): readonly string[] {
+  const figure = (...path: readonly string[]): string => clean(field(status, 'mesh', 'overlay', ...path));
+  if (figure('pathSwitches') === '') return [];
+  const counts = ['direct', 'relay', 'seeking', 'idle'].map((kind) => `${figure('peers', kind)} ${kind}`).join(', ');
+  const what = figure('lastNetworkChange', 'what');
+  const dropped = figure('relayDroppedPackets');
+  return [
+    `paths: ${counts}; switched ${figure('pathSwitches')} times`,
+    ...(what === '' ? [] : [`network: changed ${figure('networkChanges')} times, last at ${figure('lastNetworkChange', 'at')}: ${what}`]),
+    ...(dropped === '0' ? [] : [`relay: ${dropped} packets dropped`]),
+  ];
+}
+
 function print(io: Io, report: Report): void {
   io.out(`${clean(report.process)}: ${report.problems.length === 0 ? 'well' : 'not well'}`);
   for (const [name, value] of Object.entries(report.status ?? {})) {
@@ -179,6 +194,7 @@ function print(io: Io, report: Report): void {
     const text = field(report.status, 'mesh', 'overlay', 'accelerators', name);
     if (text !== '') io.out(`  ${name}: ${clean(text)}`);
   }
+  for (const line of overlayLines(report.status)) io.out(`  ${line}`);
   const tables = [
     ['links', linkColumns],
     ['peers', peerColumns],

@@ -20,6 +20,15 @@ const since = '2026-01-02T03:04:05Z';
 const link = { name: 'management', connected: true, address: 'https://mesh.test', reason: '', since };
 const path = { kind: 'direct', remote: '192.0.2.1:51820', latencyMs: 1.25, since };
 const peer = { publicKey: 'k', fqdn: 'web.mesh.test', addresses: ['100.64.0.2'], path, reason: 'direct is faster', receivedBytes: 10, sentBytes: 20 };
+const resting = { publicKey: 'r', fqdn: 'idle.mesh.test', addresses: ['100.64.0.3'], state: 'idle', reason: 'no traffic yet' };
+const switched = { ...peer, lastSwitch: { at: '2026-11-22T12:00:00.000Z', from: 'relay', to: 'direct', reason: 'direct is faster' } };
+const overlay = {
+  peers: { direct: 1, relay: 0, seeking: 0, idle: 1 },
+  pathSwitches: 3,
+  networkChanges: 2,
+  lastNetworkChange: { at: '2026-11-22T11:00:00.000Z', what: 'address-lost: eth0 192.0.2.1' },
+  relayDroppedPackets: 4,
+};
 const route = { network: 'office', to: '10.7.0.0/16', router: 'k', routerName: 'web.mesh.test', routers: ['k'] };
 const gateway = {
   process: 'gateway',
@@ -30,7 +39,8 @@ const gateway = {
     fqdn: 'gw.mesh.test',
     serial: '7',
     links: [link],
-    peers: [peer],
+    peers: [switched, resting],
+    overlay,
     routes: [route, { ...route, to: '*.apps.test', router: undefined, routerName: '' }],
   },
   services: [{ id: 's1', domain: 'app.test', mode: 'http', state: 'active', reason: '' }],
@@ -47,7 +57,11 @@ t.test('all is well: exit code 0, links, peers and services', async (t) => {
   t.match(out, /^agent: well\n/);
   t.match(out, /gateway: well\n {2}version: 1\.2\.3\n {2}fqdn: gw\.mesh\.test/);
   t.match(out, /management {2}connected {2}https:\/\/mesh\.test/);
-  t.match(out, /web\.mesh\.test {2}100\.64\.0\.2 {2}direct {2}192\.0\.2\.1:51820 {2}1\.3 ms {3,}10 {8}20 {4}direct is faster/);
+  t.match(out, /web\.mesh\.test +100\.64\.0\.2 +direct +192\.0\.2\.1:51820 +1\.3 ms +10 +20 +2026-11-22T12:00:00\.000Z +direct is faster/);
+  t.match(out, /idle\.mesh\.test +100\.64\.0\.3 +idle +- +- +- +- +- +no traffic yet/);
+  t.match(out, /paths: 1 direct, 0 relay, 0 seeking, 1 idle; switched 3 times\n/);
+  t.match(out, /network: changed 2 times, last at 2026-11-22T11:00:00\.000Z: address-lost: eth0 192\.0\.2\.1\n/);
+  t.match(out, /relay: 4 packets dropped\n/);
   t.match(out, /office {3}10\.7\.0\.0\/16 {2}web\.mesh\.test\n {2}office {3}\*\.apps\.test {2}nobody/);
   t.match(out, /app\.test {2}active/);
   const json = await run(['status', '--json'], { env: { MESHGATE_STATE_DIR: dir } });
