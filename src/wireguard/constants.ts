@@ -63,7 +63,7 @@ export interface DeviceLimits {
   readonly queuedBytesOfAll: number;
   /** Handshake messages per second from which on a cookie is asked for (about a tenth of a core). */
   readonly handshakesPerSecond: number;
-  /** Of these, accepted from one source under load. */
+  /** Of these, accepted from one IPv4 address or IPv6 network under load. */
   readonly handshakesPerSource: number;
   /** Accepted from all sources under load, cookies or not (about half of a core). */
   readonly handshakesAccepted: number;

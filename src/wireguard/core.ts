@@ -1,5 +1,6 @@
 // What the parts of one device share: who it is, where its output goes, its tables.
-import { utf8 } from '#lib/bytes.ts';
+import { toHex, utf8 } from '#lib/bytes.ts';
+import { callerNetwork } from '#lib/ip.ts';
 import type { DeviceLimits } from './constants.ts';
 import type { DueHeap } from './due-heap.ts';
 import type { IndexTable } from './index-table.ts';
@@ -38,6 +39,16 @@ export function endPending(core: Core, peer: Peer): void {
   state.chain.fill(0);
   state.hash.fill(0);
   peer.pending = undefined;
+}
+
+/**
+ * Whose share of handshakes under load a source's come out of: that of its IPv4 address or IPv6 network, whatever its port, since a host
+ * has as many ports as it likes. A source without an address has a share by its name.
+ */
+export function sourceShare(source: unknown, name: Uint8Array): string {
+  if (typeof source === 'object' && source !== null && 'address' in source && typeof source.address === 'string')
+    return callerNetwork(source.address);
+  return toHex(name);
 }
 
 const unnamed = new Uint8Array(0);

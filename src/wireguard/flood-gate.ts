@@ -1,6 +1,5 @@
 // Decides which handshake messages are worth a key agreement. Up to a rate all are; above it (under load) a sender has to show by a
 // cookie that it receives at its address, and no source, nor all together, gets more than a share.
-import { toHex } from '#lib/bytes.ts';
 import type { DeviceLimits } from './constants.ts';
 
 /** `cookie` asks the sender to come again with a cookie. */
@@ -23,10 +22,10 @@ export class FloodGate {
   }
 
   /**
-   * Asks for a message with a good MAC1. `hasCookie` is called under load only. An undefined source is proven already: it needs no
-   * cookie and has no share of its own, but counts like the others.
+   * Asks for a message with a good MAC1. `share` and `hasCookie` are called under load only. Where `proven`, the source needs no cookie
+   * and has no share of its own, but counts like the others.
    */
-  decide(source: Uint8Array | undefined, hasCookie: () => boolean, now: number): GateDecision {
+  decide(proven: boolean, share: () => string, hasCookie: () => boolean, now: number): GateDecision {
     if (now - this.#windowStart >= windowMs) {
       this.#loadedBefore = now - this.#windowStart < 2 * windowMs && this.#seen > this.#limits.handshakesPerSecond;
       this.#windowStart = now;
@@ -37,14 +36,14 @@ export class FloodGate {
     }
     this.#seen++;
     if (this.#seen <= this.#limits.handshakesPerSecond && !this.#loadedBefore) return 'accept';
-    if (source !== undefined && !hasCookie()) return this.#cookies++ < this.#limits.cookieReplies ? 'cookie' : 'drop';
+    if (!proven && !hasCookie()) return this.#cookies++ < this.#limits.cookieReplies ? 'cookie' : 'drop';
     if (this.#accepted >= this.#limits.handshakesAccepted) return 'drop';
-    if (source !== undefined && !this.#countSource(toHex(source))) return 'drop';
+    if (!proven && !this.#countSource(share())) return 'drop';
     this.#accepted++;
     return 'accept';
   }
 
-  /** Whether the source has a share left in this second. */
+  /** Whether the source has some of its share left in this second. */
   #countSource(name: string): boolean {
     const count = this.#sources.get(name) ?? 0;
     if (count >= this.#limits.handshakesPerSource) return false;

@@ -11,13 +11,16 @@ import {
   type Response,
 } from '#wire/wireguard.ts';
 import { initiationSpacingMs, pathInitiationMs, rekeyAfterMs } from './constants.ts';
-import { type Core, endPending, endSessions } from './core.ts';
+import { type Core, endPending, endSessions, sourceShare } from './core.ts';
 import { FloodGate } from './flood-gate.ts';
 import { MacChecker } from './macs.ts';
 import { openInitiation, openResponse, proveInitiation, type ProvenInitiation, writeInitiation, writeResponse } from './noise.ts';
 import type { Peer } from './peer.ts';
 import { Session } from './session.ts';
 import { isLater } from './timestamp.ts';
+
+const nobody = (): string => '';
+const always = (): boolean => true;
 
 export class Handshakes {
   readonly #core: Core;
@@ -155,7 +158,15 @@ export class Handshakes {
   #admit(datagram: Uint8Array, message: Initiation | Response, source: unknown, now: number): boolean {
     if (!this.#checker.checkMac1(datagram)) return false;
     const name = this.#core.sourceName(source);
-    const decision = this.#gate.decide(name, () => name !== undefined && this.#checker.checkMac2(datagram, name, now), now);
+    const decision =
+      name === undefined
+        ? this.#gate.decide(true, nobody, always, now)
+        : this.#gate.decide(
+            false,
+            () => sourceShare(source, name),
+            () => this.#checker.checkMac2(datagram, name, now),
+            now,
+          );
     if (decision === 'cookie' && name !== undefined) {
       const reply = encodeCookieReply(this.#checker.reply(datagram, message.sender, name, now));
       this.#core.sink.sendDatagram(undefined, reply, source);

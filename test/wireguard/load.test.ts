@@ -94,7 +94,13 @@ void t.test('messages for others cost no place in the count', async (t) => {
 
 void t.test('the gate: rate, memory of load, shares, and bounds', async (t) => {
   const gate = new FloodGate({ ...defaultLimits, handshakesPerSecond: 3, handshakesPerSource: 2, handshakesAccepted: 4, handshakeSources: 3 });
-  const ask = (source: string, cookie: boolean, now: number): string => gate.decide(bytes(source), () => cookie, now);
+  const ask = (source: string, cookie: boolean, now: number): string =>
+    gate.decide(
+      false,
+      () => source,
+      () => cookie,
+      now,
+    );
   t.same([ask('a', false, 0), ask('a', false, 1), ask('a', false, 2), ask('a', false, 3)], ['accept', 'accept', 'accept', 'cookie']);
   t.same([ask('a', true, 4), ask('a', true, 5), ask('a', true, 6)], ['accept', 'accept', 'drop'], 'one source');
   t.same([ask('b', true, 7), ask('c', true, 8), ask('d', true, 9)], ['accept', 'accept', 'drop'], 'all together');
@@ -103,11 +109,25 @@ void t.test('the gate: rate, memory of load, shares, and bounds', async (t) => {
   t.equal(ask('e', false, 9_000), 'accept');
 
   const proven = new FloodGate({ ...defaultLimits, handshakesPerSecond: 1, handshakesAccepted: 2 });
-  const relayed = Array.from({ length: 4 }, () => proven.decide(undefined, () => t.fail('asked for a cookie'), 0));
+  const relayed = Array.from({ length: 4 }, () =>
+    proven.decide(
+      true,
+      () => '',
+      () => t.fail('asked for a cookie'),
+      0,
+    ),
+  );
   t.same(relayed, ['accept', 'accept', 'accept', 'drop'], 'a proven source needs no cookie but counts');
 
   const small = new FloodGate({ ...defaultLimits, handshakesPerSecond: 0, handshakeSources: 2 });
-  const given = ['a', 'b', 'c', 'a'].map((source) => small.decide(bytes(source), () => true, 0));
+  const given = ['a', 'b', 'c', 'a'].map((source) =>
+    small.decide(
+      false,
+      () => source,
+      () => true,
+      0,
+    ),
+  );
   t.same(given, ['accept', 'accept', 'drop', 'accept'], 'sources are counted up to a bound');
 });
 
@@ -158,6 +178,28 @@ void t.test('a cookie serves for two minutes, and a reply is taken once', async 
   const mac2 = (now: number): Uint8Array => message(now).subarray(initiationBytes - 16);
   t.notSame(mac2(120_009), new Uint8Array(16));
   t.same(mac2(120_010), new Uint8Array(16));
+});
+
+void t.test('a host has one share under load, however many ports it uses', async (t) => {
+  for (const [addresses, answers] of [
+    [['192.0.2.1', '192.0.2.1', '192.0.2.1', '192.0.2.1'], 2],
+    [['2001:db8::1', '2001:db8::2', '2001:db8::3', '::ffff:192.0.2.1'], 3],
+    [['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4'], 4],
+  ] as const) {
+    const b = new Side('b', '10.0.0.2', { limits: { handshakesPerSecond: 0, handshakesPerSource: 2 } });
+    for (const [port, address] of addresses.entries()) {
+      const a = new Side(`a${port}`, `10.0.1.${port}`);
+      const source = { address, port };
+      a.device.setPeer(b.asPeer(), 0);
+      b.device.setPeer(a.asPeer(), 0);
+      a.device.initiate(b.publicKey, 0);
+      b.device.receiveDatagram(a.last(initiation), source, 0);
+      a.device.receiveDatagram(b.last(cookieReply), 'b', 0);
+      a.device.initiate(b.publicKey, 600);
+      b.device.receiveDatagram(a.last(initiation), source, 600);
+    }
+    t.equal(b.times(response).length, answers, addresses.join(' '));
+  }
 });
 
 void t.test('what a handshake message costs that comes to nothing', async (t) => {
