@@ -2,6 +2,7 @@
 import type { GroupId, PeerId, PolicyId, PublicKey, SetupKeyId, UserId } from './ids.ts';
 import type { PortRange } from './network-map.ts';
 import type { ResourceId, ResourceRef } from './network-plan.ts';
+import type { PostureCheckId, PostureFacts } from './posture.ts';
 
 /** What a peer tells of itself at login and sync (the part we keep). */
 export interface PeerMeta {
@@ -14,6 +15,8 @@ export interface PeerMeta {
   readonly uiVersion: string;
   /** The peer can use an IPv6 overlay address. */
   readonly ipv6: boolean;
+  /** Absent where the peer says nothing that a posture check could ask for. */
+  readonly posture?: PostureFacts | undefined;
 }
 
 export interface Peer {
@@ -80,6 +83,8 @@ export interface Policy {
   readonly name: string;
   readonly description: string;
   readonly enabled: boolean;
+  /** What a machine must be like to count as a source; absent is nothing. */
+  readonly sourcePostureChecks?: readonly PostureCheckId[] | undefined;
   readonly rules: readonly PolicyRule[];
 }
 

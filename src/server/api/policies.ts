@@ -2,10 +2,11 @@
 import { boolean, convert, integer, list, object, oneOf, optional, type Schema, string } from '#lib/schema.ts';
 import type { GroupId, PolicyId } from '#model/ids.ts';
 import { ruleProtocols, type Group, type Policy, type PolicyRule } from '#model/network.ts';
+import type { PostureCheckId } from '#model/posture.ts';
 import type { PortRange } from '#model/network-map.ts';
 import type { PolicyInput } from '../domain/contract.ts';
 import { deleted, idParam, ok, readBody, type Call, type Handler } from './call.ts';
-import { groupIds, present, resourceRef, unsupported } from './fields.ts';
+import { groupIds, idField, present, resourceRef, unsupported } from './fields.ts';
 import { groupMinimum } from './groups.ts';
 
 const portNumber = integer({ min: 1, max: 65_535 });
@@ -57,14 +58,14 @@ const policyRequest = object({
   name: string({ max: 255 }),
   description: string({ min: 0, max: 1024, default: '' }),
   enabled: boolean(),
-  source_posture_checks: unsupported(),
+  source_posture_checks: list(idField<PostureCheckId>(), { default: [], max: 10 }),
   rules: list(rule, { min: 1, max: 100 }),
 });
 
 /** The policy that a JSON body asks for. */
 function readPolicy(call: Call): PolicyInput {
-  const { name, description, enabled, rules } = readBody(call, policyRequest);
-  return { name, description, enabled, rules };
+  const { name, description, enabled, rules, source_posture_checks: sourcePostureChecks } = readBody(call, policyRequest);
+  return { name, description, enabled, sourcePostureChecks, rules };
 }
 
 function ruleShape(rule: PolicyRule, groups: ReadonlyMap<GroupId, Group>): Readonly<Record<string, unknown>> {
@@ -93,7 +94,7 @@ function policyShape(policy: Policy, groups: ReadonlyMap<GroupId, Group>): Reado
     name: policy.name,
     description: policy.description,
     enabled: policy.enabled,
-    source_posture_checks: [],
+    source_posture_checks: policy.sourcePostureChecks ?? [],
     rules: policy.rules.map((rule) => ruleShape(rule, groups)),
   };
 }

@@ -13,6 +13,7 @@ import * as networks from './networks.ts';
 import * as peers from './peers.ts';
 import * as plannedRoutes from './planned-routes.ts';
 import * as policies from './policies.ts';
+import * as postureChecks from './posture-checks.ts';
 import * as services from './services.ts';
 import * as setupKeys from './setup-keys.ts';
 import * as tokens from './tokens.ts';
@@ -76,6 +77,12 @@ export const routes: readonly Route[] = [
   route('GET', '/policies/:id', 'network:read', policies.getPolicy),
   route('PUT', '/policies/:id', 'network:write', policies.updatePolicy),
   route('DELETE', '/policies/:id', 'network:write', policies.deletePolicy),
+
+  route('GET', '/posture-checks', 'network:read', postureChecks.listPostureChecks),
+  route('POST', '/posture-checks', 'network:write', postureChecks.createPostureCheck),
+  route('GET', '/posture-checks/:id', 'network:read', postureChecks.getPostureCheck),
+  route('PUT', '/posture-checks/:id', 'network:write', postureChecks.updatePostureCheck),
+  route('DELETE', '/posture-checks/:id', 'network:write', postureChecks.deletePostureCheck),
 
   route('GET', '/networks', 'network:read', networks.listNetworks),
   route('POST', '/networks', 'network:write', networks.createNetwork),

@@ -18,6 +18,7 @@ export interface DomainLimits {
   readonly nameserverGroups: number;
   readonly zones: number;
   readonly zoneRecords: number;
+  readonly postureChecks: number;
   readonly users: number;
   readonly tokensPerUser: number;
   readonly proxyTokens: number;
@@ -46,6 +47,7 @@ export const defaultLimits: DomainLimits = {
   nameserverGroups: 500,
   zones: 500,
   zoneRecords: 10_000,
+  postureChecks: 200,
   users: 50_000,
   tokensPerUser: 100,
   proxyTokens: 1_000,
@@ -90,8 +92,14 @@ export const domainsPerNameserverGroup = 100;
 export const recordTtlMax = 7 * 86_400;
 export const recordContentLength = 255;
 
+/** Ranges and programs of a posture check, checks of a policy, and the characters of a program's path. */
+export const rangesPerCheck = 100;
+export const processesPerCheck = 20;
+export const checksPerPolicy = 10;
+export const processPathLength = 255;
+
 /** Bytes of a peer's own description of itself, as JSON. */
-export const peerMetaBytes = 8 * 1024;
+export const peerMetaBytes = 32 * 1024;
 
 /** An ephemeral or gateway peer that is away this long is removed. */
 export const abandonedMs = 10 * minute;

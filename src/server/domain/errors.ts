@@ -34,6 +34,8 @@ const table = {
   DOMAIN_ROUTE_TAKEN: row(409, 'Another route leads there through this peer.'),
   DOMAIN_NAME_TAKEN: row(409, 'The name is taken.'),
   DOMAIN_ZONE_TAKEN: row(409, 'Another zone has this domain.'),
+  DOMAIN_POSTURE_UNKNOWN: row(422, 'A posture check in the request does not exist.'),
+  DOMAIN_POSTURE_IN_USE: row(409, 'The posture check is in use.'),
   DOMAIN_GROUP_IN_USE: row(409, 'The group is in use.'),
 
   DOMAIN_SETUP_DONE: row(412, 'The first user exists already.'),

@@ -28,6 +28,7 @@ import { OneTimeTokens } from './one-time-tokens.ts';
 import { peerUseCases } from './peers.ts';
 import { routeUseCases } from './planned-routes.ts';
 import { policyUseCases } from './policies.ts';
+import { postureUseCases } from './posture.ts';
 import { Sealer } from './seal.ts';
 import { MapSerial } from './serial.ts';
 import { serviceUseCases, type ServiceSessionKeys } from './services.ts';
@@ -100,6 +101,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       routes: routeUseCases(context),
       nameservers: nameserverUseCases(context),
       zones: zoneUseCases(context),
+      posture: postureUseCases(context),
       services: serviceUseCases(context, oneTimeTokens),
       clusters: clusterUseCases(context, resolve),
       sessions: sessionUseCases(context),

@@ -71,6 +71,7 @@ async function readPlan(tables: Tables): Promise<NetworkPlan> {
     nameservers: await tables.nameservers.list(),
     zones: await tables.zones.list(),
     zoneRecords: await tables.zoneRecords.list(),
+    postureChecks: await tables.postureChecks.list(),
     dnsDisabledGroups: (await readDnsSettings(tables)).disabledManagementGroups,
   };
 }

@@ -82,7 +82,12 @@ export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): Pe
 
     async setConnected(publicKey, connected, connectionIp) {
       const peer = await byKey(context, publicKey);
-      await store.tables.peers.setConnected(peer.id, connected, context.serverId, connectionIp, context.clock.wall());
+      const { tables } = store;
+      await tables.peers.setConnected(peer.id, connected, context.serverId, connectionIp, context.clock.wall());
+      // where it comes from may decide what it may reach
+      if (!connected || peer.connectionIp === connectionIp || !(await tables.postureChecks.list()).some(({ networks }) => networks !== undefined))
+        return;
+      await write(context, async ({ changed }) => changed({ kind: 'network', peers: undefined }));
     },
 
     async logout(publicKey) {
@@ -182,8 +187,11 @@ function byId(peer: Peer | undefined): Peer {
 async function storeMeta(write: Write, peer: Peer, meta: PeerMeta): Promise<void> {
   if (sameMeta(peer.meta, meta)) return;
   await write.tables.peers.setMeta(peer.id, meta);
-  // others' maps carry the version, its own map the IPv6 addresses
-  if (peer.meta.version !== meta.version || peer.meta.ipv6 !== meta.ipv6) write.changed({ kind: 'network', peers: undefined });
+  // others' maps carry the version, its own map the IPv6 addresses; posture checks ask for the rest
+  const told = peer.meta.version !== meta.version || peer.meta.ipv6 !== meta.ipv6;
+  const judged = ({ os, osVersion, kernel, posture }: PeerMeta): string => JSON.stringify([os, osVersion, kernel, posture]);
+  const matters = told || (judged(peer.meta) !== judged(meta) && (await write.tables.postureChecks.count()) > 0);
+  if (matters) write.changed({ kind: 'network', peers: undefined });
 }
 
 function sameMeta(a: PeerMeta, b: PeerMeta): boolean {
@@ -195,7 +203,8 @@ function sameMeta(a: PeerMeta, b: PeerMeta): boolean {
     a.platform === b.platform &&
     a.version === b.version &&
     a.uiVersion === b.uiVersion &&
-    a.ipv6 === b.ipv6
+    a.ipv6 === b.ipv6 &&
+    JSON.stringify(a.posture) === JSON.stringify(b.posture)
   );
 }
 

@@ -18,6 +18,7 @@ import type {
   ZoneRecord,
   RecordId,
 } from '#model/network-plan.ts';
+import type { PostureCheck, PostureCheckId } from '#model/posture.ts';
 import type { Actor } from './actor.ts';
 
 export interface NetworkUseCases {
@@ -90,6 +91,15 @@ export interface ZoneUseCases {
   deleteRecord(zoneId: ZoneId, id: RecordId, actor: Actor): Promise<void>;
 }
 
+export interface PostureUseCases {
+  list(): Promise<readonly PostureCheck[]>;
+  get(id: PostureCheckId): Promise<PostureCheck>;
+  create(request: Omit<PostureCheck, 'id'>, actor: Actor): Promise<PostureCheck>;
+  update(id: PostureCheckId, request: Omit<PostureCheck, 'id'>, actor: Actor): Promise<PostureCheck>;
+  /** DOMAIN_POSTURE_IN_USE names the policies that use it. */
+  delete(id: PostureCheckId, actor: Actor): Promise<void>;
+}
+
 export interface PlanUseCases {
   readonly networks: NetworkUseCases;
   readonly resources: ResourceUseCases;
@@ -97,4 +107,5 @@ export interface PlanUseCases {
   readonly routes: RouteUseCases;
   readonly nameservers: NameserverUseCases;
   readonly zones: ZoneUseCases;
+  readonly posture: PostureUseCases;
 }

@@ -10,6 +10,7 @@ import type { PolicyInput, PolicyUseCases } from './contract.ts';
 import { domainError, domainErrorNaming, invalid } from './errors.ts';
 import { newId, type RandomBytes } from './ids.ts';
 import { checkDescription, checkPeer } from './plan-checks.ts';
+import { checkPostureIds } from './posture.ts';
 
 export function policyUseCases(context: Context): PolicyUseCases {
   const { store, random, limits } = context;
@@ -86,7 +87,9 @@ async function check(tables: Tables, random: RandomBytes, id: PolicyId, request:
       ...(destination === undefined ? {} : { destinationResource: destination }),
     });
   }
-  return { id, name, description: request.description, enabled: request.enabled, rules };
+  const checks = await checkPostureIds(tables, request.sourcePostureChecks ?? []);
+  const posture = checks.length === 0 ? {} : { sourcePostureChecks: checks };
+  return { id, name, description: request.description, enabled: request.enabled, ...posture, rules };
 }
 
 /** One peer or resource in place of groups. Traffic begins at peers only, so `types` is narrower for sources. */

@@ -15,6 +15,9 @@ export const maxBuilds = 32;
 export const relayRenewShare = 0.75;
 /** Text that a peer tells of itself, such as its host name. */
 export const maxMetaText = 255;
+/** Networks and running programs that a peer may tell of. */
+export const maxMetaNetworks = 64;
+export const maxMetaFiles = 64;
 /** A setup key or sign-in token; longer ones are refused unread. */
 export const maxSecretText = 16_384;
 

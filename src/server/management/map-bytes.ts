@@ -11,7 +11,7 @@ import { forwarderPort } from '../netmap/constants.ts';
 import type { PeerMap } from '../netmap/peer-map.ts';
 import { dnsConfigOf, recordOf, routeOf, zoneOf } from './translate-plan.ts';
 import { firewallRulesOf } from './translate-rules.ts';
-import { networkMapOf, remotePeerOf } from './translate.ts';
+import { checksOf, networkMapOf, remotePeerOf } from './translate.ts';
 
 /** A map ready to be sent. */
 export interface EncodedMap {
@@ -19,6 +19,8 @@ export interface EncodedMap {
   readonly bytes: Uint8Array;
   /** Of the content without its serial: a change elsewhere in the network is no news to this peer. */
   readonly digest: string;
+  /** What goes beside the map each time: programs of which the peer has to tell. */
+  readonly files: readonly string[];
 }
 
 /** Encodes maps; keeps the bytes of peers and rules as long as the network's state holds them. */
@@ -42,8 +44,9 @@ export class MapEncoder {
     parts.push(fields({ ...frame, remotePeersIsEmpty: map.peers.length === 0, firewallRulesIsEmpty: map.filter.kind === 'rules' && !hasRules }));
     parts.push(...this.#names(map));
     const content = Buffer.concat(parts);
-    const digest = createHash('sha256').update(content).digest('base64');
-    return { bytes: Buffer.concat([fields({ Serial: map.serial }), content]), digest };
+    const { files = [] } = map;
+    const digest = createHash('sha256').update(content).update(files.join('\n')).digest('base64');
+    return { bytes: Buffer.concat([fields({ Serial: map.serial }), content]), digest, files };
   }
 
   #peer(peer: RemotePeer): Uint8Array {
@@ -96,7 +99,8 @@ function enclosed(number: number, message: Uint8Array): Uint8Array {
 export function syncResponseBytes(rest: MessageInitShape<typeof SyncResponseSchema>, map: EncodedMap | undefined): Uint8Array {
   const around = toBinary(SyncResponseSchema, create(SyncResponseSchema, rest));
   if (map === undefined) return around;
-  return Buffer.concat([around, enclosed(SyncResponseSchema.field.NetworkMap.number, map.bytes)]);
+  const checks = toBinary(SyncResponseSchema, create(SyncResponseSchema, { Checks: checksOf(map.files) }));
+  return Buffer.concat([around, enclosed(SyncResponseSchema.field.NetworkMap.number, map.bytes), checks]);
 }
 
 function fields(part: MessageInitShape<typeof NetworkMapSchema>): Uint8Array {

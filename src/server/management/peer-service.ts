@@ -29,7 +29,7 @@ import { MapEncoder, syncResponseBytes } from './map-bytes.ts';
 import type { AuthorizationFlow, ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import type { Strangers } from './strangers.ts';
 import { SyncStream, type SyncStreams } from './sync-streams.ts';
-import { configOf, metaOf, peerConfigOf, sessionEndOf } from './translate.ts';
+import { checksOf, configOf, metaOf, peerConfigOf, sessionEndOf } from './translate.ts';
 
 type Envelope = MessageInitShape<typeof EncryptedMessageSchema>;
 
@@ -83,7 +83,11 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
     strangers.prove(from);
     const map = await builds.run(() => domain.maps.build(from));
     const sessionExpiresAt = sessionEndOf(self.sessionExpiresAt);
-    return seal(LoginResponseSchema, { netbirdConfig: configOf(options.endpoints()), peerConfig: peerConfigOf(map), sessionExpiresAt }, from);
+    return seal(
+      LoginResponseSchema,
+      { netbirdConfig: configOf(options.endpoints()), peerConfig: peerConfigOf(map), Checks: checksOf(map.files ?? []), sessionExpiresAt },
+      from,
+    );
   }
 
   async function extendSession(envelope: EncryptedMessage, call: Call): Promise<Envelope> {

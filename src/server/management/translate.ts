@@ -2,11 +2,13 @@
 // must never find, is in netbird-wire §2.3–2.6 and §8.
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { timestampFromMs, type TimestampSchema } from '@bufbuild/protobuf/wkt';
-import { formatPrefix } from '#lib/ip.ts';
+import { formatPrefix, parsePrefix } from '#lib/ip.ts';
 import { formatHostPort } from '#lib/net.ts';
 import type { MeshEndpoints, RemotePeer } from '#model/network-map.ts';
 import type { PeerMeta } from '#model/network.ts';
+import type { PostureFacts } from '#model/posture.ts';
 import {
+  type ChecksSchema,
   HostConfig_Protocol,
   type NetbirdConfigSchema,
   type NetworkMapSchema,
@@ -17,7 +19,7 @@ import {
 } from '#wire/proto/gen/management_pb.ts';
 import { forwarderPort } from '../netmap/constants.ts';
 import type { PeerMap } from '../netmap/peer-map.ts';
-import { maxMetaText } from './constants.ts';
+import { maxMetaFiles, maxMetaNetworks, maxMetaText } from './constants.ts';
 import { dnsConfigOf, routeOf, routeRuleOf } from './translate-plan.ts';
 import { compact, firewallRulesOf } from './translate-rules.ts';
 
@@ -81,6 +83,11 @@ export function remotePeerOf(peer: RemotePeer): MessageInitShape<typeof RemotePe
   };
 }
 
+/** Programs of which the peer has to tell; a stock client forgets them where a map comes without. */
+export function checksOf(files: readonly string[]): MessageInitShape<typeof ChecksSchema>[] {
+  return files.length === 0 ? [] : [{ Files: [...files] }];
+}
+
 /** What we keep of a peer's description of itself, cut to sane lengths. */
 export function metaOf(meta: PeerSystemMeta): PeerMeta {
   return {
@@ -92,7 +99,17 @@ export function metaOf(meta: PeerSystemMeta): PeerMeta {
     version: clean(meta.netbirdVersion),
     uiVersion: clean(meta.uiVersion),
     ipv6: meta.capabilities.includes(PeerCapability.PeerCapabilityIPv6Overlay),
+    ...postureOf(meta),
   };
+}
+
+/** Nothing where there is nothing, so that descriptions stay small. */
+function postureOf(meta: PeerSystemMeta): { readonly posture?: PostureFacts } {
+  const prefixes = meta.networkAddresses.flatMap(({ netIP }) => parsePrefix(netIP) ?? []);
+  const networks = [...new Set(prefixes.map((prefix) => formatPrefix(prefix)))].slice(0, maxMetaNetworks);
+  const told = meta.files.filter(({ path, processIsRunning }) => processIsRunning && path.length <= maxMetaText);
+  const running = told.map(({ path }) => path).slice(0, maxMetaFiles);
+  return networks.length + running.length === 0 ? {} : { posture: { networks, running } };
 }
 
 /** Printable and of a bounded length: it ends up in lists, logs and DNS labels. */

@@ -6,7 +6,8 @@ import type { NetworkMap, PacketRule, SelfAddress } from '#model/network-map.ts'
 import type { PeerMap } from './peer-map.ts';
 import { forwarderPort } from './constants.ts';
 import type { MapPeer } from './map-peer.ts';
-import { admissionsOf, type Admission, type MapRule, type Snapshot } from './snapshot.ts';
+import { admissionsOf, type Admission, type MapRule } from './map-rule.ts';
+import type { Snapshot } from './snapshot.ts';
 
 /** The map of the peer with this key, or undefined where the snapshot has no such peer. */
 export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefined {
@@ -39,6 +40,7 @@ export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefine
     serial: snapshot.serial,
     lazy,
     resolveAtRouter,
+    files: snapshot.filesOf(self.peer.id),
     self: selfAddress(self, snapshot.networkBits),
     peers: plan.peers(false),
     offline: plan.peers(true),

@@ -1,6 +1,7 @@
 // What people planned, as far as maps follow from it.
 import type { GroupId } from '#model/ids.ts';
 import type { NameserverGroup, NetworkResource, NetworkRouter, PlannedRoute, Zone, ZoneRecord } from '#model/network-plan.ts';
+import type { PostureCheck } from '#model/posture.ts';
 
 export interface NetworkPlan {
   readonly resources: readonly NetworkResource[];
@@ -9,6 +10,7 @@ export interface NetworkPlan {
   readonly nameservers: readonly NameserverGroup[];
   readonly zones: readonly Zone[];
   readonly zoneRecords: readonly ZoneRecord[];
+  readonly postureChecks: readonly PostureCheck[];
   /** Peers in these groups keep their own name servers. */
   readonly dnsDisabledGroups: readonly GroupId[];
 }
@@ -20,5 +22,6 @@ export const emptyPlan: NetworkPlan = {
   nameservers: [],
   zones: [],
   zoneRecords: [],
+  postureChecks: [],
   dnsDisabledGroups: [],
 };

@@ -3,9 +3,9 @@
 // distributed to groups, and taken through those peers only that a policy connects the receiver with.
 import type { PeerId } from '#model/ids.ts';
 import type { NetworkId, NetworkResource, PlannedRoute } from '#model/network-plan.ts';
-import type { PolicyRule } from '#model/network.ts';
 import type { Route, RouteRule } from '#model/routes.ts';
 import type { MapPeer, Members, PeerSet } from './map-peer.ts';
+import type { MapRule } from './map-rule.ts';
 import { append } from './multimap.ts';
 import type { NetworkPlan } from './plan.ts';
 import { Grant, PlannedWay, prefixDestination, ResourceWay } from './ways.ts';
@@ -32,8 +32,7 @@ export class RoutingIndex {
   /** Routers that gateways ask for names. */
   readonly #resolving = new Set<PeerId>();
 
-  /** `rules` are the enabled rules of enabled policies. */
-  constructor(plan: NetworkPlan, rules: readonly PolicyRule[], members: Members, services: readonly ResourceGrant[]) {
+  constructor(plan: NetworkPlan, rules: readonly MapRule[], members: Members, services: readonly ResourceGrant[]) {
     this.#addResources(plan, rules, members, services);
     for (const route of plan.routes) this.#addPlanned(route, rules, members);
   }
@@ -79,10 +78,10 @@ export class RoutingIndex {
     }
   }
 
-  #addResources(plan: NetworkPlan, rules: readonly PolicyRule[], members: Members, services: readonly ResourceGrant[]): void {
+  #addResources(plan: NetworkPlan, rules: readonly MapRule[], members: Members, services: readonly ResourceGrant[]): void {
     if (plan.resources.length === 0) return;
     const routers = routersByNetwork(plan, members);
-    const grants = grantsByResource(plan.resources, rules, members);
+    const grants = grantsByResource(plan.resources, rules);
     for (const { resourceId, grant } of services) append(grants, resourceId, grant);
     for (const resource of plan.resources) {
       const leading = routers.get(resource.networkId);
@@ -96,11 +95,11 @@ export class RoutingIndex {
     }
   }
 
-  #addPlanned(route: PlannedRoute, rules: readonly PolicyRule[], members: Members): void {
+  #addPlanned(route: PlannedRoute, rules: readonly MapRule[], members: Members): void {
     const destination = route.network === undefined ? ({ kind: 'domains', domains: route.domains } as const) : prefixDestination(route.network);
     if (destination === undefined) return;
     const distribution = members.of(route.groups);
-    const grants = route.accessControlGroups.length === 0 ? undefined : plannedGrants(route, rules, members, distribution);
+    const grants = route.accessControlGroups.length === 0 ? undefined : plannedGrants(route, rules, distribution);
     for (const [id, carrier] of members.oneOrOf(route.peer, route.peerGroups)) {
       append(this.#planned, id, new PlannedWay(route, destination, carrier, distribution, grants));
     }
@@ -120,37 +119,23 @@ function routersByNetwork({ routers }: NetworkPlan, members: Members): ReadonlyM
   return found;
 }
 
-function grantsByResource(resources: readonly NetworkResource[], rules: readonly PolicyRule[], members: Members): Map<string, Grant[]> {
+function grantsByResource(resources: readonly NetworkResource[], rules: readonly MapRule[]): Map<string, Grant[]> {
   const byGroup = new Map<string, NetworkResource[]>();
   for (const resource of resources) for (const group of resource.groups) append(byGroup, group, resource);
   const grants = new Map<string, Grant[]>();
-  for (const rule of rules) {
+  for (const { rule, sources } of rules) {
     const direct = rule.destinationResource !== undefined && rule.destinationResource.type !== 'peer' ? [rule.destinationResource.id] : [];
     const granted = new Set([...direct, ...rule.destinations.flatMap((group) => byGroup.get(group) ?? []).map(({ id }) => id)]);
     if (granted.size === 0) continue;
-    const grant = new Grant(rule, sourcesOfRule(rule, members));
+    const grant = new Grant(rule, sources);
     for (const id of granted) append(grants, id, grant);
   }
   return grants;
 }
 
 /** Rules whose destinations are the route's access control groups, for those sources that get the route. */
-function plannedGrants(route: PlannedRoute, rules: readonly PolicyRule[], members: Members, distribution: PeerSet): readonly Grant[] {
+function plannedGrants(route: PlannedRoute, rules: readonly MapRule[], distribution: PeerSet): readonly Grant[] {
   return rules
-    .filter((rule) => rule.destinations.some((group) => route.accessControlGroups.includes(group)))
-    .map((rule) => new Grant(rule, new Map([...sourcesOfRule(rule, members)].filter(([id]) => distribution.has(id)))));
-}
-
-/** Who a rule is about as sources: one peer, or groups. */
-export function sourcesOfRule(rule: PolicyRule, members: Members): PeerSet {
-  return members.oneOrOf(peerOf(rule.sourceResource), rule.sources);
-}
-
-/** Who it is about as destinations; nobody where it names a resource of a network. */
-export function destinationsOfRule(rule: PolicyRule, members: Members): PeerSet {
-  return members.oneOrOf(peerOf(rule.destinationResource), rule.destinations);
-}
-
-function peerOf(ref: PolicyRule['sourceResource']): PeerId | undefined {
-  return ref?.type === 'peer' ? (ref.id as PeerId) : undefined;
+    .filter(({ rule }) => rule.destinations.some((group) => route.accessControlGroups.includes(group)))
+    .map(({ rule, sources }) => new Grant(rule, new Map([...sources].filter(([id]) => distribution.has(id)))));
 }

@@ -1,12 +1,13 @@
 // One state of the network, indexed once and read by the maps of all peers. An immutable value: a new state is a new snapshot.
 import type { PeerId, PublicKey } from '#model/ids.ts';
-import type { PacketProtocol, PacketRule, PortRange } from '#model/network-map.ts';
-import type { Group, Peer, Policy, PolicyRule } from '#model/network.ts';
+import type { Group, Peer, Policy } from '#model/network.ts';
 import { mapPeer, Members, type MapPeer, type PeerSet } from './map-peer.ts';
 import { append } from './multimap.ts';
 import { NamesIndex } from './names.ts';
 import { emptyPlan, type NetworkPlan } from './plan.ts';
-import { destinationsOfRule, RoutingIndex, sourcesOfRule } from './routing.ts';
+import { peerOf, resolveRules, type MapRule } from './map-rule.ts';
+import { Posture } from './posture.ts';
+import { RoutingIndex } from './routing.ts';
 import { Grant, hostDestination } from './ways.ts';
 
 /** A gateway's way to a service's target: derived from the published services, never typed in. */
@@ -51,55 +52,6 @@ export interface MapSettings {
 
 const plainSettings: MapSettings = { resolveAtRouter: false, lazy: false };
 
-/** One inbound rule for one address of one peer. Equal keys are equal rules. */
-export interface Admission {
-  readonly from: MapPeer;
-  readonly key: string;
-  readonly rule: PacketRule;
-}
-
-/** A rule with its groups resolved. What it lets in is the same for every member of a side, so it is made once. */
-export class MapRule {
-  readonly rule: PolicyRule;
-  readonly sources: PeerSet;
-  readonly destinations: PeerSet;
-  readonly #admissions = new Map<string, readonly Admission[]>();
-
-  constructor(rule: PolicyRule, sources: PeerSet, destinations: PeerSet) {
-    this.rule = rule;
-    this.sources = sources;
-    this.destinations = destinations;
-  }
-
-  /** What lets that side in, the receiver itself not left out. */
-  admissions(side: 'sources' | 'destinations', ipv6: boolean): readonly Admission[] {
-    const key = `${side} ${ipv6}`;
-    let made = this.#admissions.get(key);
-    if (made === undefined) {
-      const { action, protocol, ports } = this.rule;
-      const ranges = ports.length === 0 ? [undefined] : ports;
-      made = [...this[side].values()].flatMap((from) => ranges.flatMap((range) => admissionsOf(from, ipv6, action, protocol, range)));
-      this.#admissions.set(key, made);
-    }
-    return made;
-  }
-}
-
-/** One for each address that the peer may come from. */
-export function admissionsOf(
-  from: MapPeer,
-  ipv6: boolean,
-  action: PacketRule['action'],
-  protocol: PacketProtocol,
-  ports: PortRange | undefined,
-): readonly Admission[] {
-  return from.remote(ipv6).allowedIps.map((peer, index) => ({
-    from,
-    key: `${from.peer.id} ${index} ${protocol} ${ports?.start ?? ''}-${ports?.end ?? ''}`,
-    rule: { direction: 'in', action, protocol, peer, ports },
-  }));
-}
-
 export interface Snapshot {
   readonly serial: bigint;
   readonly networkBits: { readonly v4: number; readonly v6: number };
@@ -113,6 +65,8 @@ export interface Snapshot {
   readonly routing: RoutingIndex;
   readonly names: NamesIndex;
   readonly settings: MapSettings;
+  /** Programs that a peer has to tell of, in the order of their names. */
+  filesOf(id: PeerId): readonly string[];
 }
 
 /** Indexes a state. Work grows with the peers and the members of the groups that enabled rules name. */
@@ -125,12 +79,12 @@ export function indexNetwork(state: NetworkState): Snapshot {
     if (entry.peer.proxyCluster !== undefined) append(gatewaysOf, entry.peer.proxyCluster, entry);
   }
   const members = new Members(state.groups, byId);
-  const rules = state.policies.filter(({ enabled }) => enabled).flatMap((policy) => policy.rules.filter(({ enabled }) => enabled));
+  const posture = new Posture(plan.postureChecks);
+  const rules = resolveRules(state.policies, members, posture);
   const rulesOf = new Map<PeerId, MapRule[]>();
   for (const rule of rules) {
-    const resolved = new MapRule(rule, sourcesOfRule(rule, members), destinationsOfRule(rule, members));
-    if (resolved.sources.size === 0 || resolved.destinations.size === 0) continue;
-    for (const id of new Set([...resolved.sources.keys(), ...resolved.destinations.keys()])) append(rulesOf, id, resolved);
+    if (rule.sources.size === 0 || rule.destinations.size === 0) continue;
+    for (const id of new Set([...rule.sources.keys(), ...rule.destinations.keys()])) append(rulesOf, id, rule);
   }
   const publicationsTo = new Map<PeerId, Publication[]>();
   const publicationsFrom = new Map<string, Publication[]>();
@@ -158,6 +112,7 @@ export function indexNetwork(state: NetworkState): Snapshot {
     ),
     names: new NamesIndex(state.dnsDomain, plan, members),
     settings: state.settings ?? plainSettings,
+    filesOf: filesAsked(state.policies, members, posture),
   };
 }
 
@@ -165,4 +120,21 @@ export function indexNetwork(state: NetworkState): Snapshot {
 function serviceGrant({ protocol, port, host }: ResourcePublication, gateways: readonly MapPeer[]): Grant {
   const sources = new Map(gateways.map((entry) => [entry.peer.id, entry]));
   return new Grant({ action: 'accept', protocol, ports: [{ start: port, end: port }] }, sources, hostDestination(host));
+}
+
+/** Who is a source of a policy with checks, whether or not it passes now, is asked for what the checks want to know. */
+function filesAsked(policies: readonly Policy[], members: Members, posture: Posture): Snapshot['filesOf'] {
+  const asked = new Map<PeerId, Set<string>>();
+  for (const { enabled, rules, sourcePostureChecks = [] } of policies) {
+    const files = enabled ? posture.filesOf(sourcePostureChecks) : [];
+    if (files.length === 0) continue;
+    for (const rule of rules) {
+      for (const id of members.oneOrOf(peerOf(rule.sourceResource), rule.sources).keys()) {
+        const own = asked.get(id) ?? new Set<string>();
+        for (const file of files) own.add(file);
+        asked.set(id, own);
+      }
+    }
+  }
+  return (id) => [...(asked.get(id) ?? [])].sort();
 }

@@ -92,6 +92,10 @@ const migrations: readonly (readonly string[])[] = [
     `CREATE TABLE zone_records (id TEXT PRIMARY KEY, zone_id TEXT NOT NULL REFERENCES zones (id) ON DELETE CASCADE, body TEXT NOT NULL)`,
     `CREATE INDEX zone_records_zone ON zone_records (zone_id)`,
   ],
+  [
+    `CREATE TABLE posture_checks (id TEXT PRIMARY KEY, body TEXT NOT NULL)`,
+    `ALTER TABLE policies ADD COLUMN posture_checks TEXT NOT NULL DEFAULT '[]'`,
+  ],
 ];
 
 /** Brings the schema up to date. STORE_TOO_NEW where a later version of Meshgate wrote it. */

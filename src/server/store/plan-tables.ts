@@ -1,6 +1,7 @@
-// Networks behind peers, routes and names, as people planned them.
+// Networks behind peers, routes, names and posture checks, as people planned them.
 import type { GroupId } from '#model/ids.ts';
 import type { NameserverGroup, Network, NetworkResource, NetworkRouter, PlannedRoute, ResourceId, Zone, ZoneRecord } from '#model/network-plan.ts';
+import type { PostureCheck } from '#model/posture.ts';
 import { BodyTable } from './body-table.ts';
 import type { Row, Sql } from './database.ts';
 import { text } from './row.ts';
@@ -75,6 +76,7 @@ export interface PlanTables {
   readonly nameservers: BodyTable<NameserverGroup>;
   readonly zones: BodyTable<Zone>;
   readonly zoneRecords: BodyTable<ZoneRecord>;
+  readonly postureChecks: BodyTable<PostureCheck>;
 }
 
 export function planTables(sql: Sql): PlanTables {
@@ -90,6 +92,7 @@ export function planTables(sql: Sql): PlanTables {
     nameservers: new BodyTable<NameserverGroup>(sql, { table: 'nameserver_groups', defaults: {} }),
     zones: new BodyTable<Zone>(sql, { table: 'zones', columns: ({ domain }) => ({ domain }), defaults: {} }),
     zoneRecords: new BodyTable<ZoneRecord>(sql, { table: 'zone_records', columns: ({ zoneId }) => ({ zone_id: zoneId }), defaults: {} }),
+    postureChecks: new BodyTable<PostureCheck>(sql, { table: 'posture_checks', defaults: {} }),
   };
 }
 

@@ -1,6 +1,7 @@
 // Policies: who may talk to whom.
 import { asId, type PolicyId } from '#model/ids.ts';
 import type { Policy, PolicyRule } from '#model/network.ts';
+import type { PostureCheckId } from '#model/posture.ts';
 import type { Row, Sql } from './database.ts';
 import { countRows, deleteRow, flag, insertRow, json, text, updateRow } from './row.ts';
 
@@ -25,13 +26,13 @@ export class PolicyTable {
   }
 
   async insert(policy: Policy): Promise<void> {
-    const { id, name, description, enabled, rules } = policy;
-    await insertRow(this.#sql, 'policies', { id, name, description, enabled, rules });
+    const { id, name, description, enabled, rules, sourcePostureChecks = [] } = policy;
+    await insertRow(this.#sql, 'policies', { id, name, description, enabled, rules, posture_checks: sourcePostureChecks });
   }
 
   async update(policy: Policy): Promise<void> {
-    const { id, name, description, enabled, rules } = policy;
-    await updateRow(this.#sql, 'policies', id, { name, description, enabled, rules });
+    const { id, name, description, enabled, rules, sourcePostureChecks = [] } = policy;
+    await updateRow(this.#sql, 'policies', id, { name, description, enabled, rules, posture_checks: sourcePostureChecks });
   }
 
   async delete(id: PolicyId): Promise<boolean> {
@@ -40,11 +41,13 @@ export class PolicyTable {
 }
 
 function parsePolicy(row: Row): Policy {
+  const checks = json<readonly PostureCheckId[]>(row, 'posture_checks');
   return {
     id: asId(text(row, 'id')),
     name: text(row, 'name'),
     description: text(row, 'description'),
     enabled: flag(row, 'enabled'),
+    ...(checks.length === 0 ? {} : { sourcePostureChecks: checks }),
     rules: json<readonly PolicyRule[]>(row, 'rules'),
   };
 }

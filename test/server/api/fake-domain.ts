@@ -266,6 +266,7 @@ export function fakeDomain(): FakeDomain {
     routers: { list: async () => [], get: never, create: never, update: never, delete: never },
     routes: { list: async () => [], get: never, create: never, update: never, delete: never },
     nameservers: { list: async () => [], get: never, create: never, update: never, delete: never, settings: never, setSettings: never },
+    posture: { list: async () => [], get: never, create: never, update: never, delete: never },
     zones: {
       list: async () => [],
       get: never,

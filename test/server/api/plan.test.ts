@@ -243,3 +243,37 @@ t.test('name servers, zones, and groups that keep their own', async (t) => {
   await ok('DELETE', `/dns/nameservers/${String(made['id'])}`);
   t.match(await dns(client.key), { zones: [{ domain: 'mesh.test' }], nameServerGroups: [] });
 });
+
+t.test('posture checks', async (t) => {
+  const { call, ok, client, router } = await openPlan(t);
+  const checks = {
+    nb_version_check: { min_version: '0.70.0' },
+    os_version_check: { linux: { min_kernel_version: '6.1' }, darwin: { min_version: '14.2' } },
+    peer_network_range_check: { ranges: ['10.0.0.0/8'], action: 'deny' },
+    process_check: { processes: [{ linux_path: '/usr/bin/guard' }] },
+  };
+  const made = await ok('POST', '/posture-checks', { name: 'strict', description: 'd', checks });
+  t.same(made, { id: made['id'], name: 'strict', description: 'd', checks });
+  t.same(await ok('GET', '/posture-checks'), [made]);
+  t.match(await call('POST', '/posture-checks', { name: 'strict', checks }), { status: 409 });
+  for (const bad of [
+    {},
+    { nb_version_check: { min_version: 'new' } },
+    { os_version_check: {} },
+    { peer_network_range_check: { ranges: ['10.0.0.0/40'], action: 'deny' } },
+    { peer_network_range_check: { ranges: [], action: 'deny' } },
+    { process_check: { processes: [{}] } },
+    { geo_location_check: { locations: [{ country_code: 'DE' }], action: 'allow' } },
+  ]) {
+    t.match(await call('POST', '/posture-checks', { name: 'bad', checks: bad }), { status: 422 }, JSON.stringify(bad));
+  }
+  const body = { ...policy({ sources: [client.group], destinations: [router.group] }), source_posture_checks: [made['id']] };
+  const used = await ok('POST', '/policies', body);
+  t.same(used['source_posture_checks'], [made['id']]);
+  t.match(await call('POST', '/policies', { ...body, source_posture_checks: ['none'] }), { status: 422 });
+  t.match(await call('DELETE', `/posture-checks/${String(made['id'])}`), { status: 409 });
+  await ok('PUT', `/policies/${String(used['id'])}`, { ...body, source_posture_checks: [] });
+  await ok('PUT', `/posture-checks/${String(made['id'])}`, { name: 'mild', checks: { nb_version_check: { min_version: '0.1' } } });
+  await ok('DELETE', `/posture-checks/${String(made['id'])}`);
+  t.same(await ok('GET', '/posture-checks'), []);
+});

@@ -7,8 +7,8 @@ import type { Network, NetworkId, PlannedRoute } from '#model/network-plan.ts';
 import type { PeerMeta, PolicyRule } from '#model/network.ts';
 import type { OpenControlDomain } from '#server/domain/index.ts';
 import type { ResourceInput, RouterInput } from '#server/domain/plan-contract.ts';
-import { MapEncoder } from '#server/management/map-bytes.ts';
-import { NetworkMapSchema, RuleAction, RuleDirection, RuleProtocol } from '#wire/proto/gen/management_pb.ts';
+import { MapEncoder, syncResponseBytes } from '#server/management/map-bytes.ts';
+import { NetworkMapSchema, RuleAction, RuleDirection, RuleProtocol, SyncResponseSchema } from '#wire/proto/gen/management_pb.ts';
 import { addCluster, addOwner, addPeer, keyOf, metaOf, openDomain, ruleOf, serviceOf, system, targetOf } from '../domain/support.ts';
 
 type StockMap = MessageShape<typeof NetworkMapSchema>;
@@ -377,6 +377,47 @@ void t.test('§2.7 reverse-proxy policy: a gateway reaches what services name in
   );
   await domain.services.delete(service.id, system);
   t.same([(await map(gw)).Routes, (await map(peers.r)).routesFirewallRules], [[], []]);
+});
+
+void t.test('§2.7 posture checks: who fails one is no source, and who is asked is told', async (t) => {
+  const { domain, peers, map, network, resource, router } = await openNetwork(t, ['a', 'b', 'r']);
+  const processes = [{ linux: '/usr/bin/guard', mac: '/guard' }];
+  const check = await domain.posture.create({ name: 'guarded', description: '', minVersion: '0.70.0', processes }, system);
+  const { id } = await network('n');
+  const target = await resource(id, '10.0.0.1');
+  await router(id, { peer: peers.r.id });
+  const sides = { sources: [peers.a.group], bidirectional: true };
+  const rules = [
+    ruleOf({ ...sides, destinations: [peers.b.group] }),
+    ruleOf({ ...sides, destinations: [], destinationResource: { type: 'host', id: target.id } }),
+  ];
+  await domain.policies.create({ name: 'p', description: '', enabled: true, sourcePostureChecks: [check.id], rules }, system);
+  const encoded = async (peer: StockPeer) => new MapEncoder().encode(await domain.maps.build(peer.key));
+  const none = await map(peers.a);
+  t.same([none.remotePeers, none.Routes], [[], []]);
+  t.same((await map(peers.b)).FirewallRules, []);
+  t.same((await map(peers.r)).routesFirewallRules, []);
+  t.same((await encoded(peers.a)).files, ['/guard', '/usr/bin/guard'], 'who is a source is asked, on every system');
+  t.same((await encoded(peers.b)).files, []);
+  const sync = fromBinary(SyncResponseSchema, syncResponseBytes({}, await encoded(peers.a)));
+  t.match(sync.Checks, [{ Files: ['/guard', '/usr/bin/guard'] }], 'beside every map');
+
+  const running = { networks: [], running: ['/usr/bin/guard'] };
+  await domain.peers.updateMeta(peers.a.key, metaOf('a', { version: '0.70.0', posture: running }));
+  t.match(await map(peers.a), { remotePeers: [{}, {}], Routes: [{ Network: '10.0.0.1/32' }] });
+  t.equal((await map(peers.b)).FirewallRules.length, 1);
+  t.equal((await map(peers.r)).routesFirewallRules.length, 1);
+  await domain.peers.updateMeta(peers.a.key, metaOf('a', { version: '0.69.0', posture: running }));
+  t.equal((await map(peers.a)).remotePeersIsEmpty, true, 'an older client');
+  await domain.posture.update(check.id, { name: 'guarded', description: '', processes }, system);
+  t.equal((await map(peers.a)).remotePeers.length, 2);
+  await t.rejects(domain.posture.delete(check.id, system), { code: 'DOMAIN_POSTURE_IN_USE', message: /policy "p"/ });
+
+  const office = { networks: { action: 'allow' as const, ranges: ['192.0.2.0/24'] } };
+  await domain.posture.update(check.id, { name: 'guarded', description: '', ...office }, system);
+  t.equal((await map(peers.a)).remotePeersIsEmpty, true);
+  await domain.peers.setConnected(peers.a.key, true, '192.0.2.9');
+  t.equal((await map(peers.a)).remotePeers.length, 2, 'the address that it comes from counts at once');
 });
 
 void t.test('§2.7 expired peers are among the offline ones, and lead nowhere', async (t) => {

@@ -175,6 +175,9 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
       await tables.policies.insert(policy);
       await tables.policies.update({ ...policy, enabled: false });
       t.same(await tables.policies.list(), [{ ...policy, enabled: false }]);
+      const checked = { ...policy, sourcePostureChecks: [asId<never>('c')] };
+      await tables.policies.update(checked);
+      t.same(await tables.policies.find(asId('p')), checked);
       t.equal(await tables.policies.delete(asId('p')), true);
       t.equal(await tables.policies.delete(asId('p')), false);
       await tables.setupKeys.insert(setupKey, 'digest');
