@@ -12,6 +12,8 @@ import { TURN_ATTEMPTS, TURN_IDLE_MS, TURN_RETRY_MS } from '../../../src/overlay
 import { until } from '../pair.ts';
 import { type Coturn, startCoturn, whyNoCoturn } from './coturn.ts';
 
+t.setTimeout(115_000);
+
 const account = { username: 'anna', password: 'secret' };
 
 /** A client on a real socket; its time is ours to move. */

@@ -7,6 +7,8 @@ import type { TransportAddress } from '../../../src/overlay/path/path.ts';
 import { seeded } from '../../support/seeded.ts';
 import { at, fakeBase, IceWorld, open, other, type Route, type Side } from './ice-world.ts';
 
+t.setTimeout(115_000);
+
 void t.test('20 % loss, repetition and reordering, both role orders, late candidates: 200 seeds connect, and stay so', async (t) => {
   const times: number[] = [];
   let interruptions = 0;

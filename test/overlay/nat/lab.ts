@@ -135,12 +135,12 @@ export class Lab {
     return [first, second];
   }
 
-  /** The NAT forgets all mappings, and gives ports from another range from now on. */
-  async remap(place: Place, range: string): Promise<void> {
+  /** The NAT forgets all mappings, and shows the peer at another port from now on. */
+  async remap(place: Place, port: number): Promise<void> {
     if (place.nat === undefined) throw new TypeError(`${place.name} has no NAT`);
     await this.inside(place.nat, [
       'nft flush chain ip nat post',
-      `nft 'add rule ip nat post oifname "wan" ip protocol udp masquerade to :${range} random'`,
+      `nft 'add rule ip nat post oifname "wan" udp sport ${peerPort} masquerade to :${port}'`,
       'nft \'add rule ip nat post oifname "wan" masquerade\'',
       'conntrack -F 2>/dev/null',
     ]);

@@ -14,7 +14,7 @@ void t.test(
     const world = await openWorld('b');
     t.teardown(() => closeWorld(world));
     const [left, right] = [await world.lab.place('restricted'), await world.lab.place('restricted')];
-    let range = 40_000;
+    let port = 40_000;
     for (const [side, relay] of [
       [0, true],
       [1, true],
@@ -31,8 +31,8 @@ void t.test(
         const before = meeting.echoes.length;
         const events = meeting.told[0].length;
         const changed = performance.now();
-        range += 1000;
-        await world.lab.remap(side === 0 ? left : right, `${range}-${range + 500}`);
+        port += 1000;
+        await world.lab.remap(side === 0 ? left : right, port);
         const stood = (): number => Math.max(0, ...meeting.echoes.slice(before).map(({ gapMs }) => gapMs));
         t.ok(await meeting.until(() => stood() > 400, 20_000), 'bytes go on');
         const bytesMs = performance.now() - changed;
