@@ -168,16 +168,17 @@ function latency(row: unknown): string {
 
 /** What carries the peers, and what happened to this host's network. */
 function overlayLines(status: unknown): readonly string[] {
-  const figure = (...path: readonly string[]): string => clean(field(status, 'mesh', 'overlay', ...path));
+  const figure = (...path: readonly string[]): string => field(status, 'mesh', 'overlay', ...path);
   if (figure('pathSwitches') === '') return [];
   const counts = ['direct', 'relay', 'seeking', 'idle'].map((kind) => `${figure('peers', kind)} ${kind}`).join(', ');
   const what = figure('lastNetworkChange', 'what');
   const dropped = figure('relayDroppedPackets');
-  return [
+  const lines = [
     `paths: ${counts}; switched ${figure('pathSwitches')} times`,
     ...(what === '' ? [] : [`network: changed ${figure('networkChanges')} times, last at ${figure('lastNetworkChange', 'at')}: ${what}`]),
-    ...(dropped === '0' ? [] : [`relay: ${dropped} packets dropped`]),
+    ...(dropped === '' || dropped === '0' ? [] : [`relay: ${dropped} packets dropped`]),
   ];
+  return lines.map((line) => clean(line));
 }
 
 function print(io: Io, report: Report): void {
