@@ -45,19 +45,27 @@ export const EPHEMERAL_LAST = 65_535;
 /** Ports tried, from a random one on, before a connection fails with EADDRNOTAVAIL. */
 export const EPHEMERAL_ATTEMPTS = 4096;
 
-/** Unsent and unacknowledged bytes of one connection. The ring grows to this as it is needed, */
-export const SEND_BUFFER = 256 * 1024;
+/** Unsent and unacknowledged bytes of one connection, so that a busy one with all that belongs to it stays below 256 KB. The ring grows to this as it is needed, */
+export const SEND_BUFFER = 224 * 1024;
 /** and beyond it up to this where nothing but the buffer holds the connection back. */
-export const SEND_BUFFER_MAX = 4 * 1024 * 1024;
+export const SEND_BUFFER_MAX = 16 * SEND_BUFFER;
+/** A round trip up to this is not yet a queue that is worth avoiding: between two busy processes the turns of their loops are longer. */
+export const SEND_BUFFER_QUEUE_MS = 8;
+/** For that reason alone the buffer grows no further than this. */
+export const SEND_BUFFER_EASY = 4 * SEND_BUFFER;
 /** What all connections of a stack together may take beyond SEND_BUFFER and RECEIVE_BUFFER_FIRST each. */
 export const MAX_EXTRA_BUFFERS = 64 * 1024 * 1024;
 export const SEND_RING_FIRST = 8 * 1024;
-/** An empty send ring larger than its first size is given back after this. */
+/** An empty send ring is given back after this. */
 export const SEND_RING_IDLE_MS = 10_000;
 
 /** Received bytes that wait for the application, and with them the window: where it starts and how far it grows. */
 export const RECEIVE_BUFFER_FIRST = 256 * 1024;
 export const RECEIVE_BUFFER_MAX = 4 * 1024 * 1024;
+/** The buffer grows where the sender, at the speed of this long, would fill half of it in a round trip, */
+export const GROWTH_MEASURE_MS = 10;
+/** and no round trip counts as shorter than this, for the same reason as SEND_BUFFER_QUEUE_MS. */
+export const GROWTH_RTT_MIN_MS = 4;
 /** Lets the 16-bit field carry RECEIVE_BUFFER_MAX (RFC 7323 §2). */
 export const WINDOW_SCALE = 7;
 /** Out-of-order bytes and pieces of one connection: no more than the largest window lets come. Pieces (small neighbours share one) bound what many small segments cost beside their bytes. */
@@ -114,6 +122,11 @@ export const MIN_RTT_AGE_MS = 300_000;
 export const TAIL_PROBE_MIN_MS = 10;
 /** and later by this where fewer than two full segments are out, whose ACK the peer may delay. */
 export const TAIL_PROBE_SINGLE_MS = 80;
+
+/** Path MTUs to fall back to when timeouts follow each other and no ICMP error says why (RFC 4821): the least of each family last. */
+export const FALLBACK_MTUS = { 4: [1280, 1024, 576], 6: [1280] } as const;
+/** So many timeouts in a row. */
+export const BLACK_HOLE_TIMEOUTS = 3;
 
 /** Segments of the initial window (RFC 6928), in bytes at most 14,600. */
 export const INITIAL_WINDOW_SEGMENTS = 10;

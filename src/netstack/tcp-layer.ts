@@ -263,7 +263,7 @@ export class TcpLayer implements TcpHost {
     }
   }
 
-  reserve(block: ControlBlock, bytes: number): boolean {
+  reserve(block: { extraBytes: number }, bytes: number): boolean {
     if (bytes > 0 && this.#extraBytes + bytes > MAX_EXTRA_BUFFERS) return false;
     this.#extraBytes += bytes;
     block.extraBytes += bytes;

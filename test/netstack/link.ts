@@ -99,6 +99,11 @@ export class Network {
     return this.#model.dropped;
   }
 
+  /** Bytes on their way. */
+  get flyingBytes(): number {
+    return this.#flying.reduce((sum, { packet }) => sum + packet.length, 0);
+  }
+
   /** When something happens next. */
   next(): number {
     return Math.max(this.now, Math.min(this.#flying[0]?.at ?? Infinity, this.a.pollAt(), this.b.pollAt()));

@@ -1,6 +1,6 @@
 // What an acknowledgment changes: the send buffer, the peer's window, round trip and congestion window, and what counts as lost.
 import type { TcpSegment } from '#wire/tcp.ts';
-import { SEND_RING_FIRST, SEND_RING_IDLE_MS, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS } from '../constants.ts';
+import { SEND_RING_IDLE_MS, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS } from '../constants.ts';
 import { detectLoss } from './loss.ts';
 import { seqLess, seqLessEqual } from './seq.ts';
 import type { ControlBlock } from './state.ts';
@@ -113,7 +113,7 @@ function advance(block: ControlBlock, segment: TcpSegment, acked: number, flight
   if (block.tailProbeAt !== Infinity)
     block.tailProbeAt = now + Math.max(TAIL_PROBE_MIN_MS, 2 * roundTrip.smoothed) + (block.flight < 2 * block.mss ? TAIL_PROBE_SINGLE_MS : 0);
   block.retransmitAt = block.flight > 0 ? now + roundTrip.timeout : Infinity;
-  if (ring.length === 0 && ring.capacity > SEND_RING_FIRST) block.ringIdleAt = now + SEND_RING_IDLE_MS;
+  if (ring.length === 0 && ring.capacity > 0) block.ringIdleAt = now + SEND_RING_IDLE_MS;
 }
 
 function endRecovery(block: ControlBlock): void {

@@ -37,7 +37,7 @@ export class Congestion {
   /** The segment size changed (options agreed, path MTU lowered). `fresh` also sets the initial window anew. */
   setMss(mss: number, fresh: boolean): void {
     this.#mss = mss;
-    this.window = fresh ? initialWindow(mss) : Math.max(this.window, 2 * mss);
+    this.window = fresh ? initialWindow(mss) : Math.max(this.window, mss);
   }
 
   /** `acked` new bytes were acknowledged while the window was what limited us. `rttMs` is the smoothed round trip. */

@@ -6,7 +6,15 @@
 import { FLAG, TCP_HEADER, sackOptionLength, sealTcp, writeSack, writeSynOptions, writeTcp, writeTimestamps } from '#wire/tcp.ts';
 import { PROTOCOL, writeIpv4 } from '#wire/ipv4.ts';
 import { writeIpv6 } from '#wire/ipv6.ts';
-import { MAX_SUPER_PAYLOAD, SEND_BUFFER_MAX, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS, WINDOW_SCALE } from '../constants.ts';
+import {
+  MAX_SUPER_PAYLOAD,
+  SEND_BUFFER_EASY,
+  SEND_BUFFER_MAX,
+  SEND_BUFFER_QUEUE_MS,
+  TAIL_PROBE_MIN_MS,
+  TAIL_PROBE_SINGLE_MS,
+  WINDOW_SCALE,
+} from '../constants.ts';
 import { seqLess } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 import { timestampOf } from './state.ts';
@@ -140,7 +148,10 @@ function sendData(block: ControlBlock, now: number): void {
 function growSendBuffer(block: ControlBlock): void {
   const { ring } = block;
   if (!block.writeBlocked || ring.length < ring.limit / 2 || block.flight < ring.length || ring.limit >= SEND_BUFFER_MAX) return;
-  if (((block.sndUna + block.sndWnd - block.sndNxt) | 0) <= 0 || block.roundTrip.smoothed > 2 * block.rack.minRtt) return;
+  if (((block.sndUna + block.sndWnd - block.sndNxt) | 0) <= 0) return;
+  const { smoothed } = block.roundTrip;
+  const easy = smoothed <= SEND_BUFFER_QUEUE_MS && ring.limit < SEND_BUFFER_EASY;
+  if (smoothed > 2 * block.rack.minRtt && !easy) return;
   if (block.host.reserve(block, ring.limit)) ring.limit *= 2;
 }
 

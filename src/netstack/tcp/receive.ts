@@ -1,7 +1,7 @@
 // Data and FIN that arrive: delivery in order, keeping what comes early, and when to acknowledge.
 import { FLAG } from '#wire/tcp.ts';
 import type { TcpSegment } from '#wire/tcp.ts';
-import { DELAYED_ACK_MS, MAX_UNACKNOWLEDGED_SEGMENTS, RECEIVE_BUFFER_MAX } from '../constants.ts';
+import { DELAYED_ACK_MS, GROWTH_MEASURE_MS, GROWTH_RTT_MIN_MS, MAX_UNACKNOWLEDGED_SEGMENTS, RECEIVE_BUFFER_MAX } from '../constants.ts';
 import { seqLess, seqMin } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 
@@ -94,13 +94,15 @@ function deliver(block: ControlBlock, bytes: Uint8Array, now: number): void {
   block.handler?.data(bytes, now);
 }
 
-/** More than half a buffer within one round trip: the window is what limits the sender, so it doubles up to the maximum. */
+/** The window is what limits a sender that fills half of it within a round trip: it doubles up to the maximum. */
 function growBuffer(block: ControlBlock, now: number): void {
-  const rtt = block.roundTrip.smoothed;
-  if (now - block.growMeasuredAt < rtt) return;
-  const quick = block.grownBytes * 2 >= block.rcvBuffer && now - block.growMeasuredAt <= 2 * rtt;
-  if (quick && block.unconsumed * 2 < block.rcvBuffer && block.rcvBuffer < RECEIVE_BUFFER_MAX && block.host.reserve(block, block.rcvBuffer))
+  const rtt = Math.max(block.roundTrip.smoothed, GROWTH_RTT_MIN_MS);
+  const elapsed = now - block.growMeasuredAt;
+  if (elapsed < Math.max(rtt, GROWTH_MEASURE_MS)) return;
+  const quick = (block.grownBytes / elapsed) * rtt * 2 >= block.rcvBuffer;
+  if (quick && block.unconsumed * 2 < block.rcvBuffer && block.rcvBuffer < RECEIVE_BUFFER_MAX && block.host.reserve(block, block.rcvBuffer)) {
     block.rcvBuffer *= 2;
+  }
   block.grownBytes = 0;
   block.growMeasuredAt = now;
 }

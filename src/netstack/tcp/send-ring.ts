@@ -5,7 +5,7 @@ import { SEND_BUFFER, SEND_RING_FIRST } from '../constants.ts';
 const NOTHING = new Uint8Array(0);
 
 export class SendRing {
-  /** Bytes that it takes; a power of two. */
+  /** Bytes that it takes. */
   limit = SEND_BUFFER;
   #bytes: Uint8Array = NOTHING;
   #head = 0;
@@ -33,8 +33,7 @@ export class SendRing {
     const count = Math.min(bytes.length, this.free);
     if (count === 0) return 0;
     if (this.#length + count > this.#bytes.length) this.#grow(this.#length + count);
-    const mask = this.#bytes.length - 1;
-    const tail = (this.#head + this.#length) & mask;
+    const tail = this.#at(this.#length);
     const first = Math.min(count, this.#bytes.length - tail);
     this.#bytes.set(first === bytes.length ? bytes : bytes.subarray(0, first), tail);
     if (first < count) this.#bytes.set(bytes.subarray(first, count), 0);
@@ -45,7 +44,7 @@ export class SendRing {
   /** Copies `count` bytes that start `offset` bytes after the first unacknowledged one. The caller stays within `length`. */
   copyTo(target: Uint8Array, at: number, offset: number, count: number): void {
     const size = this.#bytes.length;
-    const start = (this.#head + offset) & (size - 1);
+    const start = this.#at(offset);
     const first = Math.min(count, size - start);
     target.set(this.#bytes.subarray(start, start + first), at);
     if (first < count) target.set(this.#bytes.subarray(0, count - first), at + first);
@@ -54,7 +53,7 @@ export class SendRing {
   /** The first `count` bytes have been acknowledged. */
   drop(count: number): void {
     this.#length -= count;
-    this.#head = this.#length === 0 ? 0 : (this.#head + count) & (this.#bytes.length - 1);
+    this.#head = this.#length === 0 ? 0 : this.#at(count);
   }
 
   /** Gives the memory back; what was buffered is gone. */
@@ -64,9 +63,16 @@ export class SendRing {
     this.#length = 0;
   }
 
+  /** Where the byte `offset` behind the first one stands. */
+  #at(offset: number): number {
+    const at = this.#head + offset;
+    return at < this.#bytes.length ? at : at - this.#bytes.length;
+  }
+
   #grow(needed: number): void {
     let size = Math.max(SEND_RING_FIRST, this.#bytes.length);
     while (size < needed) size *= 2;
+    size = Math.min(size, this.limit);
     const grown = new Uint8Array(size);
     if (this.#length > 0) this.copyTo(grown, 0, 0, this.#length);
     this.#bytes = grown;

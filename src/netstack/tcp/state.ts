@@ -40,8 +40,8 @@ export interface TcpHost {
   wantOutput(block: ControlBlock): void;
   /** Runs what was asked for, unless the stack is already on its way to do so. */
   flush(now: number): void;
-  /** Asks for more buffer for one connection; false when the stack has given away all that it may. */
-  reserve(block: ControlBlock, bytes: number): boolean;
+  /** Asks for more buffer for one connection, or gives it back where `bytes` is negative; false when the stack has given away all that it may. */
+  reserve(block: { extraBytes: number }, bytes: number): boolean;
   /** A handshake that another side began is complete. */
   handshakeDone(block: ControlBlock): void;
   /** The block went into TIME-WAIT. */

@@ -1,5 +1,7 @@
 // When a connection is due and what then happens: retransmission, window probes, delayed ACK, keep-alive, TIME-WAIT, memory given back.
 import {
+  BLACK_HOLE_TIMEOUTS,
+  FALLBACK_MTUS,
   KEEPALIVE_IDLE_MS,
   KEEPALIVE_INTERVAL_MS,
   KEEPALIVE_PROBES,
@@ -8,6 +10,7 @@ import {
   SYN_TIMEOUT_MS,
   USER_TIMEOUT_MS,
 } from '../constants.ts';
+import { lowerMss } from './options.ts';
 import { detectLoss } from './loss.ts';
 import type { ControlBlock } from './state.ts';
 import { discard, finish, timestampOf } from './state.ts';
@@ -105,6 +108,7 @@ function timeOut(block: ControlBlock, now: number): void {
   block.mayUndo = first && block.timestamps;
   if (first) block.undoStamp = timestampOf(block, now);
   roundTrip.backOff();
+  if (roundTrip.backoff >= BLACK_HOLE_TIMEOUTS) fitBlackHole(block);
   // The peer keeps what it has SACKed, unless a second timeout or its own ACKs make that doubtful (RFC 2018 §8).
   sent.markAll(!first || sent.headSacked);
   recovery.enterTimeout(block.sndNxt);
@@ -112,6 +116,12 @@ function timeOut(block: ControlBlock, now: number): void {
   block.tailProbeAt = Infinity;
   block.rack.dueAt = Infinity;
   block.retransmitAt = now + roundTrip.timeout;
+}
+
+/** Full segments that vanish again and again may be too big for a path that does not say so: the next smaller size is tried. */
+function fitBlackHole(block: ControlBlock): void {
+  if (block.flight < block.mss) return;
+  for (const mtu of FALLBACK_MTUS[block.flow.family]) if (lowerMss(block, mtu)) return;
 }
 
 /** Back to what a fresh connection has. */
