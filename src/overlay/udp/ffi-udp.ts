@@ -125,15 +125,15 @@ export class NativeSocket {
     }
   }
 
-  /** Receives what waits, up to RECEIVE_SLOTS messages; how many, or the error. */
-  receive(): number {
+  /** Receives what waits, up to `limit` messages (at most RECEIVE_SLOTS); how many, or the error. */
+  receive(limit: number): number {
     if (this.#closed !== undefined) return -systemErrors.EAGAIN;
     if (this.#slots.length !== slotsBytes) {
       // Whoever gave the memory took it back, as WebAssembly does when it grows.
       this.#slots = ownMemory(slotsBytes);
       this.messages.setSlots(this.#addressOf(this.#slots));
     }
-    return this.#result(this.#native.call.recvmmsg(this.#fd, this.#messagesAddress, RECEIVE_SLOTS, 0, 0n));
+    return this.#result(this.#native.call.recvmmsg(this.#fd, this.#messagesAddress, Math.max(1, Math.min(limit, RECEIVE_SLOTS)), 0, 0n));
   }
 
   /** The payload of message `i`, of which `length` bytes were received; it is overwritten by the next `receive`. */

@@ -9,6 +9,8 @@ import {
   MAX_RUN_DATAGRAMS,
   RECEIVE_BYTES_PER_TURN,
   RECEIVE_CALLS_PER_TURN,
+  RECEIVE_LONG_BYTES,
+  RECEIVE_LONG_SLOTS,
   RECEIVE_SLOTS,
 } from './constants.ts';
 import { NativeSocket, type RawUdpSocket, systemErrors } from './ffi-udp.ts';
@@ -41,6 +43,7 @@ export class NativePort implements DatagramPort {
   #last: Receiver = { name: undefined, refusedSize: 0 };
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
+  #long = false;
   #closed = false;
 
   /** Opens the port on the host's address (all of them: `::` or `0.0.0.0`), with memory of `alloc` to receive into. Throws OVERLAY_NATIVE. */
@@ -142,13 +145,15 @@ export class NativePort implements DatagramPort {
     const { messages } = this.#socket;
     let bytes = 0;
     for (let call = 0; call < RECEIVE_CALLS_PER_TURN && bytes < RECEIVE_BYTES_PER_TURN && !this.#closed; call++) {
-      const count = this.#socket.receive();
+      const limit = this.#long ? RECEIVE_LONG_SLOTS : RECEIVE_SLOTS;
+      const count = this.#socket.receive(limit);
       if (count < 0) {
         const error = -count;
         if (error !== systemErrors.EAGAIN && error !== systemErrors.EINTR)
           this.#log.warn('overlay: the UDP socket reports an error', { reason: describeError(error) });
         return;
       }
+      const before = bytes;
       for (let i = 0; i < count; i++) {
         const length = messages.payloadLength(i);
         const from = this.#senders.find(messages.memory, messages.nameAt(i), messages.nameLength(i));
@@ -158,7 +163,8 @@ export class NativePort implements DatagramPort {
         bytes += length;
         this.#events.receive(this.#socket.payload(i, length), size, from.address, from.port);
       }
-      if (count < RECEIVE_SLOTS) return;
+      this.#long = bytes - before > count * RECEIVE_LONG_BYTES;
+      if (count < limit) return;
     }
   }
 }
