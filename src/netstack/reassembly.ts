@@ -48,12 +48,14 @@ export class Reassembler {
 
   /** When the oldest is given up; Infinity for none. */
   nextDue(): number {
+    if (this.#partials.size === 0) return Infinity;
     for (const { expiresAt } of this.#partials.values()) return expiresAt;
     return Infinity;
   }
 
   /** Gives up what has waited too long. */
   expire(now: number): void {
+    if (this.#partials.size === 0) return;
     for (const [key, partial] of this.#partials) {
       if (partial.expiresAt > now) return;
       this.#forget(key, partial);
