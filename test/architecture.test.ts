@@ -37,7 +37,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   '@grpc/grpc-js': ['rpc/'],
   'oidc-provider': ['server/idp/'],
   'openid-client': ['identity/'],
-  pino: ['lib/log.ts'],
+  pino: ['lib/log-writer.ts'],
   ws: ['overlay/path/', 'server/relay/', 'server/dashboard/', 'server/front.ts'],
 };
 

@@ -1,6 +1,7 @@
 // The long-running processes: configuration from file, environment and flags, start, wait for the wish to stop, close in time.
 import type { Closable } from '#lib/lifecycle.ts';
-import { createLogger, type Logger, type LogLevel } from '#lib/log.ts';
+import type { Logger, LogLevel } from '#lib/log.ts';
+import { createLogger } from '#lib/log-writer.ts';
 import { loadConfig, settingsOf, type ConfigSources } from '#lib/schema-config.ts';
 import { typeText, type Schema } from '#lib/schema.ts';
 import type { Command, Flags } from './command.ts';
