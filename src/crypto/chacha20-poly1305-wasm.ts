@@ -29,7 +29,9 @@ const addPairs16 = simd(127);
 const [at, length, end, poly, stop, key, pairs, rounds, counter, first] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] as const;
 const chacha: ChaChaLocals = { x: (i) => 10 + i, t: (i) => 26 + i, order: (bits) => (bits === 8 ? 30 : 31), counter };
 const numbers = 32;
-const { begin, pair, block, finish, low, high }: PolyCode = polyCode(numbers);
+const { begin, block, finish, low, high }: PolyCode = polyCode(numbers);
+/** Two blocks: as many as go with a double round. */
+const pair = (place: number): readonly Code[] => [...block(place, 0), ...block(place, 16)];
 const locals = [...range(8).map(() => 'i32' as const), ...range(22).map(() => 'v128' as const), ...range(polyLocals).map(() => 'i64' as const)];
 
 /** Deals the pieces of two sequences out evenly. */
@@ -126,7 +128,7 @@ function stepCode(opens: boolean): Code {
 const authenticateEnd = seq(
   set(poly, i32Const(endAt)),
   set(pairs, endLength, i32Const(4), i32.shiftRight, i32Const(1), i32.add),
-  repeatWhile(seq(block(poly), step(poly, 16), step(pairs, -1), get(pairs))),
+  repeatWhile(seq(...block(poly, 0), step(poly, 16), step(pairs, -1), get(pairs))),
   finish,
 );
 
