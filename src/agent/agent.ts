@@ -45,7 +45,12 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       (connection) => void forwarder.handle(connection),
     );
     if (config.carryRoutes) {
-      node.overlay.carry({ connection: (connection) => void forwarder.carry(connection), openUdp: openHostUdp, resolve: resolveForPeers });
+      node.overlay.carry({
+        dial: forwarder.dialCarried,
+        connection: (connection, upstream) => void forwarder.carry(connection, upstream),
+        openUdp: openHostUdp,
+        resolve: resolveForPeers,
+      });
     }
     const socket = await serveStatus(config.stateDir, () => ({
       process: 'agent',

@@ -58,21 +58,36 @@ export class Forwarder {
     else await this.#forward(connection, target);
   }
 
-  /** Forwards a connection to where it was sent, an address behind this host that the rules permit; never rejects. */
-  async carry(connection: OverlayConnection): Promise<void> {
+  /** Opens the way to an address behind this host for a peer; why it failed is in the status. */
+  readonly dialCarried: Dial = async (target, { signal }) => {
+    const record = this.#record(formatHostPort(target.host, target.port));
+    try {
+      const upstream = await this.#deps.dial(target, { signal: AbortSignal.any([signal, AbortSignal.timeout(dialTimeoutMs)]) });
+      record.reason = '';
+      return upstream;
+    } catch (error) {
+      record.reason = describeError(error);
+      throw error;
+    }
+  };
+
+  /** Joins a connection to an address behind this host with the way that was opened for it; never rejects. */
+  async carry(connection: OverlayConnection, upstream: Duplex): Promise<void> {
     const { address, port } = connection.local;
-    if (this.#streams.size >= maxConnections) connection.stream.destroy();
-    else await this.#forward(connection, { host: address, port });
+    if (this.#streams.size < maxConnections) return this.#forward(connection, { host: address, port }, upstream);
+    connection.stream.destroy();
+    upstream.destroy();
   }
 
-  async #forward(connection: OverlayConnection, target: DialTarget): Promise<void> {
+  /** `opened` is the way to the target where it is open already. */
+  async #forward(connection: OverlayConnection, target: DialTarget, opened?: Duplex): Promise<void> {
     const name = formatHostPort(target.host, target.port);
     const record = this.#record(name);
     record.open++;
     record.total++;
     this.#streams.add(connection.stream);
     try {
-      const upstream = await this.#dialTarget(target, connection.stream);
+      const upstream = opened ?? (await this.#dialTarget(target, connection.stream));
       record.reason = '';
       await splice(connection.stream, upstream, { idleMs: idleTimeoutMs });
     } catch (error) {

@@ -68,7 +68,7 @@ export class Admission {
   /** Hands an accepted connection to whoever takes it. */
   accepted({ stream, local, remote, peer }: AcceptedConnection): void {
     const { routes, log } = this.#deps;
-    const take = this.#isOwn(local.ip) ? this.#handler : routes.taker;
+    const take = this.#isOwn(local.ip) ? this.#handler : (connection: OverlayConnection) => routes.take(connection, local, remote);
     try {
       // Whoever accepted may be gone since the SYN.
       if (take === undefined) stream.destroy();

@@ -54,6 +54,8 @@ export interface InnerFaceHooks {
   accepted(connection: AcceptedConnection): void;
   /** Whether we stand in for the address at `at` in `bytes`, one of a network behind us. */
   carries(bytes: Uint8Array, at: number, family: 4 | 6): boolean;
+  /** Whether a SYN to such an address has to wait; `again` is called when it is to be looked at once more. */
+  holds(local: SocketAddress, remote: SocketAddress, again: () => void): boolean;
   /** A datagram to such an address; valid only during the call. */
   datagram(bytes: Uint8Array, from: SocketAddress, to: SocketAddress): void;
 }

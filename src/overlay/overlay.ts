@@ -465,6 +465,7 @@ class MeshOverlay implements Overlay {
       ownerOf: (ip) => this.#directory.ownerOf(ip),
       accepted: (connection) => this.#admission.accepted(connection),
       carries: (bytes, at, family) => this.#routes.carries(bytes, at, family),
+      holds: (local, remote, again) => this.#routes.holds(local, remote, again),
       datagram: (bytes, from, to) => this.#routes.datagram(bytes, from, to),
     };
     if (this.#options.mode === 'system') {

@@ -22,8 +22,9 @@ import type { InnerFace, InnerUdp, InnerUdpSocket, OpenConnection } from './inne
 import type { Destination } from './peer-directory.ts';
 import { CarriedRoutes } from './routes-carried.ts';
 import { type Reach, TakenRoutes } from './routes-taken.ts';
+import { Openings } from './routes-opening.ts';
 import { CarriedFlows } from './routes-udp.ts';
-import type { Carrier } from './types.ts';
+import type { Carrier, OverlayConnection } from './types.ts';
 
 export interface OverlayRoutesDeps {
   readonly clock: Clock;
@@ -57,6 +58,7 @@ export class OverlayRoutes {
   #forwarder: DnsForwarder | undefined;
   #forwarderSockets: readonly InnerUdpSocket[] = [];
   #flows: CarriedFlows | undefined;
+  #openings: Openings | undefined;
 
   constructor(deps: OverlayRoutesDeps) {
     const { clock, filter } = deps;
@@ -83,6 +85,7 @@ export class OverlayRoutes {
     const { clock } = this.#deps;
     this.#stopCarrying();
     this.#carrier = carrier;
+    this.#openings = new Openings(clock, carrier.dial);
     this.#forwarder = new DnsForwarder({ clock, carried: this.#carried, resolve: carrier.resolve });
     this.#flows = new CarriedFlows({
       clock,
@@ -158,14 +161,23 @@ export class OverlayRoutes {
     this.#flows?.datagram(bytes, from, to);
   }
 
-  /** Whether a peer may open a connection to an address that is not ours. */
+  /** Whether a peer may open a connection to an address that is not ours, and the way there is open. */
   admits(local: SocketAddress, remote: SocketAddress): boolean {
-    return this.#carrier !== undefined && this.#carried.admits('tcp', remote.ip, local.ip, local.port, this.#deps.clock.now());
+    const open = this.#openings?.isOpen(local, remote) === true;
+    return open && this.#permits(local, remote);
   }
 
-  /** Who takes accepted connections to addresses behind us. */
-  get taker(): Carrier['connection'] | undefined {
-    return this.#carrier?.connection;
+  /** Whether a SYN to an address behind us has to wait until the way there is open. What is not permitted does not wait. */
+  holds(local: SocketAddress, remote: SocketAddress, again: () => void): boolean {
+    const permitted = this.#deps.ownerOf(remote.ip) !== undefined && this.#permits(local, remote);
+    return permitted && this.#openings?.holds(local, remote, again) === true;
+  }
+
+  /** Joins an accepted connection to an address behind us with the way that was opened for it. */
+  take(connection: OverlayConnection, local: SocketAddress, remote: SocketAddress): void {
+    const upstream = this.#openings?.take(local, remote);
+    if (upstream === undefined || this.#carrier === undefined) connection.stream.destroy();
+    else this.#carrier.connection(connection, upstream);
   }
 
   /** Whether an open connection through us may go on: a name that was good when it began holds, rules and routes count as they are now. */
@@ -188,7 +200,12 @@ export class OverlayRoutes {
     this.#stopCarrying();
   }
 
+  #permits(local: SocketAddress, remote: SocketAddress): boolean {
+    return this.#carrier !== undefined && this.#carried.admits('tcp', remote.ip, local.ip, local.port, this.#deps.clock.now());
+  }
+
   #stopCarrying(): void {
+    this.#openings?.close();
     this.#forwarder?.close();
     this.#flows?.close();
     for (const socket of this.#forwarderSockets) socket.close();

@@ -46,8 +46,10 @@ export type HostResolve = (
 
 /** What a routing peer does with what its rules let through. */
 export interface Carrier {
-  /** Takes a connection to `local`, an address behind this host. */
-  connection(connection: OverlayConnection): void;
+  /** Opens the way to an address behind this host, before the caller hears of it. */
+  readonly dial: Dial;
+  /** Joins a connection to `local`, an address behind this host, with the way that was opened for it. */
+  connection(connection: OverlayConnection, upstream: Duplex): void;
   readonly openUdp: OpenHostUdp;
   /** For names that are routed. */
   readonly resolve: HostResolve;

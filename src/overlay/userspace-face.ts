@@ -9,6 +9,7 @@ import { MAX_STREAMS } from './constants.ts';
 import { overlayError } from './errors.ts';
 import type { InnerFace, InnerFaceHooks, InnerUdp, InnerUdpSocket, OpenConnection } from './inner-face.ts';
 import type { Destination } from './peer-directory.ts';
+import { readSyn } from './syn.ts';
 import { OverlayStream, type StreamEvents, type StreamLoop } from './stream.ts';
 
 export interface UserspaceFaceDeps {
@@ -69,7 +70,16 @@ export class UserspaceFace implements InnerFace, StreamLoop {
   }
 
   receive(packet: Uint8Array, segmentSize: number, now: number): void {
+    if (segmentSize === 0 && this.#holds(packet)) return;
     this.#stack.receivePacket(packet, now, segmentSize);
+  }
+
+  /** A SYN to a network behind us waits until the way there is open. */
+  #holds(packet: Uint8Array): boolean {
+    const syn = readSyn(packet);
+    if (syn === undefined || !this.#hooks.carries(syn.local.ip.bytes, 0, syn.local.ip.family)) return false;
+    const held = Uint8Array.from(packet);
+    return this.#hooks.holds(syn.local, syn.remote, () => this.#sending((now) => this.#stack.receivePacket(held, now)));
   }
 
   connect(to: Destination, port: number, opened: StreamEvents['opened']): OverlayStream {

@@ -36,23 +36,34 @@ void t.test('a carried connection goes to the address that it was sent to, whate
   t.teardown(() => server.close());
   const { port } = server.address() as AddressInfo;
   const forwarder = new Forwarder(new Map([[port, { host: '203.0.113.1', port: 1 }]]), undefined, { dial: hostDial, log: silentLogger });
+  const upstream = await forwarder.dialCarried({ host: '127.0.0.1', port }, { signal: AbortSignal.timeout(5_000) });
   const [far, near] = duplexPair();
-  const carried = forwarder.carry({ stream: near, local: { address: '127.0.0.1', port }, remote: { address: '100.92.0.2', port: 5 }, peer });
+  const carried = forwarder.carry(
+    { stream: near, local: { address: '127.0.0.1', port }, remote: { address: '100.92.0.2', port: 5 }, peer },
+    upstream,
+  );
   far.end();
   t.equal(await text(far), 'behind');
   await carried;
   t.match(forwarder.status(), [{ target: `127.0.0.1:${port}`, open: 0, total: 1, reason: '' }]);
 });
 
+void t.test('a destination that refuses is in the status, with the reason', async (t) => {
+  const forwarder = new Forwarder(new Map(), undefined, { dial: () => fail('ECONNREFUSED'), log: silentLogger });
+  await t.rejects(forwarder.dialCarried({ host: '10.7.0.1', port: 80 }, { signal: AbortSignal.timeout(5_000) }), { code: 'ECONNREFUSED' });
+  t.match(forwarder.status(), [{ target: '10.7.0.1:80', open: 0, total: 0, reason: /ECONNREFUSED/ }]);
+});
+
 void t.test('carried connections count with all others', async (t) => {
-  const forwarder = new Forwarder(new Map(), undefined, { dial: () => new Promise(() => undefined), log: silentLogger });
-  const open = Array.from({ length: maxConnections + 1 }, () => duplexPair()[0]);
-  for (const stream of open) {
-    stream.on('error', () => undefined);
-    void forwarder.carry({ stream, local: { address: '10.7.0.1', port: 1 }, remote: { address: '100.92.0.2', port: 5 }, peer });
+  const forwarder = new Forwarder(new Map(), undefined, { dial: hostDial, log: silentLogger });
+  const open = Array.from({ length: maxConnections + 1 }, () => ({ stream: duplexPair()[0], upstream: duplexPair()[0] }));
+  for (const { stream, upstream } of open) {
+    for (const side of [stream, upstream]) side.on('error', () => undefined);
+    void forwarder.carry({ stream, local: { address: '10.7.0.1', port: 1 }, remote: { address: '100.92.0.2', port: 5 }, peer }, upstream);
   }
-  t.equal(open.at(-1)?.destroyed, true);
-  t.equal(open.at(-2)?.destroyed, false);
+  const last = open.at(-1);
+  t.same([last?.stream.destroyed, last?.upstream.destroyed], [true, true]);
+  t.equal(open.at(-2)?.stream.destroyed, false);
   forwarder.close();
 });
 

@@ -100,13 +100,8 @@ void t.test(
     const lab = await joinPeer(t, plane, 'lab', key);
     const resolved: string[] = [];
     lab.overlay.carry({
-      connection: ({ stream, local }) => {
-        stream.on('error', () => undefined);
-        void hostDial({ host: '127.0.0.1', port: local.port }, { signal: AbortSignal.timeout(5_000) }).then(
-          (upstream) => splice(stream, upstream, { idleMs: 60_000 }),
-          () => stream.destroy(),
-        );
-      },
+      dial: (target, options) => hostDial({ ...target, host: '127.0.0.1' }, options),
+      connection: ({ stream }, upstream) => void splice(stream, upstream, { idleMs: 60_000 }).catch(() => undefined),
       openUdp: () => ({ send: () => undefined, close: () => undefined }),
       resolve: (name, family) => {
         resolved.push(name);

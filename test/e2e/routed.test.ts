@@ -144,15 +144,12 @@ void t.test('names behind a router; another router where one leaves', { timeout:
   for (const name of ['one', 'two']) {
     const node = await joinPeer(t, plane, name, key);
     node.overlay.carry({
-      connection: ({ stream, local }) => {
-        carried.push(`${name} ${local.address}`);
-        stream.on('error', () => undefined);
-        // The test's names stand for documentation addresses; the service is at home.
-        void hostDial({ host: '127.0.0.1', port: local.port }, { signal: AbortSignal.timeout(5_000) }).then(
-          (upstream) => splice(stream, upstream, { idleMs: 60_000 }),
-          () => stream.destroy(),
-        );
+      // The test's names stand for documentation addresses; the service is at home.
+      dial: (target, options) => {
+        carried.push(`${name} ${target.host}`);
+        return hostDial({ ...target, host: '127.0.0.1' }, options);
       },
+      connection: ({ stream }, upstream) => void splice(stream, upstream, { idleMs: 60_000 }).catch(() => undefined),
       openUdp: () => ({ send: () => undefined, close: () => undefined }),
       resolve: (host, family) =>
         Promise.resolve(host.startsWith('none') ? undefined : { addresses: family === 4 ? ['198.51.100.7'] : [], ttlSeconds: 30 }),

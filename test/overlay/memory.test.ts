@@ -47,6 +47,7 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
           admits: () => true,
           passesFilter: () => true,
           carries: () => false,
+          holds: () => false,
           datagram: () => undefined,
           ownerOf: () => parsePublicKey(toBase64(publicFromPrivate(keys[0]))),
           accepted: ({ stream }) => {

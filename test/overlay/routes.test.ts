@@ -1,6 +1,6 @@
 // Networks behind peers, over real tunnels: the way through a routing peer, its rules, its names, and another one where it is lost.
 import { once } from 'node:events';
-import type { Duplex } from 'node:stream';
+import { type Duplex, duplexPair } from 'node:stream';
 import t, { type Test } from 'tap';
 import { generatePrivateKey } from '#crypto/x25519.ts';
 import { formatHostPort } from '#lib/net.ts';
@@ -12,10 +12,20 @@ import { decodeDns, DNS_RCODE, encodeDnsAnswer } from '#wire/dns.ts';
 import { mapFor, member, type Member, pathKind, TestSignal, until } from './pair.ts';
 import { ip, prefix } from './words.ts';
 
+/** Ports behind every router: nobody listens at one, and nobody answers at the other. */
+const refusedPort = 9;
+const silentPort = 10;
+
 /** What a router's host would have behind it: everything echoes, with the name of the router and the target in front. */
 function carrierOf(router: Member, names: Readonly<Record<string, readonly string[]>>, open: Duplex[]): Carrier {
   return {
-    connection: ({ stream, local }) => {
+    dial: async ({ port }, { signal }) => {
+      if (port === refusedPort) throw new TypeError('nobody listens there');
+      if (port === silentPort) await once(signal, 'abort');
+      return duplexPair()[0];
+    },
+    connection: ({ stream, local }, upstream) => {
+      upstream.destroy();
       open.push(stream);
       stream.on('error', () => undefined);
       stream.on('data', (chunk: Buffer) => stream.write(`${router.name} ${formatHostPort(local.address, local.port)}: ${chunk.toString()}`));
@@ -100,6 +110,14 @@ t.test('a dial into a routed network goes through its router, as far as the rule
     { to: '10.7.0.0/16', router: b.publicKey },
     { to: '10.8.0.0/16', router: c.publicKey },
   ]);
+});
+
+t.test('a connection is open when its destination is: one that refuses refuses, one that is silent is silent', async (t) => {
+  const { a, b, apply } = await world(t);
+  apply([route('10.7.0.0/16', b)], [allow(a, '10.7.0.0/16')]);
+  await t.rejects(dial(a, '10.7.0.1', refusedPort), { code: 'ECONNREFUSED' });
+  await t.rejects(a.overlay.dial({ host: '10.7.0.1', port: silentPort }, { signal: AbortSignal.timeout(2500) }), { code: 'ABORT_ERR' });
+  t.equal(await says(await dial(a, '10.7.0.1', 80), 'x'), 'b 10.7.0.1:80: x');
 });
 
 t.test('a change of rules or routes ends what it concerns, and nothing else', async (t) => {
