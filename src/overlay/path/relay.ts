@@ -28,6 +28,8 @@ export class RelayHub {
   readonly #foreign = new Map<string, RelayUplink>();
   #home: RelayUplink | undefined;
   #homeUrls: readonly string[] = [];
+  /** What our home relay called itself last. */
+  #homeName: string | undefined;
   #token: Uint8Array | undefined;
   #sweep: Timer | undefined;
 
@@ -70,7 +72,7 @@ export class RelayHub {
 
   /** The connection to a relay by the name it gives itself: ours, or another's that is opened now. Undefined where it must not be used. */
   uplink(instanceUrl: string): RelayUplink | undefined {
-    if (this.#home !== undefined && instanceUrl === this.#home.instanceUrl) return this.#home;
+    if (this.#home !== undefined && this.#mayBeHome(this.#home, instanceUrl)) return this.#home;
     const known = this.#foreign.get(instanceUrl);
     if (known !== undefined) return known;
     if (!isRelayUrl(instanceUrl) || this.#foreign.size >= RELAY_MAX_FOREIGN) return undefined;
@@ -136,11 +138,29 @@ export class RelayHub {
       changed: (uplink) => {
         if (uplink !== this.#home) return;
         this.#options.log.info('overlay: the home relay changed', { relay: uplink.instanceUrl ?? '', reason: uplink.reason });
+        if (uplink.instanceUrl !== undefined) this.#settle(uplink.instanceUrl);
         this.#options.homeChanged(uplink.instanceUrl);
       },
       packet: (uplink, peerKey, datagram) => this.#paths.get(peerKey)?.receive(uplink, datagram),
       presence: (uplink, peerKey, online) => this.#paths.get(peerKey)?.presence(uplink, online),
     });
+  }
+
+  /**
+   * Whether the name is our home relay's, or will be when it is there. A second connection to the same relay would take the place of the
+   * first, which would come back and take its place, without end.
+   */
+  #mayBeHome(home: RelayUplink, instanceUrl: string): boolean {
+    if (home.instanceUrl !== undefined) return home.instanceUrl === instanceUrl;
+    return instanceUrl === this.#homeName || this.#homeUrls.includes(instanceUrl);
+  }
+
+  /** The home relay has told its name: every path looks again for its relay, and no other connection there is left. */
+  #settle(homeName: string): void {
+    this.#homeName = homeName;
+    for (const path of this.#paths.values()) path.settle();
+    this.#foreign.get(homeName)?.close();
+    this.#foreign.delete(homeName);
   }
 
   #sweepForeign(): void {
@@ -169,6 +189,8 @@ export class RelayPath implements Path, PathSource {
   readonly #hub: RelayHub;
   readonly #clock: Clock;
   readonly #events: RelayPathEvents;
+  /** The name of the relay that was agreed. */
+  #wanted: string | undefined;
   #uplink: RelayUplink | undefined;
   /** Where the last packet came from. */
   #arrival: RelayUplink | undefined;
@@ -202,12 +224,18 @@ export class RelayPath implements Path, PathSource {
 
   /** Uses the relay of this name from now on; undefined for none. */
   use(instanceUrl: string | undefined): void {
+    this.#wanted = instanceUrl;
     const uplink = instanceUrl === undefined ? undefined : this.#hub.uplink(instanceUrl);
     if (uplink === this.#uplink) return;
     this.#uplink?.unsubscribe(this.peerKey);
     this.#uplink = uplink;
     uplink?.subscribe(this.peerKey, this.#peerId);
     this.#set(uplink?.isOnline(this.peerKey) ?? false);
+  }
+
+  /** @internal for RelayHub: the connection to the relay of that name may be another now */
+  settle(): void {
+    this.use(this.#wanted);
   }
 
   send(datagram: Uint8Array): void {
