@@ -126,7 +126,9 @@ export const TAIL_PROBE_SINGLE_MS = 80;
 /** Path MTUs to fall back to when timeouts follow each other and no ICMP error says why (RFC 4821): the least of each family last. */
 export const FALLBACK_MTUS = { 4: [1280, 1024, 576], 6: [1280] } as const;
 /** So many timeouts in a row. */
-export const BLACK_HOLE_TIMEOUTS = 3;
+export const BLACK_HOLE_TIMEOUTS = 4;
+/** After this the full size is tried again, each time after twice as long (RFC 4821 §7.7, RFC 1191 §6.3). */
+export const MSS_RAISE_MS = 600_000;
 
 /** Segments of the initial window (RFC 6928), in bytes at most 14,600. */
 export const INITIAL_WINDOW_SEGMENTS = 10;

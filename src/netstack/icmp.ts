@@ -79,7 +79,7 @@ export function applyIcmpError(block: ControlBlock, kind: IcmpKind, seq: number,
       return;
     case 'too-big': {
       const floor = block.flow.family === 4 ? IPV4_MIN_MTU : IPV6_MIN_MTU;
-      if (block.synchronized && lowerMss(block, Math.max(floor, mtu))) {
+      if (block.synchronized && lowerMss(block, Math.max(floor, mtu), now)) {
         // What was too big is gone without congestion: send it again in smaller pieces, with the window as it is.
         block.sent.markAll(false);
         block.recovery.enterTimeout(block.sndNxt);

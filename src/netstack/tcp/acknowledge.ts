@@ -2,6 +2,7 @@
 import type { TcpSegment } from '#wire/tcp.ts';
 import { SEND_RING_IDLE_MS, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS } from '../constants.ts';
 import { detectLoss } from './loss.ts';
+import { raiseMss } from './options.ts';
 import { seqLess, seqLessEqual } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 import { timestampOf } from './state.ts';
@@ -79,6 +80,7 @@ function advance(block: ControlBlock, segment: TcpSegment, acked: number, flight
   sent.advance(segment.ack);
   block.sndUna = segment.ack;
   block.progressAt = now;
+  if (now >= block.mssRaiseAt) raiseMss(block);
   block.softError = undefined;
   afterTailProbe(block, segment, flight);
   if (block.mayUndo) {

@@ -30,9 +30,13 @@ export class SentRanges {
   newestAt = -Infinity;
   newestEnd = 0;
   newestAgain = false;
-  /** Among those sent only once: the times of the first and of the last. */
+  /**
+   * When the first and the last of them were sent, where all were sent only once. With copies among them the time tells nothing of the
+   * path: the others may have arrived long before, and their ACKs been lost.
+   */
   onceFirstAt = Infinity;
   onceLastAt = -Infinity;
+  #copies = false;
   /** Something that was sent once came after what was sent later. */
   reordered = false;
 
@@ -102,6 +106,7 @@ export class SentRanges {
     this.newestAgain = false;
     this.onceFirstAt = Infinity;
     this.onceLastAt = -Infinity;
+    this.#copies = false;
     this.reordered = false;
     this.#topBefore = this.#top;
   }
@@ -226,10 +231,16 @@ export class SentRanges {
       this.newestAgain = range.again;
     }
     this.#top = seqMax(this.#top, end);
-    if (range.again) return;
+    if (range.again) {
+      this.#copies = true;
+      this.onceFirstAt = Infinity;
+      this.onceLastAt = -Infinity;
+      return;
+    }
+    if (seqLess(end, this.#topBefore)) this.reordered = true;
+    if (this.#copies) return;
     this.onceFirstAt = Math.min(this.onceFirstAt, range.sentAt);
     this.onceLastAt = Math.max(this.onceLastAt, range.sentAt);
-    if (seqLess(end, this.#topBefore)) this.reordered = true;
   }
 
   /** The first range that ends after `seq`. */

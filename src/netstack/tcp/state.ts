@@ -87,6 +87,10 @@ export class ControlBlock implements FlowEntry<ControlBlock>, Timed {
   sndScale = 0;
   /** Payload bytes of a full segment, options of every segment taken off. */
   mss: number;
+  /** The same as the handshake had it; when to go back to it, and how often the path did not let it through. */
+  agreedMss: number;
+  mssRaiseAt = Infinity;
+  mssLowered = 0;
   /** `end` was called; `finSeq` is the sequence number of our FIN once the handshake is complete. */
   finQueued = false;
   finSeq = 0;
@@ -179,6 +183,7 @@ export class ControlBlock implements FlowEntry<ControlBlock>, Timed {
     this.ipHeader = open.ipHeader;
     this.ownMss = open.mss;
     this.mss = open.mss;
+    this.agreedMss = open.mss;
     this.isPassive = open.passive !== undefined;
     this.passive = open.passive;
     this.state = open.passive === undefined ? 'syn-sent' : 'syn-received';

@@ -108,7 +108,7 @@ function timeOut(block: ControlBlock, now: number): void {
   block.mayUndo = first && block.timestamps;
   if (first) block.undoStamp = timestampOf(block, now);
   roundTrip.backOff();
-  if (roundTrip.backoff >= BLACK_HOLE_TIMEOUTS) fitBlackHole(block);
+  if (roundTrip.backoff >= BLACK_HOLE_TIMEOUTS) fitBlackHole(block, now);
   // The peer keeps what it has SACKed, unless a second timeout or its own ACKs make that doubtful (RFC 2018 §8).
   sent.markAll(!first || sent.headSacked);
   recovery.enterTimeout(block.sndNxt);
@@ -119,9 +119,9 @@ function timeOut(block: ControlBlock, now: number): void {
 }
 
 /** Full segments that vanish again and again may be too big for a path that does not say so: the next smaller size is tried. */
-function fitBlackHole(block: ControlBlock): void {
+function fitBlackHole(block: ControlBlock, now: number): void {
   if (block.flight < block.mss) return;
-  for (const mtu of FALLBACK_MTUS[block.flow.family]) if (lowerMss(block, mtu)) return;
+  for (const mtu of FALLBACK_MTUS[block.flow.family]) if (lowerMss(block, mtu, now)) return;
 }
 
 /** Back to what a fresh connection has. */
