@@ -79,7 +79,10 @@ const pieceBytes = 64 * 1024;
 /** Pieces kept for the next write: more are under way only where the receiver is slow, and then they are left to the collector. */
 const keptPieces = 8;
 
-/** Writes borrowed bytes through a few pieces of memory that are used again once they have been sent. */
+/**
+ * Writes borrowed bytes through a few pieces of memory that are used again once they have been sent. Only a socket is known to have no use
+ * for them then; other streams may have handed them on, so they get pieces of their own.
+ */
 class Pieces {
   readonly #to: Duplex;
   readonly #free: Buffer[] = [];
@@ -90,7 +93,7 @@ class Pieces {
 
   /** Whether there is room for more. */
   write(bytes: Uint8Array): boolean {
-    if (bytes.length < pieceFromBytes) return this.#to.write(Buffer.from(bytes));
+    if (bytes.length < pieceFromBytes || !(this.#to instanceof Socket)) return this.#to.write(Buffer.from(bytes));
     let room = true;
     for (let at = 0; at < bytes.length; at += pieceBytes) {
       const part = bytes.length <= pieceBytes ? bytes : bytes.subarray(at, at + pieceBytes);
