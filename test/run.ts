@@ -8,6 +8,9 @@ import { parseArgs } from 'node:util';
 const packages: readonly { readonly name: string; readonly program: string; readonly suites: string }[] = [
   { name: 'wireguard-go', program: 'wireguard-go', suites: 'WireGuard against wireguard-go' },
   { name: 'wireguard-tools', program: 'wg', suites: 'WireGuard against wireguard-go' },
+  { name: 'coturn', program: 'turnserver', suites: 'STUN and TURN against coturn, and between NATs' },
+  { name: 'nftables', program: 'nft', suites: 'paths between NATs' },
+  { name: 'conntrack', program: 'conntrack', suites: 'a NAT that forgets its mappings' },
   { name: 'iproute2', program: 'ip', suites: 'the TCP/IP stack against the kernel' },
   { name: 'nftables', program: 'nft', suites: 'firewalls and NATs between peers' },
   { name: 'conntrack', program: 'conntrack', suites: 'firewalls and NATs between peers' },

@@ -35,6 +35,8 @@ export const stunAttributes = {
   priority: 0x0024,
   useCandidate: 0x0025,
   additionalAddressFamily: 0x8000,
+  /** NetBird's own, behind everything else: which candidates the message goes between. */
+  candidatePair: 0x8100,
   fingerprint: 0x8028,
   iceControlled: 0x8029,
   iceControlling: 0x802a,
@@ -79,7 +81,7 @@ export function readStunHead(datagram: Uint8Array): StunHead {
 }
 
 /**
- * Shows every attribute that counts to `visit`, which returns false where the value is malformed. Undefined where the message is malformed or
+ * Shows every attribute that counts (before MESSAGE-INTEGRITY, and NetBird's one behind it, which proves nothing) to `visit`, which returns false where the value is malformed. Undefined where the message is malformed or
  * its fingerprint wrong; else where MESSAGE-INTEGRITY starts, -1 where there is none.
  */
 export function readStunAttributes(datagram: Uint8Array, visit: (attribute: number, value: Uint8Array) => boolean): number | undefined {
@@ -94,6 +96,8 @@ export function readStunAttributes(datagram: Uint8Array, visit: (attribute: numb
     const value = datagram.subarray(at + 4, end);
     if (attribute === stunAttributes.fingerprint) {
       if (length !== 4 || u32(value, 0) !== fingerprintOf(datagram, at)) return undefined;
+    } else if (attribute === stunAttributes.candidatePair) {
+      if (!visit(attribute, value)) return undefined;
     } else if (integrityAt < 0) {
       if (attribute === stunAttributes.messageIntegrity) {
         if (length !== 20) return undefined;
@@ -110,9 +114,15 @@ export function verifyIntegrityAt(datagram: Uint8Array, at: number, key: string 
   return at >= stunHeaderBytes && equalBytes(integrityOf(datagram, at, key), datagram.subarray(at + 4, at + integrityBytes));
 }
 
-/** Writes a message: header, attributes, MESSAGE-INTEGRITY where a key is given, FINGERPRINT where asked for. */
-export function writeStun(head: StunHead, attributes: readonly Uint8Array[], key: string | Uint8Array | undefined, fingerprint: boolean): Buffer {
-  let size = stunHeaderBytes + (key === undefined ? 0 : integrityBytes) + (fingerprint ? fingerprintBytes : 0);
+/** Writes a message: header, attributes, MESSAGE-INTEGRITY where a key is given, FINGERPRINT where asked for, and what comes behind them. */
+export function writeStun(
+  head: StunHead,
+  attributes: readonly Uint8Array[],
+  key: string | Uint8Array | undefined,
+  fingerprint: boolean,
+  behind?: Uint8Array,
+): Buffer {
+  let size = stunHeaderBytes + (behind?.length ?? 0) + (key === undefined ? 0 : integrityBytes) + (fingerprint ? fingerprintBytes : 0);
   for (const attribute of attributes) size += attribute.length;
   const out = Buffer.alloc(size);
   const { method } = head;
@@ -131,7 +141,11 @@ export function writeStun(head: StunHead, attributes: readonly Uint8Array[], key
     out.set(attributeOf(stunAttributes.messageIntegrity, integrityOf(out, at, key)), at);
     at += integrityBytes;
   }
-  if (fingerprint) out.set(attributeOf(stunAttributes.fingerprint, bytes32(fingerprintOf(out, at))), at);
+  if (fingerprint) {
+    out.set(attributeOf(stunAttributes.fingerprint, bytes32(fingerprintOf(out, at))), at);
+    at += fingerprintBytes;
+  }
+  if (behind !== undefined) out.set(behind, at);
   return out;
 }
 

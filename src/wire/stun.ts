@@ -22,6 +22,8 @@ export { isStun, type StunAddress, type StunClass } from './stun-frame.ts';
 const bindingMethod = 1;
 /** A message that must be no larger than what every path carries; a longer one is not read. */
 const stunMaxBytes = 1280;
+/** Two names of up to 32 characters. */
+const maxPairBytes = 65;
 
 /** A binding message. Byte fields are views of the datagram. */
 export interface StunMessage {
@@ -35,6 +37,8 @@ export interface StunMessage {
   readonly role: { readonly controlling: boolean; readonly tieBreaker: bigint } | undefined;
   readonly mapped: StunAddress | undefined;
   readonly errorCode: number | undefined;
+  /** NetBird's names of the sender's and the receiver's candidate, `ours:theirs`. Not covered by the integrity. */
+  readonly candidatePair: string | undefined;
   /** Attributes that must be understood (below 0x8000) and are not. */
   readonly unknownRequired: readonly number[];
   /** Where MESSAGE-INTEGRITY starts, or undefined. */
@@ -56,6 +60,7 @@ export function decodeStun(datagram: Uint8Array): StunMessage | undefined {
   let role: StunMessage['role'];
   let mapped: StunAddress | undefined;
   let errorCode: number | undefined;
+  let candidatePair: string | undefined;
   const unknownRequired: number[] = [];
   const integrityAt = readStunAttributes(datagram, (attribute, value) => {
     switch (attribute) {
@@ -79,6 +84,9 @@ export function decodeStun(datagram: Uint8Array): StunMessage | undefined {
       case stunAttributes.errorCode:
         errorCode = decodeErrorCode(value);
         return errorCode !== undefined;
+      case stunAttributes.candidatePair:
+        if (value.length <= maxPairBytes) candidatePair = asBuffer(value).toString('latin1');
+        return true;
       case stunAttributes.mappedAddress:
         return true;
       default:
@@ -88,7 +96,20 @@ export function decodeStun(datagram: Uint8Array): StunMessage | undefined {
   });
   if (integrityAt === undefined) return undefined;
   const at = integrityAt < 0 ? undefined : integrityAt;
-  return { class: kind, transactionId, username, priority, useCandidate, role, mapped, errorCode, unknownRequired, integrityAt: at, datagram };
+  return {
+    class: kind,
+    transactionId,
+    username,
+    priority,
+    useCandidate,
+    role,
+    mapped,
+    errorCode,
+    candidatePair,
+    unknownRequired,
+    integrityAt: at,
+    datagram,
+  };
 }
 
 /** Whether the message carries MESSAGE-INTEGRITY under the short-term key (the password's bytes, RFC 8489 §9.1). */
@@ -105,6 +126,7 @@ export interface StunDraft {
   readonly useCandidate?: boolean;
   readonly role?: { readonly controlling: boolean; readonly tieBreaker: bigint };
   readonly mapped?: StunAddress;
+  readonly candidatePair?: string;
   readonly error?: { readonly code: number; readonly reason: string };
 }
 
@@ -125,5 +147,7 @@ export function encodeStun(draft: StunDraft, password?: string, fingerprint = tr
     const { code, reason } = draft.error;
     parts.push(attributeOf(stunAttributes.errorCode, Buffer.concat([Uint8Array.of(0, 0, Math.floor(code / 100), code % 100), utf8(reason)])));
   }
-  return writeStun({ method: bindingMethod, class: draft.class, transactionId }, parts, password, fingerprint);
+  const { candidatePair } = draft;
+  const behind = candidatePair === undefined ? undefined : attributeOf(stunAttributes.candidatePair, Buffer.from(candidatePair, 'latin1'));
+  return writeStun({ method: bindingMethod, class: draft.class, transactionId }, parts, password, fingerprint, behind);
 }

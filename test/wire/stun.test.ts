@@ -72,6 +72,19 @@ t.test('what is written reads the same, with an attribute of NetBird’s behind 
   t.equal(read(encodeStun({ class: 'error', transactionId, error: { code: 487, reason: 'Role Conflict' } }, password)).errorCode, 487);
 });
 
+t.test('NetBird’s names of a pair stand behind the fingerprint, and change neither it nor the integrity', async (t) => {
+  const written = encodeStun({ class: 'request', transactionId, username: 'a:b', candidatePair: 'one:two' }, password);
+  const message = read(written);
+  t.equal(message.candidatePair, 'one:two');
+  t.ok(verifyStunIntegrity(message, password));
+  t.equal(written.readUInt16BE(2), written.length - 20, 'the length counts it');
+  t.equal(
+    read(encodeStun({ class: 'request', transactionId, candidatePair: 'x'.repeat(66) }, password)).candidatePair,
+    undefined,
+    'too long to be one',
+  );
+});
+
 t.test('attributes behind the integrity are not believed', async (t) => {
   const written = encodeStun({ class: 'request', transactionId, username: 'a:b' }, password, false);
   const forged = Buffer.concat([written, fromHex('00250000')]);

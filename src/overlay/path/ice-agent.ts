@@ -6,6 +6,7 @@
 // - A pair through a TURN server does not end the search: checks of better pairs go on, and the controlling side nominates again.
 // - The controlling side's consent checks carry USE-CANDIDATE, and either side checks at once what a proven request comes from: so a pair
 //   follows a NAT that has changed its mapping, without a restart.
+// - NetBird's attribute 0x8100 is sent back to those who send it, and to nobody else.
 // - Consent lasts as long as NetBird's (6 s, then 6 s more of hope), not 30 s.
 import type { StunMessage } from '#wire/stun.ts';
 import { encodeStun, verifyStunIntegrity } from '#wire/stun.ts';
@@ -222,8 +223,11 @@ export class IceAgent {
     }
     const ip = parseIp(from.address);
     if (ip === undefined) return;
-    this.#reply(encodeStun({ class: 'success', transactionId: message.transactionId, mapped: { ip, port: from.port } }, local.pwd), from);
+    const names = turnedRound(message.candidatePair);
+    const mapped = { ip, port: from.port };
+    this.#reply(encodeStun({ class: 'success', transactionId: message.transactionId, mapped, ...names }, local.pwd), from);
     const pair = this.#list.pairOf(from, message.priority, now);
+    if (pair !== undefined) pair.names = names.candidatePair;
     if (pair !== undefined) this.#triggered(pair, message.useCandidate && !this.#controlling, now);
   }
 
@@ -438,9 +442,16 @@ export class IceAgent {
       priority: candidatePriority(pair.base === undefined ? 'prflx' : 'relay', 65_535),
       role: { controlling, tieBreaker: this.#tieBreaker },
       useCandidate: nominating,
+      ...(pair.names === undefined ? {} : { candidatePair: pair.names }),
     } as const;
     send(encodeStun(draft, remote.pwd), pair.remote, pair.base);
   }
+}
+
+/** A pair's names as the other side would write them. */
+function turnedRound(names: string | undefined): { readonly candidatePair?: string } {
+  const [theirs, ours, more] = names?.split(':') ?? [];
+  return theirs === undefined || ours === undefined || more !== undefined ? {} : { candidatePair: `${ours}:${theirs}` };
 }
 
 /** How long a better pair is waited for, by what this one is. */

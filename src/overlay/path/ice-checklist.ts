@@ -108,6 +108,7 @@ export class CheckList {
       checks: 0,
       nextCheckAt: now,
       nominated: false,
+      names: undefined,
       latencyMs: undefined,
       seenAs: undefined,
       answeredAt: -Infinity,

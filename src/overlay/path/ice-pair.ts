@@ -24,6 +24,8 @@ export interface Pair {
   latencyMs: number | undefined;
   /** Where the other side saw the last answered check come from. */
   seenAs: string | undefined;
+  /** NetBird's names of the pair as its peers told them, turned round: they find their own side by it. */
+  names: string | undefined;
   /** When a check was last answered. */
   answeredAt: number;
 }

@@ -1,10 +1,12 @@
 // ICE in virtual time: loss, repetition, reordering, trickle, conflicts of roles, relays, and NATs that change their mind.
 import t from 'tap';
+import { decodeStun, encodeStun, type StunMessage } from '#wire/stun.ts';
 import { candidatePriority, localCandidate } from '../../../src/overlay/path/ice-candidate.ts';
 import { ICE_CHECKING_LIMIT_MS, ICE_MAX_PAIRS, PATH_MOVED_MS } from '../../../src/overlay/constants.ts';
+import { IceAgent } from '../../../src/overlay/path/ice-agent.ts';
 import { CheckList } from '../../../src/overlay/path/ice-checklist.ts';
 import type { TransportAddress } from '../../../src/overlay/path/path.ts';
-import { seeded } from '../../support/seeded.ts';
+import { seeded, seededBytes } from '../../support/seeded.ts';
 import { at, fakeBase, IceWorld, open, other, type Route, type Side } from './ice-world.ts';
 
 t.setTimeout(115_000);
@@ -197,4 +199,36 @@ void t.test('IPv4 pairs with IPv4, IPv6 with IPv6, relays with what they may rea
     before,
     'priorities depend on the roles',
   );
+});
+
+void t.test('NetBird’s names of a pair are sent back turned round, and sent to nobody else', async (t) => {
+  const sent: StunMessage[] = [];
+  const agent = new IceAgent(
+    {
+      controlling: true,
+      local: { ufrag: 'aaaa', pwd: 'pwd-of-a' },
+      remote: { ufrag: 'bbbb', pwd: 'pwd-of-b' },
+      tag: 1,
+      random: seededBytes(1),
+      send: (datagram) => {
+        const message = decodeStun(Buffer.from(datagram));
+        if (message !== undefined) sent.push(message);
+      },
+    },
+    0,
+  );
+  agent.addLocal(localCandidate('host', at.a, 65_535), 0);
+  agent.addRemote(localCandidate('host', at.b, 65_535), 0);
+  agent.poll(0);
+  t.equal(sent[0]?.candidatePair, undefined, 'a first check names nothing');
+  const role = { controlling: false, tieBreaker: 1n };
+  const check = encodeStun(
+    { class: 'request', transactionId: Buffer.alloc(12, 5), username: 'aaaa:bbbb', role, candidatePair: 'theirs:ours' },
+    'pwd-of-a',
+  );
+  const request = decodeStun(check);
+  if (request !== undefined) agent.receive(request, at.b, 10);
+  t.match(sent[1], { class: 'success', candidatePair: 'ours:theirs' });
+  agent.poll(300);
+  t.match(sent.at(-1), { class: 'request', candidatePair: 'ours:theirs' });
 });
