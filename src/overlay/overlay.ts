@@ -350,7 +350,7 @@ class MeshOverlay implements Overlay {
         },
         rested: (conn, resting) => {
           this.#rested(conn.peer, resting);
-          this.#routes.refresh();
+          this.#routes.pathChanged(conn.peer);
         },
       },
     );

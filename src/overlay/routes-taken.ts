@@ -55,6 +55,7 @@ export class TakenRoutes {
   readonly #options: TakenRoutesOptions;
   #prefixes: ReadonlyMap<string, PrefixGroup> = new Map();
   #domains: ReadonlyMap<string, DomainGroup> = new Map();
+  #routers: ReadonlySet<PublicKey> = new Set();
   /** Addresses with a peer of their own: open connections that stayed, and what names stand for. By text. */
   readonly #held = new Map<string, Held>();
   #ofPeer: ReadonlyMap<PublicKey, readonly IpPrefix[]> = new Map();
@@ -88,6 +89,7 @@ export class TakenRoutes {
     }
     this.#prefixes = prefixes;
     this.#domains = domains;
+    this.#routers = new Set([...prefixes.values(), ...domains.values()].flatMap(({ candidates }) => candidates.map(({ peer }) => peer)));
     this.#network = network;
     // What is held goes on where its group does.
     for (const [text, held] of this.#held) {
@@ -95,6 +97,11 @@ export class TakenRoutes {
       if (group === undefined || !carries(group, held.peer)) this.#held.delete(text);
       else this.#held.set(text, { ...held, group });
     }
+  }
+
+  /** Whether the peer may carry something for us: only then its path matters here. */
+  isRouter(peer: PublicKey): boolean {
+    return this.#routers.has(peer);
   }
 
   /** Whether there is nothing to look at. */

@@ -114,6 +114,7 @@ export class OverlayRoutes {
 
   /** The path to the peer is another, or gone. */
   pathChanged(peer: PublicKey): void {
+    if (!this.#taken.isRouter(peer)) return;
     this.#names.forgetRouter(peer);
     this.refresh();
   }
@@ -215,11 +216,13 @@ export class OverlayRoutes {
 
   #setCarried(): void {
     const udp = this.#deps.face()?.udp;
+    const { log, self } = this.#deps;
     const routing = this.#carrier === undefined ? undefined : this.#map?.routing;
-    const asked = routing?.routes.some(({ peer }) => peer === this.#deps.self) === true;
-    if (asked && udp === undefined)
-      this.#deps.log.warn('overlay: this peer is a router of the network, which system mode does not do: nothing is carried');
-    this.#carried.set(udp === undefined ? undefined : routing, this.#deps.self, this.#own);
+    const asked = this.#map?.routing?.routes.some(({ peer }) => peer === self) === true;
+    if (asked && this.#carrier === undefined)
+      log.warn('overlay: this peer is a router of the network and is not set up to carry: nothing is carried');
+    else if (asked && udp === undefined) log.warn('overlay: this peer is a router of the network, which system mode does not do: nothing is carried');
+    this.#carried.set(udp === undefined ? undefined : routing, self, this.#own);
     const forwarder = this.#carried.carriesNames ? this.#forwarder : undefined;
     if (forwarder === undefined || udp === undefined) {
       for (const socket of this.#forwarderSockets) socket.close();
