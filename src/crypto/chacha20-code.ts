@@ -1,6 +1,6 @@
 // ChaCha20's block function (RFC 8439 §2.3) for four blocks at a time, one in each lane of sixteen vectors, as WebAssembly code.
 import { type Code, get, i32Const, memory, seq, set } from './wasm-encoder.ts';
-import { bytes, range, shuffleLanes, v128, words } from './wasm-ops.ts';
+import { bytes, range, replaceLane32, shuffleLanes, v128, words } from './wasm-ops.ts';
 
 /** Bytes that four blocks make. */
 export const stepBytes = 256;
@@ -17,24 +17,23 @@ export interface ChaChaLocals {
   readonly counter: number;
 }
 
-/** The code of one double round as 32 pieces, so that other work can stand between them. */
-export function doubleRound({ x, order }: ChaChaLocals): readonly Code[] {
+/** The quarter round of four words of each lane (RFC 8439 §2.1), in pieces. */
+function quarterRound({ x, order }: ChaChaLocals, a: number, b: number, c: number, d: number): readonly Code[] {
   const rotate = (local: number, bits: number): Code => {
     // whole bytes are moved by one instruction
     if (bits === 8 || bits === 16) return set(local, get(local), get(order(bits)), v128.swizzle);
     return set(local, get(local), i32Const(bits), v128.shiftLeft, get(local), i32Const(32 - bits), v128.shiftRight, v128.or);
   };
-  const mix = (a: number, b: number, c: number, bits: number): Code =>
-    seq(set(a, get(a), get(b), v128.add32), set(c, get(c), get(a), v128.xor), rotate(c, bits));
-  const quarterRound = (a: number, b: number, c: number, d: number): readonly Code[] => [
-    mix(x(a), x(b), x(d), 16),
-    mix(x(c), x(d), x(b), 12),
-    mix(x(a), x(b), x(d), 8),
-    mix(x(c), x(d), x(b), 7),
-  ];
+  const mix = (sum: number, one: number, other: number, bits: number): Code =>
+    seq(set(sum, get(sum), get(one), v128.add32), set(other, get(other), get(sum), v128.xor), rotate(other, bits));
+  return [mix(x(a), x(b), x(d), 16), mix(x(c), x(d), x(b), 12), mix(x(a), x(b), x(d), 8), mix(x(c), x(d), x(b), 7)];
+}
+
+/** One double round of four blocks as 32 pieces, so that other work can stand between them. */
+export function doubleRound(locals: ChaChaLocals): readonly Code[] {
   return [
-    ...range(4).flatMap((i) => quarterRound(i, 4 + i, 8 + i, 12 + i)),
-    ...range(4).flatMap((i) => quarterRound(i, 4 + ((i + 1) & 3), 8 + ((i + 2) & 3), 12 + ((i + 3) & 3))),
+    ...range(4).flatMap((i) => quarterRound(locals, i, 4 + i, 8 + i, 12 + i)),
+    ...range(4).flatMap((i) => quarterRound(locals, i, 4 + ((i + 1) & 3), 8 + ((i + 2) & 3), 12 + ((i + 3) & 3))),
   ];
 }
 
@@ -57,6 +56,26 @@ export function loadState(stateAt: number, locals: ChaChaLocals): Code {
 export function addState(stateAt: number, locals: ChaChaLocals): Code {
   return seq(...range(16).map((i) => set(locals.x(i), get(locals.x(i)), initial(stateAt, locals, i), v128.add32)));
 }
+
+/** Row `i` of one block's state, whose counter is the local's. */
+function initialRow(stateAt: number, { counter }: ChaChaLocals, i: number): Code {
+  const row = seq(i32Const(0), memory(v128.load, stateAt + 16 * i));
+  return i < 3 ? row : seq(row, get(counter), replaceLane32(0));
+}
+
+/** The same for a single block, whose rows stand in x(0) to x(3); for the end of a message. */
+export const single = {
+  loadState: (stateAt: number, locals: ChaChaLocals): Code => seq(...range(4).map((i) => set(locals.x(i), initialRow(stateAt, locals, i)))),
+  doubleRound: (locals: ChaChaLocals): readonly Code[] => {
+    const turn = (i: number, by: number): Code =>
+      set(locals.x(i), get(locals.x(i)), get(locals.x(i)), shuffleLanes(range(4).map((lane) => (lane + by) & 3)));
+    const columns = quarterRound(locals, 0, 1, 2, 3);
+    return [...columns, turn(1, 1), turn(2, 2), turn(3, 3), ...columns, turn(1, 3), turn(2, 2), turn(3, 1)];
+  },
+  addState: (stateAt: number, locals: ChaChaLocals): Code =>
+    seq(...range(4).map((i) => set(locals.x(i), get(locals.x(i)), initialRow(stateAt, locals, i), v128.add32))),
+  output: ({ x }: ChaChaLocals, at: number): Code => seq(...range(4).map((i) => seq(get(at), get(x(i)), memory(v128.store, 16 * i)))),
+};
 
 /** Stores the four blocks at the address in a local, XORed with what stands there or over it. */
 export function output({ x, t }: ChaChaLocals, at: number, over: 'xor' | 'replace'): Code {

@@ -3,7 +3,7 @@
 // Both numbers of the cipher are made at the same time: between the vector instructions of the four blocks of key stream in hand stand the
 // scalar ones that authenticate the ciphertext at hand, which the processor runs beside them. Sealing authenticates what the step before
 // has written, opening what this step is about to decrypt.
-import { addState, type ChaChaLocals, doubleRound, loadState, output, prepareOrders, stepBytes } from './chacha20-code.ts';
+import { addState, type ChaChaLocals, doubleRound, loadState, output, prepareOrders, single, stepBytes } from './chacha20-code.ts';
 import { type PolyCode, polyCode, polyLocals } from './poly1305-code.ts';
 import { type Code, copyMemory, encodeModule, get, i32Const, memory, repeatWhile, seq, set, simd, type WasmFunction, when } from './wasm-encoder.ts';
 import { copy, difference, i32, i64, load64, range, step, v128, words } from './wasm-ops.ts';
@@ -23,6 +23,7 @@ export const freeAt = 512;
 /** Pairs of blocks that a step authenticates: as many as it has bytes. */
 const pairsOfStep = stepBytes / 32;
 const doubleRounds = 10;
+const blockBytes = 64;
 /** Eight 16-bit words to four sums of neighbours. */
 const addPairs16 = simd(127);
 
@@ -64,12 +65,10 @@ const prepare = seq(
   memory(i64.store, endAt + 8),
 );
 
-/** Key stream that is not applied whole: the first step's, whose first block is the authenticator's key, and the last one's. */
+/** Applies key stream from `streamAt`, not the whole of it: the first step's, whose first block is the authenticator's key, or the last one's. */
 function applyPart(opens: boolean): Code {
   const whole = seq(difference(stop, at), i32Const(16), i32.atLeast);
   return seq(
-    set(key, i32Const(streamAt)),
-    output(chacha, key, 'replace'),
     when(get(first), seq(begin(key), set(key, i32Const(streamAt + 64)), set(first, i32Const(0)))),
     set(stop, get(at), i32Const(streamAt + stepBytes), i32.add, get(key), i32.sub),
     when(seq(get(stop), get(end), i32.atLeast), copy(end, stop)),
@@ -97,29 +96,49 @@ function applyPart(opens: boolean): Code {
   );
 }
 
+/** The double rounds of key stream, with as many pairs of blocks between them as `pairs` says. */
+function roundsWithPairs(pieces: readonly Code[]): Code {
+  return seq(
+    set(rounds, i32Const(doubleRounds), get(pairs), i32.sub),
+    when(get(pairs), repeatWhile(seq(interleave(pieces, pair(poly)), step(poly, 32), step(pairs, -1), get(pairs)))),
+    repeatWhile(seq(...pieces, step(rounds, -1), get(rounds))),
+  );
+}
+
 /** One step of up to 256 bytes; leaves what is left of the message. */
 function stepCode(opens: boolean): Code {
   const waiting = opens ? difference(end, poly) : difference(at, poly);
-  return seq(
+  const later = seq(get(first), i32.equalsZero);
+  const toStream = set(key, i32Const(streamAt));
+  const fourBlocks = seq(
     loadState(stateAt, chacha),
+    roundsWithPairs(doubleRound(chacha)),
+    addState(stateAt, chacha),
+    step(counter, 4),
+    when(
+      seq(difference(end, at), i32Const(stepBytes), i32.atLeast, later, i32.and),
+      seq(output(chacha, at, 'xor'), step(at, stepBytes), set(key, i32Const(0))),
+      seq(toStream, output(chacha, key, 'replace')),
+    ),
+  );
+  const oneBlock = seq(
+    single.loadState(stateAt, chacha),
+    roundsWithPairs(single.doubleRound(chacha)),
+    single.addState(stateAt, chacha),
+    seq(toStream, single.output(chacha, key)),
+  );
+  return seq(
     set(pairs, i32Const(0)),
     when(
-      seq(get(first), i32.equalsZero),
+      later,
       seq(
         set(pairs, waiting, i32Const(5), i32.shiftRight),
         when(seq(get(pairs), i32Const(pairsOfStep), i32.atLeast), set(pairs, i32Const(pairsOfStep))),
       ),
     ),
-    set(rounds, i32Const(doubleRounds), get(pairs), i32.sub),
-    when(get(pairs), repeatWhile(seq(interleave(doubleRound(chacha), pair(poly)), step(poly, 32), step(pairs, -1), get(pairs)))),
-    repeatWhile(seq(...doubleRound(chacha), step(rounds, -1), get(rounds))),
-    addState(stateAt, chacha),
-    step(counter, 4),
-    when(
-      seq(difference(end, at), i32Const(stepBytes), i32.atLeast, get(first), i32.equalsZero, i32.and),
-      seq(output(chacha, at, 'xor'), step(at, stepBytes)),
-      applyPart(opens),
-    ),
+    // packets of 1,280 bytes, the smallest MTU of IPv6, end with one block
+    when(seq(i32Const(blockBytes), difference(end, at), i32.atLeast, later, i32.and), oneBlock, fourBlocks),
+    when(get(key), applyPart(opens)),
     difference(end, at),
   );
 }

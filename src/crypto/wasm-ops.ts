@@ -48,6 +48,11 @@ export const v128 = {
 
 export const range = (count: number): readonly number[] => Array.from({ length: count }, (_, i) => i);
 
+/** Puts the i32 on the stack into a lane of the vector below it. */
+export function replaceLane32(lane: number): Code {
+  return seq(simd(28), [lane]);
+}
+
 /** A constant vector of sixteen bytes. */
 export function bytes(values: readonly number[]): Code {
   return seq(simd(12), values);
