@@ -51,8 +51,10 @@ export const SEND_BUFFER = 224 * 1024;
 export const SEND_BUFFER_MAX = 16 * SEND_BUFFER;
 /** A round trip up to this is not yet a queue that is worth avoiding: between two busy processes the turns of their loops are longer. */
 export const SEND_BUFFER_QUEUE_MS = 8;
-/** For that reason alone the buffer grows no further than this. */
+/** For that reason alone the buffer grows no further than this, */
 export const SEND_BUFFER_EASY = 4 * SEND_BUFFER;
+/** and only while all connections together have taken no more than this beyond theirs: a few may, hundreds keep to SEND_BUFFER. */
+export const EASY_EXTRA_BUFFERS = 4 * 1024 * 1024;
 /** What all connections of a stack together may take beyond SEND_BUFFER and RECEIVE_BUFFER_FIRST each. */
 export const MAX_EXTRA_BUFFERS = 64 * 1024 * 1024;
 export const SEND_RING_FIRST = 8 * 1024;

@@ -263,8 +263,8 @@ export class TcpLayer implements TcpHost {
     }
   }
 
-  reserve(block: { extraBytes: number }, bytes: number): boolean {
-    if (bytes > 0 && this.#extraBytes + bytes > MAX_EXTRA_BUFFERS) return false;
+  reserve(block: { extraBytes: number }, bytes: number, most = MAX_EXTRA_BUFFERS): boolean {
+    if (bytes > 0 && this.#extraBytes + bytes > most) return false;
     this.#extraBytes += bytes;
     block.extraBytes += bytes;
     return true;
