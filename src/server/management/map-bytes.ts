@@ -3,13 +3,14 @@
 import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { createHash } from 'node:crypto';
+import type { IpPrefix } from '#lib/ip.ts';
 import type { DnsRecord, DnsZone } from '#model/dns.ts';
 import type { PacketFilter, PacketRule, RemotePeer } from '#model/network-map.ts';
-import type { Route } from '#model/routes.ts';
-import { CustomZoneSchema, DNSConfigSchema, NetworkMapSchema, SyncResponseSchema } from '#wire/proto/gen/management_pb.ts';
+import type { Route, RouteRule } from '#model/routes.ts';
+import { CustomZoneSchema, DNSConfigSchema, NetworkMapSchema, RouteFirewallRuleSchema, SyncResponseSchema } from '#wire/proto/gen/management_pb.ts';
 import { forwarderPort } from '../netmap/constants.ts';
 import type { PeerMap } from '../netmap/peer-map.ts';
-import { dnsConfigOf, recordOf, routeOf, zoneOf } from './translate-plan.ts';
+import { dnsConfigOf, recordOf, routeOf, routeRuleOf, sourceRangesOf, zoneOf } from './translate-plan.ts';
 import { firewallRulesOf } from './translate-rules.ts';
 import { checksOf, networkMapOf, remotePeerOf } from './translate.ts';
 
@@ -31,17 +32,25 @@ export class MapEncoder {
   readonly #records = new WeakMap<DnsRecord, Uint8Array>();
   readonly #zones = new WeakMap<DnsZone, Uint8Array>();
   readonly #routes = new WeakMap<Route, Uint8Array>();
+  /** Sources of route rules: long lists, shared by the rules for all that they may reach. */
+  readonly #sources = new WeakMap<readonly IpPrefix[], Uint8Array>();
 
   encode(map: PeerMap): EncodedMap {
     const rules = map.filter.kind === 'rules' ? map.filter.rules : [];
     const hasV6 = map.self.v6 !== undefined;
     const parts = [...map.peers.map((peer) => this.#peer(peer)), ...rules.map((rule) => this.#rule(rule, hasV6))];
     const hasRules = parts.slice(map.peers.length).some(({ length }) => length > 0);
-    const routing = map.routing === undefined ? {} : { routing: { ...map.routing, routes: [] } };
+    const routing = map.routing === undefined ? {} : { routing: { ...map.routing, routes: [], rules: [] } };
     const bare = { ...map, ...routing, serial: 0n, peers: [], filter: map.filter.kind === 'rules' ? noRules : map.filter };
     const { DNSConfig: _dns, ...frame } = networkMapOf(withoutNames(bare));
-    for (const route of map.routing?.routes ?? []) parts.push(this.#route(route));
-    parts.push(fields({ ...frame, remotePeersIsEmpty: map.peers.length === 0, firewallRulesIsEmpty: map.filter.kind === 'rules' && !hasRules }));
+    const { routes = [], rules: routeRules = [] } = map.routing ?? {};
+    parts.push(...routes.map((route) => this.#route(route)), ...routeRules.map((rule) => this.#routeRule(rule)));
+    const flags = {
+      remotePeersIsEmpty: map.peers.length === 0,
+      firewallRulesIsEmpty: map.filter.kind === 'rules' && !hasRules,
+      routesFirewallRulesIsEmpty: routeRules.length === 0,
+    };
+    parts.push(fields({ ...frame, ...flags }));
     parts.push(...this.#names(map));
     const content = Buffer.concat(parts);
     const { files = [] } = map;
@@ -59,6 +68,12 @@ export class MapEncoder {
 
   #route(route: Route): Uint8Array {
     return kept(this.#routes, route, () => fields({ Routes: [routeOf(route)] }));
+  }
+
+  #routeRule(rule: RouteRule): Uint8Array {
+    const sources = kept(this.#sources, rule.sources, () => routeRuleBytes({ sourceRanges: sourceRangesOf(rule.sources) }));
+    const rest = routeRuleBytes(routeRuleOf({ ...rule, sources: [] }));
+    return enclosed(NetworkMapSchema.field.routesFirewallRules.number, Buffer.concat([sources, rest]));
   }
 
   /** The field DNSConfig. Zones are messages in a message: each gets its length around what is put together. */
@@ -101,6 +116,10 @@ export function syncResponseBytes(rest: MessageInitShape<typeof SyncResponseSche
   if (map === undefined) return around;
   const checks = toBinary(SyncResponseSchema, create(SyncResponseSchema, { Checks: checksOf(map.files) }));
   return Buffer.concat([around, enclosed(SyncResponseSchema.field.NetworkMap.number, map.bytes), checks]);
+}
+
+function routeRuleBytes(part: MessageInitShape<typeof RouteFirewallRuleSchema>): Uint8Array {
+  return toBinary(RouteFirewallRuleSchema, create(RouteFirewallRuleSchema, part));
 }
 
 function fields(part: MessageInitShape<typeof NetworkMapSchema>): Uint8Array {

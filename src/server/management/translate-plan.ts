@@ -1,6 +1,6 @@
 // Networks behind peers and names as messages (netbird-wire §2.6): what a stock client would end over is never sent.
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { formatIp, formatPrefix } from '#lib/ip.ts';
+import { formatIp, formatPrefix, type IpPrefix } from '#lib/ip.ts';
 import type { DnsConfig, DnsRecord, DnsRecordType, DnsZone, NameServerGroup } from '#model/dns.ts';
 import type { Route, RouteDestination, RouteRule } from '#model/routes.ts';
 import {
@@ -38,7 +38,7 @@ export function routeOf(route: Route): MessageInitShape<typeof RouteSchema> {
 export function routeRuleOf(rule: RouteRule): MessageInitShape<typeof RouteFirewallRuleSchema> {
   const { destination } = rule;
   return {
-    sourceRanges: rule.sources.map((prefix) => formatPrefix(prefix)),
+    sourceRanges: sourceRangesOf(rule.sources),
     action: rule.action === 'accept' ? RuleAction.ACCEPT : RuleAction.DROP,
     destination: networkOf(destination),
     protocol: protocolOf[rule.protocol],
@@ -48,6 +48,10 @@ export function routeRuleOf(rule: RouteRule): MessageInitShape<typeof RouteFirew
     domains: destination.kind === 'domains' ? [...destination.domains] : [],
     RouteID: rule.routeId,
   };
+}
+
+export function sourceRangesOf(sources: readonly IpPrefix[]): string[] {
+  return sources.map((prefix) => formatPrefix(prefix));
 }
 
 function networkOf(destination: RouteDestination): string {

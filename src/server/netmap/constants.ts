@@ -8,3 +8,6 @@ export const peerTtlSeconds = 300;
 
 /** Different zones of peers that are kept while the state of the network stands; the first made goes first. */
 export const keptZones = 64;
+
+/** Sources of a rule that are told one by one; more are told as ranges. */
+export const listedSources = 32;

@@ -3,7 +3,7 @@
 import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import type { PolicyRule } from '#model/network.ts';
 import type { Route, RouteDestination, RouteRule } from '#model/routes.ts';
-import type { MapPeer } from './map-peer.ts';
+import type { Sources } from './sources.ts';
 
 /** The twin of an exit node's route for the other family (netbird-wire §2.6). */
 const twinId = '-v6-default';
@@ -13,18 +13,7 @@ const allV6: RouteDestination = { kind: 'prefix', prefix: anyOf('::/0') };
 const anyV4: readonly IpPrefix[] = [anyOf('0.0.0.0/0')];
 const anyV6: readonly IpPrefix[] = [anyOf('::/0')];
 
-/** The addresses of some peers by family, listed once for all rules that they are the sources of. */
-export interface Sources {
-  readonly v4: readonly IpPrefix[];
-  readonly v6: readonly IpPrefix[];
-}
-
 export const everybody: Sources = { v4: anyV4, v6: anyV6 };
-
-export function sourcesOf(peers: Iterable<MapPeer>): Sources {
-  const list = [...peers];
-  return { v4: list.map(({ v4 }) => v4), v6: list.flatMap(({ v6 }) => (v6 === undefined ? [] : [v6])) };
-}
 
 /** The route as a receiver gets it: none where it leads to IPv6 and the receiver has none, two where it leads to everything. */
 export function routesFor(route: Route, ipv6: boolean): readonly Route[] {

@@ -8,6 +8,7 @@ import type { MapPeer, Members, PeerSet } from './map-peer.ts';
 import type { MapRule } from './map-rule.ts';
 import { append } from './multimap.ts';
 import type { NetworkPlan } from './plan.ts';
+import type { SourceLists } from './sources.ts';
 import { Grant, PlannedWay, prefixDestination, ResourceWay } from './ways.ts';
 
 /** A gateway's way to a resource: derived from a published service, never typed in. */
@@ -21,18 +22,22 @@ export interface RoutingPart {
   readonly routes: readonly Route[];
   readonly rules: readonly RouteRule[];
   /** Peers that have to be seen for it. */
-  readonly peers: readonly MapPeer[];
+  readonly peers: Iterable<MapPeer>;
 }
 
 export class RoutingIndex {
-  /** Resources that a peer may take, or leads to. */
-  readonly #taken = new Map<PeerId, ResourceWay[]>();
+  /** What grants a peer something, and where that leads: a rule that grants everybody much is one entry for each, not one for each of both. */
+  readonly #granted = new Map<PeerId, Grant[]>();
+  readonly #waysOf = new Map<Grant, ResourceWay[]>();
+  /** Resources that a peer leads to. */
   readonly #led = new Map<PeerId, ResourceWay[]>();
   readonly #planned = new Map<PeerId, PlannedWay[]>();
+  readonly #lists: SourceLists;
   /** Routers that gateways ask for names. */
   readonly #resolving = new Set<PeerId>();
 
-  constructor(plan: NetworkPlan, rules: readonly MapRule[], members: Members, services: readonly ResourceGrant[]) {
+  constructor(plan: NetworkPlan, rules: readonly MapRule[], members: Members, services: readonly ResourceGrant[], lists: SourceLists) {
+    this.#lists = lists;
     this.#addResources(plan, rules, members, services);
     for (const route of plan.routes) this.#addPlanned(route, rules, members);
   }
@@ -47,16 +52,20 @@ export class RoutingIndex {
     const { id } = self.peer;
     const routes: Route[] = [];
     const rules: RouteRule[] = [];
-    const peers: MapPeer[] = [];
+    const peers = new Set<MapPeer>();
+    const accepting = new Set<Grant>();
     for (const way of this.#led.get(id) ?? []) {
       routes.push(...way.routes(id, ipv6));
-      rules.push(...way.rules(id, ipv6));
-      peers.push(...way.sources.values());
+      rules.push(...way.rules(id, ipv6, this.#lists));
+      for (const grant of way.accepting()) accepting.add(grant);
     }
-    for (const way of this.#taken.get(id) ?? []) {
+    for (const { sources } of accepting) for (const entry of sources.values()) peers.add(entry);
+    const taken = new Set((this.#granted.get(id) ?? []).flatMap((grant) => this.#waysOf.get(grant) ?? []));
+    for (const way of taken) {
+      if (way.routers.has(id)) continue;
       for (const { entry } of way.routers.values()) {
         routes.push(...way.routes(entry.peer.id, ipv6));
-        peers.push(entry);
+        peers.add(entry);
       }
     }
     if (this.#planned.size > 0) this.#addPlannedOf(id, ipv6, connected, routes, rules);
@@ -68,7 +77,7 @@ export class RoutingIndex {
     const own = this.#planned.get(id) ?? [];
     for (const way of own.filter(({ enabled }) => enabled)) {
       routes.push(...way.routes(ipv6));
-      rules.push(...way.rules(ipv6));
+      rules.push(...way.rules(ipv6, this.#lists));
     }
     const places = new Set(own.map((way) => way.haGroup));
     for (const other of connected) {
@@ -87,12 +96,14 @@ export class RoutingIndex {
       const leading = routers.get(resource.networkId);
       if (!resource.enabled || leading === undefined) continue;
       const way = new ResourceWay(resource, leading, grants.get(resource.id) ?? []);
-      if (way.sources.size === 0) continue;
+      const accepting = way.accepting();
+      if (accepting.length === 0) continue;
       const published = resource.type === 'domain' && services.some(({ resourceId, grant }) => resourceId === resource.id && grant.sources.size > 0);
       if (published) for (const id of leading.keys()) this.#resolving.add(id);
       for (const id of leading.keys()) append(this.#led, id, way);
-      for (const id of way.sources.keys()) if (!leading.has(id)) append(this.#taken, id, way);
+      for (const grant of accepting) append(this.#waysOf, grant, way);
     }
+    for (const grant of this.#waysOf.keys()) for (const id of grant.sources.keys()) append(this.#granted, id, grant);
   }
 
   #addPlanned(route: PlannedRoute, rules: readonly MapRule[], members: Members): void {

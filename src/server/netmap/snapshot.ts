@@ -8,6 +8,7 @@ import { emptyPlan, type NetworkPlan } from './plan.ts';
 import { peerOf, resolveRules, type MapRule } from './map-rule.ts';
 import { Posture } from './posture.ts';
 import { RoutingIndex } from './routing.ts';
+import { SourceLists } from './sources.ts';
 import { Grant, hostDestination } from './ways.ts';
 
 /** A gateway's way to a service's target: derived from the published services, never typed in. */
@@ -109,6 +110,7 @@ export function indexNetwork(state: NetworkState): Snapshot {
         resourceId: publication.resourceId,
         grant: serviceGrant(publication, gatewaysOf.get(publication.cluster) ?? []),
       })),
+      new SourceLists(peers, state.networkBits),
     ),
     names: new NamesIndex(state.dnsDomain, plan, members),
     settings: state.settings ?? plainSettings,

@@ -5,24 +5,19 @@ import type { NetworkResource, NetworkRouter, PlannedRoute } from '#model/networ
 import type { PolicyRule } from '#model/network.ts';
 import { haGroup, type Route, type RouteDestination, type RouteRule } from '#model/routes.ts';
 import type { MapPeer, PeerSet } from './map-peer.ts';
-import { everybody, routesFor, rulesFor, sourcesOf, type Sources } from './route-rules.ts';
+import { everybody, routesFor, rulesFor } from './route-rules.ts';
+import type { SourceLists } from './sources.ts';
 
 /** A rule that is about a resource, with its sources resolved. `destination` narrows what it grants. */
 export class Grant {
   readonly rule: Pick<PolicyRule, 'action' | 'protocol' | 'ports'>;
   readonly sources: PeerSet;
   readonly destination: RouteDestination | undefined;
-  #addresses: Sources | undefined;
 
   constructor(rule: Grant['rule'], sources: PeerSet, destination?: RouteDestination) {
     this.rule = rule;
     this.sources = sources;
     this.destination = destination;
-  }
-
-  addresses(): Sources {
-    this.#addresses ??= sourcesOf(this.sources.values());
-    return this.#addresses;
   }
 }
 
@@ -31,15 +26,17 @@ export class ResourceWay {
   readonly resource: NetworkResource;
   readonly routers: ReadonlyMap<PeerId, { readonly entry: MapPeer; readonly router: NetworkRouter }>;
   readonly grants: readonly Grant[];
-  /** Everybody whom an accepting rule names; whom another forbids some of it is among them. */
-  readonly sources: PeerSet;
   readonly #routes = new Map<PeerId, readonly [v4: readonly Route[], both: readonly Route[]]>();
 
   constructor(resource: NetworkResource, routers: ResourceWay['routers'], grants: readonly Grant[]) {
     this.resource = resource;
     this.routers = routers;
     this.grants = grants;
-    this.sources = new Map(grants.filter(({ rule }) => rule.action === 'accept').flatMap((grant) => [...grant.sources]));
+  }
+
+  /** What accepts somebody; whom another rule forbids some of it is among them. */
+  accepting(): readonly Grant[] {
+    return this.grants.filter(({ rule, sources }) => rule.action === 'accept' && sources.size > 0);
   }
 
   /** The route through one of the routers. */
@@ -54,11 +51,11 @@ export class ResourceWay {
   }
 
   /** What may pass through that router. What forbids comes first, for filters that stop at the first match. */
-  rules(router: PeerId, ipv6: boolean): readonly RouteRule[] {
+  rules(router: PeerId, ipv6: boolean, lists: SourceLists): readonly RouteRule[] {
     const route = this.#route(router);
     if (route === undefined) return [];
     const ordered = this.grants.toSorted((a, b) => order(a.rule.action) - order(b.rule.action));
-    return ordered.flatMap((grant) => rulesFor(route, grant.rule, grant.addresses(), ipv6, grant.destination));
+    return ordered.flatMap((grant) => rulesFor(route, grant.rule, lists.of(grant.sources), ipv6, grant.destination));
   }
 
   #route(router: PeerId): Route | undefined {
@@ -114,10 +111,10 @@ export class PlannedWay {
     return this.#routes[ipv6 ? 1 : 0];
   }
 
-  rules(ipv6: boolean): readonly RouteRule[] {
+  rules(ipv6: boolean, lists: SourceLists): readonly RouteRule[] {
     if (this.#grants === undefined) return rulesFor(this.#route, { action: 'accept', protocol: 'all', ports: [] }, everybody, ipv6);
     const ordered = this.#grants.toSorted((a, b) => order(a.rule.action) - order(b.rule.action));
-    return ordered.flatMap((grant) => rulesFor(this.#route, grant.rule, grant.addresses(), ipv6));
+    return ordered.flatMap((grant) => rulesFor(this.#route, grant.rule, lists.of(grant.sources), ipv6));
   }
 }
 
