@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { describeError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { TransportAddress } from '../path/path.ts';
-import { MAX_QUEUED_DATAGRAMS, UDP_BUFFER_BYTES } from './constants.ts';
+import { MAX_QUEUED_DATAGRAMS, MAX_RUN_BYTES, UDP_BUFFER_BYTES } from './constants.ts';
 import { type DatagramEvents, type DatagramPort, mappedPrefix, type UdpAccelerator } from './port.ts';
 
 /** Opens one port of one family, at all addresses or at one. Rejects with the system's error. */
@@ -38,6 +38,8 @@ class DgramPort implements DatagramPort {
   readonly accelerator: UdpAccelerator;
   readonly #socket: Socket;
   readonly #events: DatagramEvents;
+  /** Where a run stands while it is sent. */
+  #memory = Buffer.allocUnsafeSlow(MAX_RUN_BYTES);
   #turn: NodeJS.Immediate | undefined;
   #closing: Promise<void> | undefined;
 
@@ -59,14 +61,16 @@ class DgramPort implements DatagramPort {
     const v6 = to.address.includes(':');
     if (this.#closing !== undefined || (v6 && !this.ipv6)) return;
     const address = this.ipv6 && !v6 ? mappedPrefix + to.address : to.address;
-    // The socket may keep it for a while.
-    const copy = Buffer.allocUnsafe(run.length);
-    copy.set(run);
-    for (let at = 0; at === 0 || at < copy.length; at += size) {
-      if (this.#socket.getSendQueueCount() > MAX_QUEUED_DATAGRAMS) return;
+    const copy = run.length > this.#memory.length ? Buffer.from(run) : this.#memory;
+    if (copy === this.#memory) copy.set(run);
+    const end = run.length;
+    for (let at = 0; at === 0 || at < end; at += size) {
+      if (this.#socket.getSendQueueCount() > MAX_QUEUED_DATAGRAMS) break;
       // Without a callback nothing is scheduled for each packet. One that cannot be sent is as one that was lost: checks notice.
-      this.#socket.send(copy.subarray(at, at + size), to.port, address);
+      this.#socket.send(copy.subarray(at, Math.min(at + size, end)), to.port, address);
     }
+    // Mostly the system has taken everything at once. What waits in the socket needs its memory until it has gone.
+    if (this.#socket.getSendQueueCount() > 0 && copy === this.#memory) this.#memory = Buffer.allocUnsafeSlow(MAX_RUN_BYTES);
   }
 
   close(): Promise<void> {
