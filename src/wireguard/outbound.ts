@@ -19,6 +19,8 @@ export class Outbound {
   readonly #handshakes: Handshakes;
   readonly #allowed: PrefixTable<Peer>;
   readonly #segmenter: Segmenter;
+  /** The super-packet that the segmenter holds. */
+  #begun: Uint8Array | undefined;
   readonly #out: Uint8Array;
   readonly #views: Views;
 
@@ -54,12 +56,16 @@ export class Outbound {
     if (peer === undefined || !segmenter.begin(packet, segmentSize) || !fitsMessage(segmenter.size)) return false;
     const { count } = segmenter;
     const most = Math.min(maxRunMessages, Math.floor(maxDatagramBytes / (this.#padded(segmenter.size) + messageOverheadBytes)));
+    this.#begun = packet;
     for (let first = 0; first < count && !peer.removed; first += most) {
+      if (this.#begun !== packet) segmenter.begin(packet, segmentSize); // the sink sent another one meanwhile
+      this.#begun = packet;
       const stop = Math.min(count, first + most);
       const session = this.#usable(peer, now, stop - first);
       if (session === undefined) this.#queue(peer, first, stop, now);
       else this.#transmitRun(peer, session, first, stop, now);
     }
+    this.#begun = undefined;
     return true;
   }
 

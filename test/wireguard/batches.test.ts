@@ -99,6 +99,27 @@ void t.test('a super-packet waits for a session like its packets would', async (
   t.ok(pair.b.delivered.every(({ packet: part }) => payloadOf(part)?.length === 1_000));
 });
 
+void t.test('a sink may send a super-packet while another one is being sent', async (t) => {
+  const pair = new Pair({ a: { mtu: 1_420 } }, true).connect();
+  const [outer, inner] = [new Uint8Array(65_000), new Uint8Array(65_000)];
+  seededBytes('outer')(outer);
+  seededBytes('inner')(inner);
+  const { forward } = pair.a;
+  let messages = 0;
+  pair.a.forward = (bytes) => {
+    forward(bytes);
+    if (++messages !== 61) return; // the last of the first run: its bytes are not needed any more
+    pair.a.device.sendSegments(superPacket(pair.a.address, pair.b.address, inner), 1_200, pair.now);
+  };
+  pair.a.device.sendSegments(superPacket(pair.a.address, pair.b.address, outer), 1_000, pair.now);
+  pair.run(100);
+  const parts = pair.b.delivered.map(({ packet: part }) => payloadOf(part) ?? new Uint8Array(0));
+  const ofSize = (segment: number, whole: Uint8Array): readonly Uint8Array[] =>
+    parts.filter(({ length }) => length === segment || length === whole.length % segment);
+  t.same(Buffer.concat(ofSize(1_000, outer)), Buffer.from(outer));
+  t.same(Buffer.concat(ofSize(1_200, inner)), Buffer.from(inner));
+});
+
 void t.test('what cannot be split, is too long or for nobody is not sent', async (t) => {
   const pair = new Pair().connect();
   const good = superPacket(pair.a.address, pair.b.address, new Uint8Array(3_000));
