@@ -18,20 +18,16 @@ export const MAX_WAITING_DIALS = 4096;
 export const STREAM_SLAB_BYTES = 64 * 1024;
 /** Pieces of this size and above are lent at once; smaller ones are gathered first. */
 export const STREAM_LEND_BYTES = 8 * 1024;
-/** What a stream buffers beyond the stack's own window, in each direction. */
+/** What a stream holds for its reader beyond the stack's own window, */
 export const STREAM_HIGH_WATER_BYTES = 32 * 1024;
+/** and what it takes from its writer beyond the stack's buffer. Both count against the 256 KB of a busy connection. */
+export const STREAM_WRITE_AHEAD_BYTES = 16 * 1024;
 
 /** UDP and ICMP flows that the filter remembers; the oldest is forgotten first. TCP flows are the stack's connections. */
 export const MAX_TRACKED_FLOWS = 8192;
 /** An answer to a UDP packet or a ping is let in for this long after the last packet out. */
 export const FLOW_LIFETIME_MS = 30_000;
 
-/** UDP port: where the one asked for is taken, the next ones are tried. */
-export const UDP_PORT_ATTEMPTS = 16;
-/** Datagrams that wait in the socket; beyond it they are dropped, as a full interface would. */
-export const MAX_QUEUED_DATAGRAMS = 4096;
-/** What the kernel is asked to hold for us while we are busy; it grants less where net.core.rmem_max says so. */
-export const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
 /** Datagrams to one peer that leave together, and their bytes: what the kernel takes as one run. */
 export const SEND_BATCH_DATAGRAMS = 64;
 export const SEND_BATCH_BYTES = 65_000;
