@@ -6,7 +6,7 @@ import { Duplex } from 'node:stream';
 import type { Clock } from '#lib/clock.ts';
 import type { TcpConnection, TcpEnd, TcpHandler } from '#netstack/types.ts';
 import type { Lender, Loan } from '#lib/lending.ts';
-import { STREAM_HIGH_WATER_BYTES, STREAM_LEND_BYTES, STREAM_SLAB_BYTES } from './constants.ts';
+import { STREAM_HIGH_WATER_BYTES, STREAM_LEND_BYTES, STREAM_SLAB_BYTES, STREAM_WRITE_AHEAD_BYTES } from './constants.ts';
 import { overlayError } from './errors.ts';
 
 const firstSlabBytes = 4096;
@@ -53,7 +53,7 @@ export class OverlayStream extends Duplex implements Lender {
   #waiting: { readonly chunk: Buffer; offset: number; readonly done: (error?: Error | null) => void } | undefined;
 
   constructor(loop: StreamLoop, accepted: boolean, events: StreamEvents) {
-    super({ allowHalfOpen: true, readableHighWaterMark: STREAM_HIGH_WATER_BYTES, writableHighWaterMark: STREAM_HIGH_WATER_BYTES });
+    super({ allowHalfOpen: true, readableHighWaterMark: STREAM_HIGH_WATER_BYTES, writableHighWaterMark: STREAM_WRITE_AHEAD_BYTES });
     this.#loop = loop;
     this.#events = events;
     this.#state = accepted ? 'open' : 'opening';
