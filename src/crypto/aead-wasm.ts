@@ -96,14 +96,16 @@ export function packetAead(): AeadProvider {
 
 class WasmAeadKey implements AeadKey {
   readonly #engine: Engine;
-  readonly #key: Int32Array;
+  /** Small enough to live on the heap, as a view of a buffer would not. */
+  readonly #key = new Int32Array(keyBytes / 4);
   /** For associated data and long messages, which packets do not have. */
   #fallback: AeadKey | undefined;
 
   constructor(engine: Engine, key: Uint8Array) {
     if (key.length !== keyBytes) throw cryptoError('CRYPTO_BAD_KEY', `AEAD key of ${key.length} bytes`);
     this.#engine = engine;
-    this.#key = new Int32Array(Uint8Array.from(key).buffer);
+    const words = this.#key;
+    for (let i = 0; i < keyBytes; i++) words[i >> 2] = (words[i >> 2] as number) | ((key[i] as number) << (8 * (i & 3)));
   }
 
   seal(counter: number, associated: Uint8Array, source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number {
