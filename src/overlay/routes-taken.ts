@@ -59,7 +59,7 @@ export class TakenRoutes {
   /** Addresses with a peer of their own: open connections that stayed, and what names stand for. By text. */
   readonly #held = new Map<string, Held>();
   #ofPeer: ReadonlyMap<PublicKey, readonly IpPrefix[]> = new Map();
-  #table = new PrefixTable<{ readonly peer: PublicKey }>();
+  #table = new PrefixTable<{ readonly peer: PublicKey; readonly prefix: IpPrefix }>();
   #network: readonly IpPrefix[] = [];
 
   constructor(options: TakenRoutesOptions) {
@@ -126,9 +126,12 @@ export class TakenRoutes {
     return this.#ofPeer.get(peer) ?? [];
   }
 
-  /** The peer that carries packets to the address now. */
+  /** The peer that carries packets to the address now; nobody for one of the overlay's own network or a special one, whatever a wide route says. */
   routerOf(ip: IpAddress): PublicKey | undefined {
-    return this.#table.lookup(ip.family, ip.bytes, 0)?.peer;
+    if (this.#network.some((own) => prefixContains(own, ip))) return undefined;
+    const found = this.#table.lookup(ip.family, ip.bytes, 0);
+    const special = specialRange(ip);
+    return found === undefined || (special !== undefined && !isInside(found.prefix, special)) ? undefined : found.peer;
   }
 
   /** The routes of a canonical name, the closest match first: the name itself before a wildcard, a long wildcard before a short one. */
@@ -207,12 +210,12 @@ export class TakenRoutes {
 
   #assign(): ReadonlySet<PublicKey> {
     const ofPeer = new Map<PublicKey, IpPrefix[]>();
-    const table = new PrefixTable<{ readonly peer: PublicKey }>();
+    const table = new PrefixTable<{ readonly peer: PublicKey; readonly prefix: IpPrefix }>();
     const give = (prefix: IpPrefix, peer: PublicKey): void => {
       const list = ofPeer.get(peer);
       if (list === undefined) ofPeer.set(peer, [prefix]);
       else list.push(prefix);
-      table.set(prefix, { peer });
+      table.set(prefix, { peer, prefix });
     };
     for (const { prefix, router } of this.#prefixes.values()) {
       if (router !== undefined && !this.#held.has(hostText(prefix))) give(prefix, router);

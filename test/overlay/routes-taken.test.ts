@@ -141,6 +141,10 @@ void t.test('the longest prefix, exit nodes, the overlay itself, and what we car
   const exit = new World(true);
   exit.set(...routes);
   t.equal(exit.via('8.8.8.8'), 'q');
+  t.equal(exit.via('100.92.3.3'), undefined, 'what is the overlay’s own and nobody’s');
+  for (const special of ['127.0.0.1', '169.254.1.1', '224.0.0.1']) t.equal(exit.via(special), undefined, special);
+  exit.set(route('169.254.7.0/24', p));
+  t.equal(exit.via('169.254.7.1'), 'p', 'but where a route names it');
   const many = Array.from({ length: MAX_PREFIXES_TAKEN + 5 }, (_, i) => route(`${1 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}.0/24`, p));
   world.set(...many);
   t.equal(world.of(p).length, MAX_PREFIXES_TAKEN);

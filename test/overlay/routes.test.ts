@@ -8,9 +8,12 @@ import type { DnsConfig } from '#model/dns.ts';
 import type { PacketFilter } from '#model/network-map.ts';
 import type { Route, RouteRule, Routing } from '#model/routes.ts';
 import type { Carrier, OverlayOptions } from '#overlay/index.ts';
-import { decodeDns, DNS_RCODE, encodeDnsAnswer } from '#wire/dns.ts';
+import { decodeDns, DNS_RCODE, encodeDnsAnswer, encodeDnsQuery } from '#wire/dns.ts';
 import { mapFor, member, type Member, pathKind, TestSignal, until } from './pair.ts';
 import { ip, prefix } from './words.ts';
+
+// A machine with much else to do finds paths late.
+t.setTimeout(180_000);
 
 /** Ports behind every router: nobody listens at one, and nobody answers at the other. */
 const refusedPort = 9;
@@ -268,4 +271,55 @@ t.test('a lazy router is woken by the first dial', async (t) => {
   const { a, b, apply } = await world(t, {}, { lazy: true });
   apply([route('10.7.0.0/16', b)], [allow(a, '10.7.0.0/16')]);
   t.equal(await says(await dial(a, '10.7.0.1', 80), 'x'), 'b 10.7.0.1:80: x');
+});
+
+t.test('IPv6: a routed prefix over IPv6 overlay addresses', async (t) => {
+  const { a, b } = await world(t);
+  const six = (of: Member): string => `fd00::${of.address.split('.')[3] ?? ''}`;
+  const rules = [allow(a, 'fd07::/64', { sources: [prefix(`${six(a)}/128`)] })];
+  for (const self of [a, b]) {
+    const map = mapFor(self, [a, b], { kind: 'rules', rules: [] });
+    const peers = map.peers.map((peer) => ({ ...peer, allowedIps: [...peer.allowedIps, prefix(`${six(self === a ? b : a)}/128`)] }));
+    const routing: Routing = { routes: [route('fd07::/64', b)], rules, resolveAtRouter: true, forwarderPort: 5353 };
+    self.overlay.apply({ ...map, self: { ...map.self, v6: prefix(`${six(self)}/64`) }, peers, routing });
+  }
+  t.equal(await says(await dial(a, 'fd07::5', 80), 'x'), 'b [fd07::5]:80: x');
+  await t.rejects(dial(a, 'fd08::5', 80), { code: 'EHOSTUNREACH' });
+});
+
+t.test('an exit node is taken only by those who ask for one, and leads to nothing special', async (t) => {
+  for (const exitNodes of [false, true]) {
+    const { a, b, apply } = await world(t, {}, { exitNodes });
+    apply([route('0.0.0.0/0', b)], [allow(a, '0.0.0.0/0')]);
+    if (!exitNodes) {
+      await t.rejects(dial(a, '198.51.100.1', 80), { code: 'EHOSTUNREACH' });
+      continue;
+    }
+    t.equal(await says(await dial(a, '198.51.100.1', 80), 'x'), 'b 198.51.100.1:80: x');
+    for (const special of ['169.254.169.254', '224.0.0.1', '127.0.0.1']) await t.rejects(dial(a, special, 80), { code: 'EHOSTUNREACH' }, special);
+    await t.rejects(dial(a, '100.92.255.1', 80), { code: 'EHOSTUNREACH' }, 'an overlay address that no peer has');
+  }
+});
+
+t.test('UDP through a router, as far as the rules say', async (t) => {
+  const { a, b, apply } = await world(t, { '10.7.0.53 db.corp.test': ['10.7.0.9'] });
+  apply([route('10.7.0.0/16', b)], [allow(a, '10.7.0.53/32', { protocol: 'udp', ports: { start: 53, end: 53 } })]);
+  await until(() => connected(a, b), 10_000);
+  const got = Promise.withResolvers<string>();
+  const heard: string[] = [];
+  const socket = await a.overlay.bindUdp(0, (bytes, from) => {
+    const answer = decodeDns(bytes);
+    heard.push(formatHostPort(from.address, from.port));
+    got.resolve(String(answer?.answers.length));
+  });
+  t.teardown(() => socket.close());
+  const query = encodeDnsQuery(7, { name: 'db.corp.test', type: 1 }) ?? new Uint8Array(0);
+  for (const [address, port] of [
+    ['10.7.0.54', 53],
+    ['10.7.0.53', 54],
+    ['10.7.0.53', 53],
+  ] as const)
+    socket.send(query, { address, port });
+  t.equal(await got.promise, '1');
+  t.same(heard, ['10.7.0.53:53'], 'and nothing from where no rule leads');
 });
