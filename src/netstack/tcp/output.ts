@@ -7,6 +7,7 @@ import { FLAG, TCP_HEADER, sackOptionLength, sealTcp, writeSack, writeSynOptions
 import { PROTOCOL, writeIpv4 } from '#wire/ipv4.ts';
 import { writeIpv6 } from '#wire/ipv6.ts';
 import {
+  EASY_EXTRA_BUFFERS,
   MAX_SUPER_PAYLOAD,
   SEND_BUFFER_EASY,
   SEND_BUFFER_MAX,
@@ -128,6 +129,10 @@ function sendData(block: ControlBlock, now: number): void {
       if (room >= fullSize) growSendBuffer(block);
       break;
     }
+    if (waitsForMore(block, length, step)) {
+      block.corkedUntil = now;
+      break;
+    }
     if (room < length) {
       length = wholeSegments(room, fullSize);
       if (length === 0) {
@@ -138,7 +143,17 @@ function sendData(block: ControlBlock, now: number): void {
     sendNew(block, length, fullSize, now);
     room -= length;
   }
+  block.uncorked = false;
   armTimers(block, now);
+}
+
+/**
+ * A short rest behind super-packets that are still out is left for the end of the turn, where `poll` sends it with whatever was written
+ * meanwhile: half as many packets for a writer whose pieces are a little larger than one super-packet.
+ */
+function waitsForMore(block: ControlBlock, length: number, step: number): boolean {
+  if (!block.host.superPackets || block.uncorked || block.finQueued || block.flight < step) return false;
+  return length < step / 2 && length === block.ring.length - block.flight;
 }
 
 /**
@@ -150,9 +165,9 @@ function growSendBuffer(block: ControlBlock): void {
   if (!block.writeBlocked || ring.length < ring.limit / 2 || block.flight < ring.length || ring.limit >= SEND_BUFFER_MAX) return;
   if (((block.sndUna + block.sndWnd - block.sndNxt) | 0) <= 0) return;
   const { smoothed } = block.roundTrip;
-  const easy = smoothed <= SEND_BUFFER_QUEUE_MS && ring.limit < SEND_BUFFER_EASY;
-  if (smoothed > 2 * block.rack.minRtt && !easy) return;
-  if (block.host.reserve(block, ring.limit)) ring.limit *= 2;
+  const easy = smoothed > 2 * block.rack.minRtt;
+  if (easy && (smoothed > SEND_BUFFER_QUEUE_MS || ring.limit >= SEND_BUFFER_EASY)) return;
+  if (block.host.reserve(block, ring.limit, easy ? EASY_EXTRA_BUFFERS : undefined)) ring.limit *= 2;
 }
 
 /** New data where there is some, whatever the congestion window says, else the last segment again. Returns how many bytes went out. */

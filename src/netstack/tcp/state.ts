@@ -40,8 +40,11 @@ export interface TcpHost {
   wantOutput(block: ControlBlock): void;
   /** Runs what was asked for, unless the stack is already on its way to do so. */
   flush(now: number): void;
-  /** Asks for more buffer for one connection, or gives it back where `bytes` is negative; false when the stack has given away all that it may. */
-  reserve(block: { extraBytes: number }, bytes: number): boolean;
+  /**
+   * Asks for more buffer for one connection, or gives it back where `bytes` is negative; false when all connections together would have
+   * more than `most`, or than the stack gives away at all.
+   */
+  reserve(block: { extraBytes: number }, bytes: number, most?: number): boolean;
   /** A handshake that another side began is complete. */
   handshakeDone(block: ControlBlock): void;
   /** The block went into TIME-WAIT. */
@@ -152,6 +155,9 @@ export class ControlBlock implements FlowEntry<ControlBlock>, Timed {
   tailProbeStamp = 0;
 
   // What is due.
+  /** A rest of data waits for more until then; `uncorked`: it no longer does. */
+  corkedUntil = Infinity;
+  uncorked = false;
   synPending = false;
   ackNow = false;
   segmentsToAck = 0;

@@ -37,6 +37,7 @@ export function deadlineOf(block: ControlBlock): number {
         block.tailProbeAt,
         block.rack.dueAt,
         block.delayedAckAt,
+        block.corkedUntil,
         block.ringIdleAt,
         keepAliveAt(block),
       );
@@ -72,6 +73,10 @@ export function runTimers(block: ControlBlock, now: number): void {
   if (now >= block.delayedAckAt) {
     block.delayedAckAt = Infinity;
     block.ackNow = true;
+  }
+  if (now >= block.corkedUntil) {
+    block.corkedUntil = Infinity;
+    block.uncorked = true;
   }
   if (now >= block.ringIdleAt) {
     block.ringIdleAt = Infinity;
