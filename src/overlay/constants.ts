@@ -62,6 +62,8 @@ export const ICE_CHECKING_LIMIT_MS = 15_000;
 /** How long a pair that works waits for a better one to be found. A relayed one need not wait long (NetBird: 2 s): a better one replaces it. */
 export const ICE_NOMINATION_WAIT_MS = { host: 200, srflx: 500, prflx: 1000, relay: 800 } as const;
 export const ICE_CONSENT_INTERVAL_MS = 4000;
+/** The interval while something is being sent: a NAT that has changed its mapping is noticed by nothing else. */
+export const ICE_CONSENT_BUSY_MS = 1500;
 /** The interval is shorter by a random part up to this, so that 10,000 sessions do not ask together (RFC 7675 §5.1). */
 export const ICE_CONSENT_JITTER = 0.2;
 /** An unanswered consent check is repeated after this, so that one lost packet is not a lost path. */

@@ -12,20 +12,15 @@ import type { StunMessage } from '#wire/stun.ts';
 import { encodeStun, verifyStunIntegrity } from '#wire/stun.ts';
 import {
   ICE_CHECKING_LIMIT_MS,
-  ICE_CONSENT_INTERVAL_MS,
-  ICE_CONSENT_JITTER,
   ICE_CONSENT_RETRY_MS,
   ICE_DISCONNECTED_MS,
-  ICE_FAILED_MS,
   ICE_MAX_CHECKS_PER_PAIR,
   ICE_NOMINATION_WAIT_MS,
   ICE_PACE_MS,
-  PATH_MOVED_MS,
-  PATH_VERIFY_MS,
-  PATH_VERIFY_RETRY_MS,
 } from '../constants.ts';
 import { type Candidate, candidatePriority } from './ice-candidate.ts';
 import { CheckList, type CheckSource } from './ice-checklist.ts';
+import { IceConsent } from './ice-consent.ts';
 import { isRelayed, type Pair, retryDelay, Transactions } from './ice-pair.ts';
 import { formatIp, parseIp } from '#lib/ip.ts';
 import { type RelayBase, sameTransport, type TransportAddress } from './path.ts';
@@ -68,21 +63,13 @@ export class IceAgent {
   #nominating: Pair | undefined;
   #firstSuccessAt = Infinity;
   #nextPaceAt: number;
-  #consentAt = Infinity;
-  #lastAnswerAt = 0;
-  /** Consent checks since the last answer. */
-  #unanswered = 0;
-  /** Until when consent is asked for quickly, and new addresses are checked: one of both sides may have moved. */
-  #doubtUntil = -Infinity;
-  /** Since when the pair in use has to prove itself; Infinity while it has not. */
-  #verifyingSince = Infinity;
-  /** Until when the other side has to follow us to where it sees us now. */
-  #followUntil = Infinity;
+  readonly #consent: IceConsent;
 
   constructor(options: IceAgentOptions, now: number) {
     this.#options = options;
     this.#controlling = options.controlling;
     this.#list = new CheckList(options.controlling);
+    this.#consent = new IceConsent(options.random);
     this.#startedAt = now;
     this.#nextPaceAt = now;
     const tie = Buffer.alloc(8);
@@ -138,15 +125,18 @@ export class IceAgent {
     if (this.#nominating?.base === base) this.#nominating = undefined;
     if (this.#selected?.base !== base) return;
     this.#state = this.#state === 'failed' ? 'failed' : 'disconnected';
-    this.#lastAnswerAt = Math.min(this.#lastAnswerAt, now - ICE_DISCONNECTED_MS);
+    this.#consent.cut(now);
     this.poll(now);
   }
 
   /** The network changed: the pair in use has PATH_VERIFY_MS to answer, and fails where it does not. */
   verify(now: number): void {
-    if (this.#state !== 'connected') return;
-    this.#consentAt = now;
-    this.#verifyingSince = now;
+    if (this.#state === 'connected') this.#consent.verify(now);
+  }
+
+  /** A datagram was sent by the pair in use. True where `pollAt` is earlier for it: at most once after each answer. */
+  noteSent(now: number): boolean {
+    return this.#state === 'connected' && this.#consent.sent(now);
   }
 
   /** Takes a STUN message that is for this agent by its username or transaction; anything that does not prove itself is ignored. */
@@ -165,44 +155,35 @@ export class IceAgent {
       case 'connected':
       case 'disconnected':
         this.#pollConsent(now);
-        if (now >= this.#doubtUntil) this.#doubtUntil = -Infinity;
-        if (this.#searching()) this.#pollChecks(now);
+        if (this.#searching(now)) this.#pollChecks(now);
         return;
       case 'failed':
     }
   }
 
   pollAt(): number {
+    const { askAt, lostAt, silentAt } = this.#consent;
     switch (this.#state) {
       case 'checking':
         return Math.min(this.#startedAt + ICE_CHECKING_LIMIT_MS, this.#checksAt());
       case 'connected':
-        return Math.min(
-          this.#trustUntil(),
-          this.#lastAnswerAt + ICE_DISCONNECTED_MS,
-          this.#consentAt,
-          this.#searching() ? this.#checksAt() : Infinity,
-        );
+        return Math.min(lostAt, silentAt, askAt, this.#searchAt());
       case 'disconnected':
-        return Math.min(this.#trustUntil(), this.#consentAt, this.#searching() ? this.#checksAt() : Infinity);
+        return Math.min(lostAt, askAt, this.#searchAt());
       case 'failed':
         return Infinity;
     }
   }
 
-  /** When the pair in use is given up, unless something speaks for it before. */
-  #trustUntil(): number {
-    return Math.min(this.#lastAnswerAt + ICE_DISCONNECTED_MS + ICE_FAILED_MS, this.#verifyingSince + PATH_VERIFY_MS, this.#followUntil);
+  /** Whether checks go on although there is a pair: because it is relayed, has lost consent, may have moved, or is about to be replaced. */
+  #searching(now: number): boolean {
+    return this.#state === 'disconnected' || this.#nominating !== undefined || this.#consent.inDoubt(now) || this.relayed;
   }
 
-  /** Whether checks go on although there is a pair: because it is relayed, has lost consent, or is about to be replaced. */
-  #searching(): boolean {
-    return (
-      this.#state === 'disconnected' ||
-      this.#doubtUntil > 0 ||
-      this.#nominating !== undefined ||
-      (this.#selected !== undefined && isRelayed(this.#selected))
-    );
+  /** When the next of those checks is due, unless nothing is sought by then. */
+  #searchAt(): number {
+    const at = this.#checksAt();
+    return this.#searching(at) ? at : Infinity;
   }
 
   #isHopeless(): boolean {
@@ -249,9 +230,9 @@ export class IceAgent {
   /** A request proves that packets come through: check the way back at once, and follow a nomination. */
   #triggered(pair: Pair, nominated: boolean, now: number): void {
     if (pair === this.#selected) {
-      if (nominated) this.#followUntil = Infinity;
+      if (nominated) this.#consent.named();
       // The other side speaks: if we thought it gone, ask at once.
-      if (this.#state === 'disconnected') this.#consentAt = Math.min(this.#consentAt, now);
+      if (this.#state === 'disconnected') this.#consent.doubt(now, false);
       return;
     }
     if (nominated) {
@@ -265,10 +246,7 @@ export class IceAgent {
       // Connected on another pair. A peer that sends from elsewhere may have moved: see soon whether the old address still answers.
       if (pair.state === 'succeeded' && pair.remote.kind !== 'prflx' && !nominated) return;
       if (now - pair.answeredAt < ICE_CONSENT_RETRY_MS) return;
-      if (pair.remote.kind === 'prflx') {
-        this.#consentAt = Math.min(this.#consentAt, now);
-        this.#doubtUntil = now + PATH_MOVED_MS;
-      }
+      if (pair.remote.kind === 'prflx') this.#consent.doubt(now, true);
     }
     if (pair.state === 'failed') pair.checks = 0;
     // Repeated requests must not make us send faster than our own schedule allows.
@@ -299,8 +277,9 @@ export class IceAgent {
     this.#firstSuccessAt = Math.min(this.#firstSuccessAt, now);
     const moved = hasMoved(pair, message);
     if (pair === this.#selected) {
-      this.#consented(now, sentAt);
-      if (moved) this.#moved(now);
+      this.#consent.answered(sentAt, now);
+      if (this.#state === 'disconnected') this.#state = 'connected';
+      if (moved) this.#consent.moved(this.#controlling, now);
     } else if (nominating || (pair.nominated && !this.#controlling)) this.#select(pair, now);
     this.poll(now);
   }
@@ -312,34 +291,14 @@ export class IceAgent {
     pair.nextCheckAt = now;
   }
 
-  #consented(now: number, sentAt: number): void {
-    this.#lastAnswerAt = now;
-    this.#unanswered = 0;
-    if (sentAt >= this.#verifyingSince) this.#verifyingSince = Infinity;
-    this.#consentAt = now + this.#consentPause();
-    if (this.#state === 'disconnected') this.#state = 'connected';
-  }
-
-  /**
-   * The other side sees us at another address than before: our NAT has a new mapping, or we another route. It still sends to the old one.
-   * The controlling side's next check names the pair anew; the controlled side has to be named, and begins a new run where that stays out.
-   */
-  #moved(now: number): void {
-    this.#consentAt = now;
-    this.#doubtUntil = now + PATH_MOVED_MS;
-    if (!this.#controlling) this.#followUntil = now + PATH_MOVED_MS;
-  }
-
   #select(pair: Pair, now: number): void {
     if (this.#state === 'failed') return;
     pair.nominated = false;
     if (this.#nominating === pair) this.#nominating = undefined;
     if (this.#selected === pair && this.#state === 'connected') return;
     this.#selected = pair;
-    this.#doubtUntil = -Infinity;
     this.#state = 'connected';
-    this.#followUntil = Infinity;
-    this.#consented(now, now);
+    this.#consent.begin(now);
   }
 
   #pollChecks(now: number): void {
@@ -387,12 +346,12 @@ export class IceAgent {
     if (!this.#controlling || this.#nominating !== undefined) return undefined;
     const selected = this.#selected;
     if (selected === undefined) return this.#list.bestSucceeded();
-    const dead = this.#state === 'disconnected' || this.#unanswered > 2;
+    const dead = this.#state === 'disconnected' || this.#consent.weak;
     return this.#list.pairs.find(
       (pair) =>
         pair !== selected &&
         pair.state === 'succeeded' &&
-        (dead ? pair.answeredAt > this.#lastAnswerAt : isRelayed(selected) && !isRelayed(pair) && pair.priority > selected.priority),
+        (dead ? pair.answeredAt > this.#consent.answeredAt : isRelayed(selected) && !isRelayed(pair) && pair.priority > selected.priority),
     );
   }
 
@@ -405,23 +364,16 @@ export class IceAgent {
   #pollConsent(now: number): void {
     const pair = this.#selected;
     if (pair === undefined) return;
-    if (now >= this.#trustUntil()) {
+    if (now >= this.#consent.lostAt) {
       this.#state = 'failed';
       return;
     }
-    if (now - this.#lastAnswerAt >= ICE_DISCONNECTED_MS) this.#state = 'disconnected';
-    if (now < this.#consentAt) return;
-    this.#consentAt = now + (this.#verifyingSince <= now || this.#doubtUntil > now ? PATH_VERIFY_RETRY_MS : ICE_CONSENT_RETRY_MS);
-    this.#unanswered++;
-    // A second question in vain: what else is proven may have to take over.
-    if (this.#unanswered > 2) this.#nominate(now);
+    if (now >= this.#consent.silentAt) this.#state = 'disconnected';
+    if (now < this.#consent.askAt) return;
+    this.#consent.asked(now);
+    // Asked in vain: what else is proven may have to take over.
+    if (this.#consent.weak) this.#nominate(now);
     this.#check(pair, now, this.#controlling);
-  }
-
-  #consentPause(): number {
-    const byte = new Uint8Array(1);
-    this.#options.random(byte);
-    return ICE_CONSENT_INTERVAL_MS * (1 - (ICE_CONSENT_JITTER * (byte[0] ?? 0)) / 255);
   }
 
   #check(pair: Pair, now: number, nominating: boolean): void {

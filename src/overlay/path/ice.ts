@@ -67,6 +67,8 @@ export class DirectPath implements Path {
   readonly #leases = new Map<RelayBase, RelayLease>();
   #pair: SelectedPair | undefined;
   #remote: RemoteAddress | undefined;
+  /** The agent knows that something was sent since it was last looked at. */
+  #busy = false;
   /** A pair that had worked was lost. */
   #doubted = false;
   #sessionId: Uint8Array;
@@ -122,10 +124,12 @@ export class DirectPath implements Path {
 
   send(datagram: Uint8Array): void {
     this.#remote?.reply(datagram);
+    this.#noteSent();
   }
 
   sendRun(run: Uint8Array, size: number): void {
     if (this.#remote !== undefined) replyRun(this.#remote, run, size);
+    this.#noteSent();
   }
 
   /**
@@ -257,10 +261,18 @@ export class DirectPath implements Path {
     }
   }
 
+  /** Traffic makes consent be asked for sooner. Between two answers only the first datagram costs more than a look. */
+  #noteSent(): void {
+    if (this.#busy) return;
+    if (this.#agent?.noteSent(this.#options.clock.now()) === true) this.#after();
+    this.#busy = true;
+  }
+
   /** After anything that may have changed the agent: its pair, its state, its next deadline. */
   #after(): void {
     const agent = this.#agent;
     if (agent === undefined) return;
+    this.#busy = false;
     const { pair } = agent;
     if (agent.state === 'disconnected' || (agent.state === 'failed' && pair !== undefined)) this.#doubted = true;
     if (pair?.remote !== this.#pair?.remote || pair?.base !== this.#pair?.base) this.#selected(agent, pair);

@@ -82,7 +82,7 @@ export class TurnRelays {
 
 /** `turn:host[:port][?transport=udp]`; undefined for other schemes and transports. */
 export function parseTurnUrl(url: string): DialTarget | undefined {
-  const match = /^turn:([^?]+)(?:\?transport=udp)?$/i.exec(url);
+  const match = /^turn:([^?/]+)(?:\?transport=udp)?$/i.exec(url);
   const target = match?.[1] === undefined ? undefined : parseHostPort(match[1], defaultPort);
   return target === undefined || target.port === 0 ? undefined : target;
 }

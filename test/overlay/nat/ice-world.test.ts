@@ -2,7 +2,7 @@
 import t from 'tap';
 import { decodeStun, encodeStun, type StunMessage } from '#wire/stun.ts';
 import { candidatePriority, localCandidate } from '../../../src/overlay/path/ice-candidate.ts';
-import { ICE_CHECKING_LIMIT_MS, ICE_MAX_PAIRS, PATH_MOVED_MS } from '../../../src/overlay/constants.ts';
+import { ICE_CHECKING_LIMIT_MS, ICE_CONSENT_BUSY_MS, ICE_MAX_PAIRS, PATH_MOVED_MS } from '../../../src/overlay/constants.ts';
 import { IceAgent } from '../../../src/overlay/path/ice-agent.ts';
 import { CheckList } from '../../../src/overlay/path/ice-checklist.ts';
 import type { TransportAddress } from '../../../src/overlay/path/path.ts';
@@ -231,4 +231,17 @@ void t.test('NetBird’s names of a pair are sent back turned round, and sent to
   t.match(sent[1], { class: 'success', candidatePair: 'ours:theirs' });
   agent.poll(300);
   t.match(sent.at(-1), { class: 'request', candidatePair: 'ours:theirs' });
+});
+
+void t.test('consent is asked for sooner while something is being sent', async (t) => {
+  const world = new IceWorld(open);
+  world.exchange();
+  world.run(2000, () => world.connected);
+  world.run(100);
+  const { a } = world.agents;
+  const idle = a.pollAt() - world.clock.now();
+  t.ok(idle > ICE_CONSENT_BUSY_MS, `${idle} ms`);
+  t.equal(a.noteSent(world.clock.now()), true);
+  t.equal(a.noteSent(world.clock.now()), false, 'once is enough until the next answer');
+  t.ok(a.pollAt() - world.clock.now() <= ICE_CONSENT_BUSY_MS);
 });
