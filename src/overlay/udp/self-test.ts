@@ -1,5 +1,7 @@
 // Before the native port is used for the first time in a process, it has to carry a run over loopback to itself: structures that this
-// kernel lays out otherwise, a forbidden call or a firewall are found out here, not in the traffic of users.
+// kernel lays out otherwise, a forbidden call or a firewall are found out here, not in the traffic of users. A host without loopback, such
+// as a bare network namespace, cannot be asked; there the port has only to open.
+import { networkInterfaces } from 'node:os';
 import { describeError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import { NativePort } from './native-port.ts';
@@ -14,6 +16,9 @@ let answer: Promise<string | undefined> | undefined;
 
 /** Why the native port is not to be used, or undefined where it works. Tried once. */
 export function nativeUdpFault(log: Logger): Promise<string | undefined> {
+  // An interface that is down is not in the list.
+  const loopback = Object.values(networkInterfaces()).some((entries) => entries?.some((entry) => entry.internal && entry.family === 'IPv4'));
+  if (!loopback) return Promise.resolve(undefined);
   answer ??= carryRun(log).catch(describeError);
   return answer;
 }
