@@ -6,7 +6,7 @@ export const DNS_TYPE = { a: 1, cname: 5, soa: 6, ptr: 12, aaaa: 28, opt: 41 } a
 export const DNS_RCODE = { ok: 0, formatError: 1, serverFailure: 2, unknownName: 3, notImplemented: 4, refused: 5 } as const;
 
 /** What we can take in one UDP message: fits every path without fragments. */
-export const DNS_UDP_BYTES = 1232;
+const DNS_UDP_BYTES = 1232;
 /** What anybody can take who says nothing of it. */
 const plainUdpBytes = 512;
 const headerBytes = 12;
