@@ -1,87 +1,36 @@
 // A stock client signs its peer in through our identity provider, as netbird-wire §2.12 has it: both flows over real HTTPS and gRPC against a
-// whole control plane. The browser is scripted; Chromium walks the same pages in test/e2e.
-import { createHash, randomBytes } from 'node:crypto';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+// whole control plane. The browser is scripted; Chromium walks the
+// same pages in stock-chromium.test.ts.
 import t, { type Test } from 'tap';
 import { request } from 'undici';
 import {
-  DeviceAuthorizationFlowSchema,
-  EmptySchema,
   ExtendAuthSessionRequestSchema,
   ExtendAuthSessionResponseSchema,
   LoginRequestSchema,
   LoginResponseSchema,
   ManagementService,
-  PKCEAuthorizationFlowSchema,
   type ProviderConfig,
 } from '#wire/proto/gen/management_pb.ts';
 import type { Page } from './idp/support/browser.ts';
 import type { StockClient } from './management/stock-client.ts';
+import { pkceConfig, startDevice, startPkce, type Device } from './stock-flows.ts';
 import { other, owner, startPlane, type Json, type Plane } from './stock-plane.ts';
 
 const api = ManagementService.method;
 const meta = { hostname: 'laptop', goOS: 'linux', netbirdVersion: '0.70.0' };
 /** What stock clients send for "no setup key". */
 const noKey = '00000000-0000-0000-0000-000000000000';
-const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code';
 
-/** A loopback listener on a port of its own, as RFC 8252 §7.3 lets a native client have; resolves with the query that came. */
-async function listenForCode(t: Test): Promise<{ readonly redirect: string; readonly query: Promise<URLSearchParams> }> {
-  const came = Promise.withResolvers<URLSearchParams>();
-  const server = createServer((req, res) => {
-    came.resolve(new URL(req.url ?? '/', 'http://localhost').searchParams);
-    res.end('You can close this page.');
-  });
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  t.teardown(() => new Promise((done) => void server.close(done)));
-  return { redirect: `http://localhost:${(server.address() as AddressInfo).port}/`, query: came.promise };
-}
-
-/** The PKCE flow of a stock client; the person signs in with these. Returns the access token. */
+/** The whole PKCE flow; the person signs in with these. Returns the access token. */
 async function pkce(t: Test, plane: Plane, config: ProviderConfig, who: typeof owner, redirect?: string): Promise<string> {
-  const listener = await listenForCode(t);
-  const redirectUri = redirect ?? listener.redirect;
-  const [state, verifier] = [randomBytes(24).toString('hex'), randomBytes(64).toString('hex')];
-  const url = new URL(config.AuthorizationEndpoint);
-  const parameters = {
-    client_id: config.ClientID,
-    redirect_uri: redirectUri,
-    response_type: 'code',
-    scope: config.Scope,
-    state,
-    code_challenge_method: 'S256',
-    code_challenge: createHash('sha256').update(verifier).digest('base64url'),
-    audience: config.Audience,
-    prompt: 'login',
-  };
-  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  const attempt = await startPkce(t, plane, config, redirect);
   const browser = plane.browser();
-  const form = await browser.follow(browser.get(url));
+  const form = await browser.follow(browser.get(attempt.url));
   const back = await browser.follow(browser.post(form, who));
-  t.ok(back.location?.href.startsWith(redirectUri), 'the browser is sent to the client');
-  let query = back.location?.searchParams ?? new URLSearchParams();
-  if (redirect === undefined) {
-    await request(String(back.location).replace('localhost', '127.0.0.1')).then(({ body }) => body.dump());
-    query = await listener.query;
-  }
-  t.equal(query.get('state'), state);
-  const trade = { grant_type: 'authorization_code', code: query.get('code') ?? '', redirect_uri: redirectUri, code_verifier: verifier };
-  // Go's library tries HTTP Basic with an empty secret first, then the body; the code must survive that.
-  const basic = { authorization: `Basic ${Buffer.from(`${config.ClientID}:`).toString('base64')}` };
-  const first = await plane.post(config.TokenEndpoint, trade, basic);
-  const tokens = first.status === 200 ? first : await plane.post(config.TokenEndpoint, { ...trade, client_id: config.ClientID });
-  t.match(tokens, { status: 200, body: { access_token: String, id_token: String, token_type: 'Bearer' } });
-  const token = String(tokens.body['access_token']);
-  const audience = [(JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as Json)['aud']].flat();
-  t.ok(audience.includes(config.Audience), 'the audience is what the client looks for');
-  return token;
-}
-
-async function pkceConfig(client: StockClient): Promise<ProviderConfig> {
-  const { ProviderConfig: config } = await client.call(api.getPKCEAuthorizationFlow, EmptySchema, {}, PKCEAuthorizationFlowSchema);
-  if (config === undefined) throw new TypeError('no configuration');
-  return config;
+  t.ok(back.location?.href.startsWith(attempt.redirect), 'the browser is sent to the client');
+  if (redirect !== undefined) return attempt.trade(t, back.location?.searchParams ?? new URLSearchParams());
+  await request(String(back.location).replace('localhost', '127.0.0.1')).then(({ body }) => body.dump());
+  return attempt.trade(t, await attempt.query);
 }
 
 const login = (client: StockClient, jwtToken: string) =>
@@ -163,28 +112,6 @@ void t.test("PKCE: a peer that nobody knows becomes its user's", async (t) => {
     await t.rejects(put({ peer_login_expiration: 60 }), /an hour/);
   });
 });
-
-interface Device {
-  readonly poll: () => Promise<{ readonly status: number; readonly body: Json }>;
-  readonly userCode: string;
-  readonly link: string;
-}
-
-async function startDevice(t: Test, plane: Plane, client: StockClient): Promise<Device> {
-  const { ProviderConfig: config } = await client.call(api.getDeviceAuthorizationFlow, EmptySchema, {}, DeviceAuthorizationFlowSchema);
-  if (config === undefined) throw new TypeError('no configuration');
-  for (const field of ['ClientID', 'Audience', 'TokenEndpoint', 'DeviceAuthEndpoint', 'Scope'] as const)
-    t.not(config[field], '', `${field} is not empty`);
-  const started = await plane.post(config.DeviceAuthEndpoint, { client_id: config.ClientID, audience: config.Audience, scope: config.Scope });
-  t.match(started, { status: 200, body: { device_code: String, user_code: String, verification_uri: String, expires_in: 600 } });
-  t.ok(Number(started.body['interval']) > 0, 'a stock client crashes at 0');
-  const grant = { client_id: config.ClientID, grant_type: deviceGrant, device_code: String(started.body['device_code']) };
-  return {
-    poll: () => plane.post(config.TokenEndpoint, grant),
-    userCode: String(started.body['user_code']),
-    link: String(started.body['verification_uri_complete']),
-  };
-}
 
 /** The person opens the link, compares the code and confirms; then signs in. */
 async function confirm(t: Test, plane: Plane, device: Device): Promise<Page> {

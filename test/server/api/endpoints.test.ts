@@ -12,6 +12,28 @@ t.test('instance, version and account', async (t) => {
   t.match(await api.call('GET', '/api/accounts', api.as.auditor.token), { status: 200, body: [{ id: 'account1', domain: 'mesh.test' }] });
 });
 
+t.test('the settings of the account: what can be said, and what is always so', async (t) => {
+  const api = await withApi(t.teardown);
+  const { token, user } = api.as.admin;
+  const settings = { peer_login_expiration_enabled: true, peer_login_expiration: 7200, lazy_connection_enabled: true };
+  t.match(await api.call('PUT', '/api/accounts/account1', token, { settings: { ...settings, regular_users_view_blocked: true } }), {
+    status: 200,
+    body: { id: 'account1', settings: { ...settings, routing_peer_dns_resolution_enabled: true } },
+  });
+  t.match(api.calls.at(-1), { actor: { kind: 'user', id: user.id }, detail: { loginExpirationMs: 7_200_000, lazyConnections: true } });
+  const [account] = (await api.call('GET', '/api/accounts', token)).body as readonly { readonly settings: object }[];
+  t.match(await api.call('PUT', '/api/accounts/account1', token, { settings: account?.settings }), { status: 200 }, 'as it was told');
+  for (const other of [{ jwt_groups_enabled: true }, { embedded_idp_enabled: false }, { network_range: '10.0.0.0/8' }, { dns_domain: 'x.test' }]) {
+    const { status } = await api.call('PUT', '/api/accounts/account1', token, { settings: other });
+    t.ok([412, 422].includes(status), JSON.stringify(other));
+  }
+  t.match(await api.call('PUT', '/api/accounts/other', token, { settings }), { status: 404 });
+  t.match(await api.call('PUT', '/api/accounts/account1', api.as.network_admin.token, { settings }), { status: 403 });
+  const peer = api.addPeer('laptop', { userId: user.id });
+  const change = { name: 'laptop', ssh_enabled: false, login_expiration_enabled: true, inactivity_expiration_enabled: false };
+  t.match(await api.call('PUT', `/api/peers/${peer.id}`, token, change), { status: 200, body: { login_expiration_enabled: true } });
+});
+
 t.test('the first set-up needs its code and can make a token', async (t) => {
   const api = await withApi(t.teardown);
   const request = { email: 'first@x.test', password: 'long enough', name: 'First', create_pat: true, pat_expire_in: 7 };
