@@ -10,8 +10,8 @@ import { numbersFrom, someBytes } from './fuzz-numbers.ts';
 import { Pair, prefix, seededNumbers, texts } from './pair.ts';
 
 const effort = Math.max(1, Number(process.env['MESHGATE_FUZZ'] ?? 1));
-const datagrams = 2_000_000 * effort;
-const packets = 200_000 * effort;
+const datagrams = 1_000_000 * effort;
+const packets = 100_000 * effort;
 
 /** A connected pair and one of each message that it exchanged. */
 function pairWithModels(): { readonly pair: Pair; readonly models: readonly Uint8Array[] } {

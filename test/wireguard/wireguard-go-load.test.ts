@@ -18,7 +18,7 @@ function strangersInitiation(publicKey: string): Uint8Array {
 
 const count = (types: readonly number[], type: number): number => types.filter((one) => one === type).length;
 
-void t.test('wireguard-go under load, or we', { skip: reason === '' ? false : reason, timeout: 60_000 }, async (t) => {
+void t.test('wireguard-go under load, or we', { skip: reason === '' ? false : reason, timeout: 110_000 }, async (t) => {
   void t.test('comes again with the cookie that we give it', async (t) => {
     await withBench(
       t,
