@@ -12,7 +12,6 @@ import type { Dial } from '#lib/net.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { SignalMessage } from '#model/signal.ts';
 import { createOverlay, type Overlay } from '#overlay/index.ts';
-import { openPlainPort } from '#overlay/udp/open.ts';
 import { download, pingPong, serve } from './app.ts';
 import { type BindDatagrams, bindKernel, bindOverlay, countDatagrams, sendDatagrams } from './datagrams.ts';
 import { type Face, type FromEnd, KERNEL_APP_PORT, OVERLAY_APP_PORT, type Task, type ToEnd } from './protocol.ts';
@@ -56,7 +55,7 @@ async function start(face: Face): Promise<void> {
       version: 'bench',
       ca: undefined,
       hostAddresses: [face.hostAddress],
-      ...(process.env['MESHGATE_ACCELERATORS'] === 'off' ? { openPort: openPlainPort } : {}),
+      accelerators: process.env['MESHGATE_ACCELERATORS'] === 'off' ? 'off' : 'auto',
     },
   );
   overlay.accept(
