@@ -122,7 +122,7 @@ function order(action: PolicyRule['action']): number {
   return action === 'drop' ? 0 : 1;
 }
 
-export function destinationOf({ type, address }: Pick<NetworkResource, 'type' | 'address'>): RouteDestination | undefined {
+function destinationOf({ type, address }: Pick<NetworkResource, 'type' | 'address'>): RouteDestination | undefined {
   return type === 'domain' ? { kind: 'domains', domains: [address] } : prefixDestination(address);
 }
 

@@ -47,3 +47,62 @@ t.test('lists and texts in a request have limits', async (t) => {
   await t.rejects(domain.services.create(serviceOf(peerId, { auth: { ...serviceOf(peerId).auth, headers } }), system), refused);
   await domain.close();
 });
+
+t.test('and of what is planned', async (t) => {
+  const one = { networks: 1, resources: 1, routers: 1, routes: 1, nameserverGroups: 1, zones: 1, zoneRecords: 1, postureChecks: 1 };
+  const { domain } = await openDomain({ limits: one });
+  const { peer } = await domain.peers.self(await addPeer(domain, 'a'));
+  const { id: group } = await domain.groups.create({ name: 'g', peers: [] }, system);
+  const { id: network } = await domain.networks.create({ name: 'n', description: '' }, system);
+  const makes: Readonly<Record<keyof typeof one, (index: number) => Promise<unknown>>> = {
+    networks: () => domain.networks.create({ name: 'm', description: '' }, system),
+    resources: (index) =>
+      domain.resources.create(network, { name: 'r', description: '', address: `10.0.0.${index}`, enabled: true, groups: [] }, system),
+    routers: () => domain.routers.create(network, { peer: peer.id, peerGroups: [], metric: 1, masquerade: true, enabled: true }, system),
+    routes: (index) =>
+      domain.routes.create(
+        {
+          netId: 'n',
+          description: '',
+          enabled: true,
+          network: `10.${index}.0.0/16`,
+          domains: [],
+          peer: peer.id,
+          peerGroups: [],
+          metric: 1,
+          masquerade: true,
+          groups: [group],
+          keepRoute: false,
+          accessControlGroups: [],
+          skipAutoApply: false,
+        },
+        system,
+      ),
+    nameserverGroups: (index) =>
+      domain.nameservers.create(
+        {
+          name: `n${index}`,
+          description: '',
+          enabled: true,
+          nameservers: [{ ip: '9.9.9.9', port: 53 }],
+          groups: [group],
+          primary: true,
+          domains: [],
+          searchDomainsEnabled: false,
+        },
+        system,
+      ),
+    zones: (index) =>
+      domain.zones.create({ name: 'z', domain: `z${index}.test`, enabled: true, enableSearchDomain: false, distributionGroups: [group] }, system),
+    zoneRecords: async (index) => {
+      const zone = (await domain.zones.list())[0]?.id ?? asId<never>('');
+      return await domain.zones.createRecord(zone, { name: 'z0.test', type: 'A', content: `10.0.0.${index}`, ttl: 1 }, system);
+    },
+    postureChecks: (index) => domain.posture.create({ name: `p${index}`, description: '', minVersion: '1' }, system),
+  };
+  for (const [name, make] of Object.entries(makes)) {
+    if (name !== 'networks') await make(0);
+    await t.rejects(make(1), { code: 'DOMAIN_LIMIT' }, name);
+  }
+  await domain.close();
+});

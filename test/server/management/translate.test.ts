@@ -1,5 +1,5 @@
 // What a stock client must find, and must never find (netbird-wire §8), checked on the bytes' own meaning.
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import t from 'tap';
 import { maxRules } from '#control/constants.ts';
 import { networkMapFrom } from '#control/translate.ts';
@@ -10,13 +10,15 @@ import type { DnsConfig } from '#model/dns.ts';
 import type { NetworkMap, PacketRule } from '#model/network-map.ts';
 import type { Route, RouteRule, Routing } from '#model/routes.ts';
 import { MapEncoder, syncResponseBytes } from '#server/management/map-bytes.ts';
-import { configOf, networkMapOf, peerConfigOf } from '#server/management/translate.ts';
+import { maxMetaFiles, maxMetaNetworks } from '#server/management/constants.ts';
+import { configOf, metaOf, networkMapOf, peerConfigOf } from '#server/management/translate.ts';
 import {
   FirewallRuleSchema,
   HostConfig_Protocol,
   NetbirdConfigSchema,
   type NetworkMap as NetworkMapMessage,
   NetworkMapSchema,
+  PeerSystemMetaSchema,
   RuleAction,
   RuleDirection,
   RuleProtocol,
@@ -237,4 +239,23 @@ void t.test('a map put together from kept bytes says the same as one that is enc
   t.equal(digests[0], digests[1], 'the serial alone is no news');
   t.equal(new Set(digests).size, cases.length - 2, 'everything else is');
   t.notOk(fromBinary(SyncResponseSchema, syncResponseBytes({}, undefined)).NetworkMap);
+});
+
+void t.test('what a peer tells of its networks and programs is read, put in order and cut', async (t) => {
+  const meta = (more: MessageInitShape<typeof PeerSystemMetaSchema>) => metaOf(create(PeerSystemMetaSchema, more));
+  t.notOk('posture' in meta({ hostname: 'a' }), 'nothing said, nothing kept');
+  const told = meta({
+    networkAddresses: [{ netIP: '10.0.0.5/24' }, { netIP: '10.0.0.5/24' }, { netIP: 'nonsense' }, { netIP: 'fd00::1/64' }],
+    files: [
+      { path: '/usr/bin/guard', processIsRunning: true },
+      { path: '/usr/bin/idle', exist: true },
+      { path: 'x'.repeat(300), processIsRunning: true },
+    ],
+  });
+  t.same(told.posture, { networks: ['10.0.0.5/24', 'fd00::1/64'], running: ['/usr/bin/guard'] });
+  const much = meta({
+    networkAddresses: Array.from({ length: 300 }, (_, index) => ({ netIP: `10.0.${index & 255}.${index >> 8}/32` })),
+    files: Array.from({ length: 300 }, (_, index) => ({ path: `/${index}`, processIsRunning: true })),
+  });
+  t.same([much.posture?.networks.length, much.posture?.running.length], [maxMetaNetworks, maxMetaFiles]);
 });
