@@ -24,6 +24,7 @@ import { SystemInterface } from './interface.ts';
 import { resetOnDestroy } from './kernel-stream.ts';
 import { bindKernelUdp } from './kernel-udp.ts';
 import { Listeners } from './listeners.ts';
+import { LendingSocket } from './lending-socket.ts';
 import { openTun, type TunDevice } from './tun-device.ts';
 
 /** Room for a reset of either family. */
@@ -118,7 +119,7 @@ class KernelFace implements InnerFace {
   connect(to: Destination, port: number, opened: (reason: TcpEnd | undefined) => void): Socket {
     if (this.full) throw overlayError('ENOBUFS');
     const local = this.#own.find(({ family }) => family === to.ip.family);
-    const socket = new Socket({ allowHalfOpen: true }).setNoDelay(true);
+    const socket = new LendingSocket().setNoDelay(true);
     const where = { host: formatIp(to.ip), port, ...(local === undefined ? {} : { localAddress: formatIp(local) }) };
     void this.#ready.then(() => (socket.destroyed ? undefined : socket.connect(where)));
     this.#track(socket, { peer: to.peer, remote: { ip: to.ip, port }, acceptedAt: undefined });
