@@ -1,7 +1,7 @@
 // One WebSocket to one relay, from connecting to its end (netbird-wire §4.5). It is never revived: the uplink makes a new one.
-import { rootCertificates } from 'node:tls';
 import type { LookupFunction } from 'node:net';
-import { WebSocket } from 'ws';
+import { createRequire } from 'node:module';
+import type * as Ws from 'ws';
 import type { Clock, Timer } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
 import { parseHostPort } from '#lib/net.ts';
@@ -52,13 +52,21 @@ export interface RelayLinkEvents {
   presence(link: RelayLink, peerKeys: readonly string[], online: boolean): void;
 }
 
+let loaded: typeof Ws | undefined;
+
+/** Loaded with the first relay: with what it brings it takes 17 MB, which a peer that names no relay does not need. */
+function webSocket(): typeof Ws.WebSocket {
+  loaded ??= createRequire(import.meta.url)('ws') as typeof Ws;
+  return loaded.WebSocket;
+}
+
 type State = { readonly kind: 'connecting' } | { readonly kind: 'up'; readonly instanceUrl: string } | { readonly kind: 'over' };
 
 export class RelayLink {
   readonly url: string;
   readonly #clock: Clock;
   readonly #events: RelayLinkEvents;
-  readonly #socket: WebSocket;
+  readonly #socket: Ws.WebSocket;
   #state: State = { kind: 'connecting' };
   #deadline: Timer;
   #pinger: Timer | undefined;
@@ -74,13 +82,13 @@ export class RelayLink {
     this.url = options.url;
     this.#clock = options.clock;
     this.#events = events;
-    this.#socket = new WebSocket(webSocketUrl(options.url), {
+    this.#socket = new (webSocket())(webSocketUrl(options.url), {
       perMessageDeflate: false,
       maxPayload: relayMaxMessageBytes,
       handshakeTimeout: RELAY_CONNECT_TIMEOUT_MS,
       followRedirects: false,
       lookup: lookupHost,
-      ...(options.ca === undefined ? {} : { ca: [...rootCertificates, options.ca] }),
+      ...(options.ca === undefined ? {} : { ca: [...process.getBuiltinModule('node:tls').rootCertificates, options.ca] }),
     });
     this.#deadline = this.#clock.after(RELAY_CONNECT_TIMEOUT_MS, () => this.#end('the relay did not answer in time'));
     this.#socket.on('upgrade', ({ socket }) => {
