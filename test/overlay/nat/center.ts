@@ -23,7 +23,10 @@ async function serve(relayHost: string): Promise<void> {
   const receivers = new Map<string, (line: string) => void>();
   const signal = createServer((socket) => {
     socket.on('error', () => socket.destroy());
-    createInterface({ input: socket }).on('line', (line) => {
+    const lines = createInterface({ input: socket });
+    // A peer that is killed resets its connection.
+    lines.on('error', () => undefined);
+    lines.on('line', (line) => {
       const { to, from } = JSON.parse(line) as SignalLine;
       receivers.set(from, (text) => socket.write(`${text}\n`));
       receivers.get(to)?.(line);
