@@ -17,6 +17,6 @@ export function runCell(cell: Cell, seed: number): number {
 }
 
 /** The median over the seeds. */
-export function oursOf(cell: Cell): number {
-  return median(GRID_SEEDS.map((seed) => runCell(cell, seed)));
+export function oursOf(cell: Cell, seeds: readonly number[] = GRID_SEEDS): number {
+  return median(seeds.map((seed) => runCell(cell, seed)));
 }

@@ -14,6 +14,10 @@ const snapshotFile = join(import.meta.dirname, 'grid.snapshot.json');
 const TOLERANCE = 0.1;
 /** Transfers of the kernel that run at a time. */
 const PARALLEL = 3;
+/** No transfer of the kernel begins after this. */
+const BUDGET_MS = 70_000;
+/** A bridge that is late for more of its time says nothing about the kernel. */
+const LATE_ENOUGH = 0.2;
 const KERNEL_SEEDS = GRID_SEEDS.slice(0, 3);
 
 void t.test('throughput in virtual time is what the snapshot says', { timeout: 110_000 }, async (t) => {
@@ -31,25 +35,34 @@ void t.test('throughput in virtual time is what the snapshot says', { timeout: 1
 const reason = process.env['MESHGATE_KERNEL_GRID'] === '0' ? 'switched off by MESHGATE_KERNEL_GRID=0' : whyNoKernel();
 
 void t.test('each cell against the kernel', { ...(reason === undefined ? {} : { skip: reason }), timeout: 115_000 }, async (t) => {
+  const start = performance.now();
   const pair = new KernelPair();
   t.teardown(() => pair.close());
   const theirs = new Map<Cell, number[]>();
   const jobs = KERNEL_GRID.flatMap((cell) => KERNEL_SEEDS.map((seed) => ({ cell, seed })));
   const worker = async (): Promise<void> => {
-    for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) {
+    for (let job = jobs.shift(); job !== undefined && performance.now() - start < BUDGET_MS; job = jobs.shift()) {
       const ms = await pair.transfer(conditionsOf(job.cell, job.seed), GRID_BYTES);
       theirs.set(job.cell, [...(theirs.get(job.cell) ?? []), mbit(GRID_BYTES, ms)]);
     }
   };
   await Promise.all(Array.from({ length: PARALLEL }, worker));
+  // Only where this is small is the comparison fair: our side runs in virtual time, the kernel's on a machine that may be busy.
+  const late = pair.lateMs / (performance.now() - start);
+  t.comment(`the bridge was late for ${(100 * late).toFixed(0)} % of the time`);
+  t.comment(`figure: netstack.grid.kernel_bridge_late=${late.toFixed(2)}`);
   const ratios: number[] = [];
   for (const cell of KERNEL_GRID) {
-    const ours = oursOf(cell);
+    if (theirs.get(cell)?.length !== KERNEL_SEEDS.length) {
+      t.comment(`${cellName(cell)}: not measured, the machine was too busy`);
+      continue;
+    }
+    const ours = oursOf(cell, KERNEL_SEEDS);
     const kernel = median(theirs.get(cell) ?? []);
     ratios.push(ours / kernel);
     t.comment(`${cellName(cell)}: ours ${ours.toFixed(2)}, kernel ${kernel.toFixed(2)} Mbit/s, ratio ${(ours / kernel).toFixed(2)}`);
   }
   t.comment(`figure: netstack.grid.kernel_ratio_median=${median(ratios).toFixed(2)}`);
   t.comment(`figure: netstack.grid.kernel_ratio_least=${Math.min(...ratios).toFixed(2)}`);
-  t.ok(median(ratios) > 0.7, 'as a whole in the kernel’s class');
+  t.ok(late > LATE_ENOUGH || median(ratios) > 0.7, 'as a whole in the kernel’s class');
 });

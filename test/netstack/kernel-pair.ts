@@ -5,12 +5,16 @@ import { once } from 'node:events';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
+import { constants, setPriority } from 'node:os';
 import { LinkModel } from './link-model.ts';
 import type { LinkConditions } from './link-model.ts';
 import { CLONE_NEWNET, loadLibC, openTun } from './tun.ts';
 
 const ADDRESS = { a: '10.79.0.1', b: '10.79.0.2' } as const;
 const LIMIT_MS = 60_000;
+
+/** A bridge that is not called for so long has delayed what it carries, and filled its queues by that. */
+const LATE_MS = 2;
 
 type Side = 'a' | 'b';
 
@@ -29,6 +33,9 @@ export class KernelPair {
   readonly #links = new Map<number, LinkModel>();
   readonly #flying: Arrival[] = [];
   readonly #buffer = Buffer.alloc(2048);
+  /** Milliseconds in which the bridge was late, as other processes had the processor. */
+  lateMs = 0;
+  #lookedAt = performance.now();
   #nextPort = 9000;
   #turn: NodeJS.Immediate | undefined;
   #closed = false;
@@ -37,6 +44,7 @@ export class KernelPair {
     this.#spaces = { a: this.#space('a'), b: this.#space('b') };
     this.#tuns = { a: this.#device('a'), b: this.#device('b') };
     this.#enter(this.#spaces.a);
+    setPriority(constants.priority.PRIORITY_HIGH); // a late bridge is another link
     this.#spin();
   }
 
@@ -78,6 +86,7 @@ export class KernelPair {
     if (this.#closed) return;
     this.#closed = true;
     clearImmediate(this.#turn);
+    setPriority(constants.priority.PRIORITY_NORMAL);
     this.#enter(this.#home);
     for (const side of ['a', 'b'] as const) {
       closeSync(this.#tuns[side]);
@@ -114,6 +123,8 @@ export class KernelPair {
     this.#take('a');
     this.#take('b');
     const now = performance.now();
+    if (now - this.#lookedAt > LATE_MS) this.lateMs += now - this.#lookedAt;
+    this.#lookedAt = now;
     for (let first = this.#flying[0]; first !== undefined && first.at <= now; first = this.#flying[0]) {
       this.#flying.shift();
       try {

@@ -1,7 +1,7 @@
 // RACK (RFC 8985 §6): bytes are lost when others that were sent later have arrived and a little time for reordering has passed. How much
 // time is learnt: none until reordering is seen, then a quarter of the shortest round trip, more where D-SACKs say that it was too little.
 import { DUPLICATE_ACKS, MIN_RTT_AGE_MS, REORDER_PERSIST, REORDER_STEPS } from '../constants.ts';
-import { seqLess, seqLessEqual } from './seq.ts';
+import { seqLess } from './seq.ts';
 import type { SentRanges } from './sent.ts';
 
 export class Rack {
@@ -56,12 +56,6 @@ export class Rack {
     let window = 0;
     if (this.#reordered || !certain) window = Math.min((this.#steps * this.minRtt) / 4, smoothed);
     this.dueAt = sent.markOverdue(this.#at, this.#end, this.#rtt + window, now);
-  }
-
-  /** A fresh path or a long silence: nothing of before is compared with what comes. */
-  forget(una: number): void {
-    this.dueAt = Infinity;
-    if (seqLessEqual(this.#end, una)) this.#at = -Infinity;
   }
 
   /** Takes a round trip that is certain, in milliseconds. */
