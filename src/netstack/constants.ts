@@ -71,7 +71,7 @@ export const GROWTH_RTT_MIN_MS = 4;
 /** Lets the 16-bit field carry RECEIVE_BUFFER_MAX (RFC 7323 §2). */
 export const WINDOW_SCALE = 7;
 /** Out-of-order bytes and pieces of one connection: no more than the largest window lets come. Pieces (small neighbours share one) bound what many small segments cost beside their bytes. */
-export const MAX_OUT_OF_ORDER_BYTES = RECEIVE_BUFFER_MAX;
+export const MAX_OUT_OF_ORDER_BYTES = 4 * 1024 * 1024;
 export const MAX_OUT_OF_ORDER_PIECES = 1024;
 /** Gaps between them; real loss makes few. */
 export const MAX_OUT_OF_ORDER_RANGES = 256;

@@ -9,7 +9,7 @@ import { crc32 } from 'node:zlib';
 import { asBuffer, equalBytes } from '#lib/bytes.ts';
 import type { IpAddress } from '#lib/ip.ts';
 
-export const stunHeaderBytes = 20;
+const stunHeaderBytes = 20;
 const stunMagic = 0x2112a442;
 /** Attributes of one message; further ones make it malformed. */
 const maxAttributes = 32;

@@ -7,7 +7,7 @@ const bytes = new Uint8Array(GRID_BYTES);
 const LIMIT_MS = 3_600_000;
 
 /** Mbit/s from the first SYN to the last byte, of one seed. */
-export function runCell(cell: Cell, seed: number): number {
+function runCell(cell: Cell, seed: number): number {
   const network = new Network(conditionsOf(cell, seed));
   const start = network.now;
   const { client, server } = dial(network);

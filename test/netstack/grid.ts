@@ -2,7 +2,7 @@
 import type { LinkConditions } from './link-model.ts';
 
 export const GRID_BYTES = 1_000_000;
-export const GRID_BITS_PER_SECOND = 20_000_000;
+const GRID_BITS_PER_SECOND = 20_000_000;
 export const GRID_SEEDS = [1, 2, 3, 4, 5, 6, 7] as const;
 
 export interface Cell {

@@ -18,10 +18,7 @@ function query(name: string, type: number = DNS_TYPE.a): NonNullable<ReturnType<
 
 void t.test('a query has these bytes', async (t) => {
   const bytes = encodeDnsQuery(0x1234, { name: 'a.test', type: DNS_TYPE.aaaa });
-  t.equal(
-    Buffer.from(bytes ?? []).toString('hex'),
-    '1234010000010000000000010161047465737400001c000100002904d0000000000000',
-  );
+  t.equal(Buffer.from(bytes ?? []).toString('hex'), '1234010000010000000000010161047465737400001c000100002904d0000000000000');
   t.match(decodeDns(bytes ?? new Uint8Array(0)), {
     id: 0x1234,
     response: false,
