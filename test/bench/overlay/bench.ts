@@ -5,7 +5,7 @@ import { median, missingPair, pair, type Pair } from '../report.ts';
 import { hasProgram, missingForLink, openLink, type Link } from './link.ts';
 import { Iperf } from './iperf.ts';
 import { summarise } from './profile.ts';
-import { goSubject, overlaySubject, rawSubject, startKernelApps, type KernelApps, type Subject } from './subjects.ts';
+import { goSubject, overlaySubject, rawSubject, startKernelApps, systemSubject, type KernelApps, type Subject } from './subjects.ts';
 import { debianWireGuardGo, newestWireGuardGo } from './wireguard-go.ts';
 
 export interface OverlayBenchOptions {
@@ -50,7 +50,8 @@ type Ours = keyof typeof variants;
 const ours = (name: Ours, mtu: number): SubjectPlan => ({
   name,
   mtu,
-  start: (link, _apps, number) => startOurs(name, link, number, mtu),
+  start: (link, apps, number) =>
+    name === 'system' ? systemSubject(name, apps, link, number, mtu, variants.system.env) : startOurs(name, link, number, mtu),
 });
 
 function startOurs(name: Ours, link: Link, number: number, mtu: number): ReturnType<typeof overlaySubject> {

@@ -51,6 +51,7 @@ async function start(face: Face): Promise<void> {
       privateKey: face.privateKey,
       listenPort: 0,
       mode: face.mode,
+      hostPrograms: true,
       mtu: face.mtu,
       version: 'bench',
       ca: undefined,

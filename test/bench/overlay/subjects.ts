@@ -112,6 +112,26 @@ function kernelSubject(name: string, about: string, apps: KernelApps, { nearAddr
   };
 }
 
+/** A subject that can also tell where its time goes, with the application in its own processes. */
+export interface OwnSubject extends Subject {
+  readonly pids: { readonly near: number; readonly far: number };
+  readonly addresses: { readonly near: string; readonly far: string };
+  profile(streams: number, seconds: number): Promise<Profiles>;
+}
+
+/** System mode as wireguard-go is measured: the tunnel alone in our processes, and the same applications beside it on kernel sockets. */
+export async function systemSubject(
+  name: string,
+  apps: KernelApps,
+  link: Link,
+  number: number,
+  mtu: number,
+  env: Readonly<Record<string, string>>,
+): Promise<Subject> {
+  const { about, pids, addresses, close } = await overlaySubject(name, link, number, mtu, 'system', env);
+  return kernelSubject(name, about, apps, { nearAddress: addresses.near, farAddress: addresses.far, pids, close });
+}
+
 /** Two overlays of ours, each in its own process, on a direct path. `number` tells tunnels of one link apart. */
 export async function overlaySubject(
   name: string,
@@ -120,7 +140,7 @@ export async function overlaySubject(
   mtu: number,
   mode: 'userspace' | 'system',
   env: Readonly<Record<string, string>>,
-): Promise<Subject & { profile(streams: number, seconds: number): Promise<Profiles> }> {
+): Promise<OwnSubject> {
   const keys = { near: generatePrivateKey(), far: generatePrivateKey() };
   const addresses = { near: `100.92.${number}.1`, far: `100.92.${number}.2` };
   const app = { host: addresses.far, port: OVERLAY_APP_PORT };
@@ -156,6 +176,8 @@ export async function overlaySubject(
   return {
     name,
     about,
+    pids: { near: ends.near.pid, far: ends.far.pid },
+    addresses,
     close,
     bulk,
     roundTrip: async (seconds) => median(await ends.near.ask('roundTrips', { to: app, seconds })),
