@@ -7,6 +7,7 @@ import type { AeadProvider } from '#crypto/aead.ts';
 import type { Clock, Timer } from '#lib/clock.ts';
 import { utf8 } from '#lib/bytes.ts';
 import { Coalescer } from '#wire/coalescing.ts';
+import { Reassembler } from '#netstack/reassembly.ts';
 import { createDevice } from '#wireguard/device.ts';
 import type { WireGuardDevice } from '#wireguard/types.ts';
 import type { OverlayFilter } from './filter.ts';
@@ -42,6 +43,7 @@ export class Driver {
   readonly #filter: OverlayFilter;
   readonly #events: DriverEvents;
   readonly #coalescer: Coalescer;
+  readonly #fragments = new Reassembler();
   readonly #batch: SendBatch;
   /** Within a turn single datagrams wait for the others of their peer, until the turn ends. */
   #batching = false;
@@ -83,6 +85,7 @@ export class Driver {
             events.delivered(peer);
           }
           if (filter.admitsPacket(packet, this.#now)) this.#coalescer.add(packet);
+          else if (filter.isFragment(packet)) this.#takeFragment(packet);
         },
         authenticated: (peer, source) => {
           if (isSource(source)) events.authenticated(peer, source);
@@ -91,6 +94,12 @@ export class Driver {
       },
     );
     this.#coalescer = new Coalescer((packet, segmentSize) => this.#face?.receive(packet, segmentSize, this.#now), { proven: true });
+  }
+
+  /** Only the whole names its ports, so the pieces are put together before the filter is asked. */
+  #takeFragment(packet: Uint8Array): void {
+    const whole = this.#fragments.add(packet, this.#now);
+    if (whole !== undefined && this.#filter.admitsPacket(whole, this.#now)) this.#coalescer.add(whole);
   }
 
   /** Says what stands inside; once, before anything is received. */

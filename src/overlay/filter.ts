@@ -5,7 +5,8 @@
 // the stack says RST. So TCP is judged where a SYN asks for a listener (`admitsTcp`). UDP and ICMP are judged packet by packet.
 import { type IpAddress, type IpPrefix, prefixContains } from '#lib/ip.ts';
 import { admitsInbound, closedFilter, type PacketFilter, type PacketRule } from '#model/network-map.ts';
-import { emptyIpHeader, type IpHeader, PROTOCOL, readIpv4 } from '#wire/ipv4.ts';
+import { emptyFragment, readFragment } from '#wire/fragment.ts';
+import { emptyIpHeader, type IpHeader, type IpVerdict, PROTOCOL, readIpv4 } from '#wire/ipv4.ts';
 import { readIpv6 } from '#wire/ipv6.ts';
 import { FLOW_LIFETIME_MS, FORWARDER_PORTS, MAX_TRACKED_FLOWS } from './constants.ts';
 
@@ -23,6 +24,7 @@ export interface CarriedJudge {
 
 export class OverlayFilter {
   readonly #header: IpHeader = emptyIpHeader();
+  readonly #fragment = emptyFragment();
   /** Flow → when it is forgotten, in order of that time. */
   readonly #flows = new Map<string, number>();
   #filter: PacketFilter = closedFilter;
@@ -110,13 +112,19 @@ export class OverlayFilter {
   noteOutbound(packet: Uint8Array, now: number): void {
     if (packet[0] === 0x45 && packet[9] === PROTOCOL.tcp) return;
     const header = this.#read(packet);
-    if (header === undefined || header.payloadEnd - header.payloadStart < 8) return;
+    if (header === undefined) return this.#noteFragment(packet, now);
+    if (header.payloadEnd - header.payloadStart < 8) return;
     const at = header.payloadStart;
     if (header.protocol === PROTOCOL.udp) {
       this.#remember(flowKey('u', packet, header.destinationAt, header, u16(packet, at + 2), u16(packet, at)), now);
     } else if (header.protocol === (header.family === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6) && packet[at] === echoOf(header).request) {
       this.#remember(flowKey('i', packet, header.destinationAt, header, u16(packet, at + 4), 0), now);
     }
+  }
+
+  /** Whether a packet that was not admitted is a part of one: the whole is to be asked for when it is there. */
+  isFragment(packet: Uint8Array): boolean {
+    return this.#verdict(packet) === 'fragment';
   }
 
   /** Flows that are remembered, for the limit's test. */
@@ -143,9 +151,22 @@ export class OverlayFilter {
     return admitsInbound({ kind: 'rules', rules: rules === undefined ? this.#wide : [...this.#wide, ...rules] }, protocol, from, port);
   }
 
+  /** A datagram of ours that leaves in pieces: the first of them names its ports. */
+  #noteFragment(packet: Uint8Array, now: number): void {
+    const part = this.#fragment;
+    if (!this.isFragment(packet) || !readFragment(packet, part) || part.offset > 0 || part.protocol !== PROTOCOL.udp) return;
+    const { dataStart: at, family } = part;
+    if (part.dataEnd - at < 8) return;
+    const address = { addressLength: family === 4 ? 4 : 16 };
+    this.#remember(flowKey('u', packet, family === 4 ? 16 : 24, address, u16(packet, at + 2), u16(packet, at)), now);
+  }
+
   #read(packet: Uint8Array): IpHeader | undefined {
-    const verdict = (packet[0] ?? 0) >> 4 === 6 ? readIpv6(packet, this.#header) : readIpv4(packet, this.#header);
-    return verdict === 'ok' ? this.#header : undefined;
+    return this.#verdict(packet) === 'ok' ? this.#header : undefined;
+  }
+
+  #verdict(packet: Uint8Array): IpVerdict {
+    return (packet[0] ?? 0) >> 4 === 6 ? readIpv6(packet, this.#header) : readIpv4(packet, this.#header);
   }
 
   #remember(key: string, now: number): void {
@@ -171,7 +192,7 @@ function sourceOf(packet: Uint8Array, header: IpHeader): IpAddress {
   return { family: header.family, bytes: packet.slice(header.sourceAt, header.sourceAt + header.addressLength) };
 }
 
-function flowKey(kind: 'u' | 'i', packet: Uint8Array, addressAt: number, header: IpHeader, a: number, b: number): string {
+function flowKey(kind: 'u' | 'i', packet: Uint8Array, addressAt: number, header: Pick<IpHeader, 'addressLength'>, a: number, b: number): string {
   return `${kind}${addressKey(packet.subarray(addressAt, addressAt + header.addressLength))} ${a} ${b}`;
 }
 

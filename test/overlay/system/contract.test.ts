@@ -128,6 +128,8 @@ for (const modes of [
     }
     t.equal(await a.ask('datagrams', { host: b.v4, count: 50, bytes: 1200 }), 50, 'datagrams of a usual size come back');
     t.equal(await a.ask('datagrams', { host: b.v6, count: 5, bytes: 4 }), 5, 'and small ones over IPv6');
+    t.equal(await a.ask('datagrams', { host: b.v4, count: 10, bytes: 4000 }), 10, 'larger ones than a packet come back too');
+    t.equal(await a.ask('datagrams', { host: b.v6, count: 10, bytes: 4000 }), 10, 'over IPv6 too');
     const local = { address: b.v4, port: PORT.who };
     t.same(JSON.parse(await a.ask('who', { host: b.v4 })), { local, remote: a.v4, peer: a.publicKey }, 'both ends are named as they are');
     t.equal(await a.ask('crowd', { host: b.v4, count: 100 }), 100, 'a hundred connections at once');
