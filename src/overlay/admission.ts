@@ -65,13 +65,13 @@ export class Admission {
     return goesOn ? undefined : overlayError('ECONNRESET', 'the policy no longer admits it');
   }
 
-  /** Hands an accepted connection to whoever takes it. */
+  /** Hands an accepted connection to whoever takes it. What changed since its SYN counts: a caller may let the last ACK wait. */
   accepted({ stream, local, remote, peer }: AcceptedConnection): void {
     const { routes, log } = this.#deps;
     const take = this.#isOwn(local.ip) ? this.#handler : (connection: OverlayConnection) => routes.take(connection, local, remote);
     try {
-      // Whoever accepted may be gone since the SYN.
-      if (take === undefined) stream.destroy();
+      // Whoever accepted may be gone, too.
+      if (take === undefined || this.verdict({ peer, remote, acceptedAt: local }) !== undefined) stream.destroy();
       else {
         take({
           stream,
