@@ -1,6 +1,7 @@
 // UDP through a routing peer: each flow of a caller to a destination behind us is a socket of this host, for as long as it is used.
 import type { Clock, Timer } from '#lib/clock.ts';
 import { formatIp, type IpAddress } from '#lib/ip.ts';
+import type { PublicKey } from '#model/ids.ts';
 import type { SocketAddress } from '#netstack/types.ts';
 import { CARRIED_FLOW_IDLE_MS, MAX_CARRIED_FLOWS, MAX_CARRIED_FLOWS_PER_PEER } from './constants.ts';
 import type { CarriedRoutes } from './routes-carried.ts';
@@ -9,14 +10,16 @@ import type { HostUdp, OpenHostUdp } from './types.ts';
 export interface CarriedFlowsDeps {
   readonly clock: Clock;
   readonly carried: CarriedRoutes;
-  /** Whether a peer has the address now. */
-  readonly isPeer: (ip: IpAddress) => boolean;
+  /** The peer that has the address now. */
+  readonly ownerOf: (ip: IpAddress) => PublicKey | undefined;
   /** Sends a datagram into the overlay from an address behind us. */
   readonly send: (bytes: Uint8Array, from: SocketAddress, to: SocketAddress) => void;
   readonly open: OpenHostUdp;
 }
 
 interface Flow {
+  /** Whose flow it is: another peer that gets the address later has no part in it. */
+  readonly owner: PublicKey;
   readonly from: SocketAddress;
   readonly to: SocketAddress;
   readonly socket: HostUdp;
@@ -67,9 +70,10 @@ export class CarriedFlows {
   }
 
   #open(key: string, from: SocketAddress, to: SocketAddress): Flow | undefined {
-    const { clock, carried, isPeer } = this.#deps;
+    const { clock, carried, ownerOf } = this.#deps;
     const caller = formatIp(from.ip);
-    if (!isPeer(from.ip) || to.port === 0 || !carried.admits('udp', from.ip, to.ip, to.port, clock.now())) return undefined;
+    const owner = ownerOf(from.ip);
+    if (owner === undefined || to.port === 0 || !carried.admits('udp', from.ip, to.ip, to.port, clock.now())) return undefined;
     const count = this.#ofCaller.get(caller) ?? 0;
     if (this.#flows.size >= MAX_CARRIED_FLOWS || count >= MAX_CARRIED_FLOWS_PER_PEER) {
       this.#dropped++;
@@ -85,7 +89,7 @@ export class CarriedFlows {
         if (failed !== undefined) this.#end(key, failed);
       },
     );
-    const flow = { from: source, to: target, socket, usedAt: clock.now(), generation: carried.generation };
+    const flow = { owner, from: source, to: target, socket, usedAt: clock.now(), generation: carried.generation };
     this.#flows.set(key, flow);
     this.#ofCaller.set(caller, count + 1);
     this.#arm();
@@ -100,9 +104,9 @@ export class CarriedFlows {
   }
 
   #stillAdmitted(key: string, flow: Flow): boolean {
-    const { carried, isPeer } = this.#deps;
+    const { carried, ownerOf } = this.#deps;
     if (flow.generation === carried.generation) return true;
-    if (isPeer(flow.from.ip) && carried.keeps('udp', flow.from.ip, flow.to.ip, flow.to.port)) {
+    if (ownerOf(flow.from.ip) === flow.owner && carried.keeps('udp', flow.from.ip, flow.to.ip, flow.to.port)) {
       flow.generation = carried.generation;
       return true;
     }

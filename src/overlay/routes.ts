@@ -90,7 +90,7 @@ export class OverlayRoutes {
     this.#flows = new CarriedFlows({
       clock,
       carried: this.#carried,
-      isPeer: (ip) => this.#deps.ownerOf(ip) !== undefined,
+      ownerOf: (ip) => this.#deps.ownerOf(ip),
       send: (bytes, from, to) => this.#deps.face()?.udp?.send(bytes, from, to),
       open: carrier.openUdp,
     });

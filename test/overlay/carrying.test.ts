@@ -107,7 +107,10 @@ void t.test('the forwarder', async (t) => {
 void t.test('UDP flows', async (t) => {
   const clock = new ManualClock();
   const carried = carriedOf(routing('10.7.0.0/16', [{ protocol: 'udp', ports: { start: 53, end: 53 } }]));
-  const peers = new Set(['100.92.0.2', '100.92.0.3']);
+  const owners = new Map([
+    ['100.92.0.2', key(2)],
+    ['100.92.0.3', key(3)],
+  ]);
   const sockets: {
     readonly to: string;
     readonly sent: string[];
@@ -119,7 +122,7 @@ void t.test('UDP flows', async (t) => {
   const flows = new CarriedFlows({
     clock,
     carried,
-    isPeer: (address: IpAddress) => peers.has(formatIp(address)),
+    ownerOf: (address: IpAddress) => owners.get(formatIp(address)),
     send: (bytes, from, target) =>
       back.push(`${Buffer.from(bytes).toString()} ${formatIp(from.ip)} ${from.port} > ${formatIp(target.ip)} ${target.port}`),
     open: (target, received, failed) => {
@@ -170,7 +173,7 @@ void t.test('UDP flows', async (t) => {
     'a change ends what it concerns',
   );
   sockets[2]?.received(Buffer.from('too late'));
-  peers.delete('100.92.0.3');
+  owners.delete('100.92.0.3');
   carried.set(routing('10.7.0.0/16', [{ protocol: 'udp' }]), self, network);
   sockets[3]?.received(Buffer.from('who is that'));
   t.same(
@@ -179,10 +182,17 @@ void t.test('UDP flows', async (t) => {
   );
   t.equal(sockets[3]?.closed, true, 'the caller has left the network');
 
+  datagram('mine', '100.92.0.2', 1000, '10.7.0.53');
+  owners.set('100.92.0.2', key(5));
+  carried.set(routing('10.7.0.0/16', [{ protocol: 'udp' }]), self, network);
+  sockets[4]?.received(Buffer.from('not for the next who gets the address'));
+  t.notOk(back.some((line) => line.startsWith('not for')));
+  t.equal(sockets[4]?.closed, true, 'the address is another peer’s now');
+
   for (let i = 0; i < MAX_CARRIED_FLOWS_PER_PEER + 3; i++) datagram('x', '100.92.0.2', 2000 + i, '10.7.0.53');
   t.same(flows.counts, { open: MAX_CARRIED_FLOWS_PER_PEER, dropped: 3 });
   for (let i = 0; i < MAX_CARRIED_FLOWS; i++) {
-    peers.add(`100.92.1.${i & 15}`);
+    owners.set(`100.92.1.${i & 15}`, key(4));
     datagram('x', `100.92.1.${i & 15}`, 2000 + i, '10.7.0.53');
   }
   t.equal(flows.counts.open, MAX_CARRIED_FLOWS);
