@@ -178,3 +178,15 @@ void t.test('what names stand for is bounded', async (t) => {
   t.notOk(held.admits('tcp', ip(caller), ip('10.7.0.1'), 1, 120_000 + RESOLVED_GRACE_MS), 'though nothing new may start');
   t.ok(held.keeps('tcp', ip(caller), ip('10.7.0.1'), 1), 'and what is there goes on');
 });
+
+void t.test('metadata services of clouds, and IPv4 behind a translator, are special too', async (t) => {
+  const any = [rule('0.0.0.0/0'), rule('::/0', { sources: [prefix('fd00::2/128')] }), rule('*.corp.test')];
+  const routes = carried(['0.0.0.0/0', '::/0', '64:ff9b::/96', '*.corp.test'], any);
+  const metadata = ['100.100.100.200', '168.63.129.16', '192.0.0.192', 'fd00:ec2::254', 'fd20:ce::254', '64:ff9b::a9fe:a9fe', '64:ff9b::7f00:1'];
+  for (const target of metadata) t.notOk(routes.admits('tcp', ip(target.includes(':') ? 'fd00::2' : caller), ip(target), 80, 0), target);
+  t.same(routes.learn('evil.corp.test', metadata.map(ip), 60_000, 0), [], 'no name leads there');
+  t.ok(routes.admits('tcp', ip(caller), ip('100.100.100.201'), 80, 0));
+  t.ok(routes.admits('tcp', ip('fd00::2'), ip('64:ff9b::808:808'), 80, 0));
+  const named = carried(['168.63.129.16/32'], [rule('168.63.129.16/32')]);
+  t.ok(named.admits('tcp', ip(caller), ip('168.63.129.16'), 80, 0), 'a route that names it');
+});
