@@ -58,7 +58,10 @@ export class TokenChecker {
     if (user === undefined) throw idpError('IDP_LOGIN_TOKEN_ENDED', 'revoked, or the user may not sign in');
     return {
       userId: user.id,
-      digest: createHash('sha256').update(jwt).digest('base64'),
+      // Of what is signed: the signature itself can be spelled in several ways (RFC 4648 §3.5), and each would count as a new token.
+      digest: createHash('sha256')
+        .update(jwt.slice(0, jwt.lastIndexOf('.')))
+        .digest('base64'),
       expiresAt: ((payload.exp ?? 0) + clockToleranceSeconds) * 1000,
     };
   }

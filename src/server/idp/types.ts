@@ -37,7 +37,7 @@ export interface IdentityProviderOptions {
 /** A token that a person got from us to sign a peer in. It is good for one sign-in; who uses it keeps its digest until it expires. */
 export interface LoginToken {
   readonly userId: UserId;
-  /** Base64 of the SHA-256 of the token. */
+  /** Base64 of the SHA-256 of what is signed of the token: the same however its signature is spelled. */
   readonly digest: string;
   /** Wall-clock milliseconds. */
   readonly expiresAt: number;

@@ -99,6 +99,21 @@ t.test('a sign-in token is for the CLI alone and has its time', async (t) => {
   const first = await provider().verifyLoginToken(token);
   t.match(first, { userId: 'u1', digest: /^[\w+/]{43}=$/ });
   t.same(await provider().verifyLoginToken(token), first, 'who counts uses is the domain');
+  // The last character of a signature has bits that say nothing: the same token in other letters is no second one.
+  const signature = token.slice(token.lastIndexOf('.') + 1);
+  const same = (last: string): boolean =>
+    Buffer.from(signature.slice(0, -1) + last, 'base64url').equals(Buffer.from(signature, 'base64url')) && last !== signature.at(-1);
+  for (const spelling of [
+    ...[...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'].filter(same).map((last) => token.slice(0, -1) + last),
+    `${token}=`,
+    `${token}==`,
+    `${token} `,
+  ]) {
+    const again = await provider()
+      .verifyLoginToken(spelling)
+      .catch(() => undefined);
+    t.equal(again?.digest ?? first.digest, first.digest, 'another spelling');
+  }
   const origin = new URL(issuer).origin;
   const dashboard = await tokens({ client_id: 'netbird-dashboard', redirect_uri: `${origin}/auth` });
   t.equal(await provider().verifyAccessToken(dashboard.access_token), 'u1');
