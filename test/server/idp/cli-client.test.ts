@@ -104,7 +104,10 @@ t.test('a sign-in token is for the CLI alone and has its time', async (t) => {
   const same = (last: string): boolean =>
     Buffer.from(signature.slice(0, -1) + last, 'base64url').equals(Buffer.from(signature, 'base64url')) && last !== signature.at(-1);
   for (const spelling of [
-    ...[...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'].filter(same).map((last) => token.slice(0, -1) + last),
+    ...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+      .split('')
+      .filter(same)
+      .map((last) => token.slice(0, -1) + last),
     `${token}=`,
     `${token}==`,
     `${token} `,
