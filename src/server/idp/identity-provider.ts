@@ -63,8 +63,16 @@ function checkedIssuer(text: string): URL {
   return issuer;
 }
 
-/** Requests whose answer leaves a record in the vault, by path below the issuer. */
+/** Requests whose answer leaves a record in the vault, or that may guess a device's code, by path below the issuer. */
 const starts: ReadonlySet<string> = new Set(['/auth', '/device/code', '/device', '/logout']);
+
+/** What a path may be made of (RFC 3986 §3.3): with anything else the library could see another path than we do. */
+const plainPath = /^[\w.~!$&'()*+,;=:@%/-]*$/;
+
+/** The library takes a path in any case and with one slash behind it. */
+function isStart(path: string): boolean {
+  return starts.has(path.toLowerCase().replace(/\/$/, ''));
+}
 
 class Front {
   readonly checker: TokenChecker;
@@ -144,9 +152,9 @@ class Front {
     const base = this.#issuer.pathname;
     const question = url.indexOf('?');
     const path = question < 0 ? url : url.slice(0, question);
-    if (!path.startsWith(`${base}/`)) return sendPage(res, 404, failurePage('There is no such page.'));
+    if (!path.startsWith(`${base}/`) || !plainPath.test(path)) return sendPage(res, 404, failurePage('There is no such page.'));
     const inside = path.slice(base.length);
-    if (starts.has(inside) && !this.#startLimit.take(addressKey(req.socket.remoteAddress))) throw idpError('IDP_TOO_MANY');
+    if (isStart(inside) && !this.#startLimit.take(addressKey(req.socket.remoteAddress))) throw idpError('IDP_TOO_MANY');
 
     const page = /^\/(?:(setup)|interaction\/([\w-]{10,64})(?:\/([a-z0-9-]{1,32}))?|connectors\/([a-z0-9-]{1,32})\/callback)$/.exec(inside);
     if (page === null) return this.#library(req, res, url, base);

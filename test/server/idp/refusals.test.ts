@@ -108,6 +108,36 @@ t.test('requests are bounded in length and method', async (t) => {
   t.equal(status, 429, 'an address may start only so many');
 });
 
+t.test('the limit of starts holds however a path is spelled', async (t) => {
+  const { issuer, ca, browser: newBrowser } = await startHarness(t);
+  const browser = newBrowser();
+  for (let i = 0; i <= startsPerMinute; i++) await browser.get(`${issuer}/device`);
+  const { hostname, port } = new URL(issuer);
+  for (const path of [
+    'device',
+    'DEVICE',
+    'device/',
+    'Device/?x=1',
+    'device#x',
+    'device/code#x',
+    'AUTH/',
+    'device//',
+    '/device',
+    'x/../device',
+    'device;x',
+  ]) {
+    for (const method of ['GET', 'POST']) {
+      const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+      const where = { host: '127.0.0.1', port, servername: hostname, ca: ca.caPem, agent: false, path: `/oauth2/${path}` };
+      const request = httpsRequest({ ...where, method, headers: { host: new URL(issuer).host, ...headers } });
+      request.end();
+      const [response] = (await once(request, 'response')) as [IncomingMessage];
+      response.resume();
+      t.ok([404, 405, 429].includes(response.statusCode ?? 0), `${method} ${path}: ${response.statusCode}`);
+    }
+  }
+});
+
 t.test('an ID token is checked for nonce, audience, issuer, key, algorithm and time', async (t) => {
   const { issuer, domain, provider, browser: newBrowser } = await startHarness(t);
   domain.add({ id: 'u1', name: 'Ada', ...credentials });
