@@ -45,10 +45,20 @@ export async function resolveForPeers(
     signal.throwIfAborted();
     if (errorCode(error) === 'ENODATA') return { addresses: [], ttlSeconds: 0 };
     if (!unknownCodes.has(errorCode(error) ?? '')) throw agentError('AGENT_NAME_UNANSWERED', name, error);
-    return await lookUp(name, family, names);
+    return await untilAborted(lookUp(name, family, names), signal);
   } finally {
     signal.removeEventListener('abort', cancel);
   }
+}
+
+/** The system's look-up cannot be given up, so only the waiting for it is; it counts against the limit until it is over. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(agentError('AGENT_NAME_UNANSWERED', 'given up', signal.reason));
+    signal.addEventListener('abort', abort, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+    if (signal.aborted) abort();
+  });
 }
 
 async function lookUp(name: string, family: 4 | 6, names: NameSystem): Promise<ResolvedName | undefined> {

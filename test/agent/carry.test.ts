@@ -182,8 +182,12 @@ void t.test('names: the name servers first, then the system', async (t) => {
     { code: 'AGENT_NAME_UNANSWERED' },
   );
   const stuck = system(unknown, () => new Promise(() => undefined));
-  for (let i = 0; i < maxSystemLookups; i++) void resolveForPeers('slow.test', 4, never, stuck);
+  const patience = new AbortController();
+  const asked = Array.from({ length: maxSystemLookups }, () => resolveForPeers('slow.test', 4, patience.signal, stuck));
   await new Promise((done) => setImmediate(done));
   await t.rejects(resolveForPeers('one.more.test', 4, never, stuck), { code: 'AGENT_NAME_UNANSWERED' }, 'the system has few threads');
   await t.rejects(resolveForPeers('a.test', 4, AbortSignal.abort(), stuck), { name: 'AbortError' });
+  patience.abort();
+  for (const answer of asked) await t.rejects(answer, { code: 'AGENT_NAME_UNANSWERED' }, 'who asked has no more time');
+  await t.rejects(resolveForPeers('one.more.test', 4, never, stuck), { code: 'AGENT_NAME_UNANSWERED' }, 'the threads are taken all the same');
 });
