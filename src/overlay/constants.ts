@@ -178,6 +178,8 @@ export const TURN_MAX_OPEN_REQUESTS = 32;
 /** Addresses behind a relay that are kept as objects; when full, those without a channel are forgotten. */
 export const TURN_MAX_REMOTES = 8192;
 
+/** System mode: connections to programs of the host that were cut, or pushed out by newer ones, and are remembered as such. */
+export const MAX_CUT_FLOWS = 65_536;
 /** System mode: kernel sockets that listen for the overlay; a SYN beyond them is dropped, and comes again. */
 export const SYSTEM_LISTENERS_MAX = 1024;
 /** A listener without connections is closed after this. */

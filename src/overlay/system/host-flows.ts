@@ -2,7 +2,7 @@
 // whose permission is gone is cut here, by letting nothing of it through any more.
 import type { SocketAddress } from '#netstack/types.ts';
 import type { PublicKey } from '#model/ids.ts';
-import { MAX_TRACKED_FLOWS } from '../constants.ts';
+import { MAX_CUT_FLOWS, MAX_TRACKED_FLOWS } from '../constants.ts';
 import type { OpenConnection } from '../inner-face.ts';
 
 export class HostFlows {
@@ -10,16 +10,24 @@ export class HostFlows {
   readonly #admitted = new Map<string, OpenConnection>();
   readonly #cut = new Set<string>();
 
-  /** A connection was let in. */
-  note(peer: PublicKey, local: SocketAddress, remote: SocketAddress): void {
+  /** A connection is about to be let in; false where that would be one too many, as one that nobody remembers could not be cut. */
+  note(peer: PublicKey, local: SocketAddress, remote: SocketAddress): boolean {
     const key = flowKey(remote.ip.bytes, 0, remote.ip.bytes.length, remote.port, local.port);
-    this.#cut.delete(key);
+    if (!this.#cut.delete(key) && this.#cut.size >= MAX_CUT_FLOWS) return false;
     this.#admitted.delete(key);
     for (const oldest of this.#admitted.keys()) {
       if (this.#admitted.size < MAX_TRACKED_FLOWS) break;
       this.#admitted.delete(oldest);
+      this.#cut.add(oldest);
     }
     this.#admitted.set(key, { peer, remote, acceptedAt: local });
+    return true;
+  }
+
+  /** The kernel sends a FIN or RST: its program is done. What the peer says of the end is not believed; it may want to be forgotten. */
+  ended(packet: Uint8Array, destinationAt: number, addressLength: number, tcpAt: number): void {
+    if (this.#admitted.size === 0) return;
+    this.#admitted.delete(flowKey(packet, destinationAt, addressLength, u16(packet, tcpAt + 2), u16(packet, tcpAt)));
   }
 
   /** Cuts every connection about which there is an error to tell. */
@@ -28,10 +36,6 @@ export class HostFlows {
       if (verdict(connection) === undefined) continue;
       this.#admitted.delete(key);
       this.#cut.add(key);
-    }
-    for (const oldest of this.#cut) {
-      if (this.#cut.size <= MAX_TRACKED_FLOWS) break;
-      this.#cut.delete(oldest);
     }
   }
 

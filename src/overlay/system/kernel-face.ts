@@ -185,6 +185,8 @@ class KernelFace implements InnerFace {
   #outbound(packet: Uint8Array, segmentSize: number): void {
     const six = (packet[0] ?? 0) >> 4 === 6;
     if (!this.#isOwn(packet, six ? 8 : 12, six ? 16 : 4)) return;
+    const tcpAt = tcpStart(packet);
+    if (tcpAt > 0 && ((packet[tcpAt + 13] ?? 0) & (FLAG.fin | FLAG.rst)) !== 0) this.#hostFlows.ended(packet, six ? 24 : 16, six ? 16 : 4, tcpAt);
     if (segmentSize === 0) this.#answers.noteOutbound(packet, this.#deps.clock.now());
     this.#deps.hooks.send(packet, segmentSize);
   }
@@ -222,9 +224,9 @@ class KernelFace implements InnerFace {
     const wanted = !this.full && hooks.admits(local, remote);
     const peer = this.#deps.hostPrograms && hooks.passesFilter(local, remote) ? hooks.ownerOf(remote.ip) : undefined;
     if (!wanted) {
-      if (peer === undefined) this.#refuse(packet);
-      else this.#hostFlows.note(peer, local, remote);
-      return peer !== undefined;
+      const admitted = peer !== undefined && this.#hostFlows.note(peer, local, remote);
+      if (!admitted) this.#refuse(packet);
+      return admitted;
     }
     const held = Uint8Array.from(packet);
     let now = false;
@@ -234,9 +236,8 @@ class KernelFace implements InnerFace {
       else now = true;
     };
     this.#listeners.ensure(formatIp(local.ip), local.port, proceed, (taken) => {
-      if (!taken || peer === undefined) return this.#refuse(held);
-      this.#hostFlows.note(peer, local, remote);
-      proceed();
+      if (taken && peer !== undefined && this.#hostFlows.note(peer, local, remote)) proceed();
+      else this.#refuse(held);
     });
     later = true;
     return now;
