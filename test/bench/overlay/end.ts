@@ -1,7 +1,7 @@
 // One end of a subject, a process of its own in its own network namespace: the kernel's TCP or an overlay below, the application above.
 // Started by end-process.ts; asked over IPC.
 import { writeFileSync } from 'node:fs';
-import { Session } from 'node:inspector/promises';
+import type { Session } from 'node:inspector/promises';
 import { flushCompileCache } from 'node:module';
 import { connect, createServer } from 'node:net';
 import { systemClock } from '#lib/clock.ts';
@@ -138,7 +138,8 @@ async function perform(task: Task): Promise<unknown> {
       return sendDatagrams(bind, to, bytes, perSecond, seconds);
     }
     case 'startProfile':
-      profiler = new Session();
+      // Loaded only here: it takes memory, which is measured too.
+      profiler = new (await import('node:inspector/promises')).Session();
       profiler.connect();
       await profiler.post('Profiler.enable');
       await profiler.post('Profiler.setSamplingInterval', { interval: 200 });
