@@ -38,12 +38,6 @@ export function watchDescriptor(descriptor: number, ready: () => void): Readines
   return new Watch(libuv, descriptor, ready);
 }
 
-/** The same; rejects. */
-// oxlint-disable-next-line typescript/require-await
-export async function watchReadable(descriptor: number, readable: () => void): Promise<Readiness> {
-  return watchDescriptor(descriptor, readable);
-}
-
 class Watch implements Readiness {
   readonly #libuv: Libuv;
   readonly #ready: () => void;

@@ -4,7 +4,7 @@ import { mkdtempSync, openSync, closeSync, readSync, writeSync, constants } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { watchReadable } from '#overlay/udp/readiness.ts';
+import { watchDescriptor } from '#overlay/udp/readiness.ts';
 
 /** A named pipe opened for both, so that it never ends. */
 function pipe(): number {
@@ -18,24 +18,23 @@ t.test('a descriptor that becomes readable wakes its watcher each turn until it 
   const bytes = Buffer.alloc(100);
   let calls = 0;
   await new Promise<void>((resolve) => {
-    void watchReadable(descriptor, () => {
+    const watcher = watchDescriptor(descriptor, () => {
       calls++;
       // Level-triggered: left unread it comes again.
       if (calls === 1) return;
       const read = readSync(descriptor, bytes);
       t.equal(bytes.toString('utf8', 0, read), 'hello');
       resolve();
-    }).then((watcher) => {
-      t.teardown(() => watcher.close());
-      writeSync(descriptor, 'hello');
     });
+    t.teardown(() => watcher.close());
+    writeSync(descriptor, 'hello');
   });
   t.equal(calls, 2);
 });
 
 t.test('closing twice is closing once, and nothing is called afterwards', async (t) => {
   const descriptor = pipe();
-  const watcher = await watchReadable(descriptor, () => t.fail('called after close'));
+  const watcher = watchDescriptor(descriptor, () => t.fail('called after close'));
   writeSync(descriptor, 'x');
   await Promise.all([watcher.close(), watcher.close()]);
   await new Promise((resolve) => setImmediate(resolve));
@@ -43,10 +42,7 @@ t.test('closing twice is closing once, and nothing is called afterwards', async 
 });
 
 t.test('a descriptor that cannot be polled is refused', async (t) => {
-  await t.rejects(
-    watchReadable(1_000_000, () => undefined),
-    { code: 'OVERLAY_NATIVE' },
-  );
+  t.throws(() => watchDescriptor(1_000_000, () => undefined), { code: 'OVERLAY_NATIVE' });
 });
 
 t.test('a process ends whether its watcher was closed, left open without reference, or cut off', async (t) => {
@@ -58,9 +54,9 @@ t.test('a process ends whether its watcher was closed, left open without referen
   ] as const) {
     const script = `
       import dgram from 'node:dgram';
-      const { watchReadable } = await import(${module});
+      const { watchDescriptor } = await import(${module});
       const { openSync } = await import('node:fs');
-      const watcher = await watchReadable(openSync('/dev/ptmx', 'r+'), () => undefined);
+      const watcher = watchDescriptor(openSync('/dev/ptmx', 'r+'), () => undefined);
       ${end}`;
     const child = spawnSync(process.execPath, ['--no-warnings', '--input-type=module', '-e', script], { cwd: process.cwd(), timeout: 20_000 });
     t.same([child.status, child.signal, child.stderr.toString()], [code, null, ''], end);
