@@ -51,6 +51,7 @@ void t.test('each cell against the kernel', { ...(reason === undefined ? {} : { 
   const late = pair.lateMs / (performance.now() - start);
   t.comment(`the bridge was late for ${(100 * late).toFixed(0)} % of the time`);
   t.comment(`figure: netstack.grid.kernel_bridge_late=${late.toFixed(2)}`);
+  t.comment(`figure: netstack.grid.kernel_device_refused=${pair.refused}`);
   const ratios: number[] = [];
   for (const cell of KERNEL_GRID) {
     if (theirs.get(cell)?.length !== KERNEL_SEEDS.length) {

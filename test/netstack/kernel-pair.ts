@@ -35,6 +35,8 @@ export class KernelPair {
   readonly #buffer = Buffer.alloc(2048);
   /** Milliseconds in which the bridge was late, as other processes had the processor. */
   lateMs = 0;
+  /** Packets that a kernel's device would not take. */
+  refused = 0;
   #lookedAt = performance.now();
   #nextPort = 9000;
   #turn: NodeJS.Immediate | undefined;
@@ -130,7 +132,7 @@ export class KernelPair {
       try {
         writeSync(this.#tuns[first.to], first.packet);
       } catch {
-        continue; // a full device queue drops, as any link may
+        this.refused++; // the device's queue is full: a loss that the link was not asked for
       }
     }
     if (!this.#closed) this.#turn = setImmediate(() => this.#spin());
