@@ -7,8 +7,10 @@ import { asId, type AccountId, type ServiceId, type SessionId, type UserId } fro
 import type { Identity, Revocation, Session } from '#model/identity.ts';
 import {
   type AccessRestrictions,
+  defaultTargetOptions,
   type MappingAuth,
   type MappingPath,
+  type MappingTarget,
   noRestrictions,
   type ServiceMapping,
   type ServiceMode,
@@ -17,6 +19,7 @@ import {
   type TargetProtocol,
 } from '#model/service.ts';
 import type { ServiceState } from '#model/status.ts';
+import { defaultWeb } from '#model/web.ts';
 import type { Identity as IdentityMessage, Session as SessionMessage, WatchRevocationsResponse } from '#wire/proto/gen/meshgate_pb.ts';
 import {
   type AccessLogSchema,
@@ -58,6 +61,7 @@ export function mappingFrom(message: ProxyMapping): ServiceMapping | { readonly 
     rewriteRedirects: message.rewriteRedirects,
     restrictions,
     private: message.private,
+    web: defaultWeb,
     authToken: message.authToken,
   };
 }
@@ -70,26 +74,27 @@ function modeFrom(text: string): ServiceMode | undefined {
 function pathFrom(message: PathMapping, mode: ServiceMode): MappingPath | undefined {
   const target = mode === 'http' ? urlTarget(message.target) : streamTarget(message.target, mode);
   if (target === undefined) return undefined;
-  return { path: message.path.startsWith('/') ? message.path : `/${message.path}`, target, options: optionsFrom(message.options) };
+  return { path: message.path.startsWith('/') ? message.path : `/${message.path}`, targets: [target], options: optionsFrom(message.options) };
 }
 
-function urlTarget(text: string): MappingPath['target'] | undefined {
+function urlTarget(text: string): MappingTarget | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const protocol = url?.protocol === 'https:' ? 'https' : url?.protocol === 'http:' ? 'http' : undefined;
   if (url === undefined || protocol === undefined || url.hostname === '') return undefined;
   const port = url.port === '' ? (protocol === 'https' ? 443 : 80) : Number(url.port);
   const basePath = url.pathname.replace(/\/$/, '');
-  return port === 0 ? undefined : { protocol, host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port, basePath };
+  return port === 0 ? undefined : { protocol, host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port, basePath, weight: 1 };
 }
 
-function streamTarget(text: string, mode: ServiceMode): MappingPath['target'] | undefined {
+function streamTarget(text: string, mode: ServiceMode): MappingTarget | undefined {
   const target = parseHostPort(text);
   const protocol: TargetProtocol = mode === 'udp' ? 'udp' : 'tcp';
-  return target === undefined || target.port === 0 ? undefined : { protocol, ...target, basePath: '' };
+  return target === undefined || target.port === 0 ? undefined : { protocol, ...target, basePath: '', weight: 1 };
 }
 
 function optionsFrom(options: PathTargetOptions | undefined): TargetOptions {
   return {
+    ...defaultTargetOptions,
     skipTlsVerify: options?.skipTlsVerify ?? false,
     requestTimeoutMs: durationMs(options?.requestTimeout),
     pathRewrite: options?.pathRewrite === PathRewriteMode.PATH_REWRITE_PRESERVE ? 'preserve' : 'strip',

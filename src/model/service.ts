@@ -1,10 +1,11 @@
 // A published service: the name it has outside and the targets it has inside.
 import type { AccountId, GroupId, ServiceId } from './ids.ts';
 import type { ServiceStatus } from './status.ts';
+import { matchesAll, plainTls, type PathRewrite, type RouteMatch, type UpstreamTls, type WebOptions } from './web.ts';
 
 export const serviceModes = ['http', 'tcp', 'udp', 'tls'] as const;
 export type ServiceMode = (typeof serviceModes)[number];
-export const targetTypes = ['peer', 'host', 'domain', 'subnet', 'cluster'] as const;
+export const targetTypes = ['peer', 'group', 'host', 'domain', 'subnet', 'cluster'] as const;
 export type TargetType = (typeof targetTypes)[number];
 export const targetProtocols = ['http', 'https', 'tcp', 'udp'] as const;
 export type TargetProtocol = (typeof targetProtocols)[number];
@@ -12,14 +13,37 @@ export type TargetProtocol = (typeof targetProtocols)[number];
 export interface TargetOptions {
   readonly skipTlsVerify: boolean;
   readonly requestTimeoutMs: number | undefined;
-  /** Forward the matched prefix too (`preserve`), or strip it (`strip`). */
-  readonly pathRewrite: 'strip' | 'preserve';
+  readonly pathRewrite: PathRewrite;
   readonly customHeaders: Readonly<Record<string, string>>;
   readonly proxyProtocol: boolean;
+  readonly proxyProtocolVersion: 1 | 2;
   readonly sessionIdleTimeoutMs: number | undefined;
   /** Dial from the gateway's own network instead of the overlay. */
   readonly directUpstream: boolean;
+  /** Which requests it takes besides those below its path. Targets with the same path and match share the load. */
+  readonly match: RouteMatch;
+  /** Its share of the load beside others, from 0 (none, unless nothing else is left) up. */
+  readonly weight: number;
+  readonly httpVersion: (typeof upstreamVersions)[number];
+  readonly tls: UpstreamTls;
 }
+
+export const upstreamVersions = ['http/1.1', 'h2'] as const;
+
+export const defaultTargetOptions: TargetOptions = {
+  skipTlsVerify: false,
+  requestTimeoutMs: undefined,
+  pathRewrite: 'strip',
+  customHeaders: {},
+  proxyProtocol: false,
+  proxyProtocolVersion: 2,
+  sessionIdleTimeoutMs: undefined,
+  directUpstream: false,
+  match: matchesAll,
+  weight: 1,
+  httpVersion: 'http/1.1',
+  tls: plainTls,
+};
 
 export interface ServiceTarget {
   readonly targetId: string;
@@ -27,7 +51,7 @@ export interface ServiceTarget {
   /** Path prefix with segment boundaries; `/` for all. */
   readonly path: string;
   readonly protocol: TargetProtocol;
-  /** For `peer` the control plane fills it in from the peer's address. */
+  /** For `peer` the control plane fills it in from the peer's address; a `group` stands for each of its peers. */
   readonly host: string;
   readonly port: number;
   readonly enabled: boolean;
@@ -79,21 +103,26 @@ export interface Service {
   readonly restrictions: AccessRestrictions;
   readonly private: boolean;
   readonly accessGroups: readonly GroupId[];
+  readonly web: WebOptions;
   readonly createdAt: number;
   readonly certificateIssuedAt: number | undefined;
   readonly status: ServiceStatus;
 }
 
+export interface MappingTarget {
+  readonly protocol: TargetProtocol;
+  readonly host: string;
+  readonly port: number;
+  /** Prefix put before the forwarded path; empty for none. */
+  readonly basePath: string;
+  readonly weight: number;
+}
+
 /** One path of a service as a gateway gets it: where a matching request goes. */
 export interface MappingPath {
   readonly path: string;
-  readonly target: {
-    readonly protocol: TargetProtocol;
-    readonly host: string;
-    readonly port: number;
-    /** Prefix put before the forwarded path; empty for none. */
-    readonly basePath: string;
-  };
+  /** One at least; several share the load. Of `options`, what is not a single target's own holds for all of them. */
+  readonly targets: readonly MappingTarget[];
   readonly options: TargetOptions;
 }
 
@@ -117,6 +146,8 @@ export interface ServiceMapping {
   readonly rewriteRedirects: boolean;
   readonly restrictions: AccessRestrictions;
   readonly private: boolean;
+  /** Also its routes that the gateway answers itself (`answers`). */
+  readonly web: WebOptions;
   /** One-time token for `CreateProxyPeer`. */
   readonly authToken: string;
 }

@@ -5,7 +5,8 @@ import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import { asId, type AccountId, type ProxyId, type PublicKey, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
 import type { Revocation } from '#model/identity.ts';
-import { noRestrictions, type MappingChange, type ServiceMapping } from '#model/service.ts';
+import { defaultTargetOptions, noRestrictions, type MappingChange, type ServiceMapping } from '#model/service.ts';
+import { defaultWeb } from '#model/web.ts';
 import { FakeDomain } from '../server/management/fake-domain.ts';
 import { startServer, type FakeServer } from '../server/management/fake-server.ts';
 import { RpcChannel, parseRpcUrl } from '#rpc/client.ts';
@@ -20,13 +21,11 @@ const never = new AbortController().signal;
 
 function mappingNamed(name: string): ServiceMapping {
   const options = {
+    ...defaultTargetOptions,
     skipTlsVerify: true,
     requestTimeoutMs: 1500,
     pathRewrite: 'preserve' as const,
     customHeaders: { 'x-a': '1' },
-    proxyProtocol: false,
-    sessionIdleTimeoutMs: undefined,
-    directUpstream: false,
   };
   return {
     id: asId<ServiceId>(name),
@@ -34,12 +33,13 @@ function mappingNamed(name: string): ServiceMapping {
     domain: `${name}.apps.test`,
     mode: 'http',
     listenPort: undefined,
-    paths: [{ path: '/', target: { protocol: 'https', host: '100.92.0.9', port: 8443, basePath: '/base' }, options }],
+    paths: [{ path: '/', targets: [{ protocol: 'https', host: '100.92.0.9', port: 8443, basePath: '/base', weight: 1 }], options }],
     auth: { oidc: true, maxSessionAgeMs: 3_600_000, unsupported: ['pin'] },
     passHostHeader: true,
     rewriteRedirects: true,
     restrictions: { ...noRestrictions, allowedCidrs: ['10.0.0.0/8'], crowdsecMode: 'enforce' },
     private: false,
+    web: defaultWeb,
     authToken: `one-time-${name}`,
   };
 }

@@ -45,7 +45,7 @@ void t.test('mappings that cannot be read whole are not published', async (t) =>
   const parse = (change: object): unknown => mappingFrom(create(ProxyMappingSchema, { ...base, ...change }));
   t.match(parse({}), {
     domain: 'a.test',
-    paths: [{ target: { protocol: 'http', port: 80, basePath: '' } }],
+    paths: [{ targets: [{ protocol: 'http', port: 80, basePath: '' }] }],
     auth: { oidc: false, maxSessionAgeMs: 86_400_000 },
   });
   t.match(parse({ mode: '' }), { mode: 'http' }, 'older control planes');
@@ -53,7 +53,7 @@ void t.test('mappings that cannot be read whole are not published', async (t) =>
     t.match(parse({ path: [{ path: '/', target }] }), { unusable: /target/ });
   for (const mode of ['tcp', 'udp', 'tls']) {
     t.match(parse({ mode, path: [{ target: '[fd00::2]:53' }] }), {
-      paths: [{ target: { protocol: mode === 'udp' ? 'udp' : 'tcp', host: 'fd00::2', port: 53 } }],
+      paths: [{ targets: [{ protocol: mode === 'udp' ? 'udp' : 'tcp', host: 'fd00::2', port: 53 }] }],
     });
     t.match(parse({ mode, path: [{ target: 'http://x' }] }), { unusable: /target/ });
   }

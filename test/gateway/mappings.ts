@@ -1,6 +1,7 @@
 // A service as a control plane sends it, for tests of the gateway.
 import { asId, type AccountId, type ServiceId } from '#model/ids.ts';
-import { noRestrictions, type ServiceMapping } from '#model/service.ts';
+import { defaultTargetOptions, noRestrictions, type ServiceMapping } from '#model/service.ts';
+import { defaultWeb } from '#model/web.ts';
 
 export function mapping(id: string, change: Partial<ServiceMapping> = {}): ServiceMapping {
   return {
@@ -12,16 +13,8 @@ export function mapping(id: string, change: Partial<ServiceMapping> = {}): Servi
     paths: [
       {
         path: '/',
-        target: { protocol: 'http', host: '100.64.0.9', port: 80, basePath: '' },
-        options: {
-          skipTlsVerify: false,
-          requestTimeoutMs: undefined,
-          pathRewrite: 'strip',
-          customHeaders: {},
-          proxyProtocol: false,
-          sessionIdleTimeoutMs: undefined,
-          directUpstream: false,
-        },
+        targets: [{ protocol: 'http', host: '100.64.0.9', port: 80, basePath: '', weight: 1 }],
+        options: defaultTargetOptions,
       },
     ],
     auth: { oidc: true, maxSessionAgeMs: 3_600_000, unsupported: [] },
@@ -29,6 +22,7 @@ export function mapping(id: string, change: Partial<ServiceMapping> = {}): Servi
     rewriteRedirects: false,
     restrictions: noRestrictions,
     private: false,
+    web: defaultWeb,
     authToken: `once-${id}`,
     ...change,
   };

@@ -81,7 +81,10 @@ void t.test('targets behind a peer are as reachable as the peer that leads there
   const [path] = mapping('a').paths;
   if (path === undefined) throw new TypeError('no path');
   const stateOf = (host: string, routes: MeshStatus['routes'], peers: MeshStatus['peers']) =>
-    serviceState(mapping('a', { paths: [{ ...path, target: { ...path.target, host } }] }), { ...well, mesh: { ...mesh, routes, peers } });
+    serviceState(mapping('a', { paths: [{ ...path, targets: path.targets.map((target) => ({ ...target, host })) }] }), {
+      ...well,
+      mesh: { ...mesh, routes, peers },
+    });
   const good = { state: 'active', reason: '' };
   t.same(stateOf('10.7.0.1', [route('10.7.0.0/16')], [router]), good);
   t.same(stateOf('10.7.0.1', [route('10.0.0.0/8', 'other'), route('10.7.0.0/16')], [router]), good, 'the longest prefix counts');

@@ -8,7 +8,8 @@ import { silentLogger } from '#lib/log.ts';
 import type { Dial } from '#lib/net.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { Identity, Session, SessionLookup, TokenCheck } from '#model/identity.ts';
-import { noRestrictions, type MappingPath, type ServiceMapping } from '#model/service.ts';
+import { defaultTargetOptions, noRestrictions, type MappingPath, type ServiceMapping } from '#model/service.ts';
+import { defaultWeb } from '#model/web.ts';
 import {
   buildRouteTable,
   createHttpPublisher,
@@ -80,15 +81,10 @@ export function path(
   const { path: prefix, basePath, protocol, host, ...options } = changes;
   return {
     path: prefix ?? '/',
-    target: { protocol: protocol ?? 'http', host: host ?? '127.0.0.1', port, basePath: basePath ?? '' },
+    targets: [{ protocol: protocol ?? 'http', host: host ?? '127.0.0.1', port, basePath: basePath ?? '', weight: 1 }],
     options: {
-      skipTlsVerify: false,
-      requestTimeoutMs: undefined,
+      ...defaultTargetOptions,
       pathRewrite: 'preserve',
-      customHeaders: {},
-      proxyProtocol: false,
-      sessionIdleTimeoutMs: undefined,
-      directUpstream: false,
       ...options,
     },
   };
@@ -107,6 +103,7 @@ export function mapping(domain: string, paths: readonly MappingPath[], changes: 
     rewriteRedirects: false,
     restrictions: noRestrictions,
     private: false,
+    web: defaultWeb,
     authToken: 'once',
     ...changes,
   };

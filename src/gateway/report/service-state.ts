@@ -38,7 +38,7 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
   if (overlayPaths.length === 0) return { state: 'active', reason: '' };
   if (around.mesh?.address === undefined) return { state: 'tunnel_not_created', reason: 'the gateway has not joined the mesh yet' };
   const { mesh } = around;
-  const missing = overlayPaths.map(({ target }) => targetProblem(target.host, mesh)).find((problem) => problem !== '');
+  const missing = overlayPaths.flatMap(({ targets }) => targets.map(({ host }) => targetProblem(host, mesh))).find((problem) => problem !== '');
   return missing === undefined ? { state: 'active', reason: '' } : { state: 'tunnel_not_created', reason: missing };
 }
 

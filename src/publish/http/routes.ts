@@ -144,7 +144,9 @@ function publishService(mapping: ServiceMapping, domain: string, onProblem: (pro
 }
 
 function publishPath(service: PublishedService, path: MappingPath, onProblem: (problem: string) => void): Route {
-  const { protocol, host, port, basePath } = path.target;
+  const [target] = path.targets;
+  if (target === undefined) throw new TypeError('a path without a target');
+  const { protocol, host, port, basePath } = target;
   const tls = protocol === 'https';
   const { skipTlsVerify, directUpstream } = path.options;
   let customHeaders = '';

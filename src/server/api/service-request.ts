@@ -1,6 +1,7 @@
 // A published service as a JSON body asks for it, read into the domain's words.
 import { boolean, convert, duration, integer, list, object, oneOf, optional, record, type Infer, type Schema, string } from '#lib/schema.ts';
-import { noRestrictions, serviceModes, targetProtocols, targetTypes, type ServiceTarget } from '#model/service.ts';
+import { defaultTargetOptions, noRestrictions, serviceModes, targetProtocols, targetTypes, type ServiceTarget } from '#model/service.ts';
+import { defaultWeb } from '#model/web.ts';
 import type { ServiceInput } from '../domain/contract.ts';
 import { groupIds } from './fields.ts';
 
@@ -30,6 +31,7 @@ const target: Schema<ServiceTarget> = convert(
     targetType: target_type,
     ...rest,
     options: {
+      ...defaultTargetOptions,
       skipTlsVerify: options.skip_tls_verify,
       requestTimeoutMs: options.request_timeout,
       pathRewrite: options.path_rewrite ?? 'strip',
@@ -98,6 +100,7 @@ export const serviceRequest: Schema<ServiceInput> = convert(serviceFields, (fiel
   restrictions: restrictionsInput(fields.access_restrictions),
   private: fields.private,
   accessGroups: fields.access_groups,
+  web: defaultWeb,
 }));
 
 function authInput(fields: Infer<typeof auth>): ServiceInput['auth'] {

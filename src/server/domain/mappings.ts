@@ -10,12 +10,8 @@ import type { TargetHosts } from './target-hosts.ts';
 /** The mapping with a fresh one-time token, or undefined where the service is disabled or has no target left. */
 export function mappingOf(service: ServiceRecord, accountId: AccountId, hosts: TargetHosts, tokens: OneTimeTokens): ServiceMapping | undefined {
   if (!service.enabled) return undefined;
-  const paths = service.targets.flatMap((target): readonly MappingPath[] => {
-    const host = hosts.hostOf(target);
-    if (!target.enabled || host === undefined) return [];
-    return [{ path: target.path, target: { protocol: target.protocol, host, port: target.port, basePath: '' }, options: target.options }];
-  });
-  if (paths.length === 0) return undefined;
+  const paths = pathsOf(service, hosts);
+  if (paths.length === 0 && service.web.answers.length === 0) return undefined;
   return {
     id: service.id,
     accountId,
@@ -28,8 +24,25 @@ export function mappingOf(service: ServiceRecord, accountId: AccountId, hosts: T
     rewriteRedirects: service.rewriteRedirects,
     restrictions: service.restrictions,
     private: service.private,
+    web: service.web,
     authToken: tokens.issue(service.id),
   };
+}
+
+/** Targets with the same path and match are one path that shares the load; what is asked of one of them is asked of all (service-rules). */
+function pathsOf(service: ServiceRecord, hosts: TargetHosts): readonly MappingPath[] {
+  const paths = new Map<string, MappingPath>();
+  for (const target of service.targets) {
+    if (!target.enabled) continue;
+    const { path, protocol, port, options } = target;
+    for (const host of hosts.hostsOf(target)) {
+      const key = `${path} ${JSON.stringify(options.match)}`;
+      const there = paths.get(key);
+      const targets = [...(there?.targets ?? []), { protocol, host, port, basePath: '', weight: options.weight }];
+      paths.set(key, { path, targets, options: there?.options ?? options });
+    }
+  }
+  return [...paths.values()];
 }
 
 /** Proofs that the session authority does not check: the gateway denies where one is asked for. */

@@ -1,6 +1,5 @@
 // Network maps as of now. The indexed state is kept as long as the serial stands, so that a change costs one reading for all peers.
 import { parsePrefix } from '#lib/ip.ts';
-import type { Peer } from '#model/network.ts';
 import { buildMap } from '../netmap/build.ts';
 import type { NetworkPlan } from '../netmap/plan.ts';
 import { indexNetwork, type Publication, type ResourcePublication, type Snapshot } from '../netmap/snapshot.ts';
@@ -49,6 +48,8 @@ async function readSnapshot(context: Context, tables: Tables): Promise<Snapshot>
   const settings = await readSettings(tables);
   const plan = await readPlan(tables);
   const services = await tables.services.listEnabled();
+  const groups = await tables.groups.list();
+  const hosts = new TargetHosts(peers, plan.resources, groups);
   return indexNetwork({
     settings: { resolveAtRouter: settings.routingPeerDns, lazy: settings.lazyConnections },
     plan,
@@ -56,10 +57,10 @@ async function readSnapshot(context: Context, tables: Tables): Promise<Snapshot>
     dnsDomain: context.dnsDomain,
     networkBits: networkBits(context.account),
     peers,
-    groups: await tables.groups.list(),
+    groups,
     policies: await tables.policies.list(),
-    publications: publicationsOf(services, peers),
-    resourcePublications: resourcePublicationsOf(services, new TargetHosts([], plan.resources)),
+    publications: publicationsOf(services, hosts),
+    resourcePublications: resourcePublicationsOf(services, hosts),
   });
 }
 
@@ -77,13 +78,12 @@ async function readPlan(tables: Tables): Promise<NetworkPlan> {
 }
 
 /** The ways that gateways need: enabled targets of enabled services that are dialled through the overlay. */
-function publicationsOf(services: readonly ServiceRecord[], peers: readonly Peer[]): readonly Publication[] {
-  const byId = new Map<string, Peer>(peers.map((peer) => [peer.id, peer]));
+function publicationsOf(services: readonly ServiceRecord[], hosts: TargetHosts): readonly Publication[] {
   return services.flatMap((service) =>
     service.targets.flatMap((target) => {
-      const peer = byId.get(target.targetId);
-      if (!target.enabled || target.targetType !== 'peer' || target.options.directUpstream || peer === undefined) return [];
-      return [{ cluster: service.cluster, targetPeer: peer.id, protocol: service.mode === 'udp' ? 'udp' : 'tcp', port: target.port } as const];
+      if (!target.enabled || target.options.directUpstream) return [];
+      const protocol = service.mode === 'udp' ? 'udp' : 'tcp';
+      return hosts.peersOf(target).map((peer) => ({ cluster: service.cluster, targetPeer: peer.id, protocol, port: target.port }) as const);
     }),
   );
 }

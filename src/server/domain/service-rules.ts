@@ -1,6 +1,6 @@
 // What a service must look like, as far as the request itself says (netbird-features A1). Whether the things it names exist is asked later.
 import { parsePrefix, formatPrefix, maskPrefix } from '#lib/ip.ts';
-import { serviceModes, type AccessRestrictions, type ServiceMode } from '#model/service.ts';
+import { serviceModes, type AccessRestrictions, type ServiceMode, type ServiceTarget } from '#model/service.ts';
 import { canonicalHost, checkName } from './checks.ts';
 import { cidrsPerList, countriesPerList, headerAuthsPerService, targetsPerService } from './constants.ts';
 import type { ServiceInput } from './contract.ts';
@@ -20,7 +20,7 @@ export function checkService(request: ServiceInput): ServiceInput {
   if (request.mode !== 'http' && targets.length > 1) throw invalid(`A ${request.mode} service has exactly one target.`);
   if (targets.length > targetsPerService) throw invalid(`A service has at most ${targetsPerService} targets.`);
   const checked = targets.map((target) => checkTarget(request.mode, target));
-  if (new Set(checked.map((target) => target.path)).size !== checked.length) throw invalid('Two targets have the same path.');
+  checkShares(checked);
   return {
     ...request,
     name: checkName(request.name, 'The name'),
@@ -28,6 +28,21 @@ export function checkService(request: ServiceInput): ServiceInput {
     targets: checked,
     restrictions: checkRestrictions(request.restrictions),
   };
+}
+
+/** Targets that share the load of a path differ in where they are and in their weight only: a request may meet any of them. */
+function checkShares(targets: readonly ServiceTarget[]): void {
+  const shared = new Map<string, string>();
+  const places = new Set<string>();
+  for (const { path, protocol, options, targetType, targetId, host, port } of targets) {
+    const key = `${path} ${JSON.stringify(options.match)}`;
+    const same = JSON.stringify([protocol, { ...options, weight: 0 }]);
+    if ((shared.get(key) ?? same) !== same) throw invalid(`The targets of the path ${path} share its load, so their options must be the same.`);
+    shared.set(key, same);
+    const place = `${key} ${targetType} ${targetId} ${host} ${port}`;
+    if (places.has(place)) throw invalid(`A target of the path ${path} is there twice. Give it a larger weight instead.`);
+    places.add(place);
+  }
 }
 
 function checkListenPort(mode: ServiceMode, port: number | undefined): void {

@@ -1,6 +1,6 @@
 // Published services.
 import { generateKeyPairSync } from 'node:crypto';
-import type { PeerId, ServiceId } from '#model/ids.ts';
+import { asId, type GroupId, type PeerId, type ServiceId } from '#model/ids.ts';
 import type { Service, ServiceTarget } from '#model/service.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
@@ -164,7 +164,7 @@ async function assemble(
   const port = await portOf(context, tables, id, cluster, input, old);
   const auth = joinAuth(input.auth, hashed, old?.auth);
   await checkGroups(tables, auth.oidc.groups);
-  const { name, domain, mode, enabled, passHostHeader, rewriteRedirects, restrictions } = input;
+  const { name, domain, mode, enabled, passHostHeader, rewriteRedirects, restrictions, web } = input;
   return {
     id,
     name,
@@ -181,6 +181,7 @@ async function assemble(
     restrictions,
     private: input.private,
     accessGroups: await checkGroups(tables, input.accessGroups),
+    web,
     createdAt: old?.createdAt ?? now,
     certificateIssuedAt: old?.domain === domain ? old.certificateIssuedAt : undefined,
   };
@@ -193,6 +194,10 @@ async function checkTargets(tables: Tables, cluster: string, targets: readonly S
     if (target.targetType === 'peer') {
       const peer = await tables.peers.find(target.targetId as PeerId);
       if (peer === undefined || peer.proxyCluster !== undefined) throw domainErrorNaming('DOMAIN_SERVICE_TARGET_UNKNOWN', target.targetId);
+      checked.push(target);
+    } else if (target.targetType === 'group') {
+      if ((await tables.groups.find(asId<GroupId>(target.targetId))) === undefined)
+        throw domainErrorNaming('DOMAIN_SERVICE_TARGET_UNKNOWN', target.targetId);
       checked.push(target);
     } else if (target.targetType !== 'cluster') {
       checked.push(await checkResourceTarget(tables, target));

@@ -1,6 +1,6 @@
 // What a target of a service must look like.
 import { parseIp, formatIp } from '#lib/ip.ts';
-import { targetTypes, type ServiceMode, type ServiceTarget, type TargetOptions } from '#model/service.ts';
+import { defaultTargetOptions, targetTypes, type ServiceMode, type ServiceTarget, type TargetOptions } from '#model/service.ts';
 import { canonicalHost } from './checks.ts';
 import { customHeadersPerTarget, headerNameLength, headerValueLength, pathLength, targetTimeoutMaxMs } from './constants.ts';
 import { invalid } from './errors.ts';
@@ -27,16 +27,6 @@ const reserved = new Set([
   'x-real-ip',
 ]);
 
-const noOptions: TargetOptions = {
-  skipTlsVerify: false,
-  requestTimeoutMs: undefined,
-  pathRewrite: 'strip',
-  customHeaders: {},
-  proxyProtocol: false,
-  sessionIdleTimeoutMs: undefined,
-  directUpstream: false,
-};
-
 /** The target in its canonical form. The host of a peer target is left empty: it follows from the peer. */
 export function checkTarget(mode: ServiceMode, target: ServiceTarget): ServiceTarget {
   if (!targetTypes.includes(target.targetType)) throw invalid(`A target's type must be one of ${targetTypes.join(', ')}.`);
@@ -62,6 +52,7 @@ function checkProtocol(mode: ServiceMode, { protocol }: ServiceTarget): void {
 function checkHost(target: ServiceTarget): string {
   switch (target.targetType) {
     case 'peer':
+    case 'group':
       if (target.options.directUpstream) throw invalid('A peer is reached through the overlay: direct upstream is for targets of the type cluster.');
       return '';
     case 'cluster': {
@@ -117,6 +108,6 @@ function checkStreamOptions(mode: ServiceMode, options: TargetOptions): TargetOp
     throw invalid(`TLS verification, path rewriting and custom headers are not for ${mode} services.`);
   }
   if (mode === 'udp' && options.proxyProtocol) throw invalid('PROXY protocol is not for udp services.');
-  const { requestTimeoutMs, proxyProtocol, sessionIdleTimeoutMs, directUpstream } = options;
-  return { ...noOptions, requestTimeoutMs, proxyProtocol, sessionIdleTimeoutMs, directUpstream };
+  const { requestTimeoutMs, proxyProtocol, proxyProtocolVersion, sessionIdleTimeoutMs, directUpstream, weight } = options;
+  return { ...defaultTargetOptions, requestTimeoutMs, proxyProtocol, proxyProtocolVersion, sessionIdleTimeoutMs, directUpstream, weight };
 }

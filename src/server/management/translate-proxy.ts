@@ -47,8 +47,11 @@ export function removalOf(id: ServiceId, accountId: string): MessageInitShape<ty
   return { type: ProxyMappingUpdateType.UPDATE_TYPE_REMOVED, id, accountId };
 }
 
+/** Stock gateways know one target a path: the first. */
 function targetOf(path: MappingPath, mode: ServiceMapping['mode']): string {
-  const { protocol, host, port, basePath } = path.target;
+  const [target] = path.targets;
+  if (target === undefined) throw new TypeError('a path without a target');
+  const { protocol, host, port, basePath } = target;
   return mode === 'http' ? `${protocol}://${formatHostPort(host, port)}${basePath}` : formatHostPort(host, port);
 }
 

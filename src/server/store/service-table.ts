@@ -1,14 +1,15 @@
 // Published services, and what each gateway says of them.
 import { asId, type ProxyId, type ServiceId } from '#model/ids.ts';
-import type { Service, ServiceMode } from '#model/service.ts';
+import { defaultTargetOptions, type Service, type ServiceMode } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
+import { defaultWeb } from '#model/web.ts';
 import type { Row, Sql } from './database.ts';
 import { countRows, deleteRow, flag, insertRow, json, number, optionalNumber, text, updateRow, upsertRow } from './row.ts';
 
 /** What is kept as JSON, as nothing searches it. Peer targets have an empty host: it follows from the peer. */
 type ServiceBody = Pick<
   Service,
-  'portAutoAssigned' | 'targets' | 'passHostHeader' | 'rewriteRedirects' | 'auth' | 'restrictions' | 'private' | 'accessGroups'
+  'portAutoAssigned' | 'targets' | 'passHostHeader' | 'rewriteRedirects' | 'auth' | 'restrictions' | 'private' | 'accessGroups' | 'web'
 >;
 
 /** A service as it is stored: whose account it is and how it does is known elsewhere. */
@@ -98,8 +99,18 @@ export class ServiceTable {
 
 function columns(service: ServiceRecord): Record<string, string | number | boolean | object | undefined> {
   const { name, domain, mode, listenPort, cluster, enabled, certificateIssuedAt, ...rest } = service;
-  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, restrictions, accessGroups } = rest;
-  const body: ServiceBody = { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, restrictions, private: rest.private, accessGroups };
+  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, restrictions, accessGroups, web } = rest;
+  const body: ServiceBody = {
+    portAutoAssigned,
+    targets,
+    passHostHeader,
+    rewriteRedirects,
+    auth,
+    restrictions,
+    private: rest.private,
+    accessGroups,
+    web,
+  };
   return { name, domain, mode, listen_port: listenPort, cluster, enabled, body, certificate_issued_at: certificateIssuedAt };
 }
 
@@ -112,11 +123,14 @@ function parseService(row: Row): ServiceRecord {
     targets: body.targets.map((target) => ({
       ...target,
       options: {
+        ...defaultTargetOptions,
         ...target.options,
         requestTimeoutMs: target.options.requestTimeoutMs,
         sessionIdleTimeoutMs: target.options.sessionIdleTimeoutMs,
+        tls: { ...defaultTargetOptions.tls, ...target.options.tls },
       },
     })),
+    web: { ...defaultWeb, ...body.web, limits: { ...defaultWeb.limits, ...body.web?.limits } },
     id: asId(text(row, 'id')),
     name: text(row, 'name'),
     domain: text(row, 'domain'),

@@ -29,7 +29,7 @@ t.test('a service is published, edited and taken away', async (t) => {
 
   const mapping = await domain.services.mapping(created.id);
   t.match(mapping, { id: created.id, domain: 'app.proxy.test', auth: { oidc: true, unsupported: [] }, paths: [{ path: '/' }] });
-  t.equal(mapping?.paths[0]?.target.host, created.targets[0]?.host);
+  t.equal(mapping?.paths[0]?.targets[0]?.host, created.targets[0]?.host);
   t.equal((await domain.services.mappings('proxy.test')).length, 1);
   t.equal((await domain.services.mappings('other.test')).length, 0);
 
@@ -119,7 +119,12 @@ t.test('what is not valid is refused, with the reason', async (t) => {
     ['an http service with a port', { listenPort: 80 }, /listen port/],
     ['no target', { targets: [] }, /needs a target/],
     ['too many targets', { targets: Array.from({ length: targetsPerService + 1 }, (_, i) => targetOf(peerId, { path: `/${i}` })) }, /at most/],
-    ['one path twice', { targets: [targetOf(peerId, { path: '/a' }), targetOf(peerId, { path: '/a/' })] }, /same path/],
+    ['one target twice', { targets: [targetOf(peerId, { path: '/a' }), targetOf(peerId, { path: '/a/' })] }, /there twice/],
+    [
+      'targets of one path that differ',
+      { targets: [targetOf(peerId), targetOf(peerId, { port: 81, options: { ...targetOf('').options, skipTlsVerify: true } })] },
+      /must be the same/,
+    ],
     ['port 0', target({ port: 0 }), /port/],
     ['port 65536', target({ port: 65_536 }), /port/],
     ['tcp under http', target({ protocol: 'tcp' }), /speaks/],
@@ -176,7 +181,7 @@ t.test('a cluster target is dialled by the gateway itself', async (t) => {
   const request = serviceOf('', { targets: [targetOf('', { targetType: 'cluster', host: 'Backend.LAN', options: direct })] });
   const { id, targets } = await domain.services.create(request, system);
   t.match(targets, [{ targetId: 'proxy.test', host: 'backend.lan' }]);
-  t.match(await domain.services.mapping(id), { paths: [{ target: { host: 'backend.lan', port: 8080 }, options: { directUpstream: true } }] });
+  t.match(await domain.services.mapping(id), { paths: [{ targets: [{ host: 'backend.lan', port: 8080 }], options: { directUpstream: true } }] });
   await domain.close();
 });
 
@@ -343,7 +348,7 @@ t.test('targets in networks: their hosts follow from the resource, or have to be
   t.equal(service.targets[0]?.host, '10.0.0.9');
   const hostOf = async (...args: Parameters<typeof input>): Promise<unknown> => {
     await domain.services.update(service.id, input(...args), system);
-    return (await domain.services.mapping(service.id))?.paths[0]?.target.host;
+    return (await domain.services.mapping(service.id))?.paths[0]?.targets[0]?.host;
   };
   t.equal(await hostOf(lan.id, 'subnet', '10.0.1.7'), '10.0.1.7');
   t.equal(await hostOf(name.id, 'domain', ''), 'web.test');

@@ -5,7 +5,8 @@ import { asBuffer, toBase64 } from '#lib/bytes.ts';
 import { silentLogger } from '#lib/log.ts';
 import { asId, type PublicKey, type UserId } from '#model/ids.ts';
 import type { PeerMeta, PolicyRule } from '#model/network.ts';
-import { noRestrictions } from '#model/service.ts';
+import { defaultTargetOptions, noRestrictions } from '#model/service.ts';
+import { defaultWeb } from '#model/web.ts';
 import type { Actor, Change, ServiceInput } from '../../../src/server/domain/contract.ts';
 import { openControlDomain, type ControlDomainOptions, type OpenControlDomain } from '../../../src/server/domain/index.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
@@ -104,6 +105,7 @@ export function serviceOf(peerId: string, more: Partial<ServiceInput> = {}): Ser
     passHostHeader: false,
     rewriteRedirects: false,
     private: false,
+    web: defaultWeb,
     accessGroups: [],
     restrictions: noRestrictions,
     targets: [targetOf(peerId)],
@@ -121,15 +123,7 @@ export function targetOf(peerId: string, more: Partial<ServiceInput['targets'][n
     host: '',
     port: 8080,
     enabled: true,
-    options: {
-      skipTlsVerify: false,
-      requestTimeoutMs: undefined,
-      pathRewrite: 'strip',
-      customHeaders: {},
-      proxyProtocol: false,
-      sessionIdleTimeoutMs: undefined,
-      directUpstream: false,
-    },
+    options: defaultTargetOptions,
     ...more,
   };
 }

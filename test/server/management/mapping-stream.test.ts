@@ -1,6 +1,7 @@
 import t from 'tap';
 import { asId, type ProxyId, type ServiceId, type TokenId } from '#model/ids.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
+import { defaultWeb } from '#model/web.ts';
 import { systemClock, type Clock } from '#lib/clock.ts';
 import { MappingStream, type MappingMessage } from '#server/management/mapping-stream.ts';
 import { Outbox } from '#server/management/outbox.ts';
@@ -24,6 +25,7 @@ function service(name: string, change: Partial<ServiceMapping> = {}): ServiceMap
     rewriteRedirects: false,
     restrictions: noRestrictions,
     private: false,
+    web: defaultWeb,
     authToken: '',
     ...change,
   };

@@ -5,7 +5,8 @@ import { asId } from '#model/ids.ts';
 import type { User } from '#model/identity.ts';
 import type { NetworkId, NetworkResource, NetworkRouter, ResourceId, Zone, ZoneRecord } from '#model/network-plan.ts';
 import type { Group, Peer, SetupKey } from '#model/network.ts';
-import { noRestrictions } from '#model/service.ts';
+import { defaultTargetOptions, noRestrictions } from '#model/service.ts';
+import { defaultWeb } from '#model/web.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Database } from '../../../src/server/store/database.ts';
 import type { ServiceRecord } from '../../../src/server/store/service-table.ts';
@@ -426,15 +427,7 @@ const service: ServiceRecord = {
       host: '',
       port: 80,
       enabled: true,
-      options: {
-        skipTlsVerify: false,
-        requestTimeoutMs: undefined,
-        pathRewrite: 'strip',
-        customHeaders: { 'X-A': 'b' },
-        proxyProtocol: false,
-        sessionIdleTimeoutMs: undefined,
-        directUpstream: false,
-      },
+      options: { ...defaultTargetOptions, customHeaders: { 'X-A': 'b' } },
     },
   ],
   enabled: true,
@@ -443,6 +436,7 @@ const service: ServiceRecord = {
   auth: { oidc: { enabled: true, groups: [asId('g')] }, password: undefined, pin: { enabled: true, hash: 'h' }, headers: [] },
   restrictions: noRestrictions,
   private: false,
+  web: defaultWeb,
   accessGroups: [],
   createdAt: 1,
   certificateIssuedAt: undefined,
