@@ -2,12 +2,16 @@
 import { parseArgs } from 'node:util';
 import { describeError } from '#lib/errors.ts';
 import { benchChain } from './chain.ts';
+import { benchHttp, httpParts, profileHttp } from './http/bench.ts';
 import { benchOverlay, profileOverlay, subjectNames } from './overlay/bench.ts';
 import { print } from './report.ts';
 
 const usage = `Usage: npm run bench -- chain [--json] [--rounds N]
+       npm run bench -- http [--json] [--rounds N] [--quick] [--only PART,...]
+       npm run bench -- http --profile requests|bulk
        npm run bench -- overlay [--json] [--rounds N] [--quick] [--only SUBJECT,...]
        npm run bench -- overlay --profile userspace|userspace-plain|system [--streams N]
+Parts of http: ${httpParts.join(', ')}
 Subjects of overlay: ${subjectNames.join(', ')}`;
 
 const { values, positionals } = parseArgs({
@@ -33,15 +37,21 @@ process.exitCode = await run().catch((error: unknown) => {
 async function run(): Promise<number> {
   const [name] = positionals;
   const numbers = [rounds, streams].every((number) => Number.isInteger(number) && number > 0);
-  if (!numbers || (name !== 'chain' && name !== 'overlay') || !only.every((subject) => subjectNames.includes(subject))) {
+  const choices = name === 'chain' ? [] : name === 'http' ? httpParts : name === 'overlay' ? subjectNames : undefined;
+  if (!numbers || choices === undefined || !only.every((choice) => choices.includes(choice))) {
     console.error(usage);
     return 2;
+  }
+  if (name === 'http' && values.profile !== undefined) {
+    await profileHttp(values.profile);
+    return 0;
   }
   if (name === 'overlay' && values.profile !== undefined) {
     await profileOverlay(values.profile, streams);
     return 0;
   }
-  const pairs = name === 'chain' ? await benchChain(rounds) : await benchOverlay({ rounds, quick: values.quick, only });
+  const options = { rounds, quick: values.quick, only };
+  const pairs = await (name === 'chain' ? benchChain(rounds) : name === 'http' ? benchHttp(options) : benchOverlay(options));
   print(pairs, values.json);
   return pairs.every(({ holds }) => holds) ? 0 : 1;
 }

@@ -4,7 +4,7 @@ import { describeError } from '#lib/errors.ts';
 import { median, missingPair, pair, type Pair } from '../report.ts';
 import { hasProgram, missingForLink, openLink, type Link } from './link.ts';
 import { Iperf } from './iperf.ts';
-import { summarise } from './profile.ts';
+import { summarise } from '../profile.ts';
 import { goSubject, overlaySubject, rawSubject, startKernelApps, systemSubject, type KernelApps, type Subject } from './subjects.ts';
 import { debianWireGuardGo, newestWireGuardGo } from './wireguard-go.ts';
 
@@ -230,7 +230,7 @@ export async function profileOverlay(name: string, streams: number): Promise<voi
       for (const end of ['source', 'sink'] as const) {
         const { user, system } = cpu[end];
         console.log(`\n${end}: CPU seconds a gigabyte: user ${user.toFixed(2)}, system ${system.toFixed(2)} (${files[end]})`);
-        for (const line of summarise(files[end], 30, gigabytes)) console.log(line);
+        for (const line of summarise(files[end], 30, (micros) => `${(micros / 1e6 / gigabytes).toFixed(2).padStart(6)} s/GB`)) console.log(line);
       }
     } finally {
       await subject.close();

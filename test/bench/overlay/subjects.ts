@@ -9,7 +9,7 @@ import { type PublicKey, parsePublicKey } from '#model/ids.ts';
 import { EndProcess } from './end-process.ts';
 import type { Iperf } from './iperf.ts';
 import type { Link } from './link.ts';
-import { cpuSeconds, type CpuTime, cpuTime, peakMegabytes, residentMegabytes } from './process-stat.ts';
+import { cpuSeconds, type CpuTime, cpuTime, peakMegabytes, residentMegabytes } from '../process-stat.ts';
 import { DATAGRAM_PORT, KERNEL_APP_PORT, OVERLAY_APP_PORT } from './protocol.ts';
 import { startGoTunnel } from './wireguard-go.ts';
 

@@ -12,10 +12,10 @@ interface CpuProfile {
   readonly timeDeltas: readonly number[];
 }
 
-const root = fileURLToPath(new URL('../../../', import.meta.url));
+const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Lines with the share of the busy time of the most costly functions, and then of the files, and what that is in seconds a gigabyte. */
-export function summarise(file: string, functions: number, gigabytes: number): readonly string[] {
+/** Lines with the share of the busy time of the most costly functions, and then of the files, and what that is for each unit of the work. */
+export function summarise(file: string, functions: number, describeShare: (micros: number) => string): readonly string[] {
   const profile = JSON.parse(readFileSync(file, 'utf8')) as CpuProfile;
   const frames = new Map(profile.nodes.map(({ id, callFrame }) => [id, callFrame]));
   const byFunction = new Map<string, number>();
@@ -38,10 +38,7 @@ export function summarise(file: string, functions: number, gigabytes: number): r
     [...from]
       .sort(([, a], [, b]) => b - a)
       .slice(0, count)
-      .map(
-        ([name, micros]) =>
-          `  ${((100 * micros) / busy).toFixed(1).padStart(5)} %  ${(micros / 1e6 / gigabytes).toFixed(2).padStart(6)} s/GB  ${name}`,
-      );
+      .map(([name, micros]) => `  ${((100 * micros) / busy).toFixed(1).padStart(5)} %  ${describeShare(micros)}  ${name}`);
   return [
     `busy ${((100 * busy) / whole).toFixed(0)} % of ${(whole / 1e6).toFixed(1)} s; self time by function:`,
     ...top(byFunction, functions),
