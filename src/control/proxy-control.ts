@@ -5,6 +5,7 @@ import type { Logger } from '#lib/log.ts';
 import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
 import type { RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck } from '#model/identity.ts';
 import type { MappingChange } from '#model/service.ts';
+import { webVersion } from '#model/web.ts';
 import type { LinkStatus } from '#model/status.ts';
 import { type CallOptions, parseRpcUrl, RpcChannel } from '#rpc/client.ts';
 import type { Headers } from '#rpc/method.ts';
@@ -170,7 +171,13 @@ export class ProxyControlClient implements ProxyControl {
       version,
       address: cluster,
       startedAt: { seconds: BigInt(Math.floor(this.#startedAt / 1000)), nanos: 0 },
-      capabilities: { supportsCustomPorts: true, requireSubdomain: false, supportsCrowdsec: false, supportsPrivateService: false },
+      capabilities: {
+        supportsCustomPorts: true,
+        requireSubdomain: false,
+        supportsCrowdsec: false,
+        supportsPrivateService: false,
+        meshgateWeb: webVersion,
+      },
     };
     const options = { signal, deadlineMs: streamOpenMs, headers: this.#headers };
     try {

@@ -32,6 +32,8 @@ import {
   ProxyStatus,
 } from '#wire/proto/gen/proxy_service_pb.ts';
 import { maxPathsPerMapping } from './constants.ts';
+import { urlTarget } from './translate-target.ts';
+import { webFrom } from './translate-web.ts';
 
 /** A session's life where the control plane does not say, as stock gateways have it. */
 const defaultSessionMs = 24 * 3_600_000;
@@ -49,19 +51,21 @@ export function mappingFrom(message: ProxyMapping): ServiceMapping | { readonly 
   const restrictions = restrictionsFrom(message.accessRestrictions);
   if (restrictions === undefined) return { unusable: 'access restrictions of an unknown kind' };
   if (paths.some((path) => path === undefined)) return { unusable: 'a target that cannot be read' };
+  const parts = message.web === undefined ? { paths: paths.filter((path) => path !== undefined), web: defaultWeb } : webFrom(message.web);
+  if ('unusable' in parts) return parts;
   return {
     id: asId<ServiceId>(message.id),
     accountId: asId<AccountId>(message.accountId),
     domain,
     mode,
     listenPort: message.listenPort >= 1 && message.listenPort <= 65_535 ? message.listenPort : undefined,
-    paths: paths.filter((path) => path !== undefined),
+    paths: parts.paths,
     auth: authFrom(message.auth),
     passHostHeader: message.passHostHeader,
     rewriteRedirects: message.rewriteRedirects,
     restrictions,
     private: message.private,
-    web: defaultWeb,
+    web: parts.web,
     authToken: message.authToken,
   };
 }
@@ -75,15 +79,6 @@ function pathFrom(message: PathMapping, mode: ServiceMode): MappingPath | undefi
   const target = mode === 'http' ? urlTarget(message.target) : streamTarget(message.target, mode);
   if (target === undefined) return undefined;
   return { path: message.path.startsWith('/') ? message.path : `/${message.path}`, targets: [target], options: optionsFrom(message.options) };
-}
-
-function urlTarget(text: string): MappingTarget | undefined {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const protocol = url?.protocol === 'https:' ? 'https' : url?.protocol === 'http:' ? 'http' : undefined;
-  if (url === undefined || protocol === undefined || url.hostname === '') return undefined;
-  const port = url.port === '' ? (protocol === 'https' ? 443 : 80) : Number(url.port);
-  const basePath = url.pathname.replace(/\/$/, '');
-  return port === 0 ? undefined : { protocol, host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port, basePath, weight: 1 };
 }
 
 function streamTarget(text: string, mode: ServiceMode): MappingTarget | undefined {

@@ -1,5 +1,8 @@
 // What a web service may ask of its gateway beyond NetBird's shapes. Stock gateways cannot be told of it: see `asksForMore`.
 
+/** The version of our own description of web services on the wire. A gateway is not sent a version that it does not know. */
+export const webVersion = 1;
+
 /** Which requests a route takes besides those below its path. All that is named has to hold. */
 export interface RouteMatch {
   /** The path alone, nothing below it. */
@@ -47,7 +50,7 @@ export interface HeaderEdits {
   readonly add: Readonly<Record<string, string>>;
 }
 
-const noEdits: HeaderEdits = { remove: [], set: {}, add: {} };
+export const noEdits: HeaderEdits = { remove: [], set: {}, add: {} };
 
 /** A route that the gateway answers itself. */
 export interface OwnAnswer {
@@ -56,8 +59,10 @@ export interface OwnAnswer {
   readonly answer:
     | { readonly kind: 'respond'; readonly status: number; readonly contentType: string; readonly body: string }
     /** `keepPath` appends what is behind the route's path, and the query. */
-    | { readonly kind: 'redirect'; readonly status: 301 | 302 | 303 | 307 | 308; readonly location: string; readonly keepPath: boolean };
+    | { readonly kind: 'redirect'; readonly status: (typeof redirectStatuses)[number]; readonly location: string; readonly keepPath: boolean };
 }
+
+export const redirectStatuses = [301, 302, 303, 307, 308] as const;
 
 export const balancingStrategies = ['round_robin', 'least_requests', 'random'] as const;
 export const stickyKinds = ['off', 'cookie', 'address'] as const;

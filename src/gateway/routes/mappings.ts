@@ -9,7 +9,7 @@ import { maxMappings } from '../constants.ts';
 export type MappingSet = ReadonlyMap<ServiceId, ServiceMapping>;
 
 /** Bumped where the form of what is written changes: another version's file is not read. */
-const formatVersion = 1;
+const formatVersion = 2;
 
 export class Mappings {
   readonly #file: string;

@@ -4,6 +4,7 @@ import { type Call, defineService, type RpcService } from '#rpc/method.ts';
 import { describeError } from '#lib/errors.ts';
 import { asId, parsePublicKey, type ProxyId, type ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
+import { webVersion } from '#model/web.ts';
 import { type ProxyCapabilities, ProxyService, type SyncMappingsRequest } from '#wire/proto/gen/proxy_service_pb.ts';
 import { heartbeatMs, initMs, maxLogText, maxProxyIdText } from './constants.ts';
 import { managementError } from './errors.ts';
@@ -12,6 +13,7 @@ import { type MappingMessage, MappingStream } from './mapping-stream.ts';
 import type { ManagementDeps, ManagementDomain } from './options.ts';
 import type { TokenGuard } from './token-guard.ts';
 import { accessLogEntryOf, cut, stateOf } from './translate-proxy.ts';
+import { needsWebExtension } from './translate-web.ts';
 
 /** The answer of both kinds of stream. */
 interface Batch {
@@ -44,6 +46,7 @@ export function createProxyService(domain: ManagementDomain, gateways: Gateways,
       domain,
       clock: deps.clock,
       acknowledged: acks !== undefined,
+      extended: knowsWeb(opening.capabilities),
       serves: (mapping) => canServe(mapping, opening.capabilities),
       send: (mapping, initialSyncComplete) => send({ mapping: [...mapping], initialSyncComplete }),
     });
@@ -181,8 +184,13 @@ function clusterFrom(address: string): string {
   return name;
 }
 
-/** Private services and ports of one's own go only to gateways that said they can. */
+function knowsWeb(capabilities: ProxyCapabilities | undefined): boolean {
+  return (capabilities?.meshgateWeb ?? 0) >= webVersion;
+}
+
+/** What a gateway could only serve in part is not sent to it. Private services and ports of one's own go only to gateways that said they can. */
 function canServe(mapping: ServiceMapping, capabilities: ProxyCapabilities | undefined): boolean {
+  if (needsWebExtension(mapping) && !knowsWeb(capabilities)) return false;
   if (mapping.private && capabilities?.supportsPrivateService !== true) return false;
   const ownPort = mapping.listenPort !== undefined && mapping.mode !== 'http' && mapping.mode !== 'tls';
   return !ownPort || capabilities?.supportsCustomPorts === true;

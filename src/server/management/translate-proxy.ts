@@ -17,15 +17,17 @@ import {
   ProxyStatus,
 } from '#wire/proto/gen/proxy_service_pb.ts';
 import { maxLogText } from './constants.ts';
+import { webExtensionOf } from './translate-web.ts';
 
-/** A service, whole: a gateway replaces what it had. */
-export function mappingOf(mapping: ServiceMapping, isNew: boolean): MessageInitShape<typeof ProxyMappingSchema> {
+/** A service, whole: a gateway replaces what it had. `extended`: the gateway knows our own description of web services. */
+export function mappingOf(mapping: ServiceMapping, isNew: boolean, extended: boolean): MessageInitShape<typeof ProxyMappingSchema> {
+  const web = extended && mapping.mode === 'http';
   return {
     type: isNew ? ProxyMappingUpdateType.UPDATE_TYPE_CREATED : ProxyMappingUpdateType.UPDATE_TYPE_MODIFIED,
     id: mapping.id,
     accountId: mapping.accountId,
     domain: mapping.domain,
-    path: mapping.paths.map((path) => ({ path: path.path, target: targetOf(path, mapping.mode), options: optionsOf(path.options) })),
+    path: (web ? [] : mapping.paths).map((path) => ({ path: path.path, target: targetOf(path, mapping.mode), options: optionsOf(path.options) })),
     authToken: mapping.authToken,
     auth: authOf(mapping.auth),
     passHostHeader: mapping.passHostHeader,
@@ -40,6 +42,7 @@ export function mappingOf(mapping: ServiceMapping, isNew: boolean): MessageInitS
       crowdsecMode: mapping.restrictions.crowdsecMode,
     },
     private: mapping.private,
+    ...(web ? { web: webExtensionOf(mapping) } : {}),
   };
 }
 

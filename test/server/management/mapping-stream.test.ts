@@ -44,6 +44,7 @@ function open(domain: FakeDomain, clock: Clock = systemClock): { stream: Mapping
     clock,
     serves: (mapping) => !mapping.private,
     acknowledged: true,
+    extended: false,
     send: async (mappings, complete) => sent.put({ mappings, complete }),
   });
   return { stream, sent };
