@@ -45,6 +45,18 @@ void t.test('active where nothing is missing', async (t) => {
   t.same(serviceState(mapping('a'), well), { state: 'active', reason: '' });
 });
 
+void t.test('a switched-off check of an https target shows while the service is served', async (t) => {
+  const [path] = mapping('a').paths;
+  if (path === undefined) return t.fail('no path');
+  const lax = (protocol: 'http' | 'https') => ({
+    ...path,
+    targets: path.targets.map((target) => ({ ...target, protocol })),
+    options: { ...path.options, skipTlsVerify: true },
+  });
+  t.match(serviceState(mapping('a', { paths: [lax('https')] }), well), { state: 'active', reason: /^warning: the certificate of 100\.64\.0\.9:80 / });
+  return t.same(serviceState(mapping('a', { paths: [lax('http')] }), well), { state: 'active', reason: '' });
+});
+
 void t.test('what is missing is named', async (t) => {
   const { path: _path, ...away } = peer;
   for (const [change, around, state, reason] of [

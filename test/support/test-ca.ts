@@ -14,8 +14,8 @@ import { isIP } from 'node:net';
 
 export interface TestCa {
   readonly caPem: string;
-  /** A server certificate for the names; IP addresses may be among them. */
-  issue(names: readonly string[]): Promise<{ readonly certPem: string; readonly keyPem: string }>;
+  /** A certificate for server and client for the names; IP addresses may be among them. `ended`: its time is over. */
+  issue(names: readonly string[], options?: { readonly ended?: boolean }): Promise<{ readonly certPem: string; readonly keyPem: string }>;
 }
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
@@ -36,20 +36,21 @@ export async function createTestCa(): Promise<TestCa> {
 
   return {
     caPem: root.toString('pem'),
-    async issue(names) {
+    async issue(names, { ended = false } = {}) {
       const own = await newKeys();
       const certificate = await X509CertificateGenerator.create({
         serialNumber: serial(),
         subject: `CN=${(names[0] ?? 'localhost').replaceAll(/[^a-z0-9.-]/gi, '_')}`,
         issuer: name,
         ...validity,
+        ...(ended ? { notAfter: new Date(Date.now() - 60_000) } : {}),
         publicKey: own.publicKey,
         signingKey: keys.privateKey,
         signingAlgorithm: algorithm,
         extensions: [
           new BasicConstraintsExtension(false),
           new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-          new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
+          new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
           new SubjectAlternativeNameExtension(names.map((value) => ({ type: isIP(value) === 0 ? 'dns' : 'ip', value }))),
         ],
       });

@@ -1,5 +1,6 @@
 // Whether a service can be reached through this gateway, and if not, the one thing that is missing: a pure function of what is known.
 import { parseIp, parsePrefix, prefixContains } from '#lib/ip.ts';
+import { formatHostPort } from '#lib/net.ts';
 import { matchesDomain } from '#model/dns.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import type { MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
@@ -35,11 +36,20 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
     };
   }
   const overlayPaths = mapping.paths.filter(({ options }) => !options.directUpstream);
-  if (overlayPaths.length === 0) return { state: 'active', reason: '' };
+  if (overlayPaths.length === 0) return active(mapping);
   if (around.mesh?.address === undefined) return { state: 'tunnel_not_created', reason: 'the gateway has not joined the mesh yet' };
   const { mesh } = around;
   const missing = overlayPaths.flatMap(({ targets }) => targets.map(({ host }) => targetProblem(host, mesh))).find((problem) => problem !== '');
-  return missing === undefined ? { state: 'active', reason: '' } : { state: 'tunnel_not_created', reason: missing };
+  return missing === undefined ? active(mapping) : { state: 'tunnel_not_created', reason: missing };
+}
+
+/** Served; what its owner has switched off is said all the same (attack row T-17). */
+function active({ paths }: ServiceMapping): ServiceStatus {
+  const unchecked = paths.flatMap(({ targets, options }) =>
+    options.skipTlsVerify ? targets.filter(({ protocol }) => protocol === 'https').map(({ host, port }) => formatHostPort(host, port)) : [],
+  );
+  const shown = unchecked.slice(0, 3).join(', ') + (unchecked.length > 3 ? ' and others' : '');
+  return { state: 'active', reason: unchecked.length === 0 ? '' : `warning: the certificate of ${shown} is not checked (skip_tls_verify)` };
 }
 
 /** Why a target cannot be reached: its peer, or who carries its network; empty where it can. */

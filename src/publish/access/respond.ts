@@ -22,6 +22,10 @@ export type OwnReason =
   | 'upstream_bad_answer'
   | 'upstream_closed'
   | 'upstream_tls'
+  | 'upstream_untrusted'
+  | 'upstream_wrong_name'
+  | 'upstream_expired'
+  | 'upstream_protocol'
   | 'upstream_busy'
   | 'loop'
   | 'draining';
@@ -69,6 +73,10 @@ const pages: Readonly<Record<OwnReason, Page>> = {
   upstream_bad_answer: unreachable,
   upstream_closed: unreachable,
   upstream_tls: unreachable,
+  upstream_untrusted: unreachable,
+  upstream_wrong_name: unreachable,
+  upstream_expired: unreachable,
+  upstream_protocol: unreachable,
   auth_unavailable: {
     status: 503,
     title: 'Sign-in is not available',

@@ -6,6 +6,7 @@ import type { ResponseHead } from '#wire/http1-head.ts';
 import type { OwnReason } from '../access/respond.ts';
 import { ANSWER_MS, PATH_CHECK_MS } from '../constants.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';
+import { dialReason } from './dial-reason.ts';
 import type { BodySink, Exchange } from './exchange.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
 import type { Route } from './routes.ts';
@@ -241,25 +242,4 @@ function signsConnectionIn(fields: Fields): boolean {
 function statedLength(head: ResponseHead): number | undefined {
   const index = head.fields.keys.indexOf('content-length');
   return index < 0 ? undefined : Number(head.fields.values[index]);
-}
-
-function dialReason(error: unknown): OwnReason {
-  switch (errorCode(error)) {
-    case 'ECONNREFUSED':
-    case 'ECONNRESET':
-      return 'upstream_refused';
-    case 'ETIMEDOUT':
-    case 'PUBLISH_UPSTREAM_TIMEOUT':
-      return 'upstream_timeout';
-    case 'PUBLISH_UPSTREAM_BUSY':
-      return 'upstream_busy';
-    case 'PUBLISH_UPSTREAM_CLOSED':
-      return 'draining';
-    case undefined:
-      return 'upstream_unreachable';
-    default:
-      return /^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_|SELF_SIGNED|UNABLE_TO|PUBLISH_UPSTREAM_TLS)/.test(errorCode(error) ?? '')
-        ? 'upstream_tls'
-        : 'upstream_unreachable';
-  }
 }

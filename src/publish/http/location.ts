@@ -14,5 +14,5 @@ export function rewriteLocation(location: string, route: Route, origin: string):
 function namesUpstream(authority: string, route: Route): boolean {
   const { host, port } = route.upstream.target;
   const name = host.includes(':') ? `[${host}]` : host.toLowerCase();
-  return authority === `${name}:${port}` || (authority === name && port === (route.upstream.tls ? 443 : 80));
+  return authority === `${name}:${port}` || (authority === name && port === (route.upstream.tls === undefined ? 80 : 443));
 }

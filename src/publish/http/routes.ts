@@ -7,7 +7,7 @@ import type { MappingPath, ServiceMapping } from '#model/service.ts';
 import { isFieldValue, isToken } from '#wire/http1-fields.ts';
 import { canonicalHost } from './host.ts';
 import { pathReadings } from './path-readings.ts';
-import type { UpstreamTarget } from './upstreams.ts';
+import { describeUpstream, type UpstreamTarget } from './upstream-target.ts';
 
 /** One path of a service with everything a request needs worked out beforehand. */
 export interface Route {
@@ -148,7 +148,6 @@ function publishPath(service: PublishedService, path: MappingPath, onProblem: (p
   if (target === undefined) throw new TypeError('a path without a target');
   const { protocol, host, port, basePath } = target;
   const tls = protocol === 'https';
-  const { skipTlsVerify, directUpstream } = path.options;
   let customHeaders = '';
   const customKeys = new Set<string>();
   for (const [name, value] of Object.entries(path.options.customHeaders)) {
@@ -164,13 +163,7 @@ function publishPath(service: PublishedService, path: MappingPath, onProblem: (p
     prefix: trimSlash(path.path),
     strip: path.options.pathRewrite === 'strip',
     basePath: trimSlash(basePath),
-    upstream: {
-      key: `${directUpstream ? 'direct' : 'mesh'} ${protocol}${tls && skipTlsVerify ? ' unverified' : ''} ${service.mapping.accountId} ${formatHostPort(host, port)}`,
-      target: { host, port },
-      tls,
-      skipTlsVerify,
-      direct: directUpstream,
-    },
+    upstream: describeUpstream(service.mapping.accountId, target, path.options),
     upstreamHost: port === (tls ? 443 : 80) ? (host.includes(':') ? `[${host}]` : host) : formatHostPort(host, port),
     requestTimeoutMs: path.options.requestTimeoutMs,
     customHeaders,

@@ -1,22 +1,12 @@
 // Connections to upstreams, kept and used again: one pool for each target and way of speaking to it.
-import { connect as tlsConnect } from 'node:tls';
-import { isIP } from 'node:net';
-import type { Duplex } from 'node:stream';
-import type { Dial, DialTarget } from '#lib/net.ts';
+import type { SecureContext } from 'node:tls';
+import type { Dial } from '#lib/net.ts';
 import { CONNECT_MS, UPSTREAM_CONNECTIONS, UPSTREAM_IDLE_CONNECTIONS, UPSTREAM_IDLE_MS } from '../constants.ts';
 import { publishError } from '../errors.ts';
 import type { Deadlines } from './deadlines.ts';
 import { UpstreamConnection, type ConnectionOwner } from './upstream-connection.ts';
-
-/** Where a request goes and how. Equal keys share connections. */
-export interface UpstreamTarget {
-  readonly key: string;
-  readonly target: DialTarget;
-  readonly tls: boolean;
-  readonly skipTlsVerify: boolean;
-  /** Dial from the gateway's own network instead of the overlay. */
-  readonly direct: boolean;
-}
+import type { UpstreamTarget } from './upstream-target.ts';
+import { secureUpstream, upstreamContext } from './upstream-tls.ts';
 
 export interface UpstreamDials {
   readonly dial: Dial;
@@ -32,6 +22,8 @@ class Pool implements ConnectionOwner {
   readonly #upstreams: Upstreams;
   /** Connections in being or being made. */
   open = 0;
+  /** Made with the first connection that needs it. */
+  context: SecureContext | undefined;
 
   constructor(upstreams: Upstreams) {
     this.#upstreams = upstreams;
@@ -88,9 +80,13 @@ export class Upstreams {
     const limit = AbortSignal.timeout(CONNECT_MS);
     const either = AbortSignal.any([signal, limit, this.#abort.signal]);
     try {
+      if (upstream.tls !== undefined) pool.context ??= upstreamContext(upstream.tls, this.#dials.upstreamCa);
       const dial = upstream.direct ? this.#dials.directDial : this.#dials.dial;
       const stream = await dial(upstream.target, { signal: either });
-      return new UpstreamConnection(upstream.tls ? await this.#secure(stream, upstream, either) : stream, pool);
+      return new UpstreamConnection(
+        pool.context === undefined ? stream : await secureUpstream(stream, upstream, 'http/1.1', pool.context, either),
+        pool,
+      );
     } catch (error) {
       pool.open--;
       throw limit.aborted && !signal.aborted ? publishError('PUBLISH_UPSTREAM_TIMEOUT', upstream.key, error) : error;
@@ -119,43 +115,5 @@ export class Upstreams {
     let pool = this.#pools.get(key);
     if (pool === undefined) this.#pools.set(key, (pool = new Pool(this)));
     return pool;
-  }
-
-  #secure(stream: Duplex, upstream: UpstreamTarget, signal: AbortSignal): Promise<Duplex> {
-    return new Promise((resolve, reject) => {
-      const host = upstream.target.host;
-      const secured = tlsConnect({
-        socket: stream,
-        host,
-        ...(isIP(host) === 0 ? { servername: host } : {}),
-        ...(this.#dials.upstreamCa === undefined ? {} : { ca: this.#dials.upstreamCa }),
-        rejectUnauthorized: !upstream.skipTlsVerify,
-        minVersion: 'TLSv1.2',
-        ALPNProtocols: ['http/1.1'],
-      });
-      const settle = (): void => {
-        signal.removeEventListener('abort', aborted);
-        secured.off('secureConnect', ready);
-        secured.off('error', failed);
-        secured.off('close', closed);
-      };
-      const failed = (error: unknown): void => {
-        settle();
-        secured.on('error', () => undefined);
-        secured.destroy();
-        stream.destroy();
-        reject(error instanceof Error ? error : publishError('PUBLISH_UPSTREAM_TIMEOUT', upstream.key, error));
-      };
-      const aborted = (): void => failed(signal.reason);
-      const closed = (): void => failed(publishError('PUBLISH_UPSTREAM_TLS', `${upstream.key}: closed during the handshake`));
-      const ready = (): void => {
-        settle();
-        resolve(secured);
-      };
-      secured.once('secureConnect', ready);
-      secured.once('error', failed);
-      secured.once('close', closed);
-      signal.addEventListener('abort', aborted, { once: true });
-    });
   }
 }

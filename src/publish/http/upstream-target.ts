@@ -1,0 +1,42 @@
+// Where a request goes and how it is said there: worked out once for each target of a route.
+import { createHash } from 'node:crypto';
+import { formatHostPort, type DialTarget } from '#lib/net.ts';
+import type { AccountId } from '#model/ids.ts';
+import type { MappingTarget, TargetOptions } from '#model/service.ts';
+import type { UpstreamTls } from '#model/web.ts';
+
+/** How TLS is spoken to a target. */
+export interface TlsTerms extends UpstreamTls {
+  /** Takes any certificate. The operator's own choice, which the service's state shows. */
+  readonly skipVerify: boolean;
+}
+
+/** Equal keys share connections; all that a connection is made with is therefore in the key. */
+export interface UpstreamTarget {
+  readonly key: string;
+  readonly target: DialTarget;
+  /** Undefined for plain TCP. */
+  readonly tls: TlsTerms | undefined;
+  readonly version: TargetOptions['httpVersion'];
+  /** Dial from the gateway's own network instead of the overlay. */
+  readonly direct: boolean;
+}
+
+export function describeUpstream(accountId: AccountId, { protocol, host, port }: MappingTarget, options: TargetOptions): UpstreamTarget {
+  const tls = protocol === 'https' ? { ...options.tls, skipVerify: options.skipTlsVerify } : undefined;
+  const network = options.directUpstream ? 'direct' : 'mesh';
+  return {
+    key: `${network} ${protocol} ${options.httpVersion} ${accountId} ${formatHostPort(host, port)}${tls === undefined ? '' : termsKey(tls)}`,
+    target: { host, port },
+    tls,
+    version: options.httpVersion,
+    direct: options.directUpstream,
+  };
+}
+
+/** Empty for the usual terms. A digest, because keys are told in errors and one of the terms is a secret. */
+function termsKey({ skipVerify, ca, serverName, clientCertificate, clientKey }: TlsTerms): string {
+  if (!skipVerify && (ca ?? serverName ?? clientCertificate ?? clientKey) === undefined) return '';
+  const terms = JSON.stringify([skipVerify, ca ?? '', serverName ?? '', clientCertificate ?? '', clientKey ?? '']);
+  return ` ${createHash('sha256').update(terms).digest('base64url').slice(0, 22)}`;
+}
