@@ -78,6 +78,7 @@ const writable = [
   'access_restrictions',
   'private',
   'access_groups',
+  'web',
 ];
 
 async function setEnabled(session: ApiSession, enabled: boolean): Promise<void> {

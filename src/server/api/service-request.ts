@@ -1,14 +1,15 @@
 // A published service as a JSON body asks for it, read into the domain's words.
 import { boolean, convert, duration, integer, list, object, oneOf, optional, record, type Infer, type Schema, string } from '#lib/schema.ts';
-import { defaultTargetOptions, noRestrictions, serviceModes, targetProtocols, targetTypes, type ServiceTarget } from '#model/service.ts';
+import { noRestrictions, serviceModes, targetProtocols, targetTypes, type ServiceTarget } from '#model/service.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { ServiceInput } from '../domain/contract.ts';
 import { groupIds } from './fields.ts';
+import { targetWebFields, targetWebOf, webRequest } from './web-request.ts';
 
 const targetOptions = object({
   skip_tls_verify: boolean({ default: false }),
   request_timeout: optional(duration({ minMs: 1 })),
-  path_rewrite: optional(oneOf(['preserve'])),
+  ...targetWebFields,
   custom_headers: record(string({ min: 0 }), { default: {}, max: 16 }),
   proxy_protocol: boolean({ default: false }),
   session_idle_timeout: optional(duration({ minMs: 1 })),
@@ -31,10 +32,9 @@ const target: Schema<ServiceTarget> = convert(
     targetType: target_type,
     ...rest,
     options: {
-      ...defaultTargetOptions,
       skipTlsVerify: options.skip_tls_verify,
       requestTimeoutMs: options.request_timeout,
-      pathRewrite: options.path_rewrite ?? 'strip',
+      ...targetWebOf(options),
       customHeaders: options.custom_headers,
       proxyProtocol: options.proxy_protocol,
       sessionIdleTimeoutMs: options.session_idle_timeout,
@@ -84,6 +84,7 @@ const serviceFields = object({
   access_restrictions: optional(restrictions),
   private: boolean({ default: false }),
   access_groups: groupIds(),
+  web: optional(webRequest),
 });
 
 /** ServiceRequest, as the domain's input. What spans several fields is the domain's to check. */
@@ -100,7 +101,7 @@ export const serviceRequest: Schema<ServiceInput> = convert(serviceFields, (fiel
   restrictions: restrictionsInput(fields.access_restrictions),
   private: fields.private,
   accessGroups: fields.access_groups,
-  web: defaultWeb,
+  web: fields.web ?? defaultWeb,
 }));
 
 function authInput(fields: Infer<typeof auth>): ServiceInput['auth'] {

@@ -1,14 +1,10 @@
 // Published services. Answers tell which proofs are asked for, never the secrets themselves, hashed or not.
-import { formatDuration } from '#lib/schema.ts';
 import type { ServiceId } from '#model/ids.ts';
 import type { Service, ServiceTarget } from '#model/service.ts';
 import { deleted, idParam, ok, readBody, type Handler } from './call.ts';
 import { present, time } from './fields.ts';
 import { serviceRequest } from './service-request.ts';
-
-function durationText(ms: number | undefined): string | undefined {
-  return ms === undefined ? undefined : formatDuration(ms);
-}
+import { durationText, targetWebShape, webShape } from './web-shape.ts';
 
 function targetShape(target: ServiceTarget): Readonly<Record<string, unknown>> {
   const { options } = target;
@@ -23,11 +19,11 @@ function targetShape(target: ServiceTarget): Readonly<Record<string, unknown>> {
     options: present({
       skip_tls_verify: options.skipTlsVerify,
       request_timeout: durationText(options.requestTimeoutMs),
-      path_rewrite: options.pathRewrite === 'preserve' ? 'preserve' : undefined,
       custom_headers: options.customHeaders,
       proxy_protocol: options.proxyProtocol,
       session_idle_timeout: durationText(options.sessionIdleTimeoutMs),
       direct_upstream: options.directUpstream,
+      ...targetWebShape(options),
     }),
   };
 }
@@ -72,6 +68,8 @@ function serviceShape(service: Service): Readonly<Record<string, unknown>> {
     }),
     private: service.private,
     access_groups: service.accessGroups,
+    /** Our own addition. */
+    web: service.mode === 'http' ? webShape(service.web) : undefined,
   });
 }
 

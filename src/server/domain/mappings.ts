@@ -5,12 +5,20 @@ import type { ServiceState, ServiceStatus } from '#model/status.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import { sessionMaxAgeMs } from './constants.ts';
 import type { OneTimeTokens } from './one-time-tokens.ts';
+import type { Sealer } from './seal.ts';
 import type { TargetHosts } from './target-hosts.ts';
+import { openTls } from './upstream-keys.ts';
 
 /** The mapping with a fresh one-time token, or undefined where the service is disabled or has no target left. */
-export function mappingOf(service: ServiceRecord, accountId: AccountId, hosts: TargetHosts, tokens: OneTimeTokens): ServiceMapping | undefined {
+export function mappingOf(
+  service: ServiceRecord,
+  accountId: AccountId,
+  hosts: TargetHosts,
+  sealer: Sealer,
+  tokens: OneTimeTokens,
+): ServiceMapping | undefined {
   if (!service.enabled) return undefined;
-  const paths = pathsOf(service, hosts);
+  const paths = pathsOf(service, hosts, sealer);
   if (paths.length === 0 && service.web.answers.length === 0) return undefined;
   return {
     id: service.id,
@@ -30,7 +38,7 @@ export function mappingOf(service: ServiceRecord, accountId: AccountId, hosts: T
 }
 
 /** Targets with the same path and match are one path that shares the load; what is asked of one of them is asked of all (service-rules). */
-function pathsOf(service: ServiceRecord, hosts: TargetHosts): readonly MappingPath[] {
+function pathsOf(service: ServiceRecord, hosts: TargetHosts, sealer: Sealer): readonly MappingPath[] {
   const paths = new Map<string, MappingPath>();
   for (const target of service.targets) {
     if (!target.enabled) continue;
@@ -39,7 +47,7 @@ function pathsOf(service: ServiceRecord, hosts: TargetHosts): readonly MappingPa
       const key = `${path} ${JSON.stringify(options.match)}`;
       const there = paths.get(key);
       const targets = [...(there?.targets ?? []), { protocol, host, port, basePath: '', weight: options.weight }];
-      paths.set(key, { path, targets, options: there?.options ?? options });
+      paths.set(key, { path, targets, options: there?.options ?? { ...options, tls: openTls(sealer, service.id, options.tls) } });
     }
   }
   return [...paths.values()];

@@ -1,11 +1,14 @@
 // What a service must look like, as far as the request itself says (netbird-features A1). Whether the things it names exist is asked later.
 import { parsePrefix, formatPrefix, maskPrefix } from '#lib/ip.ts';
 import { serviceModes, type AccessRestrictions, type ServiceMode, type ServiceTarget } from '#model/service.ts';
+import type { RouteMatch } from '#model/web.ts';
 import { canonicalHost, checkName } from './checks.ts';
 import { cidrsPerList, countriesPerList, headerAuthsPerService, targetsPerService } from './constants.ts';
 import type { ServiceInput } from './contract.ts';
 import { invalid } from './errors.ts';
-import { checkTarget, headerName } from './target-rules.ts';
+import { headerName } from './match-rules.ts';
+import { checkTarget } from './target-rules.ts';
+import { checkWeb } from './web-rules.ts';
 
 /** The request in its canonical form: names trimmed, domains and hosts in lower case. */
 export function checkService(request: ServiceInput): ServiceInput {
@@ -16,17 +19,21 @@ export function checkService(request: ServiceInput): ServiceInput {
   checkSecrets(request);
   if (request.private) checkPrivate(request);
   const { targets } = request;
-  if (targets.length === 0) throw invalid('A service needs a target.');
+  const web = checkWeb(request.mode, request.web);
+  if (targets.length === 0 && web.answers.length === 0) throw invalid('A service needs a target.');
   if (request.mode !== 'http' && targets.length > 1) throw invalid(`A ${request.mode} service has exactly one target.`);
   if (targets.length > targetsPerService) throw invalid(`A service has at most ${targetsPerService} targets.`);
   const checked = targets.map((target) => checkTarget(request.mode, target));
   checkShares(checked);
+  const routes = new Set(checked.map(({ path, options }) => keyOf({ path, match: options.match })));
+  if (web.answers.some((answer) => routes.has(keyOf(answer)))) throw invalid('An answer is for the same requests as a target.');
   return {
     ...request,
     name: checkName(request.name, 'The name'),
     domain,
     targets: checked,
     restrictions: checkRestrictions(request.restrictions),
+    web,
   };
 }
 
@@ -35,7 +42,7 @@ function checkShares(targets: readonly ServiceTarget[]): void {
   const shared = new Map<string, string>();
   const places = new Set<string>();
   for (const { path, protocol, options, targetType, targetId, host, port } of targets) {
-    const key = `${path} ${JSON.stringify(options.match)}`;
+    const key = keyOf({ path, match: options.match });
     const same = JSON.stringify([protocol, { ...options, weight: 0 }]);
     if ((shared.get(key) ?? same) !== same) throw invalid(`The targets of the path ${path} share its load, so their options must be the same.`);
     shared.set(key, same);
@@ -43,6 +50,10 @@ function checkShares(targets: readonly ServiceTarget[]): void {
     if (places.has(place)) throw invalid(`A target of the path ${path} is there twice. Give it a larger weight instead.`);
     places.add(place);
   }
+}
+
+function keyOf({ path, match }: { readonly path: string; readonly match: RouteMatch }): string {
+  return `${path} ${JSON.stringify(match)}`;
 }
 
 function checkListenPort(mode: ServiceMode, port: number | undefined): void {

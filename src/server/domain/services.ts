@@ -14,6 +14,7 @@ import type { OneTimeTokens } from './one-time-tokens.ts';
 import { clusterOf, portOf } from './service-places.ts';
 import { hashSecrets, joinAuth, type HashedSecrets } from './service-auth.ts';
 import { checkService } from './service-rules.ts';
+import { sealTargetKey } from './upstream-keys.ts';
 import { allTargetHosts, checkResourceTarget, targetHosts } from './target-hosts.ts';
 
 /** An Ed25519 key pair as raw bytes, 32 each; the private half is the seed. */
@@ -103,14 +104,14 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
       return await store.read(async (tables) => {
         const hosts = await allTargetHosts(tables);
         const services = await tables.services.listEnabled(canonicalCluster(cluster) ?? cluster);
-        return services.flatMap((service) => mappingOf(service, account.id, hosts, tokens) ?? []);
+        return services.flatMap((service) => mappingOf(service, account.id, hosts, sealer, tokens) ?? []);
       });
     },
 
     async mapping(id) {
       return await store.read(async (tables) => {
         const service = await tables.services.find(id);
-        return service === undefined ? undefined : mappingOf(service, account.id, await targetHosts(tables, service.targets), tokens);
+        return service === undefined ? undefined : mappingOf(service, account.id, await targetHosts(tables, service.targets), sealer, tokens);
       });
     },
 
@@ -173,7 +174,7 @@ async function assemble(
     listenPort: port.listenPort,
     portAutoAssigned: port.autoAssigned,
     cluster,
-    targets: await checkTargets(tables, cluster, input.targets),
+    targets: (await checkTargets(tables, cluster, input.targets)).map((target) => sealTargetKey(context.sealer, id, target, old?.targets ?? [])),
     enabled,
     passHostHeader,
     rewriteRedirects,

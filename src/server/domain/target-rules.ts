@@ -1,12 +1,12 @@
 // What a target of a service must look like.
+import { X509Certificate } from 'node:crypto';
 import { parseIp, formatIp } from '#lib/ip.ts';
 import { defaultTargetOptions, targetTypes, type ServiceMode, type ServiceTarget, type TargetOptions } from '#model/service.ts';
+import type { PathRewrite, UpstreamTls } from '#model/web.ts';
 import { canonicalHost } from './checks.ts';
 import { customHeadersPerTarget, headerNameLength, headerValueLength, pathLength, targetTimeoutMaxMs } from './constants.ts';
 import { invalid } from './errors.ts';
-
-/** A field name (RFC 9110 §5.1). */
-export const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
+import { checkMatch, headerName } from './match-rules.ts';
 
 /** Headers that belong to the connection, to the proxy, or to whoever is signed in. */
 const reserved = new Set([
@@ -72,7 +72,7 @@ function checkHost(target: ServiceTarget): string {
 }
 
 /** A prefix with one reading only: nothing that one side could decode and the other not. */
-function checkPath(path: string): string {
+export function checkPath(path: string): string {
   const text = path === '' ? '/' : path;
   if (text.length > pathLength) throw invalid(`A path has at most ${pathLength} characters.`);
   if (!/^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/.test(text)) {
@@ -90,17 +90,40 @@ function checkNoPath(path: string): string {
 }
 
 function checkHttpOptions(options: TargetOptions): TargetOptions {
-  if (options.proxyProtocol) throw invalid('PROXY protocol is for tcp and tls services; http targets get forwarding headers.');
   const headers = Object.entries(options.customHeaders);
   if (headers.length > customHeadersPerTarget) throw invalid(`A target has at most ${customHeadersPerTarget} custom headers.`);
-  for (const [name, value] of headers) {
-    if (!headerName.test(name) || name.length > headerNameLength) throw invalid(`"${name}" is not the name of a header.`);
-    const lower = name.toLowerCase();
-    if (reserved.has(lower) || lower.startsWith('x-forwarded-')) throw invalid(`The header ${name} is set by the gateway.`);
-    if (value.length > headerValueLength || /[\r\n\0]/.test(value)) throw invalid(`The value of the header ${name} is too long or has a line break.`);
-  }
+  for (const [name, value] of headers) checkHeader(name, value, 'request');
   if (new Set(headers.map(([name]) => name.toLowerCase())).size !== headers.length) throw invalid('A custom header is there twice.');
-  return options;
+  if (options.httpVersion === 'h2' && options.proxyProtocol)
+    throw invalid('PROXY protocol names one visitor a connection, and HTTP/2 carries many: choose one.');
+  return { ...options, match: checkMatch(options.match), pathRewrite: checkRewrite(options.pathRewrite), tls: checkTls(options.tls) };
+}
+
+/** A header that a service may set or take off. The gateway's own, the connection's and those of identity are not among them. */
+export function checkHeader(name: string, value: string, side: 'request' | 'response'): void {
+  if (!headerName.test(name) || name.length > headerNameLength) throw invalid(`"${name}" is not the name of a header.`);
+  const lower = name.toLowerCase();
+  const taken = reserved.has(lower) || lower.startsWith('x-forwarded-') || lower.startsWith('x-meshgate-') || lower === 'set-cookie';
+  if (taken && !(side === 'response' && lower === 'content-type')) throw invalid(`The header ${name} is set by the gateway.`);
+  if (value.length > headerValueLength || /[\r\n\0]/.test(value)) throw invalid(`The value of the header ${name} is too long or has a line break.`);
+}
+
+function checkRewrite(rewrite: PathRewrite): PathRewrite {
+  if (typeof rewrite === 'string') return rewrite;
+  if (rewrite.kind === 'replace') return { kind: 'replace', prefix: rewrite.prefix === '' ? '' : checkPath(rewrite.prefix) };
+  return rewrite;
+}
+
+function checkTls(tls: UpstreamTls): UpstreamTls {
+  try {
+    if (tls.ca !== undefined) void new X509Certificate(tls.ca);
+  } catch {
+    throw invalid('The authority of a target is not a certificate in PEM form.');
+  }
+  if (tls.serverName === undefined) return tls;
+  const serverName = canonicalHost(tls.serverName);
+  if (serverName === undefined) throw invalid('The server name of a target is not a host name.');
+  return { ...tls, serverName };
 }
 
 function checkStreamOptions(mode: ServiceMode, options: TargetOptions): TargetOptions {

@@ -138,7 +138,7 @@ t.test('what is not valid is refused, with the reason', async (t) => {
     ['a line break', options({ customHeaders: { 'X-A': 'a\r\nB: c' } }), /line break/],
     ['one header twice', options({ customHeaders: { 'X-A': '1', 'x-a': '2' } }), /twice/],
     ['too many headers', options({ customHeaders: Object.fromEntries(many) }), /at most/],
-    ['PROXY protocol', options({ proxyProtocol: true }), /PROXY/],
+    ['PROXY protocol over HTTP/2', options({ proxyProtocol: true, httpVersion: 'h2' }), /PROXY/],
     ['a timeout of 0', options({ requestTimeoutMs: 0 }), /timeout/],
     ['a peer dialled directly', options({ directUpstream: true }), /overlay/],
     ['cluster without direct upstream', target({ targetType: 'cluster', targetId: 'proxy.test', host: 'x' }), /direct upstream/],

@@ -1,0 +1,52 @@
+// What the parts of a web service beyond NetBird's shapes must look like.
+import type { ServiceMode } from '#model/service.ts';
+import { defaultWeb, type HeaderEdits, type HealthCheck, type OwnAnswer, type WebOptions } from '#model/web.ts';
+import { invalid } from './errors.ts';
+import { checkMatch } from './match-rules.ts';
+import { checkHeader, checkPath } from './target-rules.ts';
+
+/** In its canonical form. */
+export function checkWeb(mode: ServiceMode, web: WebOptions): WebOptions {
+  if (mode !== 'http') return checkNoWeb(mode, web);
+  checkEdits(web.requestHeaders, 'request');
+  checkEdits(web.responseHeaders, 'response');
+  if (web.healthCheck !== undefined) checkHealth(web.healthCheck);
+  const answers = web.answers.map(checkAnswer);
+  const places = answers.map(({ path, match }) => `${path} ${JSON.stringify(match)}`);
+  if (new Set(places).size !== places.length) throw invalid('Two answers are for the same requests.');
+  return { ...web, answers };
+}
+
+function checkNoWeb(mode: ServiceMode, web: WebOptions): WebOptions {
+  if (JSON.stringify(web) !== JSON.stringify(defaultWeb)) throw invalid(`Web options are not for ${mode} services.`);
+  return defaultWeb;
+}
+
+function checkEdits({ remove, set, add }: HeaderEdits, side: 'request' | 'response'): void {
+  for (const name of remove) checkHeader(name, '', side);
+  for (const [name, value] of [...Object.entries(set), ...Object.entries(add)]) checkHeader(name, value, side);
+}
+
+function checkAnswer({ path, match, answer }: OwnAnswer): OwnAnswer {
+  const route = { path: checkPath(path), match: checkMatch(match) };
+  if (answer.kind === 'respond') {
+    if (/[^\t\x20-\x7e]/.test(answer.contentType)) throw invalid('The content type of an answer is not plain text.');
+    if ((answer.status === 204 || answer.status === 205 || answer.status === 304) && answer.body !== '')
+      throw invalid(`An answer ${answer.status} has no body.`);
+    return { ...route, answer };
+  }
+  const { location } = answer;
+  const local = location.startsWith('/') && !location.startsWith('//') && !location.includes('\\');
+  const absolute = URL.canParse(location) && /^https?:\/\/[^\s\\]+$/.test(location);
+  if ((!local && !absolute) || !/^[\x21-\x7e]+$/.test(location)) {
+    throw invalid('A redirect leads to a path that begins with one /, or to a whole http or https URL.');
+  }
+  if (answer.keepPath && /[?#]/.test(location)) throw invalid('A redirect that keeps the path leads to a URL without ? and #.');
+  return { ...route, answer };
+}
+
+function checkHealth({ path, timeoutMs, intervalMs, statuses }: HealthCheck): void {
+  if (!/^\/[\x21\x22\x24-\x7e]*$/.test(path)) throw invalid('The path of the health check begins with / and has no spaces and no #.');
+  if (timeoutMs > intervalMs) throw invalid('A health check’s time limit is at most its interval.');
+  if (statuses[0] > statuses[1]) throw invalid('The statuses of the health check are from the lower to the higher.');
+}
