@@ -149,6 +149,13 @@ t.test('services, domains, clusters and gateway tokens', async (t) => {
   const file = join(t.testdir({}), 'service.json');
   await writeFile(file, JSON.stringify({ domain: 'x.proxy.test', mode: 'tls', listen_port: 443, targets: [] }));
   t.match(await api.cli(`service create x --file ${file}`), { code: 0 });
+  api.addPeer('web2');
+  t.match(await api.cli(`${create.replace('app', 'two').replace('app.', 'two.')} --peer web2 --public`), { code: 0 });
+  t.match(api.calls.at(-1), { detail: { targets: [{ targetType: 'peer' }, { targetType: 'peer' }] } }, 'several peers share the load');
+  t.match(await api.cli(`${create} --peer-group All --sso`), { code: 2, err: /either --peer or --peer-group/ });
+  await writeFile(file, JSON.stringify({ pass_host_header: true, web: { compression: true } }));
+  t.match(await api.cli(`service update two --file ${file}`), { code: 0, out: 'two is changed' });
+  t.match(api.calls.at(-1), { detail: { passHostHeader: true, web: { compression: true }, domain: 'two.proxy.test', enabled: true } });
   await writeFile(file, '{"password": "hunter2",,}');
   const broken = await api.cli(`service create x --file ${file}`);
   t.match(broken, { code: 1, err: /is not JSON \(/ });

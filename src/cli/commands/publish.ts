@@ -17,7 +17,8 @@ const serviceCreate = apiCommand({
   flags: {
     file: { kind: 'text', value: 'FILE', about: 'the whole service as JSON, as the API takes it; instead of the flags below' },
     domain: { kind: 'text', value: 'DOMAIN', about: 'its public name' },
-    peer: { kind: 'text', value: 'PEER', about: 'the peer that runs it, by name or id' },
+    peer: { kind: 'many', value: 'PEER', about: 'the peer that runs it, by name or id; several share the load' },
+    'peer-group': { kind: 'text', value: 'GROUP', about: 'instead of --peer: every peer of this group runs it' },
     port: { kind: 'integer', value: 'N', about: 'the port at that peer' },
     protocol: { kind: 'text', value: 'P', about: 'spoken at that port: http, https, tcp or udp (default http)' },
     mode: { kind: 'text', value: 'MODE', about: 'http, tcp, udp or tls (default http)' },
@@ -39,20 +40,28 @@ const serviceCreate = apiCommand({
 });
 
 async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
-  const [domain, peer, port] = [input.text('domain'), input.text('peer'), input.integer('port')];
-  if (domain === undefined || peer === undefined || port === undefined)
-    throw cliError('CLI_USAGE', '--domain, --peer and --port are needed, or --file');
+  const [domain, group, port] = [input.text('domain'), input.text('peer-group'), input.integer('port')];
+  const names = input.many('peer');
+  if (domain === undefined || port === undefined || (names.length === 0) === (group === undefined))
+    throw cliError('CLI_USAGE', '--domain, --port and either --peer or --peer-group are needed, or --file');
   // Nobody publishes something to the whole world by leaving a flag out.
   const mode = input.text('mode') ?? 'http';
   if (mode === 'http' && input.on('sso') === input.on('public')) throw cliError('CLI_USAGE', 'say who may use it: either --sso or --public');
-  const found = await find(api, '/api/peers', peer, ['name', 'ip']);
+  const ids = group === undefined ? await findIds(api, '/api/peers', names, ['name', 'ip']) : await findIds(api, '/api/groups', [group]);
   const protocol = input.text('protocol') ?? (mode === 'http' ? 'http' : mode === 'udp' ? 'udp' : 'tcp');
   return {
     name: input.positionals[0],
     domain,
     mode,
     listen_port: input.integer('listen-port') ?? 0,
-    targets: [{ target_id: found.id, target_type: 'peer', path: input.text('path') ?? '/', protocol, port, enabled: true }],
+    targets: ids.map((id) => ({
+      target_id: id,
+      target_type: group === undefined ? 'peer' : 'group',
+      path: input.text('path') ?? '/',
+      protocol,
+      port,
+      enabled: true,
+    })),
     enabled: !input.on('disabled'),
     pass_host_header: input.on('pass-host-header'),
     rewrite_redirects: false,
@@ -81,25 +90,38 @@ const writable = [
   'web',
 ];
 
-async function setEnabled(session: ApiSession, enabled: boolean): Promise<void> {
+/** Puts the service as it is, with what `change` says in place of what it was. */
+async function change(session: ApiSession, changed: Readonly<Record<string, unknown>>, what: string): Promise<void> {
   const found = await find(session.api, services, session.input.positionals[0] ?? '', ['name', 'domain']);
   const row = asObject(found.row);
-  const kept = Object.fromEntries(writable.filter((name) => Object.hasOwn(row, name)).map((name) => [name, row[name]]));
-  const answer = await session.api.call('PUT', `${services}/${encodeURIComponent(found.id)}`, { ...kept, enabled });
-  done(session, `${found.name} is ${enabled ? 'enabled' : 'disabled'}`, answer);
+  const kept = Object.fromEntries(['enabled', ...writable].filter((name) => Object.hasOwn(row, name)).map((name) => [name, row[name]]));
+  const answer = await session.api.call('PUT', `${services}/${encodeURIComponent(found.id)}`, { ...kept, ...changed });
+  done(session, `${found.name} is ${what}`, answer);
 }
+
+const serviceUpdate = apiCommand({
+  name: 'service update',
+  summary: 'change parts of it',
+  positionals: ['SERVICE'],
+  flags: { file: { kind: 'text', value: 'FILE', about: 'a JSON object with the parts to change, as the API takes them' } },
+  async run(session) {
+    const file = session.input.text('file');
+    if (file === undefined) throw cliError('CLI_USAGE', '--file is needed');
+    await change(session, asObject(await readJsonFile(file)), 'changed');
+  },
+});
 
 const serviceEnable = apiCommand({
   name: 'service enable',
   summary: 'serve it',
   positionals: ['SERVICE'],
-  run: (session) => setEnabled(session, true),
+  run: (session) => change(session, { enabled: true }, 'enabled'),
 });
 const serviceDisable = apiCommand({
   name: 'service disable',
   summary: 'stop serving it',
   positionals: ['SERVICE'],
-  run: (session) => setEnabled(session, false),
+  run: (session) => change(session, { enabled: false }, 'disabled'),
 });
 
 const domainCreate = apiCommand({
@@ -199,6 +221,7 @@ export const publishCommands: readonly Command[] = [
     REASON: ['meta', 'status_reason'],
   }),
   serviceCreate,
+  serviceUpdate,
   serviceEnable,
   serviceDisable,
   deleteCommand('service', services, 'name', 'domain'),
