@@ -39,6 +39,8 @@ interface Entry<A> {
   confirmedAt: number;
   /** Not asked again before; after a failure. */
   retryAt: number;
+  /** When it last went to the end of the table. */
+  movedAt: number;
 }
 
 interface Flight<A> {
@@ -47,12 +49,15 @@ interface Flight<A> {
   readonly vetoes: ((key: string, answer: A) => boolean)[];
 }
 
+/** An entry in steady use is not moved more often than this: a table that loses and gains an entry with each request is made anew all the time. */
+const usedAgainMs = 1_000;
+
 /** Revocations that one question remembers; with more it counts as failed. */
 const vetoesMost = 256;
 
 export class AnswerCache<A> {
   readonly #options: AnswerCacheOptions<A>;
-  /** Live answers in the order of use. */
+  /** Live answers in the order of use, to the precision of `usedAgainMs`. */
   readonly #entries = new Map<string, Entry<A>>();
   readonly #misses = new Map<string, { readonly answer: A; readonly until: number }>();
   readonly #flights = new Map<string, Flight<A>>();
@@ -73,8 +78,11 @@ export class AnswerCache<A> {
       return untilAborted(this.#ask(key, ask), signal);
     }
     if (entry === 'expired') return this.#options.expired;
-    this.#entries.delete(key);
-    this.#entries.set(key, entry);
+    if (now - entry.movedAt >= usedAgainMs) {
+      entry.movedAt = now;
+      this.#entries.delete(key);
+      this.#entries.set(key, entry);
+    }
     const age = now - entry.confirmedAt;
     if (age < sessionFreshMs || now < entry.retryAt) return entry.answer;
     const renewed = this.#ask(key, ask);
@@ -179,7 +187,7 @@ export class AnswerCache<A> {
       return;
     }
     this.#misses.delete(key);
-    bounded(this.#entries, key, { answer, confirmedAt: now, retryAt: 0 }, sessionTableSize);
+    bounded(this.#entries, key, { answer, confirmedAt: now, retryAt: 0, movedAt: now }, sessionTableSize);
   }
 
   #end(key: string, answer: A, why: EndReason): void {

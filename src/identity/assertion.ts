@@ -39,11 +39,16 @@ interface Kept {
   readonly jwt: string;
   readonly signedAt: number;
   readonly kid: string;
+  /** When it last went to the end of the table. */
+  movedAt: number;
 }
+
+/** One in steady use is not moved more often than this. */
+const usedAgainMs = 1_000;
 
 export class AssertionSigner {
   readonly #options: AssertionSignerOptions;
-  /** In the order of use, so that the first is the longest unused. */
+  /** In the order of use to the second, so that the first is the longest unused. */
   readonly #kept = new Map<string, Kept>();
   readonly #signing = new Map<string, Promise<string>>();
   #keys: Signing;
@@ -72,8 +77,11 @@ export class AssertionSigner {
     const kept = this.#kept.get(key);
     const age = kept === undefined ? Number.POSITIVE_INFINITY : now - kept.signedAt;
     if (kept === undefined || age >= assertionMs || age < 0) return this.#sign(key, identity, origin);
-    this.#kept.delete(key);
-    this.#kept.set(key, kept);
+    if (now - kept.movedAt >= usedAgainMs) {
+      kept.movedAt = now;
+      this.#kept.delete(key);
+      this.#kept.set(key, kept);
+    }
     if (age >= assertionMs / 2) this.#sign(key, identity, origin).catch((error: unknown) => this.#failed(error));
     return kept.jwt;
   }
@@ -109,7 +117,7 @@ export class AssertionSigner {
       .setExpirationTime(seconds + assertionMs / 1000)
       .sign(privateKey);
     this.#kept.delete(key);
-    this.#kept.set(key, { jwt, signedAt, kid });
+    this.#kept.set(key, { jwt, signedAt, kid, movedAt: signedAt });
     for (const oldest of this.#kept.keys()) {
       if (this.#kept.size <= assertionTableSize) break;
       this.#kept.delete(oldest);

@@ -1,8 +1,9 @@
 // Deadlines of many connections with one timer: each holds a time, and one sweep looks for those that have passed. Setting costs a store.
 import type { Clock, Timer } from '#lib/clock.ts';
-import { SWEEP_MS } from '../constants.ts';
+import { Slots, type Slotted } from '#lib/slots.ts';
+import { ACCESS_MS, SWEEP_MS } from '../constants.ts';
 
-export interface Deadlined {
+export interface Deadlined extends Slotted {
   /** Monotonic milliseconds; Infinity for none. */
   deadline: number;
   /** Called by the sweep once the time has passed; it must set a new deadline or leave the set. */
@@ -11,10 +12,11 @@ export interface Deadlined {
 
 export class Deadlines {
   readonly #clock: Clock;
-  readonly #members = new Set<Deadlined>();
+  readonly #members = new Slots<Deadlined>();
   readonly #each: (() => void) | undefined;
   #timer: Timer | undefined;
   #closed = false;
+  #accessLimit: { readonly signal: AbortSignal; readonly until: number } | undefined;
 
   /** `each` runs with every sweep. */
   constructor(clock: Clock, each?: () => void) {
@@ -35,6 +37,22 @@ export class Deadlines {
     this.#members.delete(member);
   }
 
+  /**
+   * A signal for one request's access checks: it aborts after ACCESS_MS, or up to SWEEP_MS later. Requests of one moment share it, as a timer
+   * and a signal for each would live for seconds and cost more than the request.
+   */
+  accessLimit(): AbortSignal {
+    let limit = this.#accessLimit;
+    const now = this.#clock.now();
+    if (limit === undefined || now >= limit.until) {
+      const controller = new AbortController();
+      this.#clock.after(ACCESS_MS + SWEEP_MS, () => controller.abort(new DOMException('the access checks took too long', 'TimeoutError')));
+      limit = { signal: controller.signal, until: now + SWEEP_MS };
+      this.#accessLimit = limit;
+    }
+    return limit.signal;
+  }
+
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
@@ -45,9 +63,9 @@ export class Deadlines {
     this.#timer = this.#clock.after(SWEEP_MS, () => {
       if (this.#closed) return;
       const now = this.#clock.now();
-      for (const member of this.#members) {
+      this.#members.forEach((member) => {
         if (member.deadline <= now) member.expire(now);
-      }
+      });
       this.#each?.();
       this.#arm();
     });

@@ -7,7 +7,7 @@ import type { OwnReason } from '../access/respond.ts';
 import { ANSWER_MS, PATH_CHECK_MS } from '../constants.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';
 import { dialReason } from './dial-reason.ts';
-import type { BodySink, Exchange } from './exchange.ts';
+import type { AnswerSource, BodySink, Exchange } from './exchange.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
 import type { Route } from './routes.ts';
 import type { AnswerReceiver, UpstreamConnection, UpstreamFailure } from './upstream-connection.ts';
@@ -44,7 +44,8 @@ export interface ForwardEvents {
 
 const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'PROPFIND', 'REPORT', 'SEARCH']);
 
-export class Forward implements AnswerReceiver, BodySink, Deadlined {
+export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadlined {
+  slot = -1;
   deadline: number;
   readonly #deps: ForwardDeps;
   readonly #order: ForwardOrder;
@@ -73,8 +74,7 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
     this.#limit = now + (order.route.requestTimeoutMs ?? ANSWER_MS);
     this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
     deps.deadlines.add(this);
-    order.exchange.onAbort = () => this.cancel();
-    order.exchange.onDrain = () => this.#connection?.resumeAnswer();
+    order.exchange.source = this;
   }
 
   #begin(): void {
@@ -83,8 +83,12 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
     else this.#send(kept);
   }
 
-  /** Ends it without telling anybody: the client has gone. */
-  cancel(): void {
+  clientDrained(): void {
+    this.#connection?.resumeAnswer();
+  }
+
+  /** Ends it without telling anybody. */
+  clientGone(): void {
     if (this.#over) return;
     this.#settle();
     this.#abort?.abort();
@@ -146,7 +150,7 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
   }
 
   fail(): void {
-    this.cancel();
+    this.clientGone();
   }
 
   requestDrain(): void {
@@ -226,9 +230,7 @@ export class Forward implements AnswerReceiver, BodySink, Deadlined {
   #settle(): void {
     this.#over = true;
     this.#deps.deadlines.remove(this);
-    const exchange = this.#order.exchange;
-    exchange.onAbort = undefined;
-    exchange.onDrain = undefined;
+    this.#order.exchange.source = undefined;
   }
 }
 

@@ -7,7 +7,10 @@ import type { Fields } from '#wire/http1-fields.ts';
 import type { RequestHead } from '#wire/http1-head.ts';
 import { chunkBuffer, chunkHead, fieldLines, joinBuffer, statusLine, trailerText } from '#wire/http1-write.ts';
 import { BODY_STALL_MS, COALESCE_BYTES, WRITE_STALL_MS } from '../constants.ts';
-import type { Answer, BodySink, Client, Exchange, ExchangeRequest } from './exchange.ts';
+import type { Answer, AnswerSource, BodySink, Client, Exchange, ExchangeOwner, ExchangeRequest } from './exchange.ts';
+
+/** Done from the beginning, so that all can share it. */
+const noBody = new BodyReader({ kind: 'none' });
 
 const continueText = 'HTTP/1.1 100 Continue\r\n\r\n';
 
@@ -34,15 +37,15 @@ export interface H1Link {
 export class H1Exchange implements Exchange {
   readonly request: ExchangeRequest;
   readonly client: Client;
-  onAbort: (() => void) | undefined;
-  onDrain: (() => void) | undefined;
-  onDone: ((bytesDown: number, bytesUp: number) => void) | undefined;
+  owner: ExchangeOwner | undefined;
+  source: AnswerSource | undefined;
   fault: string | undefined;
   readonly #connection: H1Link;
   readonly #socket: Socket | TLSSocket;
   readonly #head: RequestHead;
   readonly #body: BodyReader;
   #sink: BodySink | undefined;
+  #onPayload: ((payload: Buffer) => void) | undefined;
   #bodyPaused = false;
   /** A head, or gathered payload, that waits for company. */
   #pending = '';
@@ -60,7 +63,7 @@ export class H1Exchange implements Exchange {
     this.client = connection.client;
     this.#socket = socket;
     this.#head = head;
-    this.#body = new BodyReader(head.framing);
+    this.#body = head.framing.kind === 'none' ? noBody : new BodyReader(head.framing);
     // What follows a CONNECT may be meant for a tunnel that is not there, and is never read as a request (attack row S-15).
     this.#keep = head.keepAlive && head.method !== 'CONNECT';
     this.request = {
@@ -86,6 +89,8 @@ export class H1Exchange implements Exchange {
   bodyBytes(chunk: Buffer, start: number): number {
     const sink = this.#sink;
     if (sink === undefined) return chunk.length;
+    // Made with the first piece of a body, as most requests have none.
+    this.#onPayload ??= (payload) => this.#takePayload(payload);
     const next = this.#body.read(chunk, start, this.#onPayload);
     if (this.#over) return chunk.length;
     if (next < 0) {
@@ -106,11 +111,11 @@ export class H1Exchange implements Exchange {
     return next;
   }
 
-  readonly #onPayload = (payload: Buffer): void => {
+  #takePayload(payload: Buffer): void {
     this.#up += payload.length;
     this.#connection.deadline = this.#connection.now() + BODY_STALL_MS;
     if (this.#sink?.write(payload) === false) this.pauseBody();
-  };
+  }
 
   readBody(sink: BodySink): void {
     if (this.#body.done) return sink.end(undefined);
@@ -219,7 +224,7 @@ export class H1Exchange implements Exchange {
 
   drained(): void {
     this.#setDeadline();
-    this.onDrain?.();
+    this.source?.clientDrained();
   }
 
   connectionClosed(): void {
@@ -242,9 +247,10 @@ export class H1Exchange implements Exchange {
     this.#sink = undefined;
     if (aborted) {
       sink?.fail();
-      this.onAbort?.();
+      this.owner?.exchangeAborted();
+      this.source?.clientGone();
     }
-    this.onDone?.(this.#down, this.#up);
+    this.owner?.exchangeDone(this.#down, this.#up);
     if (!aborted) this.#connection.finished(keep);
   }
 }

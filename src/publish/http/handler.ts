@@ -1,4 +1,5 @@
 // The one handler of all exchanges: one parse, one decision, one forward, one record.
+import type { Duplex } from 'node:stream';
 import { sessionKey } from '#identity/session-cache.ts';
 import type { Clock } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
@@ -6,16 +7,18 @@ import type { IpPrefix } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { fieldValue, joinedValue } from '#wire/http1-fields.ts';
+import type { ResponseHead } from '#wire/http1-head.ts';
 import type { AccessBackend, IdentityHeaders, SignIn, SignInPlace } from '../access/backend.ts';
-import type { Verdict } from '../access/check.ts';
+import type { CheckInput, Verdict } from '../access/check.ts';
 import { clientAddress, isTrustedPeer } from '../access/client-address.ts';
 import { answerOwnPath, isOwnPath, loginRedirect } from '../access/own-paths.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access/respond.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
-import { ACCESS_MS, CONFIRM_MS, LOG_TEXT } from '../constants.ts';
-import type { Client, Exchange } from './exchange.ts';
-import { Forward, type ForwardDeps } from './forward.ts';
+import { CONFIRM_MS, LOG_TEXT } from '../constants.ts';
+import type { Deadlines } from './deadlines.ts';
+import type { Client, Exchange, ExchangeOwner } from './exchange.ts';
+import { Forward, type ForwardDeps, type ForwardEvents } from './forward.ts';
 import { requestLines } from './headers.ts';
 import { authorityPort } from './host.ts';
 import { rewriteLocation } from './location.ts';
@@ -73,7 +76,8 @@ export function refusedEntry(client: Client, reason: string, status: number, dep
 }
 
 /** One request on its way. */
-class Work implements OpenStream {
+class Work implements OpenStream, ExchangeOwner, ForwardEvents {
+  slot = -1;
   kind: 'request' | 'upgrade' = 'request';
   confirmAt = Infinity;
   readonly #exchange: Exchange;
@@ -88,7 +92,6 @@ class Work implements OpenStream {
   #status = 0;
   #reason = '';
   #gone = false;
-  #signal: AbortSignal | undefined;
   #closeUpgrade: (() => void) | undefined;
 
   constructor(exchange: Exchange, deps: HandlerDeps) {
@@ -98,10 +101,7 @@ class Work implements OpenStream {
     this.#started = deps.clock.now();
     this.#wall = deps.clock.wall();
     this.#sourceIp = exchange.client.remote.address;
-    exchange.onAbort = () => {
-      this.#gone = true;
-    };
-    exchange.onDone = (down, up) => this.#done(down, up);
+    exchange.owner = this;
   }
 
   run(): void {
@@ -114,13 +114,18 @@ class Work implements OpenStream {
     if (typeof subject === 'string') return this.#refuse('bad_request', subject);
     this.#subject = subject;
     this.#route = subject.route;
-    this.#after(runChecks(doorChecks, this.#input(subject)), (verdict) => {
-      if (verdict !== undefined) return this.#decided(verdict, subject);
-      if (isOwnPath(subject.path)) return this.#ownPath(subject);
-      this.#after(runChecks(proofChecks, this.#input(subject)), (proof) =>
-        this.#decided(proof ?? { kind: 'deny', reason: 'internal_error', detail: 'no check decided' }, subject),
-      );
-    });
+    const input = new RequestInput(subject, this.#deps);
+    const verdict = runChecks(doorChecks, input);
+    if (verdict instanceof Promise) this.#later(verdict, (found) => this.#throughDoor(found, input));
+    else this.#throughDoor(verdict, input);
+  }
+
+  #throughDoor(verdict: Verdict | undefined, input: RequestInput): void {
+    if (verdict !== undefined) return this.#decided(verdict, input);
+    if (isOwnPath(input.subject.path)) return this.#ownPath(input);
+    const proof = runChecks(proofChecks, input);
+    if (proof instanceof Promise) this.#later(proof, (found) => this.#decided(found ?? undecided, input));
+    else this.#decided(proof ?? undecided, input);
   }
 
   crash(error: unknown): void {
@@ -130,29 +135,13 @@ class Work implements OpenStream {
     else this.#exchange.abort();
   }
 
-  /** What the checks see; the deadline is made only where something has to be waited for. */
-  #input(subject: Subject): { subject: Subject; backend: AccessBackend; readonly signal: AbortSignal } {
-    const limit = (): AbortSignal => this.#limit();
-    return {
-      subject,
-      backend: this.#deps.backend,
-      get signal() {
-        return limit();
-      },
-    };
-  }
-
-  #limit(): AbortSignal {
-    return (this.#signal ??= AbortSignal.timeout(ACCESS_MS));
-  }
-
-  /** Goes on with a value now or later; what fails meanwhile ends as an internal error. */
-  #after<T>(value: T | Promise<T>, proceed: (value: T) => void): void {
-    if (!(value instanceof Promise)) return proceed(value);
+  /** Goes on with a value that has to be waited for; what fails meanwhile ends as an internal error. */
+  #later<T>(value: Promise<T>, proceed: (value: T) => void): void {
     value.then((result) => (this.#gone ? undefined : proceed(result))).catch((error: unknown) => this.crash(error));
   }
 
-  #decided(verdict: Verdict, subject: Subject): void {
+  #decided(verdict: Verdict, input: RequestInput): void {
+    const { subject } = input;
     this.#verdict = verdict;
     switch (verdict.kind) {
       case 'allow':
@@ -165,7 +154,7 @@ class Work implements OpenStream {
         // Only a browser's own navigation is sent to sign in: everything else could not follow, or would lose its body.
         if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields)) return this.#refuse(verdict.reason, '');
         this.#reason = verdict.reason;
-        return this.#after(loginRedirect(this.#exchange, this.#deps.signIn, this.#place(subject), subject, this.#limit(), this.#id), (answer) => {
+        return this.#later(loginRedirect(this.#exchange, this.#deps.signIn, this.#place(subject), subject, input.signal, this.#id), (answer) => {
           this.#status = answer.status;
           if (answer.failure !== undefined) {
             this.#reason = 'auth_unavailable';
@@ -177,9 +166,9 @@ class Work implements OpenStream {
     }
   }
 
-  #ownPath(subject: Subject): void {
-    const done = answerOwnPath(this.#exchange, this.#deps, this.#place(subject), subject, this.#limit(), this.#id);
-    this.#after(done, ({ status, reason, send }) => {
+  #ownPath({ subject, signal }: RequestInput): void {
+    const done = answerOwnPath(this.#exchange, this.#deps, this.#place(subject), subject, signal, this.#id);
+    this.#later(done, ({ status, reason, send }) => {
       this.#status = status;
       this.#reason = reason;
       send();
@@ -200,45 +189,67 @@ class Work implements OpenStream {
     const route = this.#route;
     if (route === undefined) return this.#refuse('no_route', '');
     this.#deps.streams.add(this);
-    this.#after(this.#deps.identityHeaders.lines(verdict.identity, this.#place(subject)), (identity) => {
-      const { request } = this.#exchange;
-      if (!this.#deps.routes().keeps(route.service)) return this.#again();
-      if (visitedBefore(joinedValue(request.fields, 'via'))) return this.#refuse('loop', 'Via names us');
-      const location = route.service.mapping.rewriteRedirects
-        ? (value: string) => rewriteLocation(value, route, this.#place(subject).origin)
-        : undefined;
-      const order = {
-        exchange: this.#exchange,
-        route,
-        head: this.#head(subject, route, identity),
-        location,
-        upgrade: allowedUpgrade(request.upgrade),
-      };
-      const events = {
-        answered: (status: number) => {
-          this.#status = status;
-        },
-        failed: (reason: OwnReason, detail: string) => this.#refuse(reason, detail),
-        broken: (reason: OwnReason, detail: string) => {
-          this.#reason = reason;
-          this.#deps.log.debug('answer broke off', { id: this.#id, reason, detail });
-          this.#exchange.abort();
-        },
-        switched: joinUpgrade(this.#exchange, {
-          begun: (close: () => void) => {
-            this.kind = 'upgrade';
-            this.#status = 101;
-            this.#closeUpgrade = close;
-            this.confirmAt = this.#deps.clock.now() + CONFIRM_MS;
-            // The sweep after the change has seen a request, which may end under its old route; an upgraded stream may not.
-            if (!this.#deps.routes().keeps(route.service)) this.close();
-          },
-          ended: (down: number, up: number) => this.#done(down, up),
-          failed: (reason: OwnReason, detail: string) => this.#refuse(reason, detail),
-        }),
-      };
-      Forward.start(this.#deps.forward, order, events);
+    const identity = this.#deps.identityHeaders.lines(verdict.identity, this.#place(subject));
+    if (typeof identity === 'string') this.#send(subject, route, identity);
+    else this.#later(identity, (lines) => this.#send(subject, route, lines));
+  }
+
+  #send(subject: Subject, route: Route, identity: string): void {
+    const { request } = this.#exchange;
+    if (!this.#deps.routes().keeps(route.service)) return this.#again();
+    if (visitedBefore(joinedValue(request.fields, 'via'))) return this.#refuse('loop', 'Via names us');
+    const location = route.service.mapping.rewriteRedirects
+      ? (value: string) => rewriteLocation(value, route, this.#place(subject).origin)
+      : undefined;
+    const order = {
+      exchange: this.#exchange,
+      route,
+      head: this.#head(subject, route, identity),
+      location,
+      upgrade: allowedUpgrade(request.upgrade),
+    };
+    Forward.start(this.#deps.forward, order, this);
+  }
+
+  // Of the forward.
+
+  answered(status: number): void {
+    this.#status = status;
+  }
+
+  failed(reason: OwnReason, detail: string): void {
+    this.#refuse(reason, detail);
+  }
+
+  broken(reason: OwnReason, detail: string): void {
+    this.#reason = reason;
+    this.#deps.log.debug('answer broke off', { id: this.#id, reason, detail });
+    this.#exchange.abort();
+  }
+
+  switched(head: ResponseHead, stream: Duplex): void {
+    joinUpgrade(this.#exchange, head, stream, {
+      begun: (close) => {
+        this.kind = 'upgrade';
+        this.#status = 101;
+        this.#closeUpgrade = close;
+        this.confirmAt = this.#deps.clock.now() + CONFIRM_MS;
+        // The sweep after the change has seen a request, which may end under its old route; an upgraded stream may not.
+        if (!this.#deps.routes().keeps(this.#openService())) this.close();
+      },
+      ended: (down, up) => this.#done(down, up),
+      failed: (reason, detail) => this.#refuse(reason, detail),
     });
+  }
+
+  // Of the exchange.
+
+  exchangeAborted(): void {
+    this.#gone = true;
+  }
+
+  exchangeDone(bytesDown: number, bytesUp: number): void {
+    this.#done(bytesDown, bytesUp);
   }
 
   /** The routes have changed while something was waited for: what was decided is worth nothing. */
@@ -341,7 +352,7 @@ class Work implements OpenStream {
       const away = verdict?.kind === 'deny' && verdict.reason === 'auth_unavailable';
       if (verdict?.kind !== 'allow' && !away) this.close();
     };
-    const verdict = runChecks(proofChecks, { subject, backend: this.#deps.backend, signal: AbortSignal.timeout(ACCESS_MS) });
+    const verdict = runChecks(proofChecks, new RequestInput(subject, this.#deps));
     if (verdict instanceof Promise) verdict.then(judge).catch(() => this.close());
     else judge(verdict);
   }
@@ -357,6 +368,26 @@ class Work implements OpenStream {
     const route = this.#route;
     if (route === undefined) throw new TypeError('an exchange without a route is not open');
     return route.service;
+  }
+}
+
+const undecided: Verdict = { kind: 'deny', reason: 'internal_error', detail: 'no check decided' };
+
+/** What the checks see; one limit of time for all of a request. */
+class RequestInput implements CheckInput {
+  readonly subject: Subject;
+  readonly backend: AccessBackend;
+  readonly #deadlines: Deadlines;
+  #signal: AbortSignal | undefined;
+
+  constructor(subject: Subject, deps: HandlerDeps) {
+    this.subject = subject;
+    this.backend = deps.backend;
+    this.#deadlines = deps.forward.deadlines;
+  }
+
+  get signal(): AbortSignal {
+    return (this.#signal ??= this.#deadlines.accessLimit());
   }
 }
 

@@ -1,9 +1,10 @@
 // Everything that is open under somebody's trust: requests in work and upgraded streams, so that the end of trust can close them.
+import { Slots, type Slotted } from '#lib/slots.ts';
 import type { Identity, Session } from '#model/identity.ts';
 import type { ServiceId } from '#model/ids.ts';
 import type { PublishedService, RouteTable } from './routes.ts';
 
-export interface OpenStream {
+export interface OpenStream extends Slotted {
   readonly kind: 'request' | 'upgrade';
   readonly service: PublishedService;
   readonly serviceId: ServiceId;
@@ -20,7 +21,7 @@ export interface OpenStream {
 }
 
 export class OpenStreams {
-  readonly #streams = new Set<OpenStream>();
+  readonly #streams = new Slots<OpenStream>();
   #routes: RouteTable | undefined;
 
   get size(): number {
@@ -38,12 +39,12 @@ export class OpenStreams {
   /** Closes what the predicate names; returns how many. */
   end(predicate: (stream: OpenStream) => boolean): number {
     let ended = 0;
-    for (const stream of this.#streams) {
-      if (!predicate(stream)) continue;
+    this.#streams.forEach((stream) => {
+      if (!predicate(stream)) return;
       ended++;
       this.#streams.delete(stream);
       stream.close();
-    }
+    });
     return ended;
   }
 
@@ -52,7 +53,9 @@ export class OpenStreams {
    * what is due.
    */
   sweep(routes: RouteTable, wall: number, now: number): void {
-    for (const stream of this.#streams) if (stream.confirmAt <= now) stream.confirm(now);
+    this.#streams.forEach((stream) => {
+      if (stream.confirmAt <= now) stream.confirm(now);
+    });
     const changed = this.#routes !== routes;
     this.#routes = routes;
     this.end((stream) => {

@@ -20,6 +20,7 @@ export interface H1Owner {
 
 /** Serves one TLS or plain connection until it closes. */
 export class H1Connection implements Deadlined, H1Link {
+  slot = -1;
   deadline: number;
   readonly client: Client;
   readonly #socket: Socket | TLSSocket;

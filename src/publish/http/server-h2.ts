@@ -8,7 +8,7 @@ import { HEAD_FIELDS, TARGET_BYTES } from '#wire/http1-limits.ts';
 import { BODY_STALL_MS, H2_HEADER_LIST, H2_RESET_WINDOW_MS, H2_RESETS, H2_STREAMS, IDLE_MS, LINGER_MS, WRITE_STALL_MS } from '../constants.ts';
 import { canonicalHost } from './host.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';
-import type { Answer, BodySink, Client, Exchange, ExchangeRequest } from './exchange.ts';
+import type { Answer, AnswerSource, BodySink, Client, Exchange, ExchangeOwner, ExchangeRequest } from './exchange.ts';
 
 export interface H2Owner {
   readonly deadlines: Deadlines;
@@ -19,6 +19,7 @@ export interface H2Owner {
 
 /** Serves one TLS connection that agreed on h2. */
 export class H2Connection implements Deadlined {
+  slot = -1;
   deadline: number;
   readonly client: Client;
   readonly owner: H2Owner;
@@ -177,12 +178,12 @@ function readRequest(raw: readonly string[], ended: boolean): ExchangeRequest | 
 
 /** One stream. */
 class H2Exchange implements Exchange, Deadlined {
+  slot = -1;
   deadline = Infinity;
   readonly request: ExchangeRequest;
   readonly client: Client;
-  onAbort: (() => void) | undefined;
-  onDrain: (() => void) | undefined;
-  onDone: ((bytesDown: number, bytesUp: number) => void) | undefined;
+  owner: ExchangeOwner | undefined;
+  source: AnswerSource | undefined;
   readonly fault: string | undefined = undefined;
   readonly #connection: H2Connection;
   readonly #stream: ServerHttp2Stream;
@@ -202,7 +203,7 @@ class H2Exchange implements Exchange, Deadlined {
     this.request = request;
     stream.on('drain', () => {
       this.deadline = this.#over ? this.#connection.now() + WRITE_STALL_MS : Infinity;
-      this.onDrain?.();
+      this.source?.clientDrained();
     });
     stream.on('close', () => {
       this.#finish(true);
@@ -343,9 +344,10 @@ class H2Exchange implements Exchange, Deadlined {
     this.#sink = undefined;
     if (aborted) {
       sink?.fail();
-      this.onAbort?.();
+      this.owner?.exchangeAborted();
+      this.source?.clientGone();
     }
-    this.onDone?.(this.#down, this.#up);
+    this.owner?.exchangeDone(this.#down, this.#up);
     if (byClient) this.#connection.countReset();
   }
 }

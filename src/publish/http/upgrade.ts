@@ -14,34 +14,32 @@ export interface UpgradeEvents {
   failed(reason: OwnReason, detail: string): void;
 }
 
-/** What to do with an upstream's 101. */
-export function joinUpgrade(exchange: Exchange, events: UpgradeEvents): (head: ResponseHead, upstream: Duplex) => void {
-  return (head, upstream) => {
-    const asked = exchange.request.upgrade?.toLowerCase().split(/[ \t]*,[ \t]*/) ?? [];
-    if (head.upgrade === undefined || !asked.includes(head.upgrade.toLowerCase())) {
-      upstream.destroy();
-      return events.failed('upstream_bad_answer', '101 for another protocol');
-    }
-    const fields = responseFields(head.fields, undefined);
-    fields.names.push('Connection', 'Upgrade');
-    fields.keys.push('connection', 'upgrade');
-    fields.values.push('Upgrade', head.upgrade);
-    const client = exchange.upgrade(fields);
-    if (client === undefined) {
-      upstream.destroy();
-      return events.failed('upstream_bad_answer', '101 where none is possible');
-    }
-    events.begun(() => {
-      client.destroy();
-      upstream.destroy();
-    });
-    const joined = splice(client, upstream, { idleMs: UPGRADE_IDLE_MS });
-    // Both were paused while they changed hands.
-    client.resume();
-    upstream.resume();
-    joined.then(
-      ({ forward, backward }) => events.ended(backward, forward),
-      () => events.ended(0, 0),
-    );
-  };
+/** Answers the client with an upstream's 101 and joins the streams. */
+export function joinUpgrade(exchange: Exchange, head: ResponseHead, upstream: Duplex, events: UpgradeEvents): void {
+  const asked = exchange.request.upgrade?.toLowerCase().split(/[ \t]*,[ \t]*/) ?? [];
+  if (head.upgrade === undefined || !asked.includes(head.upgrade.toLowerCase())) {
+    upstream.destroy();
+    return events.failed('upstream_bad_answer', '101 for another protocol');
+  }
+  const fields = responseFields(head.fields, undefined);
+  fields.names.push('Connection', 'Upgrade');
+  fields.keys.push('connection', 'upgrade');
+  fields.values.push('Upgrade', head.upgrade);
+  const client = exchange.upgrade(fields);
+  if (client === undefined) {
+    upstream.destroy();
+    return events.failed('upstream_bad_answer', '101 where none is possible');
+  }
+  events.begun(() => {
+    client.destroy();
+    upstream.destroy();
+  });
+  const joined = splice(client, upstream, { idleMs: UPGRADE_IDLE_MS });
+  // Both were paused while they changed hands.
+  client.resume();
+  upstream.resume();
+  joined.then(
+    ({ forward, backward }) => events.ended(backward, forward),
+    () => events.ended(0, 0),
+  );
 }

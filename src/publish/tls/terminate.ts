@@ -64,6 +64,7 @@ export function terminateTls(
 }
 
 class Handshake implements Deadlined {
+  slot = -1;
   deadline: number;
   readonly #socket: Socket;
   readonly #deps: TerminateDeps;
