@@ -9,7 +9,7 @@ import type { Deadlined, Deadlines } from './deadlines.ts';
 import { dialReason } from './dial-reason.ts';
 import type { AnswerSource, BodySink, Exchange } from './exchange.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
-import type { Route } from './routes.ts';
+import type { Route, RouteTarget } from './routes.ts';
 import type { AnswerReceiver, UpstreamConnection, UpstreamFailure } from './upstream-connection.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -23,15 +23,17 @@ export interface ForwardDeps {
 export interface ForwardOrder {
   readonly exchange: Exchange;
   readonly route: Route;
-  /** The whole head for the upstream but framing fields and the empty line. */
-  readonly head: string;
-  /** Rewrites Location, or undefined. */
-  readonly location: ((value: string) => string) | undefined;
+  /** Whether Location names what is inside and is to be rewritten. */
+  readonly rewritesLocation: boolean;
   /** The upgrade's protocol, or undefined. */
   readonly upgrade: string | undefined;
 }
 
 export interface ForwardEvents {
+  /** The whole head for the target but framing fields and the empty line. */
+  head(target: RouteTarget): string;
+  /** Location as visitors may follow it. */
+  location(value: string, target: RouteTarget): string;
   /** The answer's head came. */
   answered(status: number): void;
   /** Nothing has been answered yet, and nothing will come from the upstream. */
@@ -52,6 +54,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   readonly #events: ForwardEvents;
   /** When the head of the answer has to be there. */
   readonly #limit: number;
+  readonly #target: RouteTarget;
   #connection: UpstreamConnection | undefined;
   /** Made where a connection has to be dialled. */
   #abort: AbortController | undefined;
@@ -70,6 +73,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     this.#deps = deps;
     this.#order = order;
     this.#events = events;
+    this.#target = order.route.targets[0];
     const now = deps.deadlines.now();
     this.#limit = now + (order.route.requestTimeoutMs ?? ANSWER_MS);
     this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
@@ -78,7 +82,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   #begin(): void {
-    const kept = this.#deps.upstreams.take(this.#order.route.upstream);
+    const kept = this.#deps.upstreams.take(this.#target.upstream);
     if (kept === undefined) this.#dial();
     else this.#send(kept);
   }
@@ -97,14 +101,14 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
 
   expire(now: number): void {
     if (now >= this.#limit) this.#fail('upstream_timeout', 'no answer in time');
-    else if (!this.#deps.upstreams.reachable(this.#order.route.upstream)) this.#fail('upstream_unreachable', 'the path to it was lost');
+    else if (!this.#deps.upstreams.reachable(this.#target.upstream)) this.#fail('upstream_unreachable', 'the path to it was lost');
     else this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
   }
 
   #dial(): void {
     const abort = new AbortController();
     this.#abort = abort;
-    this.#deps.upstreams.connect(this.#order.route.upstream, abort.signal).then(
+    this.#deps.upstreams.connect(this.#target.upstream, abort.signal).then(
       (connection) => {
         if (this.#over) connection.destroy();
         else this.#send(connection);
@@ -117,7 +121,8 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
 
   #send(connection: UpstreamConnection): void {
     this.#connection = connection;
-    const { exchange, head, upgrade } = this.#order;
+    const { exchange, upgrade } = this.#order;
+    const head = this.#events.head(this.#target);
     const length = exchange.request.length;
     if (signsConnectionIn(exchange.request.fields)) connection.retire();
     if (upgrade !== undefined) {
@@ -172,7 +177,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     this.#order.exchange.answer({
       status: head.status,
       reason: head.reason,
-      fields: responseFields(head.fields, this.#order.location),
+      fields: responseFields(head.fields, this.#order.rewritesLocation ? (value) => this.#events.location(value, this.#target) : undefined),
       length: head.framing.kind === 'length' ? head.framing.length : head.framing.kind === 'none' ? 0 : undefined,
       statedLength: stated,
     });

@@ -25,7 +25,7 @@ import { rewriteLocation } from './location.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
 import type { Refusals } from './refusals.ts';
 import type { IdSource } from './request-id.ts';
-import { upstreamTarget, type Route, type RouteTable } from './routes.ts';
+import { upstreamTarget, type Route, type RouteTable, type RouteTarget } from './routes.ts';
 import { joinUpgrade } from './upgrade.ts';
 
 export interface HandlerDeps {
@@ -93,6 +93,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #reason = '';
   #gone = false;
   #closeUpgrade: (() => void) | undefined;
+  #identityLines = '';
 
   constructor(exchange: Exchange, deps: HandlerDeps) {
     this.#exchange = exchange;
@@ -190,28 +191,31 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     if (route === undefined) return this.#refuse('no_route', '');
     this.#deps.streams.add(this);
     const identity = this.#deps.identityHeaders.lines(verdict.identity, this.#place(subject));
-    if (typeof identity === 'string') this.#send(subject, route, identity);
-    else this.#later(identity, (lines) => this.#send(subject, route, lines));
+    if (typeof identity === 'string') this.#send(route, identity);
+    else this.#later(identity, (lines) => this.#send(route, lines));
   }
 
-  #send(subject: Subject, route: Route, identity: string): void {
+  #send(route: Route, identity: string): void {
     const { request } = this.#exchange;
     if (!this.#deps.routes().keeps(route.service)) return this.#again();
     if (visitedBefore(joinedValue(request.fields, 'via'))) return this.#refuse('loop', 'Via names us');
-    const location = route.service.mapping.rewriteRedirects
-      ? (value: string) => rewriteLocation(value, route, this.#place(subject).origin)
-      : undefined;
-    const order = {
-      exchange: this.#exchange,
-      route,
-      head: this.#head(subject, route, identity),
-      location,
-      upgrade: allowedUpgrade(request.upgrade),
-    };
+    this.#identityLines = identity;
+    const { rewriteRedirects } = route.service.mapping;
+    const order = { exchange: this.#exchange, route, rewritesLocation: rewriteRedirects, upgrade: allowedUpgrade(request.upgrade) };
     Forward.start(this.#deps.forward, order, this);
   }
 
   // Of the forward.
+
+  head(target: RouteTarget): string {
+    const [subject, route] = this.#admitted();
+    return this.#head(subject, route, target, this.#identityLines);
+  }
+
+  location(value: string, target: RouteTarget): string {
+    const [subject, route] = this.#admitted();
+    return rewriteLocation(value, route, target, this.#place(subject).origin);
+  }
 
   answered(status: number): void {
     this.#status = status;
@@ -260,19 +264,19 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   }
 
   /** The head for the upstream: request line, the client's fields without claims, then ours. */
-  #head(subject: Subject, route: Route, identity: string): string {
+  #head(subject: Subject, route: Route, target: RouteTarget, identity: string): string {
     const { request, client } = this.#exchange;
     const mapping = route.service.mapping;
     const trusted = isTrustedPeer(client.remote.address, this.#deps.trustedProxies);
     const said = (key: string): string | undefined => (trusted ? fieldValue(request.fields, key) : undefined);
     const proto =
       said('x-forwarded-proto') === 'http' ? 'http' : client.serverName === undefined && said('x-forwarded-proto') !== 'https' ? 'http' : 'https';
-    const host = mapping.passHostHeader ? request.authority : route.upstreamHost;
+    const host = mapping.passHostHeader ? request.authority : target.host;
     const chain = trusted ? joinedValue(request.fields, 'x-forwarded-for') : undefined;
     const forwardedFor = chain === undefined ? this.#sourceIp : `${chain}, ${client.remote.address}`;
     const node = this.#sourceIp.includes(':') ? `"[${this.#sourceIp}]"` : this.#sourceIp;
     return (
-      `${request.method} ${upstreamTarget(route, subject.path, subject.query)} HTTP/1.1\r\nHost: ${host}\r\n` +
+      `${request.method} ${upstreamTarget(route, target, subject.path, subject.query)} HTTP/1.1\r\nHost: ${host}\r\n` +
       requestLines(request.fields, this.#deps.forward.policy, route.customKeys, subject.token?.key, subject.cookies.present) +
       `X-Forwarded-For: ${forwardedFor}\r\nX-Real-IP: ${this.#sourceIp}\r\nX-Forwarded-Host: ${request.authority}\r\n` +
       `X-Forwarded-Proto: ${proto}\r\nX-Forwarded-Port: ${authorityPort(request.authority) ?? (proto === 'https' ? '443' : '80')}\r\n` +
@@ -361,6 +365,14 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#reason = 'session_revoked';
     if (this.#closeUpgrade === undefined) this.#exchange.abort();
     else this.#closeUpgrade();
+  }
+
+  /** Only what has a subject and a route is forwarded. */
+  #admitted(): [Subject, Route] {
+    const subject = this.#subject;
+    const route = this.#route;
+    if (subject === undefined || route === undefined) throw new TypeError('an exchange without a route is not forwarded');
+    return [subject, route];
   }
 
   /** A stream is registered only after its route has been found. */

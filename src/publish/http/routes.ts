@@ -2,12 +2,23 @@
 import { canonicalHeaderName } from '#identity/identity-headers.ts';
 import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import { formatHostPort } from '#lib/net.ts';
-import type { ServiceId } from '#model/ids.ts';
-import type { MappingPath, ServiceMapping } from '#model/service.ts';
+import type { AccountId, ServiceId } from '#model/ids.ts';
+import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
 import { isFieldValue, isToken } from '#wire/http1-fields.ts';
 import { canonicalHost } from './host.ts';
 import { pathReadings } from './path-readings.ts';
 import { describeUpstream, type UpstreamTarget } from './upstream-target.ts';
+
+/** One place where the requests of a route may go. */
+export interface RouteTarget {
+  readonly upstream: UpstreamTarget;
+  /** Put before the forwarded path; without a trailing slash. */
+  readonly basePath: string;
+  /** What Host says where the client's is not passed on. */
+  readonly host: string;
+  /** Its share of the load, from 0 up. */
+  readonly weight: number;
+}
 
 /** One path of a service with everything a request needs worked out beforehand. */
 export interface Route {
@@ -15,11 +26,8 @@ export interface Route {
   /** The mapping's path without a trailing slash; empty for `/`. */
   readonly prefix: string;
   readonly strip: boolean;
-  /** Put before the forwarded path; without a trailing slash. */
-  readonly basePath: string;
-  readonly upstream: UpstreamTarget;
-  /** What Host says where the client's is not passed on. */
-  readonly upstreamHost: string;
+  /** One at least; several share the load. */
+  readonly targets: readonly [RouteTarget, ...RouteTarget[]];
   readonly requestTimeoutMs: number | undefined;
   /** Field lines to set, and their folded names, of which copies by clients are removed. */
   readonly customHeaders: string;
@@ -106,7 +114,8 @@ export function buildRouteTable(
  */
 export function findRoute(service: PublishedService, path: string): Route | undefined {
   const route = longestPrefix(service, path);
-  if (route === undefined || (route.prefix === '' && route.basePath === '' && service.routes.length === 1)) return route;
+  if (route === undefined || (route.prefix === '' && route.targets.every(({ basePath }) => basePath === '') && service.routes.length === 1))
+    return route;
   const readings = pathReadings(path.slice(route.prefix.length));
   return readings?.every((reading) => longestPrefix(service, route.prefix + reading) === route) === true ? route : undefined;
 }
@@ -121,10 +130,10 @@ function longestPrefix(service: PublishedService, path: string): Route | undefin
 }
 
 /** The request target for the upstream: path stripped or kept, base path before it, all other bytes the client's own. */
-export function upstreamTarget(route: Route, path: string, query: string): string {
+export function upstreamTarget(route: Route, target: RouteTarget, path: string, query: string): string {
   let rest = route.strip ? path.slice(route.prefix.length) : path;
   if (!rest.startsWith('/')) rest = `/${rest}`;
-  return route.basePath + rest + query;
+  return target.basePath + rest + query;
 }
 
 function publishService(mapping: ServiceMapping, domain: string, onProblem: (problem: string) => void): PublishedService {
@@ -144,10 +153,8 @@ function publishService(mapping: ServiceMapping, domain: string, onProblem: (pro
 }
 
 function publishPath(service: PublishedService, path: MappingPath, onProblem: (problem: string) => void): Route {
-  const [target] = path.targets;
-  if (target === undefined) throw new TypeError('a path without a target');
-  const { protocol, host, port, basePath } = target;
-  const tls = protocol === 'https';
+  const [first, ...others] = path.targets.map((target) => routeTarget(service.mapping.accountId, target, path.options));
+  if (first === undefined) throw new TypeError('a path without a target');
   let customHeaders = '';
   const customKeys = new Set<string>();
   for (const [name, value] of Object.entries(path.options.customHeaders)) {
@@ -162,12 +169,20 @@ function publishPath(service: PublishedService, path: MappingPath, onProblem: (p
     service,
     prefix: trimSlash(path.path),
     strip: path.options.pathRewrite === 'strip',
-    basePath: trimSlash(basePath),
-    upstream: describeUpstream(service.mapping.accountId, target, path.options),
-    upstreamHost: port === (tls ? 443 : 80) ? (host.includes(':') ? `[${host}]` : host) : formatHostPort(host, port),
+    targets: [first, ...others],
     requestTimeoutMs: path.options.requestTimeoutMs,
     customHeaders,
     customKeys,
+  };
+}
+
+function routeTarget(accountId: AccountId, target: MappingTarget, options: TargetOptions): RouteTarget {
+  const { protocol, host, port, basePath, weight } = target;
+  return {
+    upstream: describeUpstream(accountId, target, options),
+    basePath: trimSlash(basePath),
+    host: port === (protocol === 'https' ? 443 : 80) ? (host.includes(':') ? `[${host}]` : host) : formatHostPort(host, port),
+    weight,
   };
 }
 
