@@ -1,6 +1,6 @@
 // Access tokens of NetBird's form: a prefix, 30 random base62 characters and 6 of their CRC32. The checksum lets a mistyped token be
 // told from an unknown one without a look at the store; what is stored is the SHA-256 digest.
-import { createHash, randomInt } from 'node:crypto';
+import { hash, randomInt } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { cryptoError } from './errors.ts';
 
@@ -32,7 +32,7 @@ export function isToken(text: string, prefix: string): boolean {
 
 /** The text under which a token is stored and looked up: base64 of its SHA-256. */
 export function tokenDigest(token: string): string {
-  return createHash('sha256').update(token, 'utf8').digest('base64');
+  return hash('sha256', token, 'base64');
 }
 
 /** CRC32 (IEEE) of the text in base62, most significant digit first, padded with zeros: 62^6 exceeds 2^32. */

@@ -51,6 +51,7 @@ export class AssertionSigner {
   /** In the order of use to the second, so that the first is the longest unused. */
   readonly #kept = new Map<string, Kept>();
   readonly #signing = new Map<string, Promise<string>>();
+  readonly #lastKeys = new WeakMap<Identity, { readonly origin: string; readonly key: string }>();
   #keys: Signing;
   #rotating = false;
 
@@ -71,9 +72,7 @@ export class AssertionSigner {
   assertion(identity: Identity, origin: string): string | Promise<string> {
     const now = this.#options.clock.wall();
     if (now - this.#keys.since >= assertionKeyMs) this.#rotate();
-    const { userId, email, name, groups } = identity;
-    // Everything that is signed is in the key: changed groups are another token at once.
-    const key = JSON.stringify([origin, userId, email, name, groups]);
+    const key = this.#keyOf(identity, origin);
     const kept = this.#kept.get(key);
     const age = kept === undefined ? Number.POSITIVE_INFINITY : now - kept.signedAt;
     if (kept === undefined || age >= assertionMs || age < 0) return this.#sign(key, identity, origin);
@@ -84,6 +83,16 @@ export class AssertionSigner {
     }
     if (age >= assertionMs / 2) this.#sign(key, identity, origin).catch((error: unknown) => this.#failed(error));
     return kept.jwt;
+  }
+
+  /** Everything that is signed is in the key: changed groups are another token at once. An identity never changes, so its last key is kept. */
+  #keyOf(identity: Identity, origin: string): string {
+    const last = this.#lastKeys.get(identity);
+    if (last?.origin === origin) return last.key;
+    const { userId, email, name, groups } = identity;
+    const key = JSON.stringify([origin, userId, email, name, groups]);
+    this.#lastKeys.set(identity, { origin, key });
+    return key;
   }
 
   /** The public keys for `/.meshgate/jwks.json` of every service. */

@@ -189,7 +189,7 @@ export function parseRequestHead(text: string): RequestHead | Refusal {
   const minor = version === 'HTTP/1.1' ? 1 : 0;
 
   const fields = emptyFields();
-  const fault = readFields(text, eol + 2, HEAD_FIELDS, fields) ?? spacedFraming(text);
+  const fault = readFields(text, eol + 2, HEAD_FIELDS, fields);
   if (fault !== undefined) return refusal(fault);
 
   let host: string | undefined;
@@ -213,7 +213,7 @@ export function parseRequestHead(text: string): RequestHead | Refusal {
     }
   }
   if (host === undefined && minor === 1) return refusal('host_missing');
-  const framing = framingOf(fields, minor);
+  const framing = framingOf(fields, minor, text);
   if (typeof framing === 'string') return refusal(framing);
   const options = connectionOptions(fields);
   const upgrading = upgrade !== undefined && minor === 1 && options.includes('upgrade');
@@ -236,14 +236,15 @@ export function parseRequestHead(text: string): RequestHead | Refusal {
 export function parseResponseHead(text: string, method: string): ResponseHead | Refusal {
   if (forbidden.test(text)) return refusal('control_character');
   const eol = text.indexOf('\r\n');
-  const line = /^HTTP\/1\.([01]) ([1-5][0-9][0-9])(?: (.*))?$/.exec(text.slice(0, eol));
-  if (line === null) return refusal('start_line_malformed');
-  const minor = line[1] === '1' ? 1 : 0;
-  const status = Number(line[2]);
+  const minor = text.charCodeAt(7) - 0x30;
+  const status = text.startsWith('HTTP/1.') && text.charCodeAt(8) === 0x20 ? threeDigits(text, 9) : -1;
+  // The reason and the space before it may be left out.
+  if (minor < 0 || minor > 1 || status < 100 || status > 599 || eol < 12 || (eol > 12 && text.charCodeAt(12) !== 0x20))
+    return refusal('start_line_malformed');
   const fields = emptyFields();
-  const fault = readFields(text, eol + 2, HEAD_FIELDS, fields) ?? spacedFraming(text);
+  const fault = readFields(text, eol + 2, HEAD_FIELDS, fields);
   if (fault !== undefined) return refusal(fault);
-  const framing = framingOf(fields, minor);
+  const framing = framingOf(fields, minor, text);
   if (typeof framing === 'string') return refusal(framing);
   const bodyless = method === 'HEAD' || status < 200 || status === 204 || status === 304;
   const options = connectionOptions(fields);
@@ -251,7 +252,7 @@ export function parseResponseHead(text: string, method: string): ResponseHead | 
   return {
     kind: 'response',
     status,
-    reason: line[3] ?? '',
+    reason: text.slice(13, eol),
     minor,
     fields,
     framing: bodyless ? noBody : (framing ?? untilClose),
@@ -261,8 +262,19 @@ export function parseResponseHead(text: string, method: string): ResponseHead | 
   };
 }
 
+/** The number of three digits at `at`, or -1. */
+function threeDigits(text: string, at: number): number {
+  let value = 0;
+  for (let i = at; i < at + 3; i++) {
+    const digit = text.charCodeAt(i) - 0x30;
+    if (!(digit >= 0 && digit <= 9)) return -1;
+    value = value * 10 + digit;
+  }
+  return value;
+}
+
 /** The framing that the fields state, undefined for none, or the fault. */
-function framingOf(fields: Fields, minor: number): Framing | Http1Fault | undefined {
+function framingOf(fields: Fields, minor: number, text: string): Framing | Http1Fault | undefined {
   const { keys, values } = fields;
   let length: string | undefined;
   let coding: string | undefined;
@@ -276,12 +288,13 @@ function framingOf(fields: Fields, minor: number): Framing | Http1Fault | undefi
       coding = values[i] ?? '';
     }
   }
+  if (coding === undefined && length === undefined) return undefined;
+  if (spacedFraming.test(text)) return 'length_malformed';
   if (coding !== undefined) {
     if (length !== undefined) return 'length_with_coding';
     return minor === 1 && coding.toLowerCase() === 'chunked' ? chunkedBody : 'coding_unsupported';
   }
-  if (length === undefined) return undefined;
-  return /^[0-9]{1,15}$/.test(length) ? { kind: 'length', length: Number(length) } : 'length_malformed';
+  return length !== undefined && /^[0-9]{1,15}$/.test(length) ? { kind: 'length', length: Number(length) } : 'length_malformed';
 }
 
 function isEmpty(framing: Framing): boolean {
@@ -289,14 +302,19 @@ function isEmpty(framing: Framing): boolean {
 }
 
 /** White space around a framing value beyond one space after the colon: parsers disagree on it, and nobody needs it. */
-function spacedFraming(text: string): Http1Fault | undefined {
-  return /\r\n(?:content-length|transfer-encoding):(?:[ \t]{2,}|\t|[^\r]*[ \t]\r)/i.test(text) ? 'length_malformed' : undefined;
-}
+const spacedFraming = /\r\n(?:content-length|transfer-encoding):(?:[ \t]{2,}|\t|[^\r]*[ \t]\r)/i;
+
+const noOptions: readonly string[] = [];
+/** What nearly every sender of the field says. */
+const keepAliveOption: readonly string[] = ['keep-alive'];
 
 function connectionOptions(fields: Fields): readonly string[] {
-  let options: string[] = [];
+  let options = noOptions;
   for (let i = 0; i < fields.keys.length; i++) {
-    if (fields.keys[i] === 'connection') options = options.concat((fields.values[i] ?? '').toLowerCase().split(/[ \t]*,[ \t]*/));
+    if (fields.keys[i] !== 'connection') continue;
+    const value = (fields.values[i] ?? '').toLowerCase();
+    if (options === noOptions && value === 'keep-alive') options = keepAliveOption;
+    else options = options.concat(value.split(/[ \t]*,[ \t]*/));
   }
   return options;
 }

@@ -26,10 +26,9 @@ export function readOwnCookies(cookieValues: readonly string[]): OwnCookies {
   let sessions = 0;
   let present = false;
   for (const value of cookieValues) {
-    if (!value.includes(ownPrefix)) continue;
-    present = true;
-    for (const pair of value.split(';')) {
-      const { name, text } = splitPair(pair);
+    for (let at = value.indexOf(ownPrefix); at >= 0; at = value.indexOf(ownPrefix, pairEnd(value, at))) {
+      present = true;
+      const { name, text } = splitPair(value.slice(pairStart(value, at), pairEnd(value, at)));
       if (name !== sessionCookie) continue;
       session = text;
       sessions++;
@@ -45,10 +44,33 @@ export function claimedSessionId({ session }: OwnCookies): SessionId | undefined
 
 /** One Cookie value without our cookies; the others keep bytes and order. Undefined where nothing is left. */
 export function stripOwnCookies(value: string): string | undefined {
-  if (!value.includes(ownPrefix)) return value;
-  const kept = value.split(';').filter((pair) => !splitPair(pair).name.startsWith(ownPrefix));
-  const text = kept.join(';').trim();
+  let at = value.indexOf(ownPrefix);
+  if (at < 0) return value;
+  let kept: string | undefined;
+  let from = 0;
+  for (; at >= 0; at = value.indexOf(ownPrefix, pairEnd(value, at))) {
+    const start = pairStart(value, at);
+    if (!splitPair(value.slice(start, pairEnd(value, at))).name.startsWith(ownPrefix)) continue;
+    if (start > from) kept = joinPairs(kept, value.slice(from, start - 1));
+    from = pairEnd(value, at) + 1;
+  }
+  if (from <= value.length) kept = joinPairs(kept, value.slice(from));
+  const text = kept?.trim() ?? '';
   return text === '' ? undefined : text;
+}
+
+/** The bounds of the pair in which `at` stands, without the semicolons. */
+function pairStart(value: string, at: number): number {
+  return value.lastIndexOf(';', at) + 1;
+}
+
+function pairEnd(value: string, at: number): number {
+  const semicolon = value.indexOf(';', at);
+  return semicolon < 0 ? value.length : semicolon;
+}
+
+function joinPairs(before: string | undefined, pairs: string): string {
+  return before === undefined ? pairs : `${before};${pairs}`;
 }
 
 /**

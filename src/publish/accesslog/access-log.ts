@@ -29,7 +29,18 @@ export function createAccessLog(sinks: readonly AccessLogSink[]): AccessLogSink 
 /** Caps what strangers chose, removes queries and service tokens from paths, and shows controls and bytes beyond ASCII as escapes. */
 function sanitize(entry: AccessLogEntry): AccessLogEntry {
   const { method, host, path, reason } = entry;
+  // Nearly all are safe as they are.
+  if (isSafe(method) && isSafe(host) && isSafe(reason) && isSafe(path) && !path.includes('?') && !path.includes('nb')) return entry;
   return { ...entry, method: visible(method), host: visible(host), path: redactPath(visible(path)), reason: visible(reason) };
+}
+
+function isSafe(text: string): boolean {
+  if (text.length > LOG_TEXT) return false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code < 0x20 || code > 0x7e) return false;
+  }
+  return true;
 }
 
 function visible(text: string): string {

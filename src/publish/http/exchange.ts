@@ -2,10 +2,13 @@
 import type { Duplex } from 'node:stream';
 import type { Endpoint } from '#lib/net.ts';
 import type { Fields } from '#wire/http1-fields.ts';
+import type { ClientAddress } from '../access/client-address.ts';
 
 /** What is known of the client's connection. */
 export interface Client {
   readonly remote: Endpoint;
+  /** `remote` as an address, read once for all requests of the connection; undefined where it is none. */
+  readonly peer: ClientAddress | undefined;
   /** The port that the client connected to, for X-Forwarded-Port. */
   readonly localPort: number;
   /** Canonical server name of the TLS handshake, or undefined where there was no TLS. */

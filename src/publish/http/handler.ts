@@ -108,8 +108,10 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   run(): void {
     const { client, request } = this.#exchange;
     const { trustedProxies, routes } = this.#deps;
-    const forwardedFor = trustedProxies.length === 0 ? undefined : joinedValue(request.fields, 'x-forwarded-for');
-    const address = clientAddress(client.remote.address, forwardedFor, trustedProxies);
+    const address =
+      trustedProxies.length === 0
+        ? client.peer
+        : clientAddress(client.remote.address, joinedValue(request.fields, 'x-forwarded-for'), trustedProxies);
     if (address !== undefined) this.#sourceIp = address.text;
     const subject = readSubject(request, client.serverName, address?.ip, routes());
     if (typeof subject === 'string') return this.#refuse('bad_request', subject);
@@ -177,13 +179,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   }
 
   #place(subject: Subject): SignInPlace {
-    const service = subject.service;
-    const port = authorityPort(this.#exchange.request.authority);
-    return {
-      serviceId: service?.id ?? ('' as SignInPlace['serviceId']),
-      domain: subject.host,
-      origin: `https://${subject.host}${port === undefined || port === '443' ? '' : `:${port}`}`,
-    };
+    return new Place(subject);
   }
 
   #forward(subject: Subject, verdict: Verdict & { kind: 'allow' }): void {
@@ -380,6 +376,24 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     const route = this.#route;
     if (route === undefined) throw new TypeError('an exchange without a route is not open');
     return route.service;
+  }
+}
+
+/** Its origin is put together only where somebody is to be sent there. */
+class Place implements SignInPlace {
+  readonly serviceId: SignInPlace['serviceId'];
+  readonly domain: string;
+  readonly #authority: string;
+
+  constructor(subject: Subject) {
+    this.serviceId = subject.service?.id ?? ('' as SignInPlace['serviceId']);
+    this.domain = subject.host;
+    this.#authority = subject.request.authority;
+  }
+
+  get origin(): string {
+    const port = authorityPort(this.#authority);
+    return `https://${this.domain}${port === undefined || port === '443' ? '' : `:${port}`}`;
   }
 }
 

@@ -8,6 +8,7 @@ import type { Dial, Endpoint } from '#lib/net.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import type { AccessBackend, IdentityHeaders, SignIn } from '../access/backend.ts';
+import { clientAddress } from '../access/client-address.ts';
 import type { CertificateSource } from '../certs/directory.ts';
 import { CONNECTIONS, CONNECTIONS_PER_ADDRESS, KEEP_ALIVE_PROBE_MS } from '../constants.ts';
 import { publishError } from '../errors.ts';
@@ -196,7 +197,8 @@ class Publisher implements HttpPublisher, H1Owner {
   }
 
   #serve(terminated: Terminated, info: AcceptedInfo): void {
-    const client: Client = { remote: info.remote, localPort: info.localPort, serverName: terminated.serverName };
+    const { remote, localPort } = info;
+    const client: Client = { remote, peer: clientAddress(remote.address, undefined, []), localPort, serverName: terminated.serverName };
     this.#serving.add(
       terminated.protocol === 'h2' ? new H2Connection(terminated.socket, client, this) : new H1Connection(terminated.socket, client, this),
     );

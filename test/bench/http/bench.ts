@@ -229,7 +229,7 @@ async function bulk(bench: Bench): Promise<Pair[]> {
 }
 
 async function halfLoad(bench: Bench): Promise<Pair[]> {
-  const seconds = bench.options.quick ? 2 : 4;
+  const seconds = bench.options.quick ? 3 : 5;
   await inRounds(bench, [ours, 'nginx', 'caddy'], async (subject) => {
     const perSecond = bench.figures.of(subject.name, 'rate') / 2;
     const load = await bench.load.run({ url: urlOf(subject, '1k'), connections: halfLoadConnections, seconds, perSecond });

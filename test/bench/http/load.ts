@@ -8,7 +8,7 @@ export interface LoadPlan {
   readonly url: string;
   readonly connections: number;
   readonly seconds: number;
-  /** Requests a second to offer, with exponential pauses on each connection; left out, as many as it can. */
+  /** Requests a second to offer, with exponential pauses on each connection, after half a second for the handshakes; left out, as many as it can. */
   readonly perSecond?: number;
 }
 
@@ -25,7 +25,13 @@ export interface Load {
 const script = `wrk.headers["Cookie"] = os.getenv("COOKIE")
 local mean = tonumber(os.getenv("PAUSE_MS") or "")
 if mean then
-  function delay() return math.floor(-mean * math.log(1 - math.random()) + 0.5) end
+  local waiting = tonumber(os.getenv("CONNECTIONS"))
+  function delay()
+    local pause = math.floor(-mean * math.log(1 - math.random()) + 0.5)
+    -- The first request of each connection waits until all handshakes are over.
+    if waiting > 0 then waiting = waiting - 1; pause = pause + 500 end
+    return pause
+  end
 end
 done = function(summary, latency)
   local errors = summary.errors.status + summary.errors.read + summary.errors.write + summary.errors.timeout
@@ -47,7 +53,7 @@ export async function openLoadGenerator(directory: string, host: string, cookie:
   return {
     async run({ url, connections, seconds, perSecond }) {
       const command = `mount --bind ${hosts} /etc/hosts && exec taskset -c ${coreArgument(LOAD_CORE)} wrk -t1 -c${connections} -d${seconds}s --timeout 10s --latency -s ${lua} ${url}`;
-      const pause = perSecond === undefined ? {} : { PAUSE_MS: String((connections / perSecond) * 1_000) };
+      const pause = perSecond === undefined ? {} : { PAUSE_MS: String((connections / perSecond) * 1_000), CONNECTIONS: String(connections) };
       const wrk = spawn('unshare', ['-m', 'sh', '-c', command], {
         env: { ...process.env, COOKIE: cookie, ...pause },
         stdio: ['ignore', 'pipe', 'inherit'],
