@@ -90,6 +90,6 @@ export type ServiceState = 'pending' | 'active' | 'tunnel_not_created' | 'certif
 
 export interface ServiceStatus {
   readonly state: ServiceState;
-  /** Empty for `active`; otherwise what is missing and what to do. */
+  /** What is missing and what to do. Empty for `active`, unless it could be better. */
   readonly reason: string;
 }

@@ -9,6 +9,7 @@ import type { GroupUseCases } from './contract.ts';
 import { domainError, domainErrorNaming, invalid } from './errors.ts';
 import { newId } from './ids.ts';
 import { readDnsSettings } from './nameservers.ts';
+import { announceTargetsChanged } from './service-announce.ts';
 
 /** The name of the group that every peer is in. */
 export const allGroupName = 'All';
@@ -41,7 +42,8 @@ export function groupUseCases(context: Context): GroupUseCases {
 
     async update(id, request, actor) {
       const name = checkName(request.name, 'The name');
-      return await write(context, async ({ tables, audit, changed }) => {
+      return await write(context, async (write) => {
+        const { tables, audit, changed } = write;
         const old = found(await tables.groups.find(id));
         if (old.system) throw domainError('DOMAIN_GROUP_SYSTEM');
         const holder = await tables.groups.findByName(name);
@@ -56,6 +58,7 @@ export function groupUseCases(context: Context): GroupUseCases {
         for (const resource of resources) await tables.resources.addToGroup(id, resource);
         await audit('group.update', actor, id, { name });
         changed({ kind: 'network', peers: undefined });
+        if (before.size !== after.size || peers.some((peer) => !before.has(peer))) await announceTargetsChanged(write, [id]);
         return { ...old, name, peers, resources };
       });
     },
@@ -103,7 +106,8 @@ async function usersOfGroup(tables: Tables, id: GroupId): Promise<readonly strin
   for (const key of await tables.setupKeys.list()) if (key.autoGroups.includes(id)) words.push(`setup key "${key.name}"`);
   for (const user of await tables.users.list()) if (user.autoGroups.includes(id)) words.push(`user "${user.email || user.name}"`);
   for (const service of await tables.services.list()) {
-    if (service.auth.oidc.groups.includes(id) || service.accessGroups.includes(id)) words.push(`service "${service.name}"`);
+    const targeted = service.targets.some(({ targetType, targetId }) => targetType === 'group' && targetId === id);
+    if (targeted || service.auth.oidc.groups.includes(id) || service.accessGroups.includes(id)) words.push(`service "${service.name}"`);
   }
   for (const { name } of await networksRoutedBy(tables, id)) words.push(`network "${name}"`);
   for (const route of await tables.routes.list()) {

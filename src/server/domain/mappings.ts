@@ -2,7 +2,7 @@
 import type { AccountId } from '#model/ids.ts';
 import type { MappingPath, ServiceAuth, ServiceMapping } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
-import type { ServiceRecord } from '../store/service-table.ts';
+import type { GatewayReport, ServiceRecord } from '../store/service-table.ts';
 import { sessionMaxAgeMs } from './constants.ts';
 import type { OneTimeTokens } from './one-time-tokens.ts';
 import type { Sealer } from './seal.ts';
@@ -65,12 +65,21 @@ function otherProofs(auth: ServiceAuth): readonly ('password' | 'pin' | 'header'
 /** From what needs somebody's hand to what is well. */
 const severity: readonly ServiceState[] = ['error', 'certificate_failed', 'tunnel_not_created', 'certificate_pending', 'pending', 'active'];
 
-/** One status out of what several gateways say: the worst, so that one good gateway does not hide a bad one. */
-export function worstStatus(enabled: boolean, reports: readonly ServiceStatus[]): ServiceStatus {
+/**
+ * One status out of what several gateways say: the worst, so that one good gateway does not hide a bad one. Where there are several, the reason
+ * says which of them it is, by the name of its token, and by its id where they share one.
+ */
+export function worstStatus(enabled: boolean, reports: readonly GatewayReport[]): ServiceStatus {
   if (!enabled) return { state: 'pending', reason: 'The service is switched off.' };
   for (const state of severity) {
-    const report = reports.find((entry) => entry.state === state);
-    if (report !== undefined) return report;
+    const those = reports.filter((entry) => entry.state === state);
+    const first = those.find(({ reason }) => reason !== '') ?? those[0];
+    if (first === undefined) continue;
+    const { reason, token, proxyId } = first;
+    if (reports.length === 1 || reason === '') return { state, reason };
+    const alone = token !== undefined && reports.every((other) => other === first || other.token !== token);
+    const name = alone ? token : `${token ?? 'unknown'} (${proxyId.slice(0, 8)})`;
+    return { state, reason: `At ${those.filter((entry) => entry.reason !== '').length} of ${reports.length} gateways, such as ${name}: ${reason}` };
   }
   return { state: 'pending', reason: 'No gateway of the cluster has reported yet. Check that one is connected.' };
 }

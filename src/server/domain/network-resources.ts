@@ -7,6 +7,7 @@ import { domainError, domainErrorNaming } from './errors.ts';
 import { newId } from './ids.ts';
 import { checkAddress, checkDescription } from './plan-checks.ts';
 import type { ResourceInput, ResourceUseCases } from './plan-contract.ts';
+import { announceTargetsChanged } from './service-announce.ts';
 
 export function resourceUseCases(context: Context): ResourceUseCases {
   const { store, random, limits } = context;
@@ -42,10 +43,7 @@ export function resourceUseCases(context: Context): ResourceUseCases {
         await tables.resources.update(resource);
         await audit('network.resource.update', actor, id, { name: resource.name, address: resource.address });
         changed({ kind: 'network', peers: undefined });
-        for (const service of await tables.services.listEnabled()) {
-          if (service.targets.some(({ targetId }) => targetId === id))
-            changed({ kind: 'service-set', serviceId: service.id, cluster: service.cluster });
-        }
+        await announceTargetsChanged(write, [id]);
         return resource;
       });
     },

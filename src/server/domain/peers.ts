@@ -1,5 +1,5 @@
 // Peers: who is in the network, and what becomes of them.
-import { asId, type PeerId, type PublicKey, type UserId } from '#model/ids.ts';
+import type { PublicKey, UserId } from '#model/ids.ts';
 import type { Peer, PeerMeta } from '#model/network.ts';
 import type { Tables } from '../store/store.ts';
 import { canonicalCluster, checkName } from './checks.ts';
@@ -14,6 +14,7 @@ import { networkBits } from './maps.ts';
 import type { OneTimeTokens } from './one-time-tokens.ts';
 import { checkMeta, refuseStranger, registerGateway, registerPeer, useSignInToken } from './registration.ts';
 import { readSettings } from './saved-settings.ts';
+import { announceTargetsChanged } from './service-announce.ts';
 
 export function peerUseCases(context: Context, oneTimeTokens: OneTimeTokens): PeerUseCases {
   const { store } = context;
@@ -208,15 +209,12 @@ function sameMeta(a: PeerMeta, b: PeerMeta): boolean {
   );
 }
 
-/** Takes the peer out of the network and of its groups, and tells the gateways of the services that it was a target of. */
+/** Takes the peer out of the network and of its groups, and tells the gateways of the services that it was a target of, alone or as a member of a group. */
 export async function removePeer(write: Write, peer: Peer, code: 'peer.delete' | 'peer.expire', actor: Actor): Promise<void> {
+  const groups = peer.proxyCluster === undefined ? await write.tables.groups.groupsOf(peer.id) : [];
   await write.audit(code, actor, peer.id, { name: peer.name, ip: peer.ipv4 });
   await write.tables.peers.delete(peer.id);
   write.changed({ kind: 'peer-removed', publicKey: peer.publicKey });
   write.changed({ kind: 'network', peers: undefined });
-  const id = asId<PeerId>(peer.id);
-  for (const service of await write.tables.services.listEnabled()) {
-    const targeted = service.targets.some((target) => target.targetType === 'peer' && target.targetId === id);
-    if (targeted) write.changed({ kind: 'service-set', serviceId: service.id, cluster: service.cluster });
-  }
+  await announceTargetsChanged(write, [peer.id, ...groups]);
 }

@@ -10,6 +10,7 @@ import type { PeerLogin, SignInToken } from './contract.ts';
 import { domainError, invalid } from './errors.ts';
 import { newId } from './ids.ts';
 import { freeLabel } from './labels.ts';
+import { announceTargetsChanged } from './service-announce.ts';
 
 /** What clients send for "no setup key" when they register by sign-in (netbird-wire §2.1). */
 const zeroKey = '00000000-0000-0000-0000-000000000000';
@@ -126,6 +127,7 @@ async function addPeer(context: Context, write: Write, request: NewPeer): Promis
     if (known.get(group)?.system === false) await tables.groups.addMember(asId(group), peer.id);
   }
   write.changed({ kind: 'network', peers: undefined });
+  if (peer.proxyCluster === undefined) await announceTargetsChanged(write, await tables.groups.groupsOf(peer.id));
   return peer;
 }
 

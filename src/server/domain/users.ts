@@ -12,6 +12,7 @@ import { firstRunUseCases } from './first-run.ts';
 import { newId } from './ids.ts';
 import { checkEmail, generatePassword, hashPassword } from './passwords.ts';
 import { removePeer } from './peers.ts';
+import { announceTargetsChanged } from './service-announce.ts';
 
 export function userUseCases(context: Context): UserUseCases {
   const { store, random, limits, hasher, clock } = context;
@@ -175,7 +176,8 @@ async function keepAnOwner(tables: Tables, old: User, next: User | undefined): P
 }
 
 /** The user's peers follow the user's groups. Returns whether the groups changed. */
-async function moveGroups({ tables, changed }: Write, old: User, next: User): Promise<boolean> {
+async function moveGroups(write: Write, old: User, next: User): Promise<boolean> {
+  const { tables, changed } = write;
   const [before, after] = [new Set(old.autoGroups), new Set(next.autoGroups)];
   const left = [...before].filter((id) => !after.has(id));
   const joined = [...after].filter((id) => !before.has(id));
@@ -185,6 +187,9 @@ async function moveGroups({ tables, changed }: Write, old: User, next: User): Pr
     for (const group of left) await tables.groups.removeMember(group, peer);
     for (const group of joined) await tables.groups.addMember(group, peer);
   }
-  if (peers.length > 0) changed({ kind: 'network', peers: undefined });
+  if (peers.length > 0) {
+    changed({ kind: 'network', peers: undefined });
+    await announceTargetsChanged(write, [...left, ...joined]);
+  }
   return true;
 }

@@ -45,6 +45,15 @@ export class GroupTable {
     return parseGroup(row, members.map(memberOf), resources.map(resourceOf));
   }
 
+  /** Of a peer that is not a gateway's: the groups that it was put into, and All. */
+  async groupsOf(peer: PeerId): Promise<readonly GroupId[]> {
+    const rows = await this.#sql.query(
+      'SELECT group_id AS id FROM group_members WHERE peer_id = ? UNION SELECT id FROM peer_groups WHERE system = 1',
+      [peer],
+    );
+    return rows.map((row) => asId(text(row, 'id')));
+  }
+
   async findByName(name: string): Promise<GroupId | undefined> {
     const [row] = await this.#sql.query('SELECT id FROM peer_groups WHERE name = ?', [name]);
     return row === undefined ? undefined : asId(text(row, 'id'));

@@ -4,7 +4,7 @@ import { defaultTargetOptions, type Service, type ServiceMode } from '#model/ser
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { Row, Sql } from './database.ts';
-import { countRows, deleteRow, flag, insertRow, json, number, optionalNumber, text, updateRow, upsertRow } from './row.ts';
+import { countRows, deleteRow, flag, insertRow, json, number, optionalNumber, optionalText, text, updateRow, upsertRow } from './row.ts';
 
 /** What is kept as JSON, as nothing searches it. Peer targets have an empty host: it follows from the peer. */
 type ServiceBody = Pick<
@@ -14,6 +14,13 @@ type ServiceBody = Pick<
 
 /** A service as it is stored: whose account it is and how it does is known elsewhere. */
 export type ServiceRecord = Omit<Service, 'accountId' | 'status'>;
+
+/** What one gateway says of a service. */
+export interface GatewayReport extends ServiceStatus {
+  readonly proxyId: ProxyId;
+  /** The name of the token that the gateway came with; undefined where gateway or token are gone. */
+  readonly token: string | undefined;
+}
 
 export class ServiceTable {
   readonly #sql: Sql;
@@ -32,6 +39,13 @@ export class ServiceTable {
         ? await this.#sql.query('SELECT * FROM services WHERE enabled = 1 ORDER BY id')
         : await this.#sql.query('SELECT * FROM services WHERE enabled = 1 AND cluster = ? ORDER BY id', [cluster]);
     return rows.map(parseService);
+  }
+
+  /** Enabled services whose record has one of these ids anywhere in it: few of many, still to be looked at. */
+  async listNaming(ids: readonly string[]): Promise<readonly ServiceRecord[]> {
+    const where = ids.map(() => 'body LIKE ?').join(' OR ');
+    const patterns = ids.map((id) => `%${id}%`);
+    return (await this.#sql.query(`SELECT * FROM services WHERE enabled = 1 AND (${where}) ORDER BY id`, patterns)).map(parseService);
   }
 
   async find(id: ServiceId): Promise<ServiceRecord | undefined> {
@@ -83,11 +97,22 @@ export class ServiceTable {
   }
 
   /** What the gateways say, by service. */
-  async statuses(): Promise<ReadonlyMap<ServiceId, readonly ServiceStatus[]>> {
-    const all = new Map<ServiceId, ServiceStatus[]>();
-    for (const row of await this.#sql.query('SELECT * FROM service_status ORDER BY at')) {
+  async statuses(): Promise<ReadonlyMap<ServiceId, readonly GatewayReport[]>> {
+    const all = new Map<ServiceId, GatewayReport[]>();
+    const rows = await this.#sql.query(
+      `SELECT service_status.*, proxy_tokens.name AS token_name FROM service_status
+        LEFT JOIN proxies ON proxies.id = service_status.proxy_id LEFT JOIN proxy_tokens ON proxy_tokens.id = proxies.token_id ORDER BY at`,
+    );
+    for (const row of rows) {
       const id = asId<ServiceId>(text(row, 'service_id'));
-      all.set(id, [...(all.get(id) ?? []), { state: text(row, 'state') as ServiceState, reason: text(row, 'reason') }]);
+      const reports = all.get(id) ?? [];
+      if (reports.length === 0) all.set(id, reports);
+      reports.push({
+        proxyId: asId(text(row, 'proxy_id')),
+        token: optionalText(row, 'token_name'),
+        state: text(row, 'state') as ServiceState,
+        reason: text(row, 'reason'),
+      });
     }
     return all;
   }

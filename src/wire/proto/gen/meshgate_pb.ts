@@ -5,22 +5,26 @@
 // @generated from file meshgate.proto (package meshgate.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { AccessLog } from "./proxy_service_pb.ts";
-import { file_proxy_service } from "./proxy_service_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { GenFile, GenMessage, GenService } from '@bufbuild/protobuf/codegenv2';
+import { fileDesc, messageDesc, serviceDesc } from '@bufbuild/protobuf/codegenv2';
+import type { AccessLog } from './proxy_service_pb.ts';
+import { file_proxy_service } from './proxy_service_pb.ts';
+import type { Message } from '@bufbuild/protobuf';
 
 /**
  * Describes the file meshgate.proto.
  */
-export const file_meshgate: GenFile = /*@__PURE__*/
-  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwiWAoISWRlbnRpdHkSDwoHdXNlcl9pZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRuYW1lGAMgASgJEg4KBmdyb3VwcxgEIAMoCRIOCgZtZXRob2QYBSABKAkiegoHU2Vzc2lvbhIKCgJpZBgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJEicKCGlkZW50aXR5GAMgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHkSEgoKY3JlYXRlZF9hdBgEIAEoAxISCgpleHBpcmVzX2F0GAUgASgDIlwKFENyZWF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSEAoIaWRfdG9rZW4YAiABKAkSDQoFbm9uY2UYAyABKAkSDwoHY2x1c3RlchgEIAEoCSJdChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJwoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb25IABIRCgdyZWZ1c2VkGAIgASgJSABCCAoGcmVzdWx0IjwKEkZpbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiWwoTRmluZFNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB21pc3NpbmcYAiABKAlIAEIICgZyZXN1bHQiJwoRRW5kU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIUChJFbmRTZXNzaW9uUmVzcG9uc2UiPgoZVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBINCgV0b2tlbhgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJImMKGlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEikKCGlkZW50aXR5GAEgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHlIABIQCgZkZW5pZWQYAiABKAlIAEIICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QilAIKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRI8CgVyZWFkeRgBIAEoCzIrLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZWFkeUgAEkQKCWhlYXJ0YmVhdBgCIAEoCzIvLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABIUCgpzZXNzaW9uX2lkGAMgASgJSAASEQoHdXNlcl9pZBgEIAEoCUgAEhQKCnNlcnZpY2VfaWQYBSABKAlIABIWCgx0b2tlbl9kaWdlc3QYBiABKAlIABoHCgVSZWFkeRoLCglIZWFydGJlYXRCBwoFZXZlbnQiPAoVU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0EiMKBGxvZ3MYASADKAsyFS5tYW5hZ2VtZW50LkFjY2Vzc0xvZyIYChZTZW5kQWNjZXNzTG9nc1Jlc3BvbnNlMoMFCg5HYXRld2F5U2VydmljZRJTCgxSZWx5aW5nUGFydHkSIC5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXF1ZXN0GiEubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVzcG9uc2USVgoNQ3JlYXRlU2Vzc2lvbhIhLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiIubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlElAKC0ZpbmRTZXNzaW9uEh8ubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXF1ZXN0GiAubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXNwb25zZRJNCgpFbmRTZXNzaW9uEh4ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVzcG9uc2USZQoSVmVyaWZ5U2VydmljZVRva2VuEiYubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBonLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEmEKEFdhdGNoUmV2b2NhdGlvbnMSJC5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBolLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZTABElkKDlNlbmRBY2Nlc3NMb2dzEiIubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0GiMubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZWIGcHJvdG8z", [file_proxy_service]);
+export const file_meshgate: GenFile =
+  /*@__PURE__*/
+  fileDesc(
+    'Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwiWAoISWRlbnRpdHkSDwoHdXNlcl9pZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRuYW1lGAMgASgJEg4KBmdyb3VwcxgEIAMoCRIOCgZtZXRob2QYBSABKAkiegoHU2Vzc2lvbhIKCgJpZBgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJEicKCGlkZW50aXR5GAMgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHkSEgoKY3JlYXRlZF9hdBgEIAEoAxISCgpleHBpcmVzX2F0GAUgASgDIlwKFENyZWF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSEAoIaWRfdG9rZW4YAiABKAkSDQoFbm9uY2UYAyABKAkSDwoHY2x1c3RlchgEIAEoCSJdChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJwoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb25IABIRCgdyZWZ1c2VkGAIgASgJSABCCAoGcmVzdWx0IjwKEkZpbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiWwoTRmluZFNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB21pc3NpbmcYAiABKAlIAEIICgZyZXN1bHQiJwoRRW5kU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIUChJFbmRTZXNzaW9uUmVzcG9uc2UiPgoZVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBINCgV0b2tlbhgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJImMKGlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEikKCGlkZW50aXR5GAEgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHlIABIQCgZkZW5pZWQYAiABKAlIAEIICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QilAIKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRI8CgVyZWFkeRgBIAEoCzIrLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZWFkeUgAEkQKCWhlYXJ0YmVhdBgCIAEoCzIvLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABIUCgpzZXNzaW9uX2lkGAMgASgJSAASEQoHdXNlcl9pZBgEIAEoCUgAEhQKCnNlcnZpY2VfaWQYBSABKAlIABIWCgx0b2tlbl9kaWdlc3QYBiABKAlIABoHCgVSZWFkeRoLCglIZWFydGJlYXRCBwoFZXZlbnQiPAoVU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0EiMKBGxvZ3MYASADKAsyFS5tYW5hZ2VtZW50LkFjY2Vzc0xvZyIYChZTZW5kQWNjZXNzTG9nc1Jlc3BvbnNlMoMFCg5HYXRld2F5U2VydmljZRJTCgxSZWx5aW5nUGFydHkSIC5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXF1ZXN0GiEubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVzcG9uc2USVgoNQ3JlYXRlU2Vzc2lvbhIhLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiIubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlElAKC0ZpbmRTZXNzaW9uEh8ubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXF1ZXN0GiAubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXNwb25zZRJNCgpFbmRTZXNzaW9uEh4ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVzcG9uc2USZQoSVmVyaWZ5U2VydmljZVRva2VuEiYubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBonLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEmEKEFdhdGNoUmV2b2NhdGlvbnMSJC5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBolLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZTABElkKDlNlbmRBY2Nlc3NMb2dzEiIubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0GiMubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZWIGcHJvdG8z',
+    [file_proxy_service],
+  );
 
 /**
  * @generated from message meshgate.v1.RelyingPartyRequest
  */
-export type RelyingPartyRequest = Message<"meshgate.v1.RelyingPartyRequest"> & {
+export type RelyingPartyRequest = Message<'meshgate.v1.RelyingPartyRequest'> & {
   /**
    * @generated from field: string cluster = 1;
    */
@@ -31,13 +35,12 @@ export type RelyingPartyRequest = Message<"meshgate.v1.RelyingPartyRequest"> & {
  * Describes the message meshgate.v1.RelyingPartyRequest.
  * Use `create(RelyingPartyRequestSchema)` to create a new message.
  */
-export const RelyingPartyRequestSchema: GenMessage<RelyingPartyRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 0);
+export const RelyingPartyRequestSchema: GenMessage<RelyingPartyRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 0);
 
 /**
  * @generated from message meshgate.v1.RelyingPartyResponse
  */
-export type RelyingPartyResponse = Message<"meshgate.v1.RelyingPartyResponse"> & {
+export type RelyingPartyResponse = Message<'meshgate.v1.RelyingPartyResponse'> & {
   /**
    * @generated from field: string issuer = 1;
    */
@@ -65,13 +68,12 @@ export type RelyingPartyResponse = Message<"meshgate.v1.RelyingPartyResponse"> &
  * Describes the message meshgate.v1.RelyingPartyResponse.
  * Use `create(RelyingPartyResponseSchema)` to create a new message.
  */
-export const RelyingPartyResponseSchema: GenMessage<RelyingPartyResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 1);
+export const RelyingPartyResponseSchema: GenMessage<RelyingPartyResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 1);
 
 /**
  * @generated from message meshgate.v1.Identity
  */
-export type Identity = Message<"meshgate.v1.Identity"> & {
+export type Identity = Message<'meshgate.v1.Identity'> & {
   /**
    * @generated from field: string user_id = 1;
    */
@@ -104,15 +106,14 @@ export type Identity = Message<"meshgate.v1.Identity"> & {
  * Describes the message meshgate.v1.Identity.
  * Use `create(IdentitySchema)` to create a new message.
  */
-export const IdentitySchema: GenMessage<Identity> = /*@__PURE__*/
-  messageDesc(file_meshgate, 2);
+export const IdentitySchema: GenMessage<Identity> = /*@__PURE__*/ messageDesc(file_meshgate, 2);
 
 /**
  * Times are milliseconds since 1970-01-01 UTC.
  *
  * @generated from message meshgate.v1.Session
  */
-export type Session = Message<"meshgate.v1.Session"> & {
+export type Session = Message<'meshgate.v1.Session'> & {
   /**
    * @generated from field: string id = 1;
    */
@@ -143,13 +144,12 @@ export type Session = Message<"meshgate.v1.Session"> & {
  * Describes the message meshgate.v1.Session.
  * Use `create(SessionSchema)` to create a new message.
  */
-export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
-  messageDesc(file_meshgate, 3);
+export const SessionSchema: GenMessage<Session> = /*@__PURE__*/ messageDesc(file_meshgate, 3);
 
 /**
  * @generated from message meshgate.v1.CreateSessionRequest
  */
-export type CreateSessionRequest = Message<"meshgate.v1.CreateSessionRequest"> & {
+export type CreateSessionRequest = Message<'meshgate.v1.CreateSessionRequest'> & {
   /**
    * @generated from field: string service_id = 1;
    */
@@ -175,44 +175,45 @@ export type CreateSessionRequest = Message<"meshgate.v1.CreateSessionRequest"> &
  * Describes the message meshgate.v1.CreateSessionRequest.
  * Use `create(CreateSessionRequestSchema)` to create a new message.
  */
-export const CreateSessionRequestSchema: GenMessage<CreateSessionRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 4);
+export const CreateSessionRequestSchema: GenMessage<CreateSessionRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 4);
 
 /**
  * @generated from message meshgate.v1.CreateSessionResponse
  */
-export type CreateSessionResponse = Message<"meshgate.v1.CreateSessionResponse"> & {
+export type CreateSessionResponse = Message<'meshgate.v1.CreateSessionResponse'> & {
   /**
    * @generated from oneof meshgate.v1.CreateSessionResponse.result
    */
-  result: {
-    /**
-     * @generated from field: meshgate.v1.Session session = 1;
-     */
-    value: Session;
-    case: "session";
-  } | {
-    /**
-     * `user_blocked`, `group_not_allowed` or `token_invalid`
-     *
-     * @generated from field: string refused = 2;
-     */
-    value: string;
-    case: "refused";
-  } | { case: undefined; value?: undefined };
+  result:
+    | {
+        /**
+         * @generated from field: meshgate.v1.Session session = 1;
+         */
+        value: Session;
+        case: 'session';
+      }
+    | {
+        /**
+         * `user_blocked`, `group_not_allowed` or `token_invalid`
+         *
+         * @generated from field: string refused = 2;
+         */
+        value: string;
+        case: 'refused';
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message meshgate.v1.CreateSessionResponse.
  * Use `create(CreateSessionResponseSchema)` to create a new message.
  */
-export const CreateSessionResponseSchema: GenMessage<CreateSessionResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 5);
+export const CreateSessionResponseSchema: GenMessage<CreateSessionResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 5);
 
 /**
  * @generated from message meshgate.v1.FindSessionRequest
  */
-export type FindSessionRequest = Message<"meshgate.v1.FindSessionRequest"> & {
+export type FindSessionRequest = Message<'meshgate.v1.FindSessionRequest'> & {
   /**
    * @generated from field: string session_id = 1;
    */
@@ -228,44 +229,45 @@ export type FindSessionRequest = Message<"meshgate.v1.FindSessionRequest"> & {
  * Describes the message meshgate.v1.FindSessionRequest.
  * Use `create(FindSessionRequestSchema)` to create a new message.
  */
-export const FindSessionRequestSchema: GenMessage<FindSessionRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 6);
+export const FindSessionRequestSchema: GenMessage<FindSessionRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 6);
 
 /**
  * @generated from message meshgate.v1.FindSessionResponse
  */
-export type FindSessionResponse = Message<"meshgate.v1.FindSessionResponse"> & {
+export type FindSessionResponse = Message<'meshgate.v1.FindSessionResponse'> & {
   /**
    * @generated from oneof meshgate.v1.FindSessionResponse.result
    */
-  result: {
-    /**
-     * @generated from field: meshgate.v1.Session session = 1;
-     */
-    value: Session;
-    case: "session";
-  } | {
-    /**
-     * `unknown`, `expired` or `revoked`
-     *
-     * @generated from field: string missing = 2;
-     */
-    value: string;
-    case: "missing";
-  } | { case: undefined; value?: undefined };
+  result:
+    | {
+        /**
+         * @generated from field: meshgate.v1.Session session = 1;
+         */
+        value: Session;
+        case: 'session';
+      }
+    | {
+        /**
+         * `unknown`, `expired` or `revoked`
+         *
+         * @generated from field: string missing = 2;
+         */
+        value: string;
+        case: 'missing';
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message meshgate.v1.FindSessionResponse.
  * Use `create(FindSessionResponseSchema)` to create a new message.
  */
-export const FindSessionResponseSchema: GenMessage<FindSessionResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 7);
+export const FindSessionResponseSchema: GenMessage<FindSessionResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 7);
 
 /**
  * @generated from message meshgate.v1.EndSessionRequest
  */
-export type EndSessionRequest = Message<"meshgate.v1.EndSessionRequest"> & {
+export type EndSessionRequest = Message<'meshgate.v1.EndSessionRequest'> & {
   /**
    * @generated from field: string session_id = 1;
    */
@@ -276,26 +278,23 @@ export type EndSessionRequest = Message<"meshgate.v1.EndSessionRequest"> & {
  * Describes the message meshgate.v1.EndSessionRequest.
  * Use `create(EndSessionRequestSchema)` to create a new message.
  */
-export const EndSessionRequestSchema: GenMessage<EndSessionRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 8);
+export const EndSessionRequestSchema: GenMessage<EndSessionRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 8);
 
 /**
  * @generated from message meshgate.v1.EndSessionResponse
  */
-export type EndSessionResponse = Message<"meshgate.v1.EndSessionResponse"> & {
-};
+export type EndSessionResponse = Message<'meshgate.v1.EndSessionResponse'> & {};
 
 /**
  * Describes the message meshgate.v1.EndSessionResponse.
  * Use `create(EndSessionResponseSchema)` to create a new message.
  */
-export const EndSessionResponseSchema: GenMessage<EndSessionResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 9);
+export const EndSessionResponseSchema: GenMessage<EndSessionResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 9);
 
 /**
  * @generated from message meshgate.v1.VerifyServiceTokenRequest
  */
-export type VerifyServiceTokenRequest = Message<"meshgate.v1.VerifyServiceTokenRequest"> & {
+export type VerifyServiceTokenRequest = Message<'meshgate.v1.VerifyServiceTokenRequest'> & {
   /**
    * @generated from field: string token = 1;
    */
@@ -311,138 +310,141 @@ export type VerifyServiceTokenRequest = Message<"meshgate.v1.VerifyServiceTokenR
  * Describes the message meshgate.v1.VerifyServiceTokenRequest.
  * Use `create(VerifyServiceTokenRequestSchema)` to create a new message.
  */
-export const VerifyServiceTokenRequestSchema: GenMessage<VerifyServiceTokenRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 10);
+export const VerifyServiceTokenRequestSchema: GenMessage<VerifyServiceTokenRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 10);
 
 /**
  * @generated from message meshgate.v1.VerifyServiceTokenResponse
  */
-export type VerifyServiceTokenResponse = Message<"meshgate.v1.VerifyServiceTokenResponse"> & {
+export type VerifyServiceTokenResponse = Message<'meshgate.v1.VerifyServiceTokenResponse'> & {
   /**
    * @generated from oneof meshgate.v1.VerifyServiceTokenResponse.result
    */
-  result: {
-    /**
-     * @generated from field: meshgate.v1.Identity identity = 1;
-     */
-    value: Identity;
-    case: "identity";
-  } | {
-    /**
-     * `token_invalid` or `group_not_allowed`
-     *
-     * @generated from field: string denied = 2;
-     */
-    value: string;
-    case: "denied";
-  } | { case: undefined; value?: undefined };
+  result:
+    | {
+        /**
+         * @generated from field: meshgate.v1.Identity identity = 1;
+         */
+        value: Identity;
+        case: 'identity';
+      }
+    | {
+        /**
+         * `token_invalid` or `group_not_allowed`
+         *
+         * @generated from field: string denied = 2;
+         */
+        value: string;
+        case: 'denied';
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message meshgate.v1.VerifyServiceTokenResponse.
  * Use `create(VerifyServiceTokenResponseSchema)` to create a new message.
  */
-export const VerifyServiceTokenResponseSchema: GenMessage<VerifyServiceTokenResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 11);
+export const VerifyServiceTokenResponseSchema: GenMessage<VerifyServiceTokenResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 11);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsRequest
  */
-export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsRequest"> & {
-};
+export type WatchRevocationsRequest = Message<'meshgate.v1.WatchRevocationsRequest'> & {};
 
 /**
  * Describes the message meshgate.v1.WatchRevocationsRequest.
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
-export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 12);
+export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 12);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse
  */
-export type WatchRevocationsResponse = Message<"meshgate.v1.WatchRevocationsResponse"> & {
+export type WatchRevocationsResponse = Message<'meshgate.v1.WatchRevocationsResponse'> & {
   /**
    * @generated from oneof meshgate.v1.WatchRevocationsResponse.event
    */
-  event: {
-    /**
-     * @generated from field: meshgate.v1.WatchRevocationsResponse.Ready ready = 1;
-     */
-    value: WatchRevocationsResponse_Ready;
-    case: "ready";
-  } | {
-    /**
-     * @generated from field: meshgate.v1.WatchRevocationsResponse.Heartbeat heartbeat = 2;
-     */
-    value: WatchRevocationsResponse_Heartbeat;
-    case: "heartbeat";
-  } | {
-    /**
-     * @generated from field: string session_id = 3;
-     */
-    value: string;
-    case: "sessionId";
-  } | {
-    /**
-     * @generated from field: string user_id = 4;
-     */
-    value: string;
-    case: "userId";
-  } | {
-    /**
-     * @generated from field: string service_id = 5;
-     */
-    value: string;
-    case: "serviceId";
-  } | {
-    /**
-     * SHA-256 in standard base64
-     *
-     * @generated from field: string token_digest = 6;
-     */
-    value: string;
-    case: "tokenDigest";
-  } | { case: undefined; value?: undefined };
+  event:
+    | {
+        /**
+         * @generated from field: meshgate.v1.WatchRevocationsResponse.Ready ready = 1;
+         */
+        value: WatchRevocationsResponse_Ready;
+        case: 'ready';
+      }
+    | {
+        /**
+         * @generated from field: meshgate.v1.WatchRevocationsResponse.Heartbeat heartbeat = 2;
+         */
+        value: WatchRevocationsResponse_Heartbeat;
+        case: 'heartbeat';
+      }
+    | {
+        /**
+         * @generated from field: string session_id = 3;
+         */
+        value: string;
+        case: 'sessionId';
+      }
+    | {
+        /**
+         * @generated from field: string user_id = 4;
+         */
+        value: string;
+        case: 'userId';
+      }
+    | {
+        /**
+         * @generated from field: string service_id = 5;
+         */
+        value: string;
+        case: 'serviceId';
+      }
+    | {
+        /**
+         * SHA-256 in standard base64
+         *
+         * @generated from field: string token_digest = 6;
+         */
+        value: string;
+        case: 'tokenDigest';
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message meshgate.v1.WatchRevocationsResponse.
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
-export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 13);
+export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 13);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Ready
  */
-export type WatchRevocationsResponse_Ready = Message<"meshgate.v1.WatchRevocationsResponse.Ready"> & {
-};
+export type WatchRevocationsResponse_Ready = Message<'meshgate.v1.WatchRevocationsResponse.Ready'> & {};
 
 /**
  * Describes the message meshgate.v1.WatchRevocationsResponse.Ready.
  * Use `create(WatchRevocationsResponse_ReadySchema)` to create a new message.
  */
-export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/
-  messageDesc(file_meshgate, 13, 0);
+export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/ messageDesc(file_meshgate, 13, 0);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Heartbeat
  */
-export type WatchRevocationsResponse_Heartbeat = Message<"meshgate.v1.WatchRevocationsResponse.Heartbeat"> & {
-};
+export type WatchRevocationsResponse_Heartbeat = Message<'meshgate.v1.WatchRevocationsResponse.Heartbeat'> & {};
 
 /**
  * Describes the message meshgate.v1.WatchRevocationsResponse.Heartbeat.
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
-export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> = /*@__PURE__*/
+export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> =
+  /*@__PURE__*/
   messageDesc(file_meshgate, 13, 1);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsRequest
  */
-export type SendAccessLogsRequest = Message<"meshgate.v1.SendAccessLogsRequest"> & {
+export type SendAccessLogsRequest = Message<'meshgate.v1.SendAccessLogsRequest'> & {
   /**
    * at most 64
    *
@@ -455,21 +457,18 @@ export type SendAccessLogsRequest = Message<"meshgate.v1.SendAccessLogsRequest">
  * Describes the message meshgate.v1.SendAccessLogsRequest.
  * Use `create(SendAccessLogsRequestSchema)` to create a new message.
  */
-export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 14);
+export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 14);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsResponse
  */
-export type SendAccessLogsResponse = Message<"meshgate.v1.SendAccessLogsResponse"> & {
-};
+export type SendAccessLogsResponse = Message<'meshgate.v1.SendAccessLogsResponse'> & {};
 
 /**
  * Describes the message meshgate.v1.SendAccessLogsResponse.
  * Use `create(SendAccessLogsResponseSchema)` to create a new message.
  */
-export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 15);
+export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 15);
 
 /**
  * @generated from service meshgate.v1.GatewayService
@@ -481,66 +480,64 @@ export const GatewayService: GenService<{
    * @generated from rpc meshgate.v1.GatewayService.RelyingParty
    */
   relyingParty: {
-    methodKind: "unary";
+    methodKind: 'unary';
     input: typeof RelyingPartyRequestSchema;
     output: typeof RelyingPartyResponseSchema;
-  },
+  };
   /**
    * Trades a verified sign-in for a session. The control plane checks the ID token and its nonce itself.
    *
    * @generated from rpc meshgate.v1.GatewayService.CreateSession
    */
   createSession: {
-    methodKind: "unary";
+    methodKind: 'unary';
     input: typeof CreateSessionRequestSchema;
     output: typeof CreateSessionResponseSchema;
-  },
+  };
   /**
    * @generated from rpc meshgate.v1.GatewayService.FindSession
    */
   findSession: {
-    methodKind: "unary";
+    methodKind: 'unary';
     input: typeof FindSessionRequestSchema;
     output: typeof FindSessionResponseSchema;
-  },
+  };
   /**
    * Ends a session; unknown ones are no error.
    *
    * @generated from rpc meshgate.v1.GatewayService.EndSession
    */
   endSession: {
-    methodKind: "unary";
+    methodKind: 'unary';
     input: typeof EndSessionRequestSchema;
     output: typeof EndSessionResponseSchema;
-  },
+  };
   /**
    * @generated from rpc meshgate.v1.GatewayService.VerifyServiceToken
    */
   verifyServiceToken: {
-    methodKind: "unary";
+    methodKind: 'unary';
     input: typeof VerifyServiceTokenRequestSchema;
     output: typeof VerifyServiceTokenResponseSchema;
-  },
+  };
   /**
    * What ends trust at once. The first message is `ready`: from there on nothing is missed while the stream lives.
    *
    * @generated from rpc meshgate.v1.GatewayService.WatchRevocations
    */
   watchRevocations: {
-    methodKind: "server_streaming";
+    methodKind: 'server_streaming';
     input: typeof WatchRevocationsRequestSchema;
     output: typeof WatchRevocationsResponseSchema;
-  },
+  };
   /**
    * Access log records, many in one call and kept all or none. One that is there already is left alone, so they may be sent again.
    *
    * @generated from rpc meshgate.v1.GatewayService.SendAccessLogs
    */
   sendAccessLogs: {
-    methodKind: "unary";
+    methodKind: 'unary';
     input: typeof SendAccessLogsRequestSchema;
     output: typeof SendAccessLogsResponseSchema;
-  },
-}> = /*@__PURE__*/
-  serviceDesc(file_meshgate, 0);
-
+  };
+}> = /*@__PURE__*/ serviceDesc(file_meshgate, 0);
