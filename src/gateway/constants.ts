@@ -12,3 +12,5 @@ export const drainMs = 5_000;
 export const reportIntervalMs = 500;
 /** Registering as a peer is tried again after this long, milliseconds (first, factor, longest). */
 export const registerBackoff = { firstMs: 500, factor: 2, maxMs: 10_000, jitter: 0.2 } as const;
+/** A service's port that could not be opened is tried again after this long, milliseconds. */
+export const portRetryMs = 5_000;

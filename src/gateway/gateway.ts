@@ -17,9 +17,11 @@ import { createMeshNode, hostMeta, type MeshNode, overlayOptions } from '#mesh/i
 import { asId, type ProxyId } from '#model/ids.ts';
 import {
   buildRouteTable,
+  buildStreamTable,
   createHttpPublisher,
   createIdentityHeaders,
   createSignIn,
+  createStreamPublisher,
   emptyRoutes,
   openCertificateDirectory,
   type CertificateDirectory,
@@ -27,6 +29,7 @@ import {
 import type { GatewayConfig } from './config.ts';
 import { drainMs, reachableMs } from './constants.ts';
 import { gatewayError } from './errors.ts';
+import { StreamPorts } from './listen/stream-ports.ts';
 import { listenTcp } from './listen/tcp.ts';
 import { viewPaths } from './path-view.ts';
 import { Registration } from './registration.ts';
@@ -79,9 +82,11 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     scope.defer(() => registration.close());
 
     let routes = emptyRoutes;
+    let applyStreams = (): void => undefined;
     const mappings = new Mappings(config.stateDir, log, (now, gone) => {
       for (const { id, domain } of gone) log.info('service removed', { service: domain, id });
       routes = buildRouteTable(now.values(), (service, problem) => log.warn('a service cannot be served', { service, problem }));
+      applyStreams();
     });
     await mappings.load();
 
@@ -131,16 +136,44 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       void publisher.endStreams((stream) => stream.trustKey === sessionKey && stream.serviceId === serviceId);
     scope.defer(sessions.onEnd(cut));
 
+    const streams = scope.use(
+      createStreamPublisher({
+        dial: node.overlay.dial,
+        directDial: hostDial,
+        accessLog: (entry) => accessLog.push(entry),
+        clock,
+        log: log.with({ part: 'stream' }),
+      }),
+    );
+    const listener = await listenTcp(config.listen, (socket, remote) =>
+      streams.handleConnection(socket, remote, listener.port, (hello) =>
+        publisher.handleConnection(socket, { remote, localPort: listener.port, hello }),
+      ),
+    );
+    const ports = new StreamPorts({
+      host: config.listen.host,
+      publicPort: listener.port,
+      accept: (socket, from, port) => streams.handleConnection(socket, from, port),
+      clock,
+      log: log.with({ part: 'listen' }),
+    });
+    scope.use(ports);
+    applyStreams = () => {
+      const table = buildStreamTable(mappings.current.values(), (service, problem) => log.warn('a service cannot be served', { service, problem }));
+      streams.apply(table);
+      void ports.apply(table.ports.keys());
+    };
+    applyStreams();
+
     const reporter = new ServiceReporter({
       mappings: () => mappings.current.values(),
-      state: (mapping) => serviceState(mapping, surroundings(certificates, node, registration)),
+      state: (mapping) => serviceState(mapping, { ...surroundings(certificates, node, registration), portProblem: (port) => ports.problem(port) }),
       hasCertificate: (host) => certificates.find(host) !== undefined,
       send: control.reportStatus.bind(control),
       clock,
       log,
     });
     scope.defer(() => reporter.close());
-    const listener = await listenTcp(config.listen, (socket, remote) => publisher.handleConnection(socket, { remote, localPort: listener.port }));
     scope.defer(async () => {
       const closed = listener.close();
       await publisher.drain(drainMs);
@@ -170,6 +203,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       certificates: certificates.problems(),
       accessLogDropped: accessLog.dropped,
       http: publisher.stats(),
+      streams: streams.stats(),
     }));
     if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
     else scope.use(socket);
@@ -182,7 +216,11 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
   });
 }
 
-function surroundings(certificates: CertificateDirectory, node: MeshNode, registration: Registration): Parameters<typeof serviceState>[1] {
+function surroundings(
+  certificates: CertificateDirectory,
+  node: MeshNode,
+  registration: Registration,
+): Omit<Parameters<typeof serviceState>[1], 'portProblem'> {
   return {
     certificate: (host) => certificates.find(host) !== undefined,
     certificateProblem: (host) => certificates.problems().find(({ source }) => source.includes(host))?.problem ?? '',

@@ -75,3 +75,10 @@ export const WARNINGS_PER_SECOND = 20;
 
 /** Time that the access checks may take, asking the control plane included; then the request is denied. */
 export const ACCESS_MS = 5_000;
+
+/** TCP and TLS services: connections at a time in all and of one address; more are closed at once. */
+export const STREAMS = 20_000;
+export const STREAMS_PER_ADDRESS = 512;
+/** Time to reach a target, unless the service says less; and silence both ways after which a stream is closed, unless it says otherwise. */
+export const STREAM_DIAL_MS = 30_000;
+export const STREAM_IDLE_MS = 300_000;

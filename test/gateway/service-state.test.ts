@@ -39,7 +39,7 @@ const mesh: MeshStatus = {
   routes: [],
   overlay,
 };
-const well: Surroundings = { certificate: () => true, certificateProblem: () => '', mesh };
+const well: Surroundings = { certificate: () => true, certificateProblem: () => '', portProblem: () => '', mesh };
 
 void t.test('active where nothing is missing', async (t) => {
   t.same(serviceState(mapping('a'), well), { state: 'active', reason: '' });
@@ -60,7 +60,9 @@ void t.test('a switched-off check of an https target shows while the service is 
 void t.test('what is missing is named', async (t) => {
   const { path: _path, ...away } = peer;
   for (const [change, around, state, reason] of [
-    [{ mode: 'tcp' }, well, 'error', /tcp services are not served/],
+    [{ mode: 'udp' }, well, 'error', /udp services are not served/],
+    [{ mode: 'tcp', auth: { oidc: false, maxSessionAgeMs: 1, unsupported: [] } }, well, 'error', /no port/],
+    [{ mode: 'tcp', listenPort: 7 }, well, 'error', /sign-in for streams/],
     [{ private: true }, well, 'error', /private/],
     [{ auth: { oidc: false, maxSessionAgeMs: 1, unsupported: ['pin'] } }, well, 'error', /pin/],
     [{ paths: [] }, well, 'error', /no enabled target/],

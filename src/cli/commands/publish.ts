@@ -46,7 +46,7 @@ async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
     throw cliError('CLI_USAGE', '--domain, --port and either --peer or --peer-group are needed, or --file');
   // Nobody publishes something to the whole world by leaving a flag out.
   const mode = input.text('mode') ?? 'http';
-  if (mode === 'http' && input.on('sso') === input.on('public')) throw cliError('CLI_USAGE', 'say who may use it: either --sso or --public');
+  if (input.on('sso') === input.on('public')) throw cliError('CLI_USAGE', 'say who may use it: either --sso or --public');
   const ids = group === undefined ? await findIds(api, '/api/peers', names, ['name', 'ip']) : await findIds(api, '/api/groups', [group]);
   const protocol = input.text('protocol') ?? (mode === 'http' ? 'http' : mode === 'udp' ? 'udp' : 'tcp');
   return {

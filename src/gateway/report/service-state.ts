@@ -3,6 +3,7 @@ import { parseIp, parsePrefix, prefixContains } from '#lib/ip.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { matchesDomain } from '#model/dns.ts';
 import type { ServiceMapping } from '#model/service.ts';
+import { streamRefusal } from '#publish/index.ts';
 import type { MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
 
 export interface Surroundings {
@@ -10,37 +11,47 @@ export interface Surroundings {
   readonly certificate: (host: string) => boolean;
   /** Why the certificate directory has none, where it says. */
   readonly certificateProblem: (host: string) => string;
+  /** Why a service's own port is not open; empty where it is. */
+  readonly portProblem: (port: number) => string;
   /** Undefined while this gateway has not joined the mesh. */
   readonly mesh: MeshStatus | undefined;
 }
 
 /** The first thing that is missing, in the order of a request's way. */
 export function serviceState(mapping: ServiceMapping, around: Surroundings): ServiceStatus {
-  if (mapping.mode !== 'http') return { state: 'error', reason: `${mapping.mode} services are not served by this version of the gateway` };
-  if (mapping.private) return { state: 'error', reason: 'private services are not served by this version of the gateway' };
-  if (mapping.auth.unsupported.length > 0 && !mapping.auth.oidc) {
-    return {
-      state: 'error',
-      reason: `sign-in by ${mapping.auth.unsupported.join(', ')} is not supported by this version of the gateway; enable sign-in by the identity provider`,
-    };
-  }
+  const refused = mapping.mode === 'http' ? webRefusal(mapping) : streamRefusal(mapping);
+  if (refused !== undefined) return { state: 'error', reason: refused };
   const { allowedCountries, blockedCountries, crowdsecMode } = mapping.restrictions;
   if (allowedCountries.length + blockedCountries.length > 0) return { state: 'error', reason: 'countries cannot be checked by this gateway' };
   if (crowdsecMode === 'enforce') return { state: 'error', reason: 'CrowdSec cannot be asked by this gateway' };
-  if (mapping.paths.length === 0) return { state: 'error', reason: 'the service has no enabled target' };
-  if (!around.certificate(mapping.domain)) {
-    const problem = around.certificateProblem(mapping.domain);
-    return {
-      state: 'certificate_pending',
-      reason: problem === '' ? `no certificate for ${mapping.domain}: put one into the gateway's certDir` : problem,
-    };
-  }
+  const way = mapping.mode === 'http' ? certificateState(mapping, around) : portState(mapping, around);
+  if (way !== undefined) return way;
   const overlayPaths = mapping.paths.filter(({ options }) => !options.directUpstream);
   if (overlayPaths.length === 0) return active(mapping);
   if (around.mesh?.address === undefined) return { state: 'tunnel_not_created', reason: 'the gateway has not joined the mesh yet' };
   const { mesh } = around;
   const missing = overlayPaths.flatMap(({ targets }) => targets.map(({ host }) => targetProblem(host, mesh))).find((problem) => problem !== '');
   return missing === undefined ? active(mapping) : { state: 'tunnel_not_created', reason: missing };
+}
+
+/** Why nobody gets through to a web service, whoever it is. */
+function webRefusal({ private: isPrivate, auth, paths, web }: ServiceMapping): string | undefined {
+  if (isPrivate) return 'private services are not served by this version of the gateway';
+  if (auth.unsupported.length > 0 && !auth.oidc) {
+    return `sign-in by ${auth.unsupported.join(', ')} is not supported by this version of the gateway; enable sign-in by the identity provider`;
+  }
+  return paths.length === 0 && web.answers.length === 0 ? 'the service has no enabled target' : undefined;
+}
+
+function certificateState({ domain }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
+  if (around.certificate(domain)) return undefined;
+  const problem = around.certificateProblem(domain);
+  return { state: 'certificate_pending', reason: problem === '' ? `no certificate for ${domain}: put one into the gateway's certDir` : problem };
+}
+
+function portState({ listenPort }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
+  const problem = listenPort === undefined ? 'the service has no port' : around.portProblem(listenPort);
+  return problem === '' ? undefined : { state: 'error', reason: problem };
 }
 
 /** Served; what its owner has switched off is said all the same (attack row T-17). */

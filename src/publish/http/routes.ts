@@ -1,10 +1,10 @@
 // Which service and which target a request means: an immutable table, made anew from all mappings and swapped whole.
 import { canonicalHeaderName } from '#identity/identity-headers.ts';
-import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import { formatHostPort } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
 import { isFieldValue, isToken } from '#wire/http1-fields.ts';
+import { compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
 import { canonicalHost } from './host.ts';
 import { pathReadings } from './path-readings.ts';
 import { describeUpstream, type UpstreamTarget } from './upstream-target.ts';
@@ -32,13 +32,6 @@ export interface Route {
   /** Field lines to set, and their folded names, of which copies by clients are removed. */
   readonly customHeaders: string;
   readonly customKeys: ReadonlySet<string>;
-}
-
-export interface CompiledRestrictions {
-  readonly allowed: readonly IpPrefix[];
-  readonly blocked: readonly IpPrefix[];
-  /** Set where something is asked for that cannot be checked: everything is denied then. */
-  readonly unsupported: string | undefined;
 }
 
 export interface PublishedService {
@@ -143,7 +136,7 @@ function publishService(mapping: ServiceMapping, domain: string, onProblem: (pro
     id: mapping.id,
     domain,
     mapping,
-    restrictions: compileRestrictions(mapping),
+    restrictions: compileRestrictions(mapping.restrictions),
     routes,
     fingerprint: JSON.stringify(lasting),
   };
@@ -192,20 +185,4 @@ const reservedKeys = new Set(['host', 'connection', 'content-length', 'transfer-
 function trimSlash(path: string): string {
   const trimmed = path.replace(/\/+$/, '');
   return trimmed === '' || trimmed.startsWith('/') ? trimmed : `/${trimmed}`;
-}
-
-function compileRestrictions(mapping: ServiceMapping): CompiledRestrictions {
-  const { allowedCidrs, blockedCidrs, allowedCountries, blockedCountries, crowdsecMode } = mapping.restrictions;
-  let unsupported: string | undefined;
-  const prefixes = (texts: readonly string[]): IpPrefix[] =>
-    texts.flatMap((text) => {
-      const prefix = parsePrefix(text);
-      if (prefix === undefined) unsupported = `${text} is no address range`;
-      return prefix === undefined ? [] : [prefix];
-    });
-  const allowed = prefixes(allowedCidrs);
-  const blocked = prefixes(blockedCidrs);
-  if (allowedCountries.length + blockedCountries.length > 0) unsupported = 'countries cannot be checked by this gateway';
-  if (crowdsecMode === 'enforce') unsupported = 'CrowdSec cannot be asked by this gateway';
-  return { allowed, blocked, unsupported };
 }

@@ -15,6 +15,8 @@ const nobody = 65_534;
 export interface PostgresCluster {
   /** Makes an empty database and returns its URL. */
   createDatabase(): Promise<string>;
+  /** Where it listens on 127.0.0.1, where that was asked for. */
+  readonly port: number;
   stop(): Promise<void>;
 }
 
@@ -23,7 +25,7 @@ export function postgresMissing(): string | undefined {
   return existsSync(join(programs, 'initdb')) ? undefined : `needs Debian's postgresql-15 (${programs}/initdb)`;
 }
 
-export async function startPostgres(): Promise<PostgresCluster> {
+export async function startPostgres(options: { readonly tcpPort?: number } = {}): Promise<PostgresCluster> {
   const folder = await mkdtemp(join(tmpdir(), 'meshgate-pg-'));
   const data = join(folder, 'data');
   const root = process.getuid?.() === 0;
@@ -35,16 +37,18 @@ export async function startPostgres(): Promise<PostgresCluster> {
   };
   try {
     await program('initdb', '-D', data, '-U', 'meshgate', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync');
-    const settings = `-c listen_addresses='' -c unix_socket_directories=${folder} -c fsync=off -c max_connections=60`;
+    const tcp = options.tcpPort === undefined ? `-c listen_addresses=''` : `-c listen_addresses=127.0.0.1 -c port=${options.tcpPort}`;
+    const settings = `${tcp} -c unix_socket_directories=${folder} -c fsync=off -c max_connections=60`;
     await program('pg_ctl', '-D', data, '-l', join(folder, 'log'), '-w', '-t', '50', '-o', settings, 'start');
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
     throw error;
   }
   return {
+    port: options.tcpPort ?? 0,
     async createDatabase() {
       const name = `m${randomBytes(6).toString('hex')}`;
-      await program('createdb', '-h', folder, '-U', 'meshgate', name);
+      await program('createdb', '-h', folder, ...(options.tcpPort === undefined ? [] : ['-p', String(options.tcpPort)]), '-U', 'meshgate', name);
       return `postgres://meshgate@localhost/${name}?host=${encodeURIComponent(folder)}`;
     },
     async stop() {

@@ -1,0 +1,82 @@
+// The public ports of TCP and TLS services: opened and closed as the services come and go. Why one is not open is told by service.
+import type { Socket } from 'node:net';
+import type { Clock, Timer } from '#lib/clock.ts';
+import { describeError } from '#lib/errors.ts';
+import type { Closable } from '#lib/lifecycle.ts';
+import type { Logger } from '#lib/log.ts';
+import type { Endpoint } from '#lib/net.ts';
+import { portRetryMs } from '../constants.ts';
+import { listenTcp, type TcpListener } from './tcp.ts';
+
+export interface StreamPortsDeps {
+  /** The address of the gateway's public socket, without its port. */
+  readonly host: string;
+  /** The port of HTTPS, which is open anyway. */
+  readonly publicPort: number;
+  readonly accept: (socket: Socket, from: Endpoint, port: number) => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export class StreamPorts implements Closable {
+  readonly #deps: StreamPortsDeps;
+  readonly #open = new Map<number, TcpListener>();
+  readonly #problems = new Map<number, string>();
+  #wanted: ReadonlySet<number> = new Set();
+  #work: Promise<void> = Promise.resolve();
+  #closed = false;
+  #retry: Timer | undefined;
+
+  constructor(deps: StreamPortsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Opens what is new and closes what is not wanted any more; resolves when that is done. Never rejects. */
+  apply(ports: Iterable<number>): Promise<void> {
+    this.#wanted = new Set([...ports].filter((port) => port !== this.#deps.publicPort));
+    this.#work = this.#work.then(() => this.#reconcile());
+    return this.#work;
+  }
+
+  /** Why the port is not open; empty where it is, or is about to be. */
+  problem(port: number): string {
+    return this.#problems.get(port) ?? '';
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#retry?.cancel();
+    await this.#work;
+    await Promise.all([...this.#open.values()].map((listener) => listener.close()));
+    this.#open.clear();
+  }
+
+  async #reconcile(): Promise<void> {
+    if (this.#closed) return;
+    this.#retry?.cancel();
+    for (const port of this.#problems.keys()) if (!this.#wanted.has(port)) this.#problems.delete(port);
+    for (const [port, listener] of this.#open) {
+      if (this.#wanted.has(port)) continue;
+      this.#open.delete(port);
+      // Accepting ends at once; its streams are the publisher's, and end by themselves.
+      void listener.close();
+      this.#deps.log.info('port closed', { port });
+    }
+    for (const port of this.#wanted) if (!this.#open.has(port)) await this.#listen(port);
+    // Whoever holds the port may let it go.
+    if (this.#problems.size > 0 && !this.#closed) this.#retry = this.#deps.clock.after(portRetryMs, () => void this.apply(this.#wanted));
+  }
+
+  async #listen(port: number): Promise<void> {
+    const { host, accept, log } = this.#deps;
+    try {
+      this.#open.set(port, await listenTcp({ host, port }, (socket, from) => accept(socket, from, port)));
+      this.#problems.delete(port);
+      log.info('port opened', { port });
+    } catch (error) {
+      const problem = describeError(error);
+      if (this.#problems.get(port) !== problem) log.warn('a port of a service cannot be opened', { port, reason: problem });
+      this.#problems.set(port, problem);
+    }
+  }
+}

@@ -1,0 +1,201 @@
+// From an accepted connection to a target of a TCP or TLS service: one decision, one way, one record. What passes is not looked at.
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Clock } from '#lib/clock.ts';
+import { describeError, errorCode } from '#lib/errors.ts';
+import { parseIp, unmapIp } from '#lib/ip.ts';
+import type { Logger } from '#lib/log.ts';
+import type { Dial, DialTarget, Endpoint } from '#lib/net.ts';
+import { splice } from '#lib/splice.ts';
+import type { AccessLogEntry } from '#model/access-log.ts';
+import { judgeAddress } from '../access/restrictions.ts';
+import { KEEP_ALIVE_PROBE_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
+import { createIdSource } from '../http/request-id.ts';
+import type { StreamService, StreamTable } from './services.ts';
+
+export interface StreamForwarderDeps {
+  readonly dial: Dial;
+  readonly directDial: Dial;
+  readonly accessLog: (entry: AccessLogEntry) => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** One connection that is being forwarded. */
+interface Flow {
+  readonly service: StreamService;
+  readonly socket: Socket;
+  upstream: Duplex | undefined;
+  /** Why it was ended from here; undefined while nobody has. */
+  cut: string | undefined;
+  readonly abort: AbortController;
+}
+
+export class StreamForwarder {
+  readonly #deps: StreamForwarderDeps;
+  readonly #flows = new Set<Flow>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #next = new Map<string, number>();
+  readonly #ids = createIdSource();
+  #closed = false;
+
+  constructor(deps: StreamForwarderDeps) {
+    this.#deps = deps;
+  }
+
+  get open(): number {
+    return this.#flows.size;
+  }
+
+  /** Takes an accepted socket over, bytes that were put back included; never throws. */
+  handle(socket: Socket, service: StreamService, remote: Endpoint): void {
+    socket.on('error', () => undefined);
+    const flow: Flow = { service, socket, upstream: undefined, cut: undefined, abort: new AbortController() };
+    void this.#run(flow, remote).catch((error: unknown) => {
+      this.#deps.log.error('a stream failed', { service: service.domain, error: describeError(error) });
+      socket.destroy();
+    });
+  }
+
+  /** Ends what the table does not keep; returns how many. */
+  sweep(table: StreamTable): number {
+    return this.end(({ service }) => !table.keeps(service), 'service_changed');
+  }
+
+  /** Ends what the predicate names. */
+  end(predicate: (flow: { readonly service: StreamService }) => boolean, reason: string): number {
+    let ended = 0;
+    for (const flow of this.#flows) {
+      if (!predicate(flow)) continue;
+      ended++;
+      flow.cut = reason;
+      flow.abort.abort();
+      flow.socket.resetAndDestroy();
+      flow.upstream?.destroy();
+    }
+    return ended;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.end(() => true, 'draining');
+  }
+
+  async #run(flow: Flow, remote: Endpoint): Promise<void> {
+    const { clock } = this.#deps;
+    const { service, socket } = flow;
+    const entry = { id: this.#ids.next(), timestamp: clock.wall(), started: clock.now() };
+    const refused = this.#refusal(service, remote);
+    if (refused !== undefined) {
+      socket.destroy();
+      return this.#record(entry, service, remote, refused, false, 0, 0);
+    }
+    this.#flows.add(flow);
+    this.#count(remote.address, 1);
+    const gone = (): void => flow.abort.abort();
+    socket.once('close', gone);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+    try {
+      flow.upstream = await this.#dial(service, flow.abort.signal);
+      socket.off('close', gone);
+      if (flow.cut !== undefined) flow.upstream.destroy();
+      const spliced = splice(socket, flow.upstream, { idleMs: service.idleMs });
+      // Paused where its first bytes were looked at.
+      socket.resume();
+      const { forward, backward, error } = await spliced;
+      this.#record(entry, service, remote, flow.cut ?? (error === undefined ? 'done' : 'broken'), true, forward, backward);
+    } catch (error) {
+      socket.destroy();
+      this.#record(entry, service, remote, flow.cut ?? dialReason(error), true, 0, 0);
+    } finally {
+      this.#flows.delete(flow);
+      this.#count(remote.address, -1);
+    }
+  }
+
+  /** Why the connection is not forwarded. */
+  #refusal(service: StreamService, remote: Endpoint): string | undefined {
+    const { log } = this.#deps;
+    if (this.#closed) return 'draining';
+    if (service.closed !== undefined) {
+      log.debug('a stream was refused', { service: service.domain, reason: service.closed });
+      return 'auth_unsupported';
+    }
+    const ip = parseIp(remote.address);
+    const denied = judgeAddress(service.restrictions, ip === undefined ? undefined : unmapIp(ip));
+    if (denied !== undefined) return denied.reason;
+    if (this.#flows.size >= STREAMS || (this.#perAddress.get(remote.address) ?? 0) >= STREAMS_PER_ADDRESS) return 'too_many_streams';
+    return undefined;
+  }
+
+  /** The targets take turns; one that cannot be reached is passed over while there is time. */
+  async #dial(service: StreamService, gone: AbortSignal): Promise<Duplex> {
+    const dial = service.direct ? this.#deps.directDial : this.#deps.dial;
+    const signal = AbortSignal.any([gone, AbortSignal.timeout(service.dialMs)]);
+    const { targets } = service;
+    const first = this.#next.get(service.id) ?? 0;
+    this.#next.set(service.id, (first + 1) % targets.length);
+    let failure: unknown;
+    for (let i = 0; i < targets.length && !signal.aborted; i++) {
+      const target = targets[(first + i) % targets.length] as DialTarget;
+      try {
+        return await dial(target, { signal });
+      } catch (error) {
+        failure = error;
+        this.#deps.log.debug('a target could not be reached', { service: service.domain, error: describeError(error) });
+      }
+    }
+    throw failure ?? signal.reason;
+  }
+
+  #count(address: string, change: 1 | -1): void {
+    const count = (this.#perAddress.get(address) ?? 0) + change;
+    if (count > 0) this.#perAddress.set(address, count);
+    else this.#perAddress.delete(address);
+  }
+
+  #record(
+    entry: { readonly id: string; readonly timestamp: number; readonly started: number },
+    service: StreamService,
+    remote: Endpoint,
+    reason: string,
+    allowed: boolean,
+    bytesUp: number,
+    bytesDown: number,
+  ): void {
+    this.#deps.accessLog({
+      id: entry.id,
+      serviceId: service.id,
+      timestamp: entry.timestamp,
+      protocol: service.mode,
+      method: '',
+      host: service.domain,
+      path: '',
+      durationMs: Math.round(this.#deps.clock.now() - entry.started),
+      status: 0,
+      sourceIp: remote.address,
+      userId: '',
+      authMethod: '',
+      authSuccess: allowed,
+      bytesUp,
+      bytesDown,
+      reason,
+    });
+  }
+}
+
+function dialReason(error: unknown): string {
+  switch (errorCode(error)) {
+    case 'ECONNREFUSED':
+    case 'ECONNRESET':
+      return 'upstream_refused';
+    case 'ETIMEDOUT':
+      return 'upstream_timeout';
+    case 'ABORT_ERR':
+      return 'client_closed';
+    case undefined:
+    default:
+      return error instanceof DOMException && error.name === 'TimeoutError' ? 'upstream_timeout' : 'upstream_unreachable';
+  }
+}

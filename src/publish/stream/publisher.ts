@@ -1,0 +1,65 @@
+// The door of TCP and TLS services: which service a connection means, and what becomes of it. Knows no sockets' ports but by number.
+import type { Socket } from 'node:net';
+import type { Clock } from '#lib/clock.ts';
+import type { Closable } from '#lib/lifecycle.ts';
+import type { Endpoint } from '#lib/net.ts';
+import type { ClientHello } from '#wire/client-hello.ts';
+import { Deadlines } from '../http/deadlines.ts';
+import { StreamForwarder, type StreamForwarderDeps } from './forwarder.ts';
+import { readHello } from './hello.ts';
+import { noStreams, type StreamPort, type StreamTable } from './services.ts';
+
+export interface StreamPublisher extends Closable {
+  /**
+   * Takes a connection to one of the table's ports. Where no service is meant, `otherwise` gets the socket, with every byte still in it, and the
+   * hello where one was read; without it the socket is closed.
+   */
+  handleConnection(socket: Socket, remote: Endpoint, port: number, otherwise?: (hello: ClientHello | undefined) => void): void;
+  /** Swaps the table; what it does not keep is ended at once. */
+  apply(table: StreamTable): void;
+  stats(): { readonly streams: number };
+}
+
+export function createStreamPublisher(deps: StreamForwarderDeps & { readonly clock: Clock }): StreamPublisher {
+  const deadlines = new Deadlines(deps.clock);
+  const forwarder = new StreamForwarder(deps);
+  const waiting = new Set<Socket>();
+  let table: StreamTable = noStreams;
+
+  function choose(
+    socket: Socket,
+    remote: Endpoint,
+    at: StreamPort,
+    hello: ClientHello | undefined,
+    otherwise?: (hello: ClientHello | undefined) => void,
+  ): void {
+    const service = (hello?.serverName === undefined ? undefined : at.names.get(hello.serverName)) ?? at.rest;
+    if (service !== undefined) return forwarder.handle(socket, service, remote);
+    if (otherwise !== undefined) return otherwise(hello);
+    socket.on('error', () => undefined);
+    socket.destroy();
+  }
+
+  return {
+    handleConnection(socket, remote, port, otherwise) {
+      const at = table.ports.get(port);
+      if (at === undefined || at.names.size === 0) return choose(socket, remote, at ?? { names: new Map(), rest: undefined }, undefined, otherwise);
+      waiting.add(socket);
+      readHello(socket, deadlines, (seen) => {
+        waiting.delete(socket);
+        if (seen.kind === 'gone') socket.destroy();
+        else choose(socket, remote, table.ports.get(port) ?? at, seen.kind === 'hello' ? seen.hello : undefined, otherwise);
+      });
+    },
+    apply(next) {
+      table = next;
+      forwarder.sweep(next);
+    },
+    stats: () => ({ streams: forwarder.open }),
+    close: async () => {
+      forwarder.close();
+      for (const socket of waiting) socket.destroy();
+      deadlines.close();
+    },
+  };
+}

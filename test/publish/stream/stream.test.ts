@@ -1,0 +1,265 @@
+// TCP and TLS services at the door: which connection means which service, who may pass, what the target received, and what ends a stream.
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { connect as tlsConnect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import type { AddressInfo } from 'node:net';
+import t, { type Test } from 'tap';
+import { systemClock } from '#lib/clock.ts';
+import { silentLogger } from '#lib/log.ts';
+import type { AccessLogEntry } from '#model/access-log.ts';
+import { noRestrictions, type ServiceMapping } from '#model/service.ts';
+import { buildStreamTable, createStreamPublisher } from '#publish/index.ts';
+import { CLIENT_HELLO_BYTES } from '#wire/client-hello.ts';
+import { dialTcp, issue, listenTcp, mapping, path } from '../harness.ts';
+
+const port = 5432;
+
+function stream(name: string, targets: readonly number[], change: Partial<ServiceMapping> = {}): ServiceMapping {
+  const first = path(targets[0] ?? 1);
+  return mapping(name, [{ ...first, targets: targets.map((at) => ({ protocol: 'tcp', host: '127.0.0.1', port: at, basePath: '', weight: 1 })) }], {
+    mode: 'tcp',
+    listenPort: port,
+    ...change,
+  });
+}
+
+interface Door {
+  readonly port: number;
+  readonly entries: AccessLogEntry[];
+  readonly problems: string[];
+  readonly passedOn: string[];
+  apply(mappings: readonly ServiceMapping[]): void;
+  open(): number;
+}
+
+/** A publisher behind one listening socket that stands for the public port 5432. */
+async function open(t: Test, mappings: readonly ServiceMapping[], passOn = false): Promise<Door> {
+  const entries: AccessLogEntry[] = [];
+  const problems: string[] = [];
+  const passedOn: string[] = [];
+  const publisher = createStreamPublisher({
+    dial: dialTcp,
+    directDial: dialTcp,
+    accessLog: (entry) => void entries.push(entry),
+    clock: systemClock,
+    log: silentLogger,
+  });
+  const apply = (next: readonly ServiceMapping[]): void => {
+    publisher.apply(buildStreamTable(next, (id, problem) => void problems.push(`${id} ${problem}`)));
+  };
+  apply(mappings);
+  const listener = await listenTcp((socket) => {
+    socket.removeAllListeners('end');
+    const otherwise = (hello?: { readonly serverName: string | undefined }): void => {
+      passedOn.push(hello?.serverName ?? '');
+      socket.end('elsewhere');
+      socket.resume();
+    };
+    publisher.handleConnection(socket, { address: '127.0.0.1', port: socket.remotePort ?? 0 }, port, passOn ? otherwise : undefined);
+  });
+  t.teardown(async () => {
+    await publisher.close();
+    await listener.close();
+  });
+  return { port: listener.port, entries, problems, passedOn, apply, open: () => publisher.stats().streams };
+}
+
+function dial(door: Door): Socket {
+  const socket = connect({ host: '127.0.0.1', port: door.port, allowHalfOpen: true });
+  socket.on('error', () => undefined);
+  return socket;
+}
+
+async function read(socket: Socket | TLSSocket): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('latin1');
+}
+
+/** Resolves when the other side has ended or reset it. */
+async function gone(socket: Socket): Promise<void> {
+  socket.resume();
+  await new Promise<void>((resolve) => {
+    socket.once('end', resolve);
+    socket.once('close', () => resolve());
+  });
+  socket.destroy();
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+async function entry(door: Door, count = 1): Promise<AccessLogEntry> {
+  while (door.entries.length < count) await turn();
+  return door.entries[count - 1] as AccessLogEntry;
+}
+
+/** Answers in upper case when its client has finished, so that both halves are seen to work. */
+async function upstream(t: Test, answer = (text: string): string => text.toUpperCase()) {
+  const received: string[] = [];
+  const server = await listenTcp((socket) => {
+    socket.removeAllListeners('end');
+    let text = '';
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
+    socket.on('end', () => {
+      received.push(text);
+      socket.end(answer(text));
+    });
+  });
+  t.teardown(() => server.close());
+  return { port: server.port, received, sockets: server.sockets, close: () => server.close() };
+}
+
+void t.test('bytes pass both ways and half-closed, and leave one record', async (t) => {
+  const target = await upstream(t);
+  const door = await open(t, [stream('db.test', [target.port])]);
+  const socket = dial(door);
+  socket.end('hello');
+  t.equal(await read(socket), 'HELLO');
+  t.same(target.received, ['hello']);
+  t.match(await entry(door), {
+    protocol: 'tcp',
+    host: 'db.test',
+    serviceId: 's-db.test',
+    bytesUp: 5,
+    bytesDown: 5,
+    reason: 'done',
+    sourceIp: '127.0.0.1',
+    authSuccess: true,
+  });
+  t.equal(door.open(), 0);
+});
+
+void t.test('who is not let in reaches nothing', async (t) => {
+  const target = await upstream(t);
+  const refusals: readonly (readonly [string, Partial<ServiceMapping>, string])[] = [
+    ['an address that is not allowed', { restrictions: { ...noRestrictions, allowedCidrs: ['10.0.0.0/8'] } }, 'ip_denied'],
+    ['an address that is blocked', { restrictions: { ...noRestrictions, blockedCidrs: ['127.0.0.0/8'] } }, 'ip_denied'],
+    ['a country that nobody can tell', { restrictions: { ...noRestrictions, allowedCountries: ['DE'] } }, 'restriction_unsupported'],
+    ['CrowdSec that nobody can ask', { restrictions: { ...noRestrictions, crowdsecMode: 'enforce' } }, 'restriction_unsupported'],
+    ['a sign-in that is not checked here', { auth: { oidc: true, maxSessionAgeMs: 1, unsupported: [] } }, 'auth_unsupported'],
+    ['a proof that is not checked here', { auth: { oidc: false, maxSessionAgeMs: 1, unsupported: ['pin'] } }, 'auth_unsupported'],
+    ['a private service', { private: true }, 'auth_unsupported'],
+  ];
+  for (const [what, change, reason] of refusals) {
+    const door = await open(t, [stream('db.test', [target.port], change)]);
+    const socket = dial(door);
+    socket.write('hello');
+    await gone(socket);
+    t.match(await entry(door), { reason, authSuccess: false, bytesUp: 0 }, what);
+  }
+  t.same(target.received, []);
+  t.equal(target.sockets.size, 0);
+});
+
+void t.test('a port without a service is closed; one that belongs to another service is told', async (t) => {
+  const door = await open(t, []);
+  await gone(dial(door));
+  door.apply([stream('a.test', [1]), stream('b.test', [1]), stream('c.test', [1], { listenPort: undefined })]);
+  t.same(door.problems, ["s-b.test port 5432 is a.test's already", 's-c.test it has no port']);
+});
+
+void t.test('targets take turns, and one that is gone is passed over', async (t) => {
+  const one = await upstream(t, () => 'one');
+  const two = await upstream(t, () => 'two');
+  const door = await open(t, [stream('db.test', [one.port, two.port])]);
+  const ask = async (): Promise<string> => {
+    const socket = dial(door);
+    socket.end('x');
+    return read(socket);
+  };
+  t.same(new Set([await ask(), await ask()]), new Set(['one', 'two']));
+  await one.close();
+  t.same([await ask(), await ask(), await ask()], ['two', 'two', 'two']);
+  await two.close();
+  t.equal(await ask(), '');
+  t.match(await entry(door, 6), { reason: 'upstream_refused' });
+});
+
+void t.test('a change ends what it concerns at once, and nothing else', async (t) => {
+  const target = await listenTcp((socket) => void socket.pipe(socket));
+  t.teardown(() => target.close());
+  const before = stream('db.test', [target.port]);
+  const door = await open(t, [before]);
+  const socket = dial(door);
+  socket.write('a');
+  await once(socket, 'data');
+  door.apply([{ ...before, authToken: 'another' }, stream('other.test', [1], { listenPort: 1 })]);
+  socket.write('b');
+  t.same(await once(socket, 'data'), [Buffer.from('b')], 'it goes on');
+  const begun = performance.now();
+  door.apply([stream('db.test', [target.port], { restrictions: { ...noRestrictions, blockedCidrs: ['10.0.0.0/8'] } })]);
+  await gone(socket);
+  t.comment(`figure: a stream was cut ${(performance.now() - begun).toFixed(1)} ms after its service had changed`);
+  t.match(await entry(door), { reason: 'service_changed', bytesUp: 2, bytesDown: 2 });
+  await Promise.all([...target.sockets].map((upstream) => once(upstream, 'close')));
+  t.equal(target.sockets.size, 0, 'the target’s side too');
+});
+
+void t.test('TLS services share a port by name, the key stays at the target, and the rest goes to who takes the rest', async (t) => {
+  const certificate = await issue(['one.test', 'two.test']);
+  const serve = async (name: string): Promise<number> => {
+    const server = createTlsServer({ cert: certificate.certPem, key: certificate.keyPem }, (socket) => void socket.end(name));
+    server.on('tlsClientError', () => undefined);
+    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => server.close());
+    return (server.address() as AddressInfo).port;
+  };
+  const rest = await upstream(t, () => 'rest');
+  const names = [stream('one.test', [await serve('one')], { mode: 'tls' }), stream('two.test', [await serve('two')], { mode: 'tls' })];
+  const door = await open(t, [...names, stream('rest.test', [rest.port])]);
+  const ask = async (servername: string): Promise<string> => {
+    const socket = tlsConnect({ host: '127.0.0.1', port: door.port, servername, ca: certificate.ca, checkServerIdentity: () => undefined });
+    socket.on('error', () => undefined);
+    return read(socket).catch(() => '');
+  };
+  t.equal(await ask('one.test'), 'one');
+  t.equal(await ask('TWO.test'), 'two');
+  t.match(await entry(door), { protocol: 'tls', host: 'one.test' });
+  const plain = dial(door);
+  plain.end('SSH-2.0-x\r\n');
+  t.equal(await read(plain), 'rest', 'what is no TLS');
+  t.same(rest.received, ['SSH-2.0-x\r\n'], 'every byte of it');
+  const bare = tlsConnect({ host: '127.0.0.1', port: door.port, servername: '', rejectUnauthorized: false });
+  bare.on('error', () => undefined);
+  bare.setTimeout(1, () => bare.destroy());
+  await gone(bare);
+});
+
+void t.test('a name that no TLS service has is passed on with its bytes, or closed', async (t) => {
+  const names = [stream('one.test', [1], { mode: 'tls' })];
+  const door = await open(t, names, true);
+  const client = tlsConnect({ host: '127.0.0.1', port: door.port, servername: 'web.test' });
+  client.on('error', () => undefined);
+  await gone(client);
+  t.same(door.passedOn, ['web.test']);
+  const closing = await open(t, names);
+  const other = tlsConnect({ host: '127.0.0.1', port: closing.port, servername: 'web.test' });
+  other.on('error', () => undefined);
+  await gone(other);
+  t.equal(closing.entries.length, 0);
+});
+
+void t.test('a hello in single bytes is understood, an endless one is cut off', async (t) => {
+  const certificate = await issue(['one.test']);
+  const server = createTlsServer({ cert: certificate.certPem, key: certificate.keyPem }, (socket) => void socket.end('one'));
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  const door = await open(t, [stream('one.test', [(server.address() as AddressInfo).port], { mode: 'tls' })]);
+  // Between the client and the door every byte is a segment of its own, as long as the hello lasts.
+  const slow = await listenTcp((socket) => {
+    const onward = dial(door);
+    onward.setNoDelay(true);
+    socket.on('data', (chunk: Buffer) => {
+      for (const byte of chunk) onward.write(Buffer.of(byte));
+    });
+    onward.pipe(socket);
+  });
+  t.teardown(() => slow.close());
+  const client = tlsConnect({ host: '127.0.0.1', port: slow.port, servername: 'one.test', ca: certificate.ca });
+  t.equal(await read(client), 'one');
+  const endless = dial(door);
+  const record = Buffer.concat([Buffer.of(22, 3, 1, 0x40, 0), Buffer.from([1, 0xff, 0xff, 0xff]), Buffer.alloc(16_380)]);
+  for (let sent = 0; sent < CLIENT_HELLO_BYTES * 2; sent += record.length) endless.write(record);
+  await gone(endless);
+  t.equal(door.open(), 1, 'only the first has reached a target');
+});
