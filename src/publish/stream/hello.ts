@@ -18,6 +18,7 @@ export function readHello(socket: Socket, deadlines: Deadlines, seen: (seen: Hel
 
 class HelloWatch implements Deadlined {
   deadline: number;
+  slot = -1;
   readonly #socket: Socket;
   readonly #deadlines: Deadlines;
   readonly #seen: (seen: HelloSeen) => void;
