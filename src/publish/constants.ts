@@ -8,6 +8,8 @@ export const HEAD_MS = 10_000;
 export const IDLE_MS = 60_000;
 /** A request body that brings nothing for this long, while we want more, ends the exchange. */
 export const BODY_STALL_MS = 30_000;
+/** Bytes a second that a request body has to bring on average, as long as we want more and nothing has been answered: slower ones use up `BODY_STALL_MS` and end. */
+export const BODY_MIN_RATE = 500;
 /** A client that takes nothing of an answer for this long is cut off. */
 export const WRITE_STALL_MS = 120_000;
 /** After an answer that left the request body unread: how long its rest is thrown away before the connection is closed. */

@@ -1,13 +1,21 @@
 // Deadlines of many connections with one timer: each holds a time, and one sweep looks for those that have passed. Setting costs a store.
 import type { Clock, Timer } from '#lib/clock.ts';
 import { Slots, type Slotted } from '#lib/slots.ts';
-import { ACCESS_MS, SWEEP_MS } from '../constants.ts';
+import { ACCESS_MS, BODY_MIN_RATE, BODY_STALL_MS, SWEEP_MS } from '../constants.ts';
 
 export interface Deadlined extends Slotted {
   /** Monotonic milliseconds; Infinity for none. */
   deadline: number;
   /** Called by the sweep once the time has passed; it must set a new deadline or leave the set. */
   expire(now: number): void;
+}
+
+/**
+ * The deadline of a request body after `bytes` more of it. It is a bucket of time: bytes fill it at `BODY_MIN_RATE`, it holds at most
+ * `BODY_STALL_MS`, and an empty one ends the body. So silence and a drip end alike, and a client that is only slow goes on (attack row D-2).
+ */
+export function bodyDeadline(before: number, now: number, bytes: number): number {
+  return Math.min(now + BODY_STALL_MS, before + (bytes * 1_000) / BODY_MIN_RATE);
 }
 
 export class Deadlines {

@@ -7,6 +7,7 @@ import type { Fields } from '#wire/http1-fields.ts';
 import type { RequestHead } from '#wire/http1-head.ts';
 import { chunkBuffer, chunkHead, fieldLines, joinBuffer, statusLine, trailerText } from '#wire/http1-write.ts';
 import { BODY_STALL_MS, COALESCE_BYTES, WRITE_STALL_MS } from '../constants.ts';
+import { bodyDeadline } from './deadlines.ts';
 import type { Answer, AnswerSource, BodySink, Client, Exchange, ExchangeOwner, ExchangeRequest } from './exchange.ts';
 
 /** Done from the beginning, so that all can share it. */
@@ -113,7 +114,9 @@ export class H1Exchange implements Exchange {
 
   #takePayload(payload: Buffer): void {
     this.#up += payload.length;
-    this.#connection.deadline = this.#connection.now() + BODY_STALL_MS;
+    const { deadline } = this.#connection;
+    // Once there is an answer both sides stream, and only silence counts.
+    this.#connection.deadline = bodyDeadline(this.#answered ? Infinity : deadline, this.#connection.now(), payload.length);
     if (this.#sink?.write(payload) === false) this.pauseBody();
   }
 

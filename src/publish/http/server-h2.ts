@@ -7,7 +7,7 @@ import { addField, emptyFields, isFieldValue, isToken, type Fields } from '#wire
 import { HEAD_FIELDS, TARGET_BYTES } from '#wire/http1-limits.ts';
 import { BODY_STALL_MS, H2_HEADER_LIST, H2_RESET_WINDOW_MS, H2_RESETS, H2_STREAMS, IDLE_MS, LINGER_MS, WRITE_STALL_MS } from '../constants.ts';
 import { canonicalHost } from './host.ts';
-import type { Deadlined, Deadlines } from './deadlines.ts';
+import { bodyDeadline, type Deadlined, type Deadlines } from './deadlines.ts';
 import type { Answer, AnswerSource, BodySink, Client, Exchange, ExchangeOwner, ExchangeRequest } from './exchange.ts';
 
 export interface H2Owner {
@@ -53,6 +53,8 @@ export class H2Connection implements Deadlined {
       if (errorCode(error)?.startsWith('ERR_HTTP2_') === true) owner.refused(client, 'http2_protocol', 0);
       this.#session.destroy();
     });
+    // As over HTTP/1.1: over TLS nobody half-closes, and a client that has left must not hold an upstream.
+    socket.once('end', () => this.#session.destroy());
     this.#session.on('close', () => {
       owner.deadlines.remove(this);
       owner.closed(this);
@@ -230,7 +232,7 @@ class H2Exchange implements Exchange, Deadlined {
     stream.on('data', (payload: Buffer) => {
       if (this.#over) return;
       this.#up += payload.length;
-      this.deadline = this.#connection.now() + BODY_STALL_MS;
+      this.deadline = bodyDeadline(stream.headersSent ? Infinity : this.deadline, this.#connection.now(), payload.length);
       // nghttp2 holds content-length against DATA; this holds it against what was promised upstream.
       if (this.request.length !== undefined && this.#up > this.request.length) return this.abort();
       if (this.#sink?.write(payload) === false) this.pauseBody();
