@@ -17,6 +17,8 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'chromium', program: 'chromium', suites: 'sign-in with a real browser' },
   { name: 'postgresql', program: '/usr/lib/postgresql', suites: 'the store on PostgreSQL' },
   { name: 'python3-pip', program: 'pip3', suites: 'sign-in through another OpenID provider' },
+  { name: 'python3', program: 'python3', suites: 'attacks seen by a Python server' },
+  { name: 'php-cli', program: 'php', suites: 'attacks seen by a PHP server' },
   { name: 'curl', program: 'curl', suites: 'the product with curl' },
   { name: 'nginx', program: 'nginx', suites: 'the benchmark' },
   { name: 'wrk', program: 'wrk', suites: 'the benchmark' },
