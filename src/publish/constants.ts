@@ -38,6 +38,23 @@ export const UPSTREAM_IDLE_CONNECTIONS = 64;
 export const UPSTREAM_IDLE_MS = 30_000;
 /** Connections to one upstream at a time; more requests get 503. */
 export const UPSTREAM_CONNECTIONS = 1_024;
+/** HTTP/2 connections to one upstream, and requests at a time on each, where it allows as many; more requests get 503. */
+export const UPSTREAM_SESSIONS = 16;
+export const UPSTREAM_STREAMS = 250;
+/** What one answer over HTTP/2, and all of a connection, may have under way or waiting for a slow client. */
+export const UPSTREAM_STREAM_WINDOW = 262_144;
+export const UPSTREAM_SESSION_WINDOW = 4_194_304;
+/** Megabytes of memory for one HTTP/2 connection to an upstream; a stream beyond is refused. */
+export const UPSTREAM_SESSION_MEGABYTES = 128;
+/** So much of a request body is kept until the answer begins, so that a request that the upstream refused unprocessed can be sent again. */
+export const REPLAY_BYTES = 65_536;
+/** How often that is done. */
+export const REPLAYS = 2;
+/** An HTTP/2 connection that was silent for this long while a request waited in vain, or for the second time while any is open, is pinged. gRPC servers take more frequent pings for an attack. */
+export const PING_SUSPECT_MS = 5_000;
+export const PING_SILENCE_MS = 330_000;
+/** Without an answer to a ping for this long the connection is given up. */
+export const PING_ANSWER_MS = 5_000;
 /** Time to connect, TLS included. */
 export const CONNECT_MS = 6_000;
 /** Time from the request to the head of the answer, unless the target says otherwise. */

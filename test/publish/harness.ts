@@ -1,7 +1,9 @@
 // A publisher with an echo upstream and raw clients, for the tests of publish/. All on loopback, port 0.
+import { connect as h2Connect, type ClientHttp2Session, type Settings } from 'node:http2';
 import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
 import { connect as tlsConnect, type TLSSocket } from 'node:tls';
 import type { Duplex } from 'node:stream';
+import type { Test } from 'tap';
 import { asId, type AccountId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
 import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
@@ -246,6 +248,16 @@ export async function startFixture(mappings: readonly ServiceMapping[], changes:
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+/** An HTTP/2 client of the fixture, with the settings of the publisher known. */
+export async function h2Client(t: Test, fixture: Fixture, host = 'a.test', settings: Settings = {}): Promise<ClientHttp2Session> {
+  const socket = await fixture.connect(host, ['h2']);
+  const session = h2Connect(`https://${host}`, { createConnection: () => socket, settings });
+  session.on('error', () => undefined);
+  t.teardown(() => session.destroy());
+  await new Promise((resolve) => session.once('remoteSettings', resolve));
+  return session;
 }
 
 /** Reads until the stream closes. */

@@ -1,7 +1,7 @@
 // One request forwarded: it goes to its target, the answer comes back, both as streams that hold each other back.
 import type { Duplex } from 'node:stream';
 import { errorCode } from '#lib/errors.ts';
-import { fieldValue, type Fields } from '#wire/http1-fields.ts';
+import { fieldValue, listMembers, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { OwnReason } from '../access/respond.ts';
 import { ANSWER_MS, PATH_CHECK_MS } from '../constants.ts';
@@ -10,8 +10,8 @@ import { dialReason } from './dial-reason.ts';
 import type { AnswerSource, BodySink, Exchange } from './exchange.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
 import type { Route, RouteTarget } from './routes.ts';
-import type { AnswerReceiver, UpstreamConnection, UpstreamFailure } from './upstream-connection.ts';
-import type { Upstreams } from './upstreams.ts';
+import type { AnswerReceiver, UpstreamFailure, UpstreamLink } from './upstream-link.ts';
+import type { Upstreams, UpstreamUse } from './upstreams.ts';
 
 export interface ForwardDeps {
   readonly upstreams: Upstreams;
@@ -55,7 +55,9 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   /** When the head of the answer has to be there. */
   readonly #limit: number;
   readonly #target: RouteTarget;
-  #connection: UpstreamConnection | undefined;
+  readonly #use: UpstreamUse;
+  readonly #signsIn: boolean;
+  #connection: UpstreamLink | undefined;
   /** Made where a connection has to be dialled. */
   #abort: AbortController | undefined;
   #answered = false;
@@ -78,11 +80,14 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     this.#limit = now + (order.route.requestTimeoutMs ?? ANSWER_MS);
     this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
     deps.deadlines.add(this);
+    this.#signsIn = signsConnectionIn(order.exchange.request.fields);
+    const websocket = order.upgrade?.toLowerCase() === 'websocket';
+    this.#use = this.#signsIn || (order.upgrade !== undefined && !websocket) ? 'own-connection' : websocket ? 'websocket' : 'request';
     order.exchange.source = this;
   }
 
   #begin(): void {
-    const kept = this.#deps.upstreams.take(this.#target.upstream);
+    const kept = this.#deps.upstreams.take(this.#target.upstream, this.#use);
     if (kept === undefined) this.#dial();
     else this.#send(kept);
   }
@@ -108,7 +113,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   #dial(): void {
     const abort = new AbortController();
     this.#abort = abort;
-    this.#deps.upstreams.connect(this.#target.upstream, abort.signal).then(
+    this.#deps.upstreams.connect(this.#target.upstream, this.#use, abort.signal).then(
       (connection) => {
         if (this.#over) connection.destroy();
         else this.#send(connection);
@@ -119,14 +124,15 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     );
   }
 
-  #send(connection: UpstreamConnection): void {
+  #send(connection: UpstreamLink): void {
     this.#connection = connection;
     const { exchange, upgrade } = this.#order;
-    const head = this.#events.head(this.#target);
+    const plain = this.#events.head(this.#target);
+    const head = takesTrailers(exchange.request.fields) ? `${plain}TE: trailers\r\nConnection: TE\r\n` : plain;
     const length = exchange.request.length;
-    if (signsConnectionIn(exchange.request.fields)) connection.retire();
+    if (this.#signsIn) connection.retire();
     if (upgrade !== undefined) {
-      connection.send(`${head}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`, exchange.request.method, 'none', true, this);
+      connection.send(`${plain}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`, exchange.request.method, 'none', true, this);
     } else if (length === 0) {
       // A method that usually has content says that it has none; GET and its like say nothing (RFC 9110 §8.6).
       const none = exchange.request.method === 'POST' || exchange.request.method === 'PUT' || exchange.request.method === 'PATCH';
@@ -209,14 +215,10 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   answerFailed(failure: UpstreamFailure, detail: string): void {
     if (this.#over) return;
     this.#connection = undefined;
-    if (
-      failure === 'stale' &&
-      !this.#retried &&
-      !this.#bodySent &&
-      this.#order.exchange.request.length === 0 &&
-      idempotent.has(this.#order.exchange.request.method)
-    ) {
-      // The upstream closed a kept connection as we used it; it has not seen the request. Once, on a new connection.
+    const { request } = this.#order.exchange;
+    const harmless = failure === 'unprocessed' || (failure === 'stale' && idempotent.has(request.method));
+    if (harmless && !this.#retried && !this.#bodySent && request.length === 0) {
+      // The upstream closed a kept connection as we used it, or says that it has not looked at the request. Once, on a new connection.
       this.#retried = true;
       return this.#dial();
     }
@@ -243,6 +245,12 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
 function signsConnectionIn(fields: Fields): boolean {
   const authorization = fieldValue(fields, 'authorization');
   return authorization !== undefined && /^(?:ntlm|negotiate)(?:$|[ \t])/i.test(authorization);
+}
+
+/** Whether the client says that it reads trailers, which gRPC servers insist on. */
+function takesTrailers(fields: Fields): boolean {
+  const te = fieldValue(fields, 'te');
+  return te !== undefined && listMembers(te).includes('trailers');
 }
 
 /** Content-Length of an answer without a body (HEAD, 304), which says what a GET would bring. */

@@ -1,14 +1,24 @@
 // The client's side of HTTP/2: node:http2 speaks the protocol, each stream becomes an Exchange.
-import { constants, performServerHandshake, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import {
+  constants,
+  performServerHandshake,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { errorCode } from '#lib/errors.ts';
-import { addField, emptyFields, isFieldValue, isToken, type Fields } from '#wire/http1-fields.ts';
+import { addField, emptyFields, fieldValue, isFieldValue, isToken, type Fields } from '#wire/http1-fields.ts';
 import { HEAD_FIELDS, TARGET_BYTES } from '#wire/http1-limits.ts';
 import { BODY_STALL_MS, H2_HEADER_LIST, H2_RESET_WINDOW_MS, H2_RESETS, H2_STREAMS, IDLE_MS, LINGER_MS, WRITE_STALL_MS } from '../constants.ts';
+import { cutSession, cutStream } from './h2-cut.ts';
+import { headerObject, isConnectionField, trailerFields } from './h2-fields.ts';
 import { canonicalHost } from './host.ts';
 import { bodyDeadline, type Deadlined, type Deadlines } from './deadlines.ts';
 import type { Answer, AnswerSource, BodySink, Client, Exchange, ExchangeOwner, ExchangeRequest } from './exchange.ts';
+import { acceptKey, newKey } from './websocket-key.ts';
 
 export interface H2Owner {
   readonly deadlines: Deadlines;
@@ -44,7 +54,7 @@ export class H2Connection implements Deadlined {
       strictSingleValueFields: false,
       streamResetBurst: H2_RESETS,
       streamResetRate: Math.ceil((H2_RESETS * 1_000) / H2_RESET_WINDOW_MS),
-      settings: { maxConcurrentStreams: H2_STREAMS, maxHeaderListSize: H2_HEADER_LIST, enablePush: false },
+      settings: { maxConcurrentStreams: H2_STREAMS, maxHeaderListSize: H2_HEADER_LIST, enablePush: false, enableConnectProtocol: true },
     });
     owner.deadlines.add(this);
     this.#session.on('stream', (stream, _headers: IncomingHttpHeaders, _flags, rawHeaders: string[]) => this.#onStream(stream, rawHeaders));
@@ -67,12 +77,12 @@ export class H2Connection implements Deadlined {
   }
 
   destroy(): void {
-    this.#session.destroy();
+    cutSession(this.#session);
   }
 
   expire(now: number): void {
     // A client that does not even take the goodbye is cut off.
-    if (this.#session.closed) this.#session.destroy();
+    if (this.#session.closed) cutSession(this.#session);
     else this.#session.close();
     this.deadline = now + LINGER_MS;
   }
@@ -121,8 +131,6 @@ export class H2Connection implements Deadlined {
   }
 }
 
-const dropped = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade']);
-
 /** The request of a stream, or why it is refused. nghttp2 has checked much of it; what HTTP/1.1 upstreams could misread is checked again here. */
 function readRequest(raw: readonly string[], ended: boolean): ExchangeRequest | string {
   const fields = emptyFields();
@@ -140,7 +148,7 @@ function readRequest(raw: readonly string[], ended: boolean): ExchangeRequest | 
       continue;
     }
     if (!isToken(name) || name !== name.toLowerCase()) return 'field_malformed';
-    if (dropped.has(name) || (name === 'te' && value !== 'trailers')) return 'connection_field';
+    if (isConnectionField(name) || (name === 'te' && value !== 'trailers')) return 'connection_field';
     if (name === 'host') {
       if (host !== undefined) return 'host_repeated';
       host = value;
@@ -162,20 +170,27 @@ function readRequest(raw: readonly string[], ended: boolean): ExchangeRequest | 
   const path = pseudo.get(':path') ?? '';
   const authority = pseudo.get(':authority') ?? host;
   if (!/^[A-Z][A-Z-]{0,31}$/.test(method)) return 'method_malformed';
-  if (pseudo.get(':protocol') !== undefined || method === 'CONNECT') return 'tunnel_refused';
+  const protocol = pseudo.get(':protocol');
+  if (protocol !== undefined && method !== 'CONNECT') return 'protocol_without_connect';
+  if (method === 'CONNECT' && protocol?.toLowerCase() !== 'websocket') {
+    // A tunnel to anywhere, or of a kind that we do not know: refused by its method, like over HTTP/1.1.
+    return authority === undefined ? 'host_missing' : { version: '2', method, target: '*', authority, fields, length: 0, upgrade: undefined };
+  }
   if (path.length > TARGET_BYTES) return 'target_too_long';
   if (!/^[\x21\x22\x24-\x7e]+$/.test(path) || !(path.startsWith('/') || path === '*')) return 'target_malformed';
   if (authority === undefined) return 'host_missing';
   if (host !== undefined && canonicalHost(host) !== canonicalHost(authority)) return 'host_mismatch';
-  return {
-    version: '2',
-    method,
-    target: path,
-    authority,
-    fields,
-    length: length !== undefined ? Number(length) : ended ? 0 : undefined,
-    upgrade: undefined,
-  };
+  const request = { version: '2', target: path, authority, fields } as const;
+  if (protocol !== undefined) {
+    if (length !== undefined || ended) return 'upgrade_with_body';
+    // A WebSocket's beginning (RFC 8441 §5) means what an upgrade means over HTTP/1.1, and is judged and forwarded as one. The key is ours.
+    for (let i = fields.keys.length - 1; i >= 0; i--) {
+      if (fields.keys[i] === 'sec-websocket-key') for (const list of [fields.names, fields.keys, fields.values]) list.splice(i, 1);
+    }
+    addField(fields, 'Sec-WebSocket-Key', newKey());
+    return { ...request, method: 'GET', length: 0, upgrade: 'websocket' };
+  }
+  return { ...request, method, length: length !== undefined ? Number(length) : ended ? 0 : undefined, upgrade: undefined };
 }
 
 /** One stream. */
@@ -195,6 +210,7 @@ class H2Exchange implements Exchange, Deadlined {
   #left = Infinity;
   #hasBody = false;
   #over = false;
+  #upgraded = false;
   #down = 0;
   #up = 0;
 
@@ -204,6 +220,7 @@ class H2Exchange implements Exchange, Deadlined {
     this.#stream = stream;
     this.request = request;
     stream.on('drain', () => {
+      if (this.#upgraded) return;
       this.deadline = this.#over ? this.#connection.now() + WRITE_STALL_MS : Infinity;
       this.source?.clientDrained();
     });
@@ -218,7 +235,7 @@ class H2Exchange implements Exchange, Deadlined {
 
   expire(): void {
     // After the answer's end only a client that does not take it is still here.
-    if (this.#over) this.#stream.destroy();
+    if (this.#over) cutStream(this.#stream);
     else this.abort();
   }
 
@@ -238,14 +255,18 @@ class H2Exchange implements Exchange, Deadlined {
       if (this.#sink?.write(payload) === false) this.pauseBody();
       else this.#sink?.flush();
     });
-    stream.on('end', () => {
-      if (this.#over) return;
-      this.deadline = Infinity;
-      const ending = this.#sink;
-      if (this.request.length !== undefined && this.#up < this.request.length) return this.abort();
-      this.#sink = undefined;
-      ending?.end(this.#trailers);
-    });
+    // Clients made with node:http2 end the body before they reset a stream that they give up; a look later both have come.
+    stream.on('end', () => (this.request.length === undefined ? setImmediate(() => this.#bodyEnded()) : this.#bodyEnded()));
+  }
+
+  #bodyEnded(): void {
+    if (this.#over) return;
+    this.deadline = Infinity;
+    const ending = this.#sink;
+    if (this.#stream.aborted || this.#stream.destroyed) return this.abort();
+    if (this.request.length !== undefined && this.#up < this.request.length) return this.abort();
+    this.#sink = undefined;
+    ending?.end(this.#trailers);
   }
 
   pauseBody(): void {
@@ -316,25 +337,43 @@ class H2Exchange implements Exchange, Deadlined {
       this.#stream.end();
     }
     // A request body that nobody wants any more: RFC 9113 §8.1.
-    if (!this.#stream.readableEnded && this.request.length !== 0) this.#stream.once('finish', () => this.#stream.close(constants.NGHTTP2_NO_ERROR));
+    const open = this.request.length !== 0 || this.request.upgrade !== undefined || this.request.method === 'CONNECT';
+    if (!this.#stream.readableEnded && open) this.#stream.once('finish', () => this.#stream.close(constants.NGHTTP2_NO_ERROR));
     this.#finish(false);
   }
 
   abort(): void {
     if (this.#over) return;
-    this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    cutStream(this.#stream);
     this.#finish(true, false);
   }
 
-  upgrade(): Duplex | undefined {
-    return undefined;
+  /** Answers 200 (RFC 8441 §5), if the upstream's answer was made for our key. */
+  upgrade(fields: Fields): Duplex | undefined {
+    const key = fieldValue(this.request.fields, 'sec-websocket-key');
+    const stream = this.#stream;
+    if (this.request.upgrade === undefined || key === undefined || fieldValue(fields, 'sec-websocket-accept') !== acceptKey(key)) return undefined;
+    if (this.#over || stream.headersSent || stream.destroyed) return undefined;
+    const headers: OutgoingHttpHeaders = { ':status': 200 };
+    for (const [name, value] of Object.entries(headerObject(fields))) {
+      if (!isConnectionField(name) && name !== 'sec-websocket-accept') headers[name] = value;
+    }
+    try {
+      stream.respond(headers);
+    } catch {
+      return undefined;
+    }
+    this.#over = true;
+    this.#upgraded = true;
+    this.deadline = Infinity;
+    return stream;
   }
 
   #sendTrailers(trailers: Fields): void {
     try {
-      this.#stream.sendTrailers(headerObject(trailers) as Record<string, string>);
+      this.#stream.sendTrailers(headerObject(trailers));
     } catch {
-      this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+      cutStream(this.#stream);
     }
   }
 
@@ -352,27 +391,4 @@ class H2Exchange implements Exchange, Deadlined {
     this.owner?.exchangeDone(this.#down, this.#up);
     if (byClient) this.#connection.countReset();
   }
-}
-
-function trailerFields(raw: readonly string[]): Fields {
-  const fields = emptyFields();
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    const name = raw[i] ?? '';
-    const value = raw[i + 1] ?? '';
-    if (isToken(name) && isFieldValue(value)) addField(fields, name, value.trim());
-  }
-  return fields;
-}
-
-function headerObject(fields: Fields): Record<string, string | number | string[]> {
-  const headers: Record<string, string | number | string[]> = Object.create(null) as Record<string, string | number | string[]>;
-  for (let i = 0; i < fields.keys.length; i++) {
-    const key = fields.keys[i] ?? '';
-    const value = fields.values[i] ?? '';
-    const before = headers[key];
-    if (before === undefined) headers[key] = value;
-    else if (Array.isArray(before)) before.push(value);
-    else headers[key] = [String(before), value];
-  }
-  return headers;
 }

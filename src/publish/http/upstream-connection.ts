@@ -5,24 +5,7 @@ import type { Fields } from '#wire/http1-fields.ts';
 import { HeadReader, parseResponseHead, type ResponseHead } from '#wire/http1-head.ts';
 import { chunkBuffer, chunkHead, joinBuffer, trailerText } from '#wire/http1-write.ts';
 import { COALESCE_BYTES, INTERIM_ANSWERS } from '../constants.ts';
-
-/** Why an exchange with an upstream failed. `stale`: it closed without a byte of an answer, on a connection used before. */
-export type UpstreamFailure = 'stale' | 'closed' | 'bad_answer';
-
-/** Takes the answer. Exactly one of `answerEnd`, `answerFailed` and (for 101) `switched` ends it. */
-export interface AnswerReceiver {
-  interim(head: ResponseHead): void;
-  answerHead(head: ResponseHead): void;
-  /** False asks to pause until `resumeAnswer`. */
-  answerData(payload: Buffer): boolean;
-  answerFlush(): void;
-  answerEnd(trailers: Fields | undefined): void;
-  /** 101: the stream is the caller's now, unread bytes included. */
-  switched(head: ResponseHead, stream: Duplex): void;
-  answerFailed(failure: UpstreamFailure, detail: string): void;
-  /** The connection takes more of the request body again. */
-  requestDrain(): void;
-}
+import type { AnswerReceiver, UpstreamFailure, UpstreamLink } from './upstream-link.ts';
 
 /** What the pool is told. */
 export interface ConnectionOwner {
@@ -31,7 +14,7 @@ export interface ConnectionOwner {
   gone(connection: UpstreamConnection): void;
 }
 
-export class UpstreamConnection {
+export class UpstreamConnection implements UpstreamLink {
   /** Monotonic milliseconds since when it is idle; the pool's to set. */
   idleSince = 0;
   readonly #stream: Duplex;
@@ -67,7 +50,6 @@ export class UpstreamConnection {
     return this.#served > 0;
   }
 
-  /** Begins a request. `head` is complete; `body` says how payload follows. The head may wait for the first payload: see `flushRequest`. */
   send(head: string, method: string, body: 'none' | 'length' | 'chunked', upgrading: boolean, receiver: AnswerReceiver): void {
     this.#receiver = receiver;
     this.#method = method;
@@ -114,12 +96,10 @@ export class UpstreamConnection {
     this.#stream.resume();
   }
 
-  /** The request in work is this connection's last. */
   retire(): void {
     this.#retired = true;
   }
 
-  /** Gives up what is in work; nothing more is told to the receiver. */
   destroy(): void {
     this.#receiver = undefined;
     this.#stream.destroy();
