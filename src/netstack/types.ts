@@ -42,6 +42,8 @@ export interface TcpConnection {
   /** The way to the peer is open again: what waits for a backed-off timer is tried now, instead of after up to a minute. */
   hurry(now: number): void;
   readonly sendBufferFree: number;
+  /** How it stands, as words for a person who looks for the reason why it does not go on. */
+  describe(now: number): string;
 }
 
 export interface TcpListener {

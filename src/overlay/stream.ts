@@ -3,6 +3,7 @@
 // Received segments are gathered until the loop has taken all datagrams that were waiting, and handed on in one piece: what reads the
 // stream works once for each turn of the loop, not once for each packet. A reader that borrows gets large pieces where they stand.
 import { Duplex } from 'node:stream';
+import { inspect } from 'node:util';
 import type { Clock } from '#lib/clock.ts';
 import type { TcpConnection, TcpEnd, TcpHandler } from '#netstack/types.ts';
 import type { Lender, Loan } from '#lib/lending.ts';
@@ -85,6 +86,16 @@ export class OverlayStream extends Duplex implements Lender {
   /** The remote address of the connection. */
   get remote(): TcpConnection['remote'] | undefined {
     return this.#connection?.remote;
+  }
+
+  /** For logs and errors: the stream and its connection in one line, not the whole object. */
+  [inspect.custom](): string {
+    const waiting = this.#waiting === undefined ? 0 : this.#waiting.chunk.length - this.#waiting.offset;
+    return (
+      `stream ${this.#state}${this.destroyed ? ', destroyed' : ''}, ended ${this.#localEnded}, by the peer ${this.#remoteEnded}, ` +
+      `to be read ${this.readableLength}, owed ${this.#owed}, to be written ${this.writableLength}, of which begun ${waiting}; ` +
+      `TCP ${this.#connection?.describe(this.#loop.clock.now()) ?? 'none'}`
+    );
   }
 
   lend(take: (bytes: Uint8Array) => boolean): Loan {

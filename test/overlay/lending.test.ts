@@ -30,6 +30,7 @@ function line(): Line {
     abort: () => undefined,
     hurry: () => undefined,
     sendBufferFree: 1,
+    describe: () => '',
   });
   return {
     stream,

@@ -83,6 +83,7 @@ t.test('what a stream gathers counts against the window until it is read', async
     abort: () => undefined,
     hurry: () => undefined,
     sendBufferFree: 1,
+    describe: () => '',
   });
   const segment = new Uint8Array(1200);
   let received = 0;

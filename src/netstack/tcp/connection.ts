@@ -116,6 +116,18 @@ class Connection implements TcpConnection {
     if (block.resetPending) this.#act(now);
   }
 
+  describe(now: number): string {
+    const block = this.#block;
+    const due = (at: number): string => (at === Infinity ? '–' : `${Math.round(at - now)} ms`);
+    return (
+      `${block.state}; to send ${block.ring.length}, out ${block.flight}, lost ${block.sent.lostBytes}, SACKed ${block.sent.sackedBytes}, ` +
+      `window of the peer ${block.sndWnd}, congestion window ${block.congestion.window}, ${block.recovery.mode}, ` +
+      `RTO ${Math.round(block.roundTrip.timeout)} ms after ${block.roundTrip.backoff} timeouts; received and not taken ${block.unconsumed}, ` +
+      `early ${block.assembler.bytes}, own window ${block.rcvWindow}; heard ${Math.round(now - block.lastReceivedAt)} ms ago; ` +
+      `due: again ${due(block.retransmitAt)}, probe ${due(block.persistAt)}, tail ${due(block.tailProbeAt)}, FIN ${finOf(block)}`
+    );
+  }
+
   #act(now: number): void {
     this.#block.host.wantOutput(this.#block);
     this.#block.host.flush(now);
@@ -125,6 +137,10 @@ class Connection implements TcpConnection {
 function writableNow(block: ControlBlock): boolean {
   if (block.finQueued) return false;
   return block.state === 'established' || block.state === 'close-wait' || block.state === 'syn-sent' || block.state === 'syn-received';
+}
+
+function finOf(block: ControlBlock): string {
+  return `${block.finSent ? 'sent' : block.finQueued ? 'waits' : 'not yet'}, of the peer ${block.finReceived ? 'received' : 'not yet'}`;
 }
 
 /** The owner's view of a block. */

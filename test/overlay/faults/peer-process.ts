@@ -1,6 +1,7 @@
 // An overlay as a process of its own, in a namespace. Its signal goes through the test, so that only what is tested is at fault.
 import { createHash, type Hash } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import { inspect } from 'node:util';
 import { systemClock } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
 import { silentLogger } from '#lib/log.ts';
@@ -32,6 +33,7 @@ class Traffic {
 
   constructor(stream: Duplex) {
     this.#stream = stream;
+    remember(stream);
     stream.on('data', (chunk: Buffer) => {
       this.#look();
       this.#lastAt = performance.now();
@@ -83,6 +85,13 @@ class Traffic {
   }
 }
 
+const streams = new Set<Duplex>();
+
+function remember(stream: Duplex): void {
+  streams.add(stream);
+  stream.once('close', () => streams.delete(stream));
+}
+
 let overlay: Overlay | undefined;
 let traffic: Traffic | undefined;
 let fromSignal: (from: PublicKey, message: SignalMessage) => void = () => undefined;
@@ -103,7 +112,8 @@ async function open(privateKey: Uint8Array, forceRelay: boolean): Promise<void> 
   overlay.accept(
     () => true,
     ({ stream }) => {
-      stream.on('error', () => undefined);
+      remember(stream);
+      stream.on('error', (error) => say({ kind: 'failed', reason: `echo: ${describeError(error)}` }));
       stream.pipe(stream);
     },
   );
@@ -137,6 +147,7 @@ async function receive(message: ToPeer): Promise<void> {
         figures: status.figures,
         silenceMs: traffic?.silenceMs ?? 0,
         steadyMs: traffic?.steadyMs ?? 0,
+        streams: Array.from(streams, (stream) => inspect(stream)),
       };
       return say({ kind: 'answer', answer });
     }

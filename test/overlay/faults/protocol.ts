@@ -32,6 +32,8 @@ export interface Answer {
   readonly silenceMs: number;
   /** How long data has come without a silence of half a second. */
   readonly steadyMs: number;
+  /** The connections of this peer as they stand, for whoever has to find out why one does not go on. */
+  readonly streams: readonly string[];
 }
 
 export type ToRelay = { readonly kind: 'start'; readonly address: string; readonly port: number };
