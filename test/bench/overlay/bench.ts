@@ -2,7 +2,8 @@
 // in interleaved rounds.
 import { describeError } from '#lib/errors.ts';
 import { median, missingPair, pair, type Pair } from '../report.ts';
-import { hasProgram, missingForLink, openLink, type Link } from './link.ts';
+import { hasProgram } from '../../support/namespaces.ts';
+import { missingForLink, openLink, type Link } from './link.ts';
 import { Iperf } from './iperf.ts';
 import { summarise } from '../profile.ts';
 import { goSubject, overlaySubject, rawSubject, startKernelApps, systemSubject, type KernelApps, type Subject } from './subjects.ts';
@@ -245,7 +246,7 @@ function isOurs(name: string): name is Ours {
 async function withLink<T>(act: (link: Link, apps: KernelApps) => Promise<T>): Promise<T> {
   const lacking = missingForLink();
   if (lacking.length > 0) throw new Error(`the benchmark needs ${lacking.join(', ')}`);
-  const link = await openLink();
+  const link = openLink();
   let iperf: Iperf | undefined;
   let apps: KernelApps | undefined;
   try {

@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { generatePrivateKey, keyToText, publicFromPrivate } from '#crypto/x25519.ts';
-import { cacheFolder, hasProgram, type Link, type Namespace } from './link.ts';
+import { hasProgram } from '../../support/namespaces.ts';
+import { cacheFolder, type Link, type Namespace } from './link.ts';
 
 const run = promisify(execFile);
 const modulePath = 'golang.zx2c4.com/wireguard';

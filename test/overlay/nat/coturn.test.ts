@@ -12,7 +12,7 @@ import { TURN_ATTEMPTS, TURN_IDLE_MS, TURN_RETRY_MS } from '../../../src/overlay
 import { until } from '../pair.ts';
 import { type Coturn, startCoturn, whyNoCoturn } from './coturn.ts';
 
-t.setTimeout(115_000);
+t.setTimeout(300_000);
 
 const account = { username: 'anna', password: 'secret' };
 

@@ -11,7 +11,7 @@ import { TurnClient } from '../../../src/overlay/path/turn-client.ts';
 import { sortDatagram } from '../../../src/overlay/path/udp-mux.ts';
 import { seeded, seededBytes } from '../../support/seeded.ts';
 
-t.setTimeout(115_000);
+t.setTimeout(300_000);
 
 const decoded = 1_000_000;
 const engined = 150_000;

@@ -9,7 +9,7 @@ import type { TransportAddress } from '../../../src/overlay/path/path.ts';
 import { seeded, seededBytes } from '../../support/seeded.ts';
 import { at, fakeBase, IceWorld, open, other, type Route, type Side } from './ice-world.ts';
 
-t.setTimeout(115_000);
+t.setTimeout(300_000);
 
 void t.test('20 % loss, repetition and reordering, both role orders, late candidates: 200 seeds connect, and stay so', async (t) => {
   const times: number[] = [];

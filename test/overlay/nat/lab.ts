@@ -1,9 +1,5 @@
 // Networks to try paths in: namespaces with NATs of each kind between them and a public network, made with nftables and removed afterwards.
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { promisify } from 'node:util';
-
-const run = promisify(execFile);
+import { hasProgram, Namespaces, whyNoNamespaces } from '../../support/namespaces.ts';
 
 /**
  * `open`: a public address. `cone`: anybody may send to the mapping. `restricted`: one mapping, only who was sent to may answer (what Linux
@@ -18,14 +14,12 @@ export const peerPort = 51_820;
 
 /** Why this machine cannot run the lab; empty where it can. */
 export function whyNoLab(): string {
-  if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'needs Linux and root (network namespaces)';
-  for (const file of ['/usr/sbin/ip', '/usr/sbin/nft']) if (!existsSync(file)) return `needs ${file} (Debian: iproute2, nftables)`;
-  return '';
+  return whyNoNamespaces('nft') ?? '';
 }
 
 /** Whether mappings of a NAT can be made to end. */
 export function whyNoFlush(): string {
-  return existsSync('/usr/sbin/conntrack') ? '' : 'needs /usr/sbin/conntrack (Debian: conntrack)';
+  return hasProgram('conntrack') ? '' : 'needs conntrack (Debian: conntrack)';
 }
 
 /** A peer's place in the lab. */
@@ -39,20 +33,15 @@ export interface Place {
 
 export class Lab {
   readonly public: string;
-  readonly #prefix: string;
-  readonly #namespaces: string[] = [];
+  readonly #namespaces = new Namespaces();
   #count = 0;
 
-  private constructor(prefix: string) {
-    this.#prefix = prefix;
-    this.public = `${prefix}pub`;
-  }
-
-  static async open(name: string): Promise<Lab> {
-    const lab = new Lab(`mg${process.pid}${name}`);
-    await lab.#namespace(lab.public);
-    await lab.inside(lab.public, [
-      'ip link add inet type bridge',
+  constructor() {
+    this.public = this.#namespace('pub');
+    this.#inside(this.public, [
+      // With an address of its own. Else it takes the least of its ports' addresses, which are random: a port that is plugged in later could
+      // change it, and what neighbours send to the old one is dropped until they ask again, after a minute.
+      'ip link add inet address 02:00:00:00:00:01 type bridge',
       'ip link set inet up',
       `ip address add ${publicAddress.v4}/24 dev inet`,
       `ip address add ${publicAddress.v6}/64 dev inet nodad`,
@@ -62,27 +51,25 @@ export class Lab {
       'ip link set null arp off up',
       'ip route add default dev null',
     ]);
-    return lab;
   }
 
-  /** Runs shell commands in a namespace, in order. */
-  async inside(namespace: string, commands: readonly string[]): Promise<void> {
-    await run('ip', ['netns', 'exec', namespace, 'sh', '-ec', commands.join('\n')]);
+  /** The words that come before a command to run it in a namespace of the lab. */
+  before(namespace: string): readonly [string, ...string[]] {
+    return this.#namespaces.before(namespace);
   }
 
   /** A new host behind a NAT of its own. */
-  async place(kind: NatKind): Promise<Place> {
+  place(kind: NatKind): Place {
     const number = ++this.#count;
-    const namespace = `${this.#prefix}h${number}`;
+    const namespace = this.#namespace(`h${number}`);
     const name = `${kind}${number}`;
-    await this.#namespace(namespace);
     const outer = `192.0.2.${number + 10}`;
     switch (kind) {
       case 'open':
-        await this.#plug(namespace, `n${number}`, [`ip address add ${outer}/24 dev eth0`]);
+        this.#plug(namespace, `n${number}`, [`ip address add ${outer}/24 dev eth0`]);
         return { name, kind, namespace, nat: undefined };
       case 'six':
-        await this.#plug(namespace, `n${number}`, [
+        this.#plug(namespace, `n${number}`, [
           `ip address add 2001:db8:1::${number + 10}/64 dev eth0 nodad`,
           ...firewall,
           "nft 'add rule inet wall in icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept'",
@@ -93,29 +80,28 @@ export class Lab {
       case 'double':
       case 'restricted':
       case 'symmetric': {
-        const nat = await this.#nat(kind === 'double' ? 'restricted' : kind, number, outer);
-        const last = kind === 'double' ? await this.#behind(nat, number) : nat;
-        await this.#wire(last, 'lan', `10.${number}.1.1`, namespace, `10.${number}.1.2`);
-        if (kind === 'cone') await this.inside(nat, [dnat(`10.${number}.1.2`)]);
+        const nat = this.#nat(kind === 'double' ? 'restricted' : kind, number, outer);
+        const last = kind === 'double' ? this.#behind(nat, number) : nat;
+        this.#wire(last, 'lan', `10.${number}.1.1`, namespace, `10.${number}.1.2`);
+        if (kind === 'cone') this.#inside(nat, [dnat(`10.${number}.1.2`)]);
         return { name, kind, namespace, nat };
       }
     }
   }
 
   /** Two hosts in networks of their own behind one cone that lets them meet only at its outer address (hairpin). */
-  async hairpin(): Promise<readonly [Place, Place]> {
+  hairpin(): readonly [Place, Place] {
     const number = ++this.#count;
-    const nat = await this.#nat('cone', number, `192.0.2.${number + 10}`);
+    const nat = this.#nat('cone', number, `192.0.2.${number + 10}`);
     const places = [1, 2].map((side): Place & { readonly side: number } => {
-      const namespace = `${this.#prefix}h${number}x${side}`;
+      const namespace = this.#namespace(`h${number}x${side}`);
       return { name: `hairpin${side}`, kind: 'cone', namespace, nat, side };
     });
     for (const { namespace, side } of places) {
-      await this.#namespace(namespace);
-      await this.#wire(nat, `lan${side}`, `10.${number}.${side}.1`, namespace, `10.${number}.${side}.2`);
+      this.#wire(nat, `lan${side}`, `10.${number}.${side}.1`, namespace, `10.${number}.${side}.2`);
     }
     const outer = `192.0.2.${number + 10}`;
-    await this.inside(nat, [
+    this.#inside(nat, [
       // The second one is seen at the port above.
       `nft 'add rule ip nat pre ip daddr ${outer} udp dport ${peerPort} dnat to 10.${number}.1.2:${peerPort}'`,
       `nft 'add rule ip nat pre ip daddr ${outer} udp dport ${peerPort + 1} dnat to 10.${number}.2.2:${peerPort}'`,
@@ -136,9 +122,9 @@ export class Lab {
   }
 
   /** The NAT forgets all mappings, and shows the peer at another port from now on. */
-  async remap(place: Place, port: number): Promise<void> {
+  remap(place: Place, port: number): void {
     if (place.nat === undefined) throw new TypeError(`${place.name} has no NAT`);
-    await this.inside(place.nat, [
+    this.#inside(place.nat, [
       'nft flush chain ip nat post',
       `nft 'add rule ip nat post oifname "wan" udp sport ${peerPort} masquerade to :${port}'`,
       'nft \'add rule ip nat post oifname "wan" masquerade\'',
@@ -146,28 +132,31 @@ export class Lab {
     ]);
   }
 
-  async close(): Promise<void> {
-    for (const namespace of this.#namespaces.toReversed()) await run('ip', ['netns', 'delete', namespace]).catch(() => undefined);
+  close(): void {
+    this.#namespaces.close();
   }
 
-  async #namespace(name: string): Promise<void> {
-    await run('ip', ['netns', 'add', name]);
-    this.#namespaces.push(name);
-    await this.inside(name, ['ip link set lo up', 'sysctl -qw net.ipv4.ip_forward=1']);
+  #inside(namespace: string, commands: readonly string[]): void {
+    this.#namespaces.in(namespace, ...commands);
+  }
+
+  #namespace(name: string): string {
+    const namespace = this.#namespaces.add(name);
+    this.#inside(namespace, ['sysctl -qw net.ipv4.ip_forward=1']);
+    return namespace;
   }
 
   /** Connects a namespace to the public network. */
-  async #plug(namespace: string, port: string, commands: readonly string[], name = 'eth0'): Promise<void> {
-    await run('ip', ['link', 'add', name, 'netns', namespace, 'type', 'veth', 'peer', 'name', port, 'netns', this.public]);
-    await this.inside(this.public, [`ip link set ${port} master inet up`]);
-    await this.inside(namespace, [`ip link set ${name} up`, ...commands]);
+  #plug(namespace: string, port: string, commands: readonly string[], name = 'eth0'): void {
+    this.#namespaces.join({ namespace, device: name }, { namespace: this.public, device: port });
+    this.#inside(this.public, [`ip link set ${port} master inet up`]);
+    this.#inside(namespace, [`ip link set ${name} up`, ...commands]);
   }
 
-  async #nat(kind: NatKind, number: number, outer: string): Promise<string> {
-    const namespace = `${this.#prefix}r${number}`;
-    await this.#namespace(namespace);
-    await this.#plug(namespace, `n${number}`, [`ip address add ${outer}/24 dev wan`], 'wan');
-    await this.inside(namespace, [
+  #nat(kind: NatKind, number: number, outer: string): string {
+    const namespace = this.#namespace(`r${number}`);
+    this.#plug(namespace, `n${number}`, [`ip address add ${outer}/24 dev wan`], 'wan');
+    this.#inside(namespace, [
       ...firewall,
       'nft add table ip nat',
       "nft 'add chain ip nat pre { type nat hook prerouting priority -100; }'",
@@ -185,11 +174,10 @@ export class Lab {
   }
 
   /** A second NAT behind the first. */
-  async #behind(first: string, number: number): Promise<string> {
-    const namespace = `${this.#prefix}s${number}`;
-    await this.#namespace(namespace);
-    await this.#wire(first, 'lan', `172.16.${number}.1`, namespace, `172.16.${number}.2`, 'wan');
-    await this.inside(namespace, [
+  #behind(first: string, number: number): string {
+    const namespace = this.#namespace(`s${number}`);
+    this.#wire(first, 'lan', `172.16.${number}.1`, namespace, `172.16.${number}.2`, 'wan');
+    this.#inside(namespace, [
       ...firewall,
       'nft add table ip nat',
       "nft 'add chain ip nat post { type nat hook postrouting priority 100; }'",
@@ -198,10 +186,10 @@ export class Lab {
     return namespace;
   }
 
-  async #wire(router: string, name: string, routerAddress: string, host: string, hostAddress: string, hostName = 'eth0'): Promise<void> {
-    await run('ip', ['link', 'add', name, 'netns', router, 'type', 'veth', 'peer', 'name', hostName, 'netns', host]);
-    await this.inside(router, [`ip link set ${name} up`, `ip address add ${routerAddress}/24 dev ${name}`]);
-    await this.inside(host, [
+  #wire(router: string, name: string, routerAddress: string, host: string, hostAddress: string, hostName = 'eth0'): void {
+    this.#namespaces.join({ namespace: router, device: name }, { namespace: host, device: hostName });
+    this.#inside(router, [`ip link set ${name} up`, `ip address add ${routerAddress}/24 dev ${name}`]);
+    this.#inside(host, [
       `ip link set ${hostName} up`,
       `ip address add ${hostAddress}/24 dev ${hostName}`,
       `ip route add default via ${routerAddress}`,

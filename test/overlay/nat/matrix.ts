@@ -5,7 +5,7 @@ import type { NatKind, Place } from './lab.ts';
 import { Meeting, type MeetingOptions, type Way } from './meeting.ts';
 import { closeWorld, openWorld, type World } from './world.ts';
 
-/** For all meetings of a file: 12 s alone, eight times that where two labs make and remove namespaces at once and the kernel does so one by one. */
+/** For all meetings of a file: 5 to 15 s on a quiet machine. */
 export const meetingsLimitMs = 300_000;
 
 export interface Case {
@@ -18,18 +18,13 @@ export interface Case {
 export const relay: MeetingOptions = { relay: true };
 
 /** Opens a world of its own; `more` may go on in it. */
-export async function meetAll(
-  t: Test,
-  name: string,
-  cases: readonly Case[],
-  more: (world: World) => Promise<void> = () => Promise.resolve(),
-): Promise<void> {
-  const world = await openWorld(name);
+export async function meetAll(t: Test, cases: readonly Case[], more: (world: World) => Promise<void> = () => Promise.resolve()): Promise<void> {
+  const world = await openWorld();
   t.teardown(() => closeWorld(world));
   const places = new Map<string, Place>();
-  const place = async (kind: NatKind, side: 'a' | 'b'): Promise<Place> => {
+  const place = (kind: NatKind, side: 'a' | 'b'): Place => {
     const key = `${kind} ${side}`;
-    const known = places.get(key) ?? (await world.lab.place(kind));
+    const known = places.get(key) ?? world.lab.place(kind);
     places.set(key, known);
     return known;
   };
@@ -39,7 +34,7 @@ export async function meetAll(
       t.comment(`skipped: ${title}: ${whyNoCoturn()}`);
       continue;
     }
-    t.equal(await meet(t, world, [await place(a, 'a'), await place(b, 'b')], options, expect, title), expect, title);
+    t.equal(await meet(t, world, [place(a, 'a'), place(b, 'b')], options, expect, title), expect, title);
   }
   await more(world);
 }
@@ -60,6 +55,7 @@ export async function meet(
     const first = meeting.firstAt(0, ['direct', 'turn', 'relay']);
     const { way, atMs } = meeting.way(0);
     const echo = meeting.echoes[0]?.atMs;
+    if (way !== expect || echo === undefined) t.comment(`${title}: told by the two sides: ${JSON.stringify(meeting.told)}`);
     t.comment(`figure: ${title}: ${way} after ${atMs} ms, first path after ${first ?? '–'} ms, first bytes there and back after ${echo ?? '–'} ms`);
     return meeting.way(1).way === way && echo !== undefined ? way : 'none';
   } finally {

@@ -10,21 +10,25 @@ import { centerPorts } from './center.ts';
 import { type Lab, type Place, publicAddress } from './lab.ts';
 import type { PeerEvent, PeerStart } from './peer.ts';
 
+/** From starting a process to its first line. It takes a second. */
+const readyLimitMs = 30_000;
+
 export interface Token {
   readonly payload: string;
   readonly signature: string;
 }
 
 export interface Center {
+  readonly lab: Lab;
   readonly token: Token;
   stop(): Promise<void>;
 }
 
 /** Starts what is public. */
 export async function startCenter(lab: Lab): Promise<Center> {
-  const child = spawnIn(lab.public, 'center.ts', ['center', publicAddress.v4]);
+  const child = spawnIn(lab.before(lab.public), 'center.ts', ['center', publicAddress.v4]);
   const [line] = (await firstLine(child)) as [string];
-  return { token: JSON.parse(line) as Token, stop: () => end(child) };
+  return { lab, token: JSON.parse(line) as Token, stop: () => end(child) };
 }
 
 export interface MeetingOptions {
@@ -49,7 +53,7 @@ export class Meeting {
   }
 
   /** Starts both and tells them of each other; the first side is the controlling one, and dials. */
-  static async start(center: Center, places: readonly [Place, Place], options: MeetingOptions = {}): Promise<Meeting> {
+  static async start({ lab, token }: Center, places: readonly [Place, Place], options: MeetingOptions = {}): Promise<Meeting> {
     const keys = [generatePrivateKey(), generatePrivateKey()]
       .map((key) => ({ key: toBase64(key), text: toBase64(publicFromPrivate(key)) }))
       .sort((a, b) => (a.text > b.text ? -1 : 1));
@@ -61,13 +65,13 @@ export class Meeting {
         options.relay === true
           ? {
               urls: [`rel://${host}:${centerPorts.relay}`],
-              tokenPayload: center.token.payload,
-              tokenSignature: center.token.signature,
+              tokenPayload: token.payload,
+              tokenSignature: token.signature,
             }
           : undefined,
       ...(options.turn === undefined ? {} : { turn: options.turn }),
     };
-    const children = places.map((place) => spawnIn(place.namespace, 'peer.ts', ['peer']));
+    const children = places.map((place) => spawnIn(lab.before(place.namespace), 'peer.ts', ['peer']));
     const meeting = new Meeting(children);
     const ready = children.map((child) => firstLine(child));
     for (const [i, child] of children.entries()) {
@@ -146,8 +150,8 @@ function wayOf(told: Told): Way {
   return told.remote.includes(' by turn ') || told.remote.startsWith(`${publicAddress.v4}:`) ? 'turn' : 'direct';
 }
 
-function spawnIn(namespace: string, file: string, args: readonly string[]): ChildProcess {
-  return spawn('ip', ['netns', 'exec', namespace, process.execPath, join(import.meta.dirname, file), ...args], {
+function spawnIn([program, ...before]: readonly [string, ...string[]], file: string, args: readonly string[]): ChildProcess {
+  return spawn(program, [...before, process.execPath, join(import.meta.dirname, file), ...args], {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { ...process.env, NODE_OPTIONS: '', NODE_V8_COVERAGE: '' },
   });
@@ -159,7 +163,7 @@ async function firstLine(child: ChildProcess): Promise<readonly unknown[]> {
   const ended = once(child, 'exit').then(() => {
     throw new TypeError('a process of the lab ended before it was ready');
   });
-  return Promise.race([once(lines, 'line'), ended]);
+  return Promise.race([once(lines, 'line', { signal: AbortSignal.timeout(readyLimitMs) }), ended]);
 }
 
 async function end(child: ChildProcess): Promise<void> {

@@ -11,7 +11,7 @@ import { openDatagramPort } from '../../../src/overlay/udp/open.ts';
 import type { DatagramEvents } from '../../../src/overlay/udp/port.ts';
 import { until } from '../pair.ts';
 
-t.setTimeout(115_000);
+t.setTimeout(300_000);
 const sessions = 1000;
 /** Started at once. */
 const together = 100;

@@ -11,7 +11,7 @@ import { DirectPath, IceRouter } from '../../../src/overlay/path/ice.ts';
 import { UdpMux } from '../../../src/overlay/path/udp-mux.ts';
 import { until } from '../pair.ts';
 
-t.setTimeout(115_000);
+t.setTimeout(300_000);
 
 interface Us {
   readonly mux: UdpMux;

@@ -12,16 +12,16 @@ export interface World {
   readonly coturn: Coturn | undefined;
 }
 
-export async function openWorld(name: string): Promise<World> {
-  const lab = await Lab.open(name);
+export async function openWorld(): Promise<World> {
+  const lab = new Lab();
   try {
     const center = await startCenter(lab);
     // Where this process dies, so does coturn.
-    const before = ['setpriv', '--pdeathsig', 'KILL', 'ip', 'netns', 'exec', lab.public];
+    const before = ['setpriv', '--pdeathsig', 'KILL', ...lab.before(lab.public)];
     const coturn = whyNoCoturn() === '' ? await startCoturn({ host: publicAddress.v4, port: 3478, user: 'anna:secret', before }) : undefined;
     return { lab, center, coturn };
   } catch (error) {
-    await lab.close();
+    lab.close();
     throw error;
   }
 }
@@ -29,5 +29,5 @@ export async function openWorld(name: string): Promise<World> {
 export async function closeWorld({ lab, center, coturn }: World): Promise<void> {
   await center.stop();
   await coturn?.stop();
-  await lab.close();
+  lab.close();
 }

@@ -9,7 +9,8 @@ import t, { type Test } from 'tap';
 import { generatePrivateKey, keyToText, publicFromPrivate } from '#crypto/x25519.ts';
 import type { NetworkMap, PacketFilter } from '#model/network-map.ts';
 import { parsePublicKey, type PublicKey } from '#model/ids.ts';
-import { Net, whyNoNamespaces } from '../faults/net.ts';
+import { whyNoNamespaces } from '../../support/namespaces.ts';
+import { Net } from '../faults/net.ts';
 import { prefix } from '../pair.ts';
 import { PORT, type Tasks } from './contract-process.ts';
 
