@@ -38,6 +38,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'oidc-provider': ['server/idp/'],
   'openid-client': ['identity/'],
   pino: ['lib/log-writer.ts'],
+  'acme-client': ['publish/certs/acme/'],
   ws: ['overlay/path/', 'server/relay/', 'server/dashboard/', 'server/front.ts'],
 };
 

@@ -20,6 +20,8 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'python3', program: 'python3', suites: 'attacks seen by a Python server' },
   { name: 'php-cli', program: 'php', suites: 'attacks seen by a PHP server' },
   { name: 'curl', program: 'curl', suites: 'the product with curl' },
+  { name: 'pebble', program: 'pebble', suites: 'automatic certificates' },
+  { name: 'knot', program: 'knotd', suites: 'automatic certificates by DNS' },
   { name: 'nginx', program: 'nginx', suites: 'the benchmark' },
   { name: 'wrk', program: 'wrk', suites: 'the benchmark' },
   { name: 'iperf3', program: 'iperf3', suites: 'the benchmark' },

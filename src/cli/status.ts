@@ -117,10 +117,26 @@ export function problemsOf(status: unknown): readonly string[] {
       (service) =>
         `${field(service, 'domain') || field(service, 'id')} is ${field(service, 'state')}: ${field(service, 'reason') || 'no reason given'}`,
     ),
-    ...rowsOf(status, 'certificates').map((certificate) => `certificate ${field(certificate, 'source')}: ${field(certificate, 'problem')}`),
+    ...rowsOf(status, 'certificates').flatMap((row) =>
+      wellCertificates.has(field(row, 'state'))
+        ? []
+        : [`certificate ${field(row, 'names') || field(row, 'source')} is ${field(row, 'state')}: ${field(row, 'reason')}`],
+    ),
     ...rowsOf(status, 'problems').map((problem) => (typeof problem === 'string' ? problem : field(problem, 'reason'))),
   ];
 }
+
+/** A certificate that is being ordered shows at its service. */
+const wellCertificates = new Set(['valid', 'renewing', 'pending']);
+
+const certificateColumns: readonly Column<unknown>[] = [
+  { title: 'CERTIFICATE', cell: (row) => field(row, 'names') || field(row, 'source') },
+  { title: 'STATE', cell: (row) => field(row, 'state') },
+  { title: 'EXPIRES', cell: (row) => field(row, 'notAfter') },
+  { title: 'FROM', cell: (row) => field(row, 'issuer') || field(row, 'source') },
+  { title: 'NEXT', cell: (row) => [field(row, 'nextAction'), field(row, 'nextAt')].filter((part) => part !== '').join(' ') },
+  { title: 'REASON', cell: (row) => field(row, 'reason') },
+];
 
 const linkColumns: readonly Column<unknown>[] = [
   { title: 'LINK', cell: (row) => field(row, 'name') },
@@ -201,6 +217,7 @@ function print(io: Io, report: Report): void {
     ['peers', peerColumns],
     ['routes', routeColumns],
     ['services', serviceColumns],
+    ['certificates', certificateColumns],
     ['targets', targetColumns],
   ] as const;
   for (const [name, columns] of tables) {

@@ -4,6 +4,7 @@ import { logLevels } from '#lib/log.ts';
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
 import { convert, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
 import { controlSettings, wireguardSettings } from '#mesh/index.ts';
+import { acmeSettings } from './acme-config.ts';
 
 export const gatewaySchema = object({
   stateDir: string({ about: 'Where the key, the last good configuration and the status socket are kept.', default: '.meshgate/gateway' }),
@@ -22,7 +23,19 @@ export const gatewaySchema = object({
     (text, refuse): DialTarget | undefined => parseHostPort(text) ?? refuse('must be host:port, such as 0.0.0.0:443 or [::]:443'),
     'host:port',
   ),
+  httpListen: optional(
+    convert(
+      string({
+        about:
+          'Public TCP address for plain HTTP: answers HTTP-01 and sends known hosts to https. None unless set, or [::]:80 where acme.challenge is http-01.',
+        example: '[::]:80',
+      }),
+      (text, refuse): DialTarget | undefined => parseHostPort(text) ?? refuse('must be host:port, such as 0.0.0.0:80 or [::]:80'),
+      'host:port',
+    ),
+  ),
   certDir: string({ about: 'Directory of the certificates; see certs/README.md.', default: 'certs' }),
+  acme: acmeSettings,
   trustedProxies: list(
     convert(
       string({ about: 'Prefix.', example: '10.0.0.0/8' }),

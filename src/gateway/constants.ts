@@ -14,3 +14,7 @@ export const reportIntervalMs = 500;
 export const registerBackoff = { firstMs: 500, factor: 2, maxMs: 10_000, jitter: 0.2 } as const;
 /** A service's port that could not be opened is tried again after this long, milliseconds. */
 export const portRetryMs = 5_000;
+/** Plain HTTP: bytes of a request's head, its whole time in milliseconds, and connections at a time; what goes beyond is cut. */
+export const plainHeadBytes = 8_192;
+export const plainRequestMs = 5_000;
+export const plainConnections = 1_024;

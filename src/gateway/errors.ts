@@ -13,6 +13,14 @@ export const gatewayError = defineErrors('gateway', {
     ...input,
   },
   GATEWAY_FILE_UNREADABLE: { text: 'A file that the configuration names cannot be read.', ...input },
+  GATEWAY_ACME_TERMS: {
+    text: 'acme.termsAgreed is not set. Read the terms of service of the authorities in acme.authorities, and set it to true.',
+    ...input,
+  },
+  GATEWAY_ACME_DNS: {
+    text: 'dns-01 needs acme.dns: server, keyName and keyFile of a name server that takes updates, or command. Wildcard names in acme.together need it too.',
+    ...input,
+  },
   GATEWAY_PORT_IN_USE: { text: 'The public port is in use. Stop the program that holds it, or change listen.', ...input },
   GATEWAY_PORT_FORBIDDEN: { text: 'This user may not open the public port. Choose a port above 1023, or grant CAP_NET_BIND_SERVICE.', ...input },
   GATEWAY_PORT_FAILED: { text: 'The public port cannot be opened. Check the address in listen.', ...input },

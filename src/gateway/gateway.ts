@@ -1,6 +1,5 @@
 // The composition root of the gateway: the only file that knows all of its parts. Only the CLI may import it, through index.ts.
 import { randomUUID } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createProxyControl } from '#control/index.ts';
 import { AssertionSigner } from '#identity/assertion.ts';
@@ -26,9 +25,13 @@ import {
   openCertificateDirectory,
   type CertificateDirectory,
 } from '#publish/index.ts';
+import { unshared } from '#publish/certs/acme/cluster-store.ts';
 import type { GatewayConfig } from './config.ts';
+import { openCertificates, type GatewayCertificates } from './certificates.ts';
+import { readConfigured } from './configured-file.ts';
 import { drainMs, reachableMs } from './constants.ts';
 import { gatewayError } from './errors.ts';
+import { listenPlainHttp } from './listen/plain-http.ts';
 import { StreamPorts } from './listen/stream-ports.ts';
 import { listenTcp } from './listen/tcp.ts';
 import { viewPaths } from './path-view.ts';
@@ -37,7 +40,7 @@ import { holdRelyingParty } from './relying-party.ts';
 import { openAccessLog } from './report/access-log.ts';
 import { ServiceReporter } from './report/service-reporter.ts';
 import { serviceState } from './report/service-state.ts';
-import { Mappings } from './routes/mappings.ts';
+import { hostsWithCertificates, Mappings } from './routes/mappings.ts';
 
 export interface RunningGateway extends Closable {
   readonly port: number;
@@ -66,7 +69,9 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       { log: log.with({ part: 'control' }), clock },
     );
     scope.use(control);
-    const certificates = scope.use(await openCertificateDirectory(config.certDir, { clock, log: log.with({ part: 'certificates' }) }));
+    const certificateLog = log.with({ part: 'certificates' });
+    const directory = scope.use(await openCertificateDirectory(config.certDir, { clock, log: certificateLog }));
+    const certificates = scope.use(await openCertificates(config.acme, config.stateDir, directory, { store: unshared, clock, log: certificateLog }));
     const node = await createMeshNode(
       {
         control: address,
@@ -87,6 +92,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       for (const { id, domain } of gone) log.info('service removed', { service: domain, id });
       routes = buildRouteTable(now.values(), (service, problem) => log.warn('a service cannot be served', { service, problem }));
       applyStreams();
+      certificates.want(hostsWithCertificates(now.values()));
     });
     await mappings.load();
 
@@ -126,6 +132,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       identityHeaders: createIdentityHeaders(signer),
       accessLog: (entry) => accessLog.push(entry),
       certificates,
+      challenges: certificates.challenges,
       log: log.with({ part: 'http' }),
       clock,
       trustedProxies: config.trustedProxies.map(formatPrefix),
@@ -167,7 +174,8 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
 
     const reporter = new ServiceReporter({
       mappings: () => mappings.current.values(),
-      state: (mapping) => serviceState(mapping, { ...surroundings(certificates, node, registration), portProblem: (port) => ports.problem(port) }),
+      state: (mapping) =>
+        serviceState(mapping, { ...surroundings(certificates, directory, node, registration), portProblem: (port) => ports.problem(port) }),
       hasCertificate: (host) => certificates.find(host) !== undefined,
       send: control.reportStatus.bind(control),
       clock,
@@ -179,6 +187,14 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       await publisher.drain(drainMs);
       await closed;
     });
+
+    const plainAt =
+      config.httpListen ?? (config.acme.authorities.length > 0 && config.acme.challenge === 'http-01' ? { host: '::', port: 80 } : undefined);
+    if (plainAt !== undefined) {
+      const known = (host: string): boolean => routes.service(host) !== undefined;
+      const token = async (host: string, asked: string): Promise<string | undefined> => await certificates.challenges?.token(host, asked);
+      scope.use(await listenPlainHttp(plainAt, { known, token, httpsPort: listener.port }));
+    }
 
     control.start({
       change: async (change) => {
@@ -200,7 +216,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       reason: registration.reason,
       mesh: node.status(),
       services: reporter.status(),
-      certificates: certificates.problems(),
+      certificates: certificates.list(),
       accessLogDropped: accessLog.dropped,
       http: publisher.stats(),
       streams: streams.stats(),
@@ -217,13 +233,15 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
 }
 
 function surroundings(
-  certificates: CertificateDirectory,
+  certificates: GatewayCertificates,
+  directory: CertificateDirectory,
   node: MeshNode,
   registration: Registration,
 ): Omit<Parameters<typeof serviceState>[1], 'portProblem'> {
   return {
     certificate: (host) => certificates.find(host) !== undefined,
-    certificateProblem: (host) => certificates.problems().find(({ source }) => source.includes(host))?.problem ?? '',
+    automatic: certificates.status,
+    certificateProblem: (host) => directory.problems().find(({ source }) => source.includes(host))?.problem ?? '',
     mesh: registration.reason === '' || node.state().kind === 'running' ? node.status() : undefined,
   };
 }
@@ -242,12 +260,4 @@ async function readToken(config: GatewayConfig): Promise<string> {
   const token = config.token ?? (config.tokenFile === undefined ? undefined : (await readConfigured(config.tokenFile)).trim());
   if (token === undefined || token === '') throw gatewayError('GATEWAY_TOKEN_MISSING');
   return token;
-}
-
-async function readConfigured(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    throw gatewayError('GATEWAY_FILE_UNREADABLE', path, error);
-  }
 }

@@ -93,3 +93,26 @@ export interface ServiceStatus {
   /** What is missing and what to do. Empty for `active`, unless it could be better. */
   readonly reason: string;
 }
+
+/**
+ * A certificate as a gateway has it. `pending`: none yet; `failed`: none, and the last try came to nothing; `renewing`: good, and being renewed;
+ * `expiring`: good still, and renewal fails; `unusable`: files that cannot be used.
+ */
+export type CertificateState = 'pending' | 'failed' | 'valid' | 'renewing' | 'expiring' | 'expired' | 'unusable';
+
+export interface CertificateStatus {
+  readonly names: readonly string[];
+  /** `acme`, or the file or folder of the certificate directory. */
+  readonly source: string;
+  readonly state: CertificateState;
+  /** Empty where all is well. */
+  readonly reason: string;
+  /** Who issued it, as far as known. */
+  readonly issuer: string;
+  /** ISO 8601; undefined where there is no certificate. */
+  readonly notBefore: string | undefined;
+  readonly notAfter: string | undefined;
+  /** What is done next, and when; empty where nothing is planned, undefined where it is being done. */
+  readonly nextAction: string;
+  readonly nextAt: string | undefined;
+}

@@ -77,7 +77,7 @@ t.test('what is not well is said, with exit code 1', async (t) => {
       { id: 's1', domain: 'app.test', state: 'certificate_failed', reason: 'put a certificate into certs/' },
       { id: 's2', domain: 'off.test', state: 'pending', enabled: false },
     ],
-    certificates: [{ source: 'broken.crt', problem: 'the key does not fit' }],
+    certificates: [{ names: [], source: 'broken.crt', state: 'unusable', reason: 'the key does not fit' }],
     targets: [{ target: '127.0.0.1:80', open: 0, total: 3, reason: 'nothing listens there' }],
     problems: ['the disk is full'],
   };
@@ -88,7 +88,7 @@ t.test('what is not well is said, with exit code 1', async (t) => {
   t.match(out, /gateway: not well/);
   t.match(out, /! proxy is not connected: refused: token revoked/);
   t.match(out, /! app\.test is certificate_failed: put a certificate into certs\//);
-  t.match(out, /! certificate broken\.crt: the key does not fit/);
+  t.match(out, /! certificate broken\.crt is unusable: the key does not fit/);
   t.match(out, /127\.0\.0\.1:80 +0 +3 +nothing listens there/);
   t.match(out, /! the disk is full/);
   t.notMatch(out, /! off\.test/);

@@ -39,7 +39,7 @@ const mesh: MeshStatus = {
   routes: [],
   overlay,
 };
-const well: Surroundings = { certificate: () => true, certificateProblem: () => '', portProblem: () => '', mesh };
+const well: Surroundings = { certificate: () => true, automatic: () => undefined, certificateProblem: () => '', portProblem: () => '', mesh };
 
 void t.test('active where nothing is missing', async (t) => {
   t.same(serviceState(mapping('a'), well), { state: 'active', reason: '' });

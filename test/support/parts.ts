@@ -12,6 +12,9 @@ import { silentLogger } from '#lib/log.ts';
 import { createMeshNode, hostMeta, type MeshDeps, type MeshNode, type MeshNodeOptions } from '#mesh/index.ts';
 import { freePort, readStatus } from './mesh.ts';
 import { createTestCa, type TestCa } from './test-ca.ts';
+import { until } from './until.ts';
+
+export { until };
 
 const main = resolve(import.meta.dirname, '../../src/cli/main.ts');
 const startMs = 20_000;
@@ -19,18 +22,6 @@ const startMs = 20_000;
 export const cluster = 'edge.localhost';
 
 export type Json = Readonly<Record<string, unknown>>;
-
-/** Polls until the look says so; resolves with the milliseconds it took. */
-export async function until(what: string, look: () => boolean | Promise<boolean>, limitMs = 10_000): Promise<number> {
-  const begun = performance.now();
-  for (;;) {
-    if (await look()) return performance.now() - begun;
-    if (performance.now() - begun > limitMs) throw new Error(`not within ${limitMs} ms: ${what}`);
-    await new Promise((done) => {
-      setTimeout(done, 5);
-    });
-  }
-}
 
 export interface Part {
   readonly pid: number;

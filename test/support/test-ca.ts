@@ -1,5 +1,5 @@
 // A private certificate authority for tests: ECDSA P-256, valid for an hour around now. Nothing of it is written to disk.
-import './reflect-metadata.ts';
+import 'reflect-metadata';
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsage,

@@ -30,7 +30,8 @@ export async function listenTcp(at: DialTarget, accept: (socket: Socket, from: E
   };
 }
 
-function startListening(server: Server, at: DialTarget): Promise<void> {
+/** GATEWAY_PORT_IN_USE, _FORBIDDEN, _FAILED. */
+export function startListening(server: Server, at: DialTarget): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) => {
       const code = errorCode(error);

@@ -4,11 +4,13 @@ import { formatHostPort } from '#lib/net.ts';
 import { matchesDomain } from '#model/dns.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import { streamRefusal } from '#publish/index.ts';
-import type { MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
+import type { CertificateStatus, MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
 
 export interface Surroundings {
   /** Whether a certificate for the host is at hand. */
   readonly certificate: (host: string) => boolean;
+  /** Of the host's automatic certificate; undefined where it has none. */
+  readonly automatic: (host: string) => CertificateStatus | undefined;
   /** Why the certificate directory has none, where it says. */
   readonly certificateProblem: (host: string) => string;
   /** Why a service's own port is not open; empty where it is. */
@@ -45,6 +47,8 @@ function webRefusal({ private: isPrivate, auth, paths, web }: ServiceMapping): s
 
 function certificateState({ domain }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
   if (around.certificate(domain)) return undefined;
+  const automatic = around.automatic(domain);
+  if (automatic !== undefined) return waitingState(domain, automatic);
   const problem = around.certificateProblem(domain);
   return { state: 'certificate_pending', reason: problem === '' ? `no certificate for ${domain}: put one into the gateway's certDir` : problem };
 }
@@ -61,6 +65,13 @@ function active({ paths }: ServiceMapping): ServiceStatus {
   );
   const shown = unchecked.slice(0, 3).join(', ') + (unchecked.length > 3 ? ' and others' : '');
   return { state: 'active', reason: unchecked.length === 0 ? '' : `warning: the certificate of ${shown} is not checked (skip_tls_verify)` };
+}
+
+/** A certificate that is ordered: on its way, or why not and what comes next. */
+function waitingState(host: string, { state, reason, nextAction, nextAt }: CertificateStatus): ServiceStatus {
+  const next = nextAction === '' ? '' : `; next: ${nextAction}${nextAt === undefined ? '' : ` at ${nextAt}`}`;
+  if (state === 'failed') return { state: 'certificate_failed', reason: `no certificate for ${host}: ${reason}${next}` };
+  return { state: 'certificate_pending', reason: `the certificate for ${host} is being ordered${reason === '' ? '' : `: ${reason}`}` };
 }
 
 /** Why a target cannot be reached: its peer, or who carries its network; empty where it can. */

@@ -91,6 +91,11 @@ export class Mappings {
   }
 }
 
+/** The hosts that we end TLS for. */
+export function* hostsWithCertificates(mappings: Iterable<ServiceMapping>): Iterable<string> {
+  for (const { mode, domain } of mappings) if (mode === 'http') yield domain;
+}
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

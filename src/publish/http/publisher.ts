@@ -12,7 +12,7 @@ import { clientAddress } from '../access/client-address.ts';
 import type { CertificateSource } from '../certs/directory.ts';
 import { CONNECTIONS, CONNECTIONS_PER_ADDRESS, KEEP_ALIVE_PROBE_MS } from '../constants.ts';
 import { publishError } from '../errors.ts';
-import { SecureContexts, terminateTls, type Terminated } from '../tls/terminate.ts';
+import { SecureContexts, terminateTls, type ChallengeSource, type Terminated } from '../tls/terminate.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
 import { handleExchange, refusedEntry, type HandlerDeps } from './handler.ts';
@@ -38,6 +38,8 @@ export interface HttpPublisherDeps {
   readonly identityHeaders: IdentityHeaders;
   readonly accessLog: (entry: AccessLogEntry) => void;
   readonly certificates: CertificateSource;
+  /** TLS-ALPN-01 challenges; left out, none is answered. */
+  readonly challenges?: ChallengeSource | undefined;
   readonly log: Logger;
   readonly clock: Clock;
   /** Address ranges whose forwarding headers are believed; empty trusts nobody. Rejected where one is no range. */
@@ -146,9 +148,12 @@ class Publisher implements HttpPublisher, H1Owner {
     terminateTls(
       socket,
       info.hello,
-      { certificates: this.#deps.certificates, deadlines: this.deadlines, contexts: this.#contexts },
+      { certificates: this.#deps.certificates, challenges: this.#deps.challenges, deadlines: this.deadlines, contexts: this.#contexts },
       (terminated) => this.#serve(terminated, info),
-      (fault, detail) => this.#refusals.connection(`tls_${fault}`, { detail, remote: info.remote.address }),
+      (fault, detail) => {
+        if (fault === 'challenge') this.#deps.log.info('a certificate authority saw the answer to its challenge', { host: detail });
+        else this.#refusals.connection(`tls_${fault}`, { detail, remote: info.remote.address });
+      },
     );
   }
 

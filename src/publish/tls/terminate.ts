@@ -5,11 +5,22 @@ import { describeError } from '#lib/errors.ts';
 import { ClientHelloReader, type ClientHello } from '#wire/client-hello.ts';
 import type { Certificate } from '../certs/certificate.ts';
 import type { CertificateSource } from '../certs/directory.ts';
+import { CHALLENGE_HANDSHAKE_MS } from '../certs/acme/constants.ts';
 import { HANDSHAKE_MS, LINGER_MS } from '../constants.ts';
 import type { Deadlined, Deadlines } from '../http/deadlines.ts';
 
 /** Why a connection came to nothing before it spoke HTTP. */
-export type HandshakeFault = 'not_tls' | 'malformed' | 'too_large' | 'unknown_name' | 'certificate' | 'timeout' | 'closed' | 'handshake';
+export type HandshakeFault =
+  | 'not_tls'
+  | 'malformed'
+  | 'too_large'
+  | 'unknown_name'
+  | 'certificate'
+  | 'timeout'
+  | 'closed'
+  | 'handshake'
+  /** No fault: a certificate authority saw its answer (RFC 8737). */
+  | 'challenge';
 
 export interface Terminated {
   readonly socket: TLSSocket;
@@ -18,14 +29,23 @@ export interface Terminated {
   readonly protocol: 'h2' | 'http/1.1';
 }
 
+/** Whoever knows the TLS-ALPN-01 challenges that are live; never rejects. */
+export interface ChallengeSource {
+  certificate(host: string): Promise<Certificate | undefined>;
+}
+
 export interface TerminateDeps {
   readonly certificates: CertificateSource;
+  readonly challenges?: ChallengeSource | undefined;
   readonly deadlines: Deadlines;
   readonly contexts: SecureContexts;
 }
 
 /** One fatal alert in a record of its own (RFC 8446 §6.2): the client asked for a name that we do not have. */
 const unrecognizedName = Buffer.from([21, 3, 3, 0, 2, 2, 112]);
+
+/** The protocol of TLS-ALPN-01 (RFC 8737 §4). */
+const acmeProtocol = 'acme-tls/1';
 
 /** Contexts by certificate: made once, so that a handshake costs no parsing and session tickets stay good. */
 export class SecureContexts {
@@ -113,6 +133,10 @@ class Handshake implements Deadlined {
   };
 
   #secure(hello: ClientHello): void {
+    if (this.#deps.challenges !== undefined && hello.alpn.length === 1 && hello.alpn[0] === acmeProtocol) {
+      void this.#prove(hello.serverName ?? '', this.#deps.challenges);
+      return;
+    }
     const certificate = hello.serverName === undefined ? undefined : this.#deps.certificates.find(hello.serverName);
     if (hello.serverName === undefined || certificate === undefined) {
       this.#fail('unknown_name', hello.serverName ?? '');
@@ -146,13 +170,40 @@ class Handshake implements Deadlined {
     });
   }
 
+  /** Only the challenge certificate of exactly this name, or the alert; within a deadline of its own (RFC 8737 §3, attack row T-13). */
+  async #prove(name: string, challenges: ChallengeSource): Promise<void> {
+    this.deadline = Math.min(this.deadline, this.#deps.deadlines.now() + CHALLENGE_HANDSHAKE_MS);
+    const certificate = await challenges.certificate(name);
+    if (this.#over) return;
+    if (certificate === undefined) {
+      this.#fail('unknown_name', name);
+      this.#refuseName();
+      return;
+    }
+    const secureContext = createSecureContext({ cert: certificate.certPem, key: certificate.keyPem, minVersion: 'TLSv1.2' });
+    const secured = new TLSSocket(this.#socket, { isServer: true, secureContext, ALPNProtocols: [acmeProtocol] });
+    this.#secured = secured;
+    secured.on('error', this.#onError);
+    secured.on('end', this.#onClose);
+    secured.on('close', this.#onClose);
+    secured.once('secure', () => {
+      this.#fail('challenge', name);
+      secured.end();
+      this.#linger();
+    });
+  }
+
   /** The rest of the client's hello is read away, else closing would reset the connection and lose the alert; but not for long. */
   #refuseName(): void {
+    this.#linger();
+    this.#socket.end(unrecognizedName);
+    this.#socket.resume();
+  }
+
+  #linger(): void {
     this.deadline = this.#deps.deadlines.now() + LINGER_MS;
     this.#deps.deadlines.add(this);
     this.#socket.once('close', () => this.#deps.deadlines.remove(this));
-    this.#socket.end(unrecognizedName);
-    this.#socket.resume();
   }
 
   readonly #onError = (error: Error): void => {
