@@ -19,15 +19,26 @@ export function parseIp(text: string): IpAddress | undefined {
 }
 
 function parseIpv4(text: string): IpAddress | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
   const bytes = new Uint8Array(4);
-  for (const [i, part] of parts.entries()) {
-    if (!/^(?:0|[1-9][0-9]{0,2})$/.test(part)) return undefined;
-    const value = Number(part);
-    if (value > 255) return undefined;
-    bytes[i] = value;
+  let part = 0;
+  let value = 0;
+  let digits = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 0x2e) {
+      if (digits === 0 || part === 3) return undefined;
+      bytes[part++] = value;
+      value = 0;
+      digits = 0;
+    } else {
+      if (code < 0x30 || code > 0x39 || (digits > 0 && value === 0)) return undefined;
+      value = value * 10 + code - 0x30;
+      if (value > 255) return undefined;
+      digits++;
+    }
   }
+  if (part !== 3 || digits === 0) return undefined;
+  bytes[3] = value;
   return { family: 4, bytes };
 }
 
@@ -75,7 +86,10 @@ export function ipFromBytes(bytes: Uint8Array): IpAddress | undefined {
 
 /** Canonical text: dotted IPv4, RFC 5952 IPv6 (lower case, longest run of zeros folded). */
 export function formatIp(ip: IpAddress): string {
-  if (ip.family === 4) return ip.bytes.join('.');
+  if (ip.family === 4) {
+    const { bytes } = ip;
+    return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
+  }
   const groups: number[] = [];
   const buffer = asBuffer(ip.bytes);
   for (let i = 0; i < 16; i += 2) groups.push(buffer.readUInt16BE(i));
@@ -144,8 +158,11 @@ function maskByte(bits: number, index: number): number {
 
 /** What counts as one caller where callers are limited: an IPv4 address, or the /64 of an IPv6 address, as one host has a whole /64. */
 export function callerNetwork(remote: string | undefined): string {
-  const parsed = parseIp((remote ?? '').replace(/%.*$/, ''));
+  const zone = remote?.indexOf('%') ?? -1;
+  const parsed = parseIp(zone < 0 ? (remote ?? '') : (remote ?? '').slice(0, zone));
   if (parsed === undefined) return 'unknown';
   const address = unmapIp(parsed);
-  return formatPrefix(maskPrefix({ address, bits: address.family === 4 ? 32 : 64 }));
+  // A whole IPv4 address has one spelling.
+  if (address.family === 4) return `${formatIp(address)}/32`;
+  return formatPrefix(maskPrefix({ address, bits: 64 }));
 }

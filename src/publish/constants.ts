@@ -70,6 +70,11 @@ export const CONFIRM_MS = 60_000;
 /** An upgraded stream with silence both ways is closed after this. */
 export const UPGRADE_IDLE_MS = 600_000;
 
+/** TLS contexts kept ready; a certificate that is asked for beyond that is read again with each first handshake. */
+export const SECURE_CONTEXTS = 1_024;
+/** The secret behind session tickets is replaced after this long; tickets themselves last five minutes. */
+export const TICKET_KEY_MS = 12 * 3_600_000;
+
 /** Bytes of PEM files; larger ones are not certificates. */
 export const PEM_BYTES = 262_144;
 /** Certificates in the directory. */
@@ -101,7 +106,3 @@ export const STREAMS_PER_ADDRESS = 512;
 /** Time to reach a target, unless the service says less; and silence both ways after which a stream is closed, unless it says otherwise. */
 export const STREAM_DIAL_MS = 30_000;
 export const STREAM_IDLE_MS = 300_000;
-
-/** Services, and reasons, that figures are kept for by name; those beyond are counted together as `other`. */
-export const FIGURE_SERVICES = 100;
-export const FIGURE_REASONS = 64;

@@ -8,6 +8,8 @@ const RECORD_HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
 /** 2^14: the largest plaintext record (RFC 8446 §5.1). */
 const RECORD_BYTES = 16_384;
+/** Extensions of one hello; clients send about twenty. */
+const EXTENSIONS = 128;
 const EXTENSION_SNI = 0;
 const EXTENSION_ALPN = 16;
 
@@ -70,59 +72,71 @@ export class ClientHelloReader {
   }
 }
 
-/** Walks the message's vectors; every length is checked against what is left. */
+/** Walks the message's vectors from `at` to `end`; every length is checked against what is left. */
 class Cursor {
-  readonly #bytes: Buffer;
-  #at = 0;
+  readonly bytes: Buffer;
+  at: number;
+  readonly end: number;
   ok = true;
 
-  constructor(bytes: Buffer) {
-    this.#bytes = bytes;
+  constructor(bytes: Buffer, at: number, end: number) {
+    this.bytes = bytes;
+    this.at = at;
+    this.end = end;
   }
 
   get left(): number {
-    return this.#bytes.length - this.#at;
+    return this.end - this.at;
   }
 
-  skip(count: number): void {
-    this.take(count);
+  /** Goes on by `count`; false, and not `ok` from then on, where that is more than there is. */
+  skip(count: number): boolean {
+    if (count > this.end - this.at) this.ok = false;
+    else if (this.ok) this.at += count;
+    return this.ok;
   }
 
   number(width: 1 | 2): number {
-    const bytes = this.take(width);
-    return bytes.length === width ? bytes.readUIntBE(0, width) : 0;
+    const start = this.at;
+    if (!this.skip(width)) return 0;
+    return width === 1 ? (this.bytes[start] ?? 0) : ((this.bytes[start] ?? 0) << 8) | (this.bytes[start + 1] ?? 0);
   }
 
-  vector(width: 1 | 2): Buffer {
-    return this.take(this.number(width));
+  /** Skips a vector with its length before it; where it begins is `at` less what is returned. */
+  vector(width: 1 | 2): number {
+    const length = this.number(width);
+    return this.skip(length) ? length : 0;
   }
 
-  take(count: number): Buffer {
-    if (!this.ok || count > this.left) {
-      this.ok = false;
-      return Buffer.alloc(0);
-    }
-    this.#at += count;
-    return this.#bytes.subarray(this.#at - count, this.#at);
+  /** A cursor over the next vector, which is skipped. */
+  inner(width: 1 | 2): Cursor {
+    const length = this.vector(width);
+    const inner = new Cursor(this.bytes, this.at - length, this.at);
+    inner.ok = this.ok;
+    return inner;
+  }
+
+  text(width: 1 | 2): string {
+    const length = this.vector(width);
+    return this.bytes.toString('latin1', this.at - length, this.at);
   }
 }
 
 function parseBody(body: Buffer): ClientHello | undefined {
-  const cursor = new Cursor(body);
+  const cursor = new Cursor(body, 0, body.length);
   cursor.skip(2 + 32); // legacy version, random
   cursor.vector(1); // legacy session id
   cursor.vector(2); // cipher suites
   cursor.vector(1); // compression methods
   let serverName: string | undefined;
   let alpn: readonly string[] = [];
-  const seen = new Set<number>();
   if (cursor.ok && cursor.left > 0) {
-    const extensions = new Cursor(cursor.vector(2));
+    const seen: number[] = [];
+    const extensions = cursor.inner(2);
     while (cursor.ok && extensions.left > 0) {
       const type = extensions.number(2);
-      const data = extensions.vector(2);
-      if (!extensions.ok || seen.has(type)) return undefined;
-      seen.add(type);
+      const data = extensions.inner(2);
+      if (!extensions.ok || seen.includes(type) || seen.push(type) > EXTENSIONS) return undefined;
       if (type === EXTENSION_SNI) {
         serverName = parseServerName(data);
         if (serverName === undefined) return undefined;
@@ -137,21 +151,19 @@ function parseBody(body: Buffer): ClientHello | undefined {
 }
 
 /** RFC 6066 §3: exactly one name of type host_name. */
-function parseServerName(data: Buffer): string | undefined {
-  const outer = new Cursor(data);
-  const list = new Cursor(outer.vector(2));
+function parseServerName(outer: Cursor): string | undefined {
+  const list = outer.inner(2);
   const type = list.number(1);
-  const name = list.vector(2).toString('latin1');
+  const name = list.text(2);
   if (!outer.ok || outer.left !== 0 || !list.ok || list.left !== 0 || type !== 0) return undefined;
   const canonical = name.toLowerCase().replace(/\.$/, '');
   return /^[a-z0-9_](?:[a-z0-9_.-]{0,253}[a-z0-9_])?$/.test(canonical) && !canonical.includes('..') ? canonical : undefined;
 }
 
-function parseAlpn(data: Buffer): string[] | undefined {
-  const outer = new Cursor(data);
-  const list = new Cursor(outer.vector(2));
+function parseAlpn(outer: Cursor): string[] | undefined {
+  const list = outer.inner(2);
   const names: string[] = [];
-  while (list.ok && list.left > 0) names.push(list.vector(1).toString('latin1'));
+  while (list.ok && list.left > 0) names.push(list.text(1));
   return outer.ok && outer.left === 0 && list.ok && names.length > 0 && !names.includes('') ? names : undefined;
 }
 

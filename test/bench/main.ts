@@ -2,13 +2,13 @@
 import { parseArgs } from 'node:util';
 import { describeError } from '#lib/errors.ts';
 import { benchChain } from './chain.ts';
-import { benchHttp, httpParts, profileHttp } from './http/bench.ts';
+import { benchHttp, httpParts, httpProfiles, profileHttp } from './http/bench.ts';
 import { benchOverlay, profileOverlay, subjectNames } from './overlay/bench.ts';
 import { print } from './report.ts';
 
 const usage = `Usage: npm run bench -- chain [--json] [--rounds N]
        npm run bench -- http [--json] [--rounds N] [--quick] [--only PART,...]
-       npm run bench -- http --profile requests|bulk
+       npm run bench -- http --profile ${httpProfiles.join('|')}
        npm run bench -- overlay [--json] [--rounds N] [--quick] [--only SUBJECT,...]
        npm run bench -- overlay --profile userspace|userspace-plain|system [--streams N]
 Parts of http: ${httpParts.join(', ')}
@@ -42,7 +42,7 @@ async function run(): Promise<number> {
     console.error(usage);
     return 2;
   }
-  if (name === 'http' && values.profile !== undefined) {
+  if (name === 'http' && values.profile !== undefined && httpProfiles.includes(values.profile)) {
     await profileHttp(values.profile);
     return 0;
   }

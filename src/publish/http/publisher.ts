@@ -12,7 +12,8 @@ import { clientAddress } from '../access/client-address.ts';
 import type { CertificateSource } from '../certs/directory.ts';
 import { CONNECTIONS, CONNECTIONS_PER_ADDRESS, KEEP_ALIVE_PROBE_MS } from '../constants.ts';
 import { publishError } from '../errors.ts';
-import { SecureContexts, terminateTls, type ChallengeSource, type Terminated } from '../tls/terminate.ts';
+import { SecureContexts } from '../tls/secure-contexts.ts';
+import { terminateTls, type ChallengeSource, type Terminated } from '../tls/terminate.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
 import { handleExchange, refusedEntry, type HandlerDeps } from './handler.ts';
@@ -69,10 +70,6 @@ export interface HttpPublisher extends Closable {
   stats(): {
     readonly connections: number;
     readonly streams: number;
-    /** Of the streams, those that were upgraded. */
-    readonly upgrades: number;
-    /** TLS handshakes that were completed. */
-    readonly handshakes: number;
     readonly refusedConnections: number;
     /** How often each reason ended a connection or a request. */
     readonly refused: Readonly<Record<string, number>>;
@@ -101,7 +98,6 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #serving = new Set<Serving>();
   readonly #perCaller = new Map<string, number>();
   #refused = 0;
-  #handshakes = 0;
   #draining = false;
   #closing: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
@@ -170,8 +166,6 @@ class Publisher implements HttpPublisher, H1Owner {
     return {
       connections: this.#sockets.size,
       streams: this.#streams.size,
-      upgrades: this.#streams.upgrades(),
-      handshakes: this.#handshakes,
       refusedConnections: this.#refused,
       refused: this.#refusals.counts(),
     };
@@ -211,7 +205,6 @@ class Publisher implements HttpPublisher, H1Owner {
   #serve(terminated: Terminated, info: AcceptedInfo): void {
     const { remote, localPort } = info;
     const client: Client = { remote, peer: clientAddress(remote.address, undefined, []), localPort, serverName: terminated.serverName };
-    this.#handshakes++;
     this.#serving.add(
       terminated.protocol === 'h2' ? new H2Connection(terminated.socket, client, this) : new H1Connection(terminated.socket, client, this),
     );

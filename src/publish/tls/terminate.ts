@@ -1,12 +1,13 @@
 // TLS at our side: the ClientHello is read first, so that the certificate is known before the handshake begins and no other can slip in.
 import type { Socket } from 'node:net';
-import { createSecureContext, TLSSocket, type SecureContext } from 'node:tls';
+import { createSecureContext, TLSSocket } from 'node:tls';
 import { describeError } from '#lib/errors.ts';
 import { ClientHelloReader, type ClientHello } from '#wire/client-hello.ts';
 import type { Certificate } from '../certs/certificate.ts';
 import type { CertificateSource } from '../certs/directory.ts';
 import { CHALLENGE_HANDSHAKE_MS } from '../certs/acme/constants.ts';
 import { HANDSHAKE_MS, LINGER_MS } from '../constants.ts';
+import type { SecureContexts } from './secure-contexts.ts';
 import type { Deadlined, Deadlines } from '../http/deadlines.ts';
 
 /** Why a connection came to nothing before it spoke HTTP. */
@@ -46,28 +47,8 @@ const unrecognizedName = Buffer.from([21, 3, 3, 0, 2, 2, 112]);
 
 /** The protocol of TLS-ALPN-01 (RFC 8737 §4). */
 const acmeProtocol = 'acme-tls/1';
-
-/** Contexts by certificate: made once, so that a handshake costs no parsing and session tickets stay good. */
-export class SecureContexts {
-  readonly #contexts = new WeakMap<Certificate, SecureContext>();
-
-  get(certificate: Certificate): SecureContext {
-    let context = this.#contexts.get(certificate);
-    if (context === undefined) {
-      context = createSecureContext({
-        cert: certificate.certPem,
-        key: certificate.keyPem,
-        minVersion: 'TLSv1.2',
-        // Forward secrecy and authenticated encryption only, for what still speaks TLS 1.2.
-        ciphers:
-          'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305',
-        honorCipherOrder: true,
-      });
-      this.#contexts.set(certificate, context);
-    }
-    return context;
-  }
-}
+/** ALPN's wire form (RFC 7301 §3.1) of h2 and http/1.1, in our order. */
+const protocols = Buffer.from('\x02h2\x08http/1.1', 'latin1');
 
 /**
  * Terminates TLS on an accepted socket. `hello` is given where somebody has read it already and put the bytes back; otherwise it is
@@ -148,8 +129,8 @@ class Handshake implements Deadlined {
     try {
       secured = new TLSSocket(this.#socket, {
         isServer: true,
-        secureContext: this.#deps.contexts.get(certificate),
-        ALPNProtocols: ['h2', 'http/1.1'],
+        secureContext: this.#deps.contexts.get(certificate, this.#deps.deadlines.now()),
+        ALPNProtocols: protocols,
       });
     } catch (error) {
       this.#fail('certificate', describeError(error));

@@ -11,7 +11,8 @@ import { silentLogger } from '#lib/log.ts';
 import { openAutomaticCertificates, type AutomaticCertificates, type AutomaticDeps, type AutomaticSettings } from '#publish/certs/acme/automatic.ts';
 import { unshared } from '#publish/certs/acme/cluster-store.ts';
 import { Deadlines } from '#publish/http/deadlines.ts';
-import { SecureContexts, terminateTls } from '#publish/tls/terminate.ts';
+import { SecureContexts } from '#publish/tls/secure-contexts.ts';
+import { terminateTls } from '#publish/tls/terminate.ts';
 import type { Pebble } from '../../support/pebble.ts';
 import { until } from '../../support/until.ts';
 
