@@ -44,6 +44,21 @@ export const gatewaySchema = object({
     ),
     { about: 'Proxies in front of this gateway whose X-Forwarded-For counts. Empty trusts nobody.', default: [], max: 200 },
   ),
+  proxyProtocol: object({
+    trusted: list(
+      convert(
+        string({ about: 'Prefix.', example: '10.0.0.10/32' }),
+        (text, refuse): IpPrefix | undefined => parsePrefix(text) ?? refuse('must be an address or a prefix'),
+        'CIDR',
+      ),
+      {
+        about:
+          'Load balancers whose connections have to begin with a PROXY header (version 1 or 2), which says where they come from. From all others none is taken.',
+        default: [],
+        max: 200,
+      },
+    ),
+  }),
   wireguard: wireguardSettings,
   accessLog: string({ about: 'Where a JSON line per request goes, besides the control plane: off, stdout, or a file.', default: 'off' }),
 });

@@ -12,6 +12,9 @@ export const drainMs = 5_000;
 export const reportIntervalMs = 500;
 /** Registering as a peer is tried again after this long, milliseconds (first, factor, longest). */
 export const registerBackoff = { firstMs: 500, factor: 2, maxMs: 10_000, jitter: 0.2 } as const;
+/** A connection of a load balancer may take so long to say whose it is, milliseconds; and so many may be about to. Others are closed. */
+export const proxyHeaderMs = 5_000;
+export const maxProxyHeaders = 1_024;
 /** A service's port that could not be opened is tried again after this long, milliseconds. */
 export const portRetryMs = 5_000;
 /** Plain HTTP: bytes of a request's head, its whole time in milliseconds, and connections at a time; what goes beyond is cut. */

@@ -32,6 +32,7 @@ import { readConfigured } from './configured-file.ts';
 import { drainMs, reachableMs } from './constants.ts';
 import { gatewayError } from './errors.ts';
 import { listenPlainHttp } from './listen/plain-http.ts';
+import { ProxyDoor } from './listen/proxy-door.ts';
 import { StreamPorts } from './listen/stream-ports.ts';
 import { listenTcp } from './listen/tcp.ts';
 import { viewPaths } from './path-view.ts';
@@ -152,15 +153,20 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         log: log.with({ part: 'stream' }),
       }),
     );
-    const listener = await listenTcp(config.listen, (socket, remote) =>
-      streams.handleConnection(socket, remote, listener.port, (hello) =>
-        publisher.handleConnection(socket, { remote, localPort: listener.port, hello }),
-      ),
-    );
+    const door = scope.use(new ProxyDoor({ trusted: config.proxyProtocol.trusted, clock, log: log.with({ part: 'listen' }) }));
+    const listener = await listenTcp(config.listen, (socket, from) => {
+      const own = { remote: from, local: { address: socket.localAddress ?? '', port: listener.port } };
+      door.admit(socket, own, ({ remote, local }) =>
+        streams.handleConnection(socket, remote, listener.port, (hello) => publisher.handleConnection(socket, { remote, local, hello })),
+      );
+    });
     const ports = new StreamPorts({
       host: config.listen.host,
       publicPort: listener.port,
-      accept: (socket, from, port) => streams.handleConnection(socket, from, port),
+      accept: (socket, from, port) =>
+        door.admit(socket, { remote: from, local: { address: socket.localAddress ?? '', port } }, ({ remote }) =>
+          streams.handleConnection(socket, remote, port),
+        ),
       clock,
       log: log.with({ part: 'listen' }),
     });

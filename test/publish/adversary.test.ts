@@ -245,7 +245,13 @@ void t.test('a client that reads slowly gets the end of its last answer', async 
     exchange.write(body);
     exchange.end(undefined);
   };
-  const client = { remote: { address: '192.0.2.1', port: 1 }, peer: undefined, localPort: 443, serverName: 'a.test' };
+  const client = {
+    remote: { address: '192.0.2.1', port: 1 },
+    peer: undefined,
+    local: { address: '192.0.2.2', port: 443 },
+    id: 1,
+    serverName: 'a.test',
+  };
   const socket = new Slow();
   const connection = new H1Connection(socket as unknown as Socket, client, { deadlines, handle, refused: () => undefined, closed: () => undefined });
   socket.push(get('/'));

@@ -85,7 +85,7 @@ void t.test('the connections of an IPv6 network count together, those of IPv4 ad
   t.teardown(fixture.close);
   const { publisher } = fixture;
   const take = (address: string): void => {
-    publisher.handleConnection(new Silent() as unknown as Socket, { remote: { address, port: 1 }, localPort: 443 });
+    publisher.handleConnection(new Silent() as unknown as Socket, { remote: { address, port: 1 }, local: { address: '192.0.2.2', port: 443 } });
   };
   for (let i = 0; i < CONNECTIONS_PER_ADDRESS; i++) take(`2001:db8::${i.toString(16)}:1`);
   t.equal(publisher.stats().refusedConnections, 0);

@@ -216,7 +216,7 @@ export async function startFixture(mappings: readonly ServiceMapping[], changes:
   const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
     publisher.handleConnection(socket, {
       remote: { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 },
-      localPort: socket.localPort ?? 0,
+      local: { address: socket.localAddress ?? '', port: socket.localPort ?? 0 },
     });
     socket.resume();
   });

@@ -9,8 +9,10 @@ export interface Client {
   readonly remote: Endpoint;
   /** `remote` as an address, read once for all requests of the connection; undefined where it is none. */
   readonly peer: ClientAddress | undefined;
-  /** The port that the client connected to, for X-Forwarded-Port. */
-  readonly localPort: number;
+  /** Where it connected to. */
+  readonly local: Endpoint;
+  /** Another for each connection. */
+  readonly id: number;
   /** Canonical server name of the TLS handshake, or undefined where there was no TLS. */
   readonly serverName: string | undefined;
 }

@@ -11,6 +11,7 @@ import type { AnswerSource, BodySink, Exchange } from './exchange.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
 import type { Route, RouteTarget } from './routes.ts';
 import type { AnswerReceiver, UpstreamFailure, UpstreamLink } from './upstream-link.ts';
+import { ownUpstream, type UpstreamTarget } from './upstream-target.ts';
 import type { Upstreams, UpstreamUse } from './upstreams.ts';
 
 export interface ForwardDeps {
@@ -23,6 +24,8 @@ export interface ForwardDeps {
 export interface ForwardOrder {
   readonly exchange: Exchange;
   readonly route: Route;
+  /** The client's address, as far as proxies before us are believed. */
+  readonly source: string;
   /** Whether Location names what is inside and is to be rewritten. */
   readonly rewritesLocation: boolean;
   /** The upgrade's protocol, or undefined. */
@@ -87,9 +90,13 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   #begin(): void {
-    const kept = this.#deps.upstreams.take(this.#target.upstream, this.#use);
+    const kept = this.#deps.upstreams.take(this.#upstream, this.#use);
     if (kept === undefined) this.#dial();
     else this.#send(kept);
+  }
+
+  get #upstream(): UpstreamTarget {
+    return ownUpstream(this.#target.upstream, this.#order.exchange.client, this.#order.source);
   }
 
   clientDrained(): void {
@@ -113,7 +120,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   #dial(): void {
     const abort = new AbortController();
     this.#abort = abort;
-    this.#deps.upstreams.connect(this.#target.upstream, this.#use, abort.signal).then(
+    this.#deps.upstreams.connect(this.#upstream, this.#use, abort.signal).then(
       (connection) => {
         if (this.#over) connection.destroy();
         else this.#send(connection);

@@ -197,7 +197,13 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     if (visitedBefore(joinedValue(request.fields, 'via'))) return this.#refuse('loop', 'Via names us');
     this.#identityLines = identity;
     const { rewriteRedirects } = route.service.mapping;
-    const order = { exchange: this.#exchange, route, rewritesLocation: rewriteRedirects, upgrade: allowedUpgrade(request.upgrade) };
+    const order = {
+      exchange: this.#exchange,
+      route,
+      source: this.#sourceIp,
+      rewritesLocation: rewriteRedirects,
+      upgrade: allowedUpgrade(request.upgrade),
+    };
     Forward.start(this.#deps.forward, order, this);
   }
 

@@ -53,7 +53,8 @@ export interface HttpPublisherDeps {
 export interface AcceptedInfo {
   /** The client: from the socket, or from a trusted PROXY header. */
   readonly remote: Endpoint;
-  readonly localPort: number;
+  /** Where it connected to: of the socket, or from the same header. */
+  readonly local: Endpoint;
   /** Set where the ClientHello has been read already; its bytes are back in the socket (`unshift`). */
   readonly hello?: ClientHello | undefined;
 }
@@ -98,6 +99,7 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #serving = new Set<Serving>();
   readonly #perCaller = new Map<string, number>();
   #refused = 0;
+  #lastClient = 0;
   #draining = false;
   #closing: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
@@ -203,8 +205,9 @@ class Publisher implements HttpPublisher, H1Owner {
   }
 
   #serve(terminated: Terminated, info: AcceptedInfo): void {
-    const { remote, localPort } = info;
-    const client: Client = { remote, peer: clientAddress(remote.address, undefined, []), localPort, serverName: terminated.serverName };
+    const { remote, local } = info;
+    const peer = clientAddress(remote.address, undefined, []);
+    const client: Client = { remote, peer, local, id: ++this.#lastClient, serverName: terminated.serverName };
     this.#serving.add(
       terminated.protocol === 'h2' ? new H2Connection(terminated.socket, client, this) : new H1Connection(terminated.socket, client, this),
     );

@@ -4,6 +4,8 @@ import { formatHostPort, type DialTarget } from '#lib/net.ts';
 import type { AccountId } from '#model/ids.ts';
 import type { MappingTarget, TargetOptions } from '#model/service.ts';
 import type { UpstreamTls } from '#model/web.ts';
+import { writeProxyHeader } from '#wire/proxy-protocol.ts';
+import type { Client } from './exchange.ts';
 
 /** How TLS is spoken to a target. */
 export interface TlsTerms extends UpstreamTls {
@@ -20,18 +22,35 @@ export interface UpstreamTarget {
   readonly version: TargetOptions['httpVersion'];
   /** Dial from the gateway's own network instead of the overlay. */
   readonly direct: boolean;
+  /** Connections begin with a PROXY header of this version, and so belong to one client: see `ownUpstream`. */
+  readonly proxyVersion: 1 | 2 | undefined;
+  /** Sent before all else. */
+  readonly preface: Buffer | undefined;
 }
 
 export function describeUpstream(accountId: AccountId, { protocol, host, port }: MappingTarget, options: TargetOptions): UpstreamTarget {
   const tls = protocol === 'https' ? { ...options.tls, skipVerify: options.skipTlsVerify } : undefined;
   const network = options.directUpstream ? 'direct' : 'mesh';
   return {
-    key: `${network} ${protocol} ${options.httpVersion} ${accountId} ${formatHostPort(host, port)}${tls === undefined ? '' : termsKey(tls)}`,
+    key: `${network} ${protocol} ${options.httpVersion} ${accountId} ${formatHostPort(host, port)}${tls === undefined ? '' : termsKey(tls)}${options.proxyProtocol ? ` proxy${options.proxyProtocolVersion}` : ''}`,
     target: { host, port },
     tls,
     version: options.httpVersion,
     direct: options.directUpstream,
+    proxyVersion: options.proxyProtocol ? options.proxyProtocolVersion : undefined,
+    preface: undefined,
   };
+}
+
+/**
+ * The target as one client's connection may use it. Where connections begin by saying who the client is, they are shared with no other; `source`
+ * is the client's address as far as proxies before us are believed.
+ */
+export function ownUpstream(upstream: UpstreamTarget, client: Client, source: string): UpstreamTarget {
+  if (upstream.proxyVersion === undefined) return upstream;
+  const port = source === client.remote.address ? client.remote.port : 0;
+  const preface = writeProxyHeader(upstream.proxyVersion, { address: source, port }, client.local);
+  return { ...upstream, key: `${upstream.key} for ${client.id} ${source}`, preface };
 }
 
 /** Empty for the usual terms. A digest, because keys are told in errors and one of the terms is a secret. */

@@ -156,6 +156,7 @@ export class Upstreams {
     const context = upstream.tls === undefined ? undefined : this.#context(upstream.key, upstream.tls);
     const dial = upstream.direct ? this.#dials.directDial : this.#dials.dial;
     const stream = await dial(upstream.target, { signal });
+    if (upstream.preface !== undefined) stream.write(upstream.preface);
     return context === undefined ? stream : secureUpstream(stream, upstream, protocol, context, signal);
   }
 

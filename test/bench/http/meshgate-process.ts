@@ -81,7 +81,7 @@ async function start({ host, certPem, keyPem, upstreamPort, endlessPort, session
     clock,
   });
   const listener = await listenTcp({ host: '127.0.0.1', port: 0 }, (socket, remote) =>
-    publisher.handleConnection(socket, { remote, localPort: listener.port }),
+    publisher.handleConnection(socket, { remote, local: { address: socket.localAddress ?? '', port: listener.port } }),
   );
   return listener.port;
 }
