@@ -15,18 +15,19 @@ const house: Readonly<Record<string, readonly string[]>> = {
   wireguard: ['wire', 'crypto', 'lib'],
   netstack: ['wire', 'lib'],
   identity: ['crypto', 'model', 'lib'],
+  metrics: ['model', 'lib'],
   overlay: ['wireguard', 'netstack', 'wire', 'crypto', 'model', 'lib'],
   control: ['rpc', 'wire', 'crypto', 'model', 'lib'],
   mesh: ['overlay', 'control', 'crypto', 'model', 'lib'],
   publish: ['identity', 'wire', 'crypto', 'model', 'lib'],
-  server: ['rpc', 'identity', 'wire', 'crypto', 'model', 'lib'],
-  agent: ['mesh', 'publish', 'model', 'lib'],
-  gateway: ['mesh', 'publish', 'identity', 'control', 'wire', 'model', 'lib'],
+  server: ['rpc', 'metrics', 'identity', 'wire', 'crypto', 'model', 'lib'],
+  agent: ['mesh', 'metrics', 'publish', 'model', 'lib'],
+  gateway: ['mesh', 'metrics', 'publish', 'identity', 'control', 'wire', 'model', 'lib'],
   cli: ['server', 'agent', 'gateway', 'lib'],
 };
 
 /** Folders that others import only at their index.ts. */
-const closed = ['server', 'agent', 'gateway', 'mesh'];
+const closed = ['server', 'agent', 'gateway', 'mesh', 'metrics'];
 
 /** A package whose types stop at a door → the places that may import it. */
 const doors: Readonly<Record<string, readonly string[]>> = {
@@ -39,6 +40,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'openid-client': ['identity/'],
   pino: ['lib/log-writer.ts'],
   'acme-client': ['publish/certs/acme/'],
+  'prom-client': ['metrics/registry.ts'],
   ws: ['overlay/path/', 'server/relay/', 'server/dashboard/', 'server/front.ts'],
 };
 

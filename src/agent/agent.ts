@@ -7,11 +7,13 @@ import type { Logger } from '#lib/log.ts';
 import { readFileIfThere } from '#lib/files.ts';
 import { serveStatus } from '#lib/status-socket.ts';
 import { createMeshNode, hostMeta, overlayOptions } from '#mesh/index.ts';
+import { serveMetrics } from '#metrics/index.ts';
 import type { AgentConfig } from './config.ts';
 import { agentError } from './errors.ts';
 import { Forwarder } from './forward.ts';
 import { resolveForPeers } from './host-names.ts';
 import { openHostUdp } from './host-udp.ts';
+import { agentFamilies } from './metrics.ts';
 
 export interface RunningAgent extends Closable {
   describe(): readonly string[];
@@ -61,6 +63,12 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
     }));
     if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
     else scope.use(socket);
+    if (config.metrics.listen !== undefined) {
+      const families = agentFamilies(node, forwarder, systemClock);
+      // A map from disk will do: what it grants is forwarded.
+      const ready = (): string => (node.state().kind === 'running' ? '' : 'this peer is not in the network yet');
+      scope.use(await serveMetrics(config.metrics.listen, { families, ready }, { log: log.with({ part: 'metrics' }), clock: systemClock }));
+    }
     node.onState((state) => log.info('mesh state', { state: state.kind, ...('reason' in state ? { reason: state.reason } : {}) }));
     const stop = new AbortController();
     scope.defer(() => stop.abort());

@@ -3,6 +3,7 @@ import { parseHostPort, type DialTarget } from '#lib/net.ts';
 import { logLevels } from '#lib/log.ts';
 import { boolean, convert, integer, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
 import { controlSettings, wireguardSettings } from '#mesh/index.ts';
+import { metricsSettings } from '#metrics/index.ts';
 
 const target = convert(
   string({ about: 'Internal host and port.', example: '10.0.0.5:8080' }),
@@ -21,6 +22,7 @@ export const agentSchema = object({
   setupKeyFile: optional(string({ about: 'File with the setup key; needed for the first start only.', example: 'setup-key' })),
   setupKey: optional(string({ about: 'The setup key itself; for the environment, not for files.', secret: true })),
   wireguard: wireguardSettings,
+  metrics: metricsSettings,
   targets: list(object({ port: integer({ about: 'Overlay port.', min: 1, max: 65_535 }), target }), {
     about: 'Overlay ports that lead elsewhere than to the same port of defaultHost.',
     default: [],

@@ -38,6 +38,8 @@ export class Forwarder {
   readonly #deps: ForwarderDeps;
   readonly #records = new Map<string, TargetRecord>();
   readonly #streams = new Set<Duplex>();
+  #total = 0;
+  #failed = 0;
 
   /** Ports without an entry lead to the same port of `defaultHost`, or nowhere where that is undefined. */
   constructor(targets: TargetMap, defaultHost: string | undefined, deps: ForwarderDeps) {
@@ -85,6 +87,7 @@ export class Forwarder {
     const record = this.#record(name);
     record.open++;
     record.total++;
+    this.#total++;
     this.#streams.add(connection.stream);
     try {
       const upstream = opened ?? (await this.#dialTarget(target, connection.stream));
@@ -92,6 +95,7 @@ export class Forwarder {
       await splice(connection.stream, upstream, { idleMs: idleTimeoutMs });
     } catch (error) {
       record.reason = describeError(error);
+      this.#failed++;
       this.#deps.log.warn('target refused', { target: name, peer: connection.remote.address, reason: record.reason });
       connection.stream.destroy();
     } finally {
@@ -102,6 +106,11 @@ export class Forwarder {
 
   status(): readonly TargetStatus[] {
     return [...this.#records].map(([target, record]) => ({ target, ...record }));
+  }
+
+  /** Of all targets together, since the start. */
+  get figures(): { readonly open: number; readonly total: number; readonly failed: number } {
+    return { open: this.#streams.size, total: this.#total, failed: this.#failed };
   }
 
   /** Resets everything that is open. */

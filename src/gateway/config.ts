@@ -4,6 +4,7 @@ import { logLevels } from '#lib/log.ts';
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
 import { convert, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
 import { controlSettings, wireguardSettings } from '#mesh/index.ts';
+import { metricsSettings } from '#metrics/index.ts';
 import { acmeSettings } from './acme-config.ts';
 
 export const gatewaySchema = object({
@@ -60,6 +61,7 @@ export const gatewaySchema = object({
     ),
   }),
   wireguard: wireguardSettings,
+  metrics: metricsSettings,
   accessLog: string({ about: 'Where a JSON line per request goes, besides the control plane: off, stdout, or a file.', default: 'off' }),
 });
 

@@ -13,6 +13,7 @@ import type { Logger } from '#lib/log.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { serveStatus } from '#lib/status-socket.ts';
 import { createMeshNode, hostMeta, type MeshNode, overlayOptions } from '#mesh/index.ts';
+import { serveMetrics } from '#metrics/index.ts';
 import { asId, type ProxyId } from '#model/ids.ts';
 import {
   buildRouteTable,
@@ -23,6 +24,7 @@ import {
   createStreamPublisher,
   emptyRoutes,
   openCertificateDirectory,
+  Traffic,
   type CertificateDirectory,
 } from '#publish/index.ts';
 import { unshared } from '#publish/certs/acme/cluster-store.ts';
@@ -35,6 +37,7 @@ import { listenPlainHttp } from './listen/plain-http.ts';
 import { ProxyDoor } from './listen/proxy-door.ts';
 import { StreamPorts } from './listen/stream-ports.ts';
 import { listenTcp } from './listen/tcp.ts';
+import { gatewayFamilies } from './metrics.ts';
 import { viewPaths } from './path-view.ts';
 import { Registration } from './registration.ts';
 import { holdRelyingParty } from './relying-party.ts';
@@ -113,6 +116,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         log: log.with({ part: 'access-log' }),
       }),
     );
+    const traffic = new Traffic((service) => mappings.current.has(service));
     const publisher = createHttpPublisher({
       routes: () => routes,
       dial: node.overlay.dial,
@@ -131,7 +135,10 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         log: log.with({ part: 'sign-in' }),
       }),
       identityHeaders: createIdentityHeaders(signer),
-      accessLog: (entry) => accessLog.push(entry),
+      accessLog: (entry) => {
+        traffic.record(entry);
+        accessLog.push(entry);
+      },
       certificates,
       challenges: certificates.challenges,
       log: log.with({ part: 'http' }),
@@ -229,6 +236,22 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     }));
     if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
     else scope.use(socket);
+    if (config.metrics.listen !== undefined) {
+      const families = gatewayFamilies({
+        traffic,
+        publisher,
+        certificates: () =>
+          certificates.list().flatMap(({ names, notAfter }) => (notAfter === undefined ? [] : [{ names, notAfter: Date.parse(notAfter) }])),
+        accessLog,
+        services: () => reporter.status(),
+        node,
+        link: () => control.status(),
+        clock,
+      });
+      // What was kept from the last run is served, so it will do; the control plane is not asked.
+      const ready = (): string => (mappings.known ? '' : 'no configuration has come from the control plane yet');
+      scope.use(await serveMetrics(config.metrics.listen, { families, ready }, { log: log.with({ part: 'metrics' }), clock }));
+    }
     log.info('gateway is ready', { listen: formatHostPort(config.listen.host, listener.port), cluster: config.cluster });
     return {
       port: listener.port,

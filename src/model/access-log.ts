@@ -22,4 +22,19 @@ export interface AccessLogEntry {
   readonly bytesDown: number;
   /** Machine-readable: an allow or deny reason, or the stage that failed. */
   readonly reason: string;
+
+  // What only the gateway's own log and figures say; the control plane keeps none of it.
+
+  /** As sent, cut. */
+  readonly userAgent?: string | undefined;
+  /** As sent until the access log reduces it to its host. */
+  readonly referer?: string | undefined;
+  /** `host:port` that the request was sent to. */
+  readonly upstream?: string | undefined;
+  /** From the first byte to the decision to forward it, milliseconds. */
+  readonly accessMs?: number | undefined;
+  /** To open a connection to the upstream; undefined also where one was kept. */
+  readonly dialMs?: number | undefined;
+  /** From the decision to the head of the upstream's answer, dialling included. */
+  readonly firstByteMs?: number | undefined;
 }

@@ -106,3 +106,7 @@ export const STREAMS_PER_ADDRESS = 512;
 /** Time to reach a target, unless the service says less; and silence both ways after which a stream is closed, unless it says otherwise. */
 export const STREAM_DIAL_MS = 30_000;
 export const STREAM_IDLE_MS = 300_000;
+
+/** Services, and reasons, that figures are kept for by name; those beyond are counted together as `other`. */
+export const FIGURE_SERVICES = 100;
+export const FIGURE_REASONS = 64;

@@ -9,4 +9,5 @@ export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult 
 export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty } from './access/sign-in.ts';
 export { createAccessLog, type AccessLogSink } from './accesslog/access-log.ts';
 export { createBatchSink } from './accesslog/batch-sink.ts';
+export { Traffic } from './accesslog/traffic.ts';
 export { createLineSink, openFileSink } from './accesslog/line-sink.ts';

@@ -2,6 +2,7 @@
 import { logLevels } from '#lib/log.ts';
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
 import { convert, list, object, oneOf, optional, string, boolean, type Infer } from '#lib/schema.ts';
+import { metricsSettings } from '#metrics/index.ts';
 
 function hostPort(about: string, fallback: string) {
   return convert(
@@ -38,6 +39,7 @@ export const serverSchema = object({
       secret: true,
     }),
   ),
+  metrics: metricsSettings,
   dnsDomain: string({
     about: 'Domain of the peers’ names inside the mesh.',
     default: 'mesh.internal',

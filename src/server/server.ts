@@ -8,6 +8,7 @@ import { startScoped, type Closable, type Scope } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { formatHostPort, parseHostPort } from '#lib/net.ts';
 import { serveStatus } from '#lib/status-socket.ts';
+import { serveMetrics } from '#metrics/index.ts';
 import { parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
 import { createRpcServer, type RpcServer, type RpcServerOptions } from '#rpc/server.ts';
@@ -18,6 +19,7 @@ import { serverError } from './errors.ts';
 import { createFront } from './front.ts';
 import { createIdentityProvider, type IdentityProvider } from './idp/index.ts';
 import { createManagementServices } from './management/index.ts';
+import { certificateOf, serverFamilies, timedMaps } from './metrics.ts';
 import { createRelayServer, type RelayServer } from './relay/index.ts';
 import { openSecrets, type ServerSecrets } from './secrets.ts';
 import { createSignalService } from './signal/index.ts';
@@ -57,8 +59,9 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
     const stun = scope.use(await createStunServer({ ...config.stun.listen, log: log.with({ part: 'stun' }) }));
     const stunUrl = `stun:${config.stun.publicAddress ?? formatHostPort(config.publicUrl.hostname, stun.port)}`;
     const turn = createTurnAccounts(config.turn, relayTokenMs);
+    const timed = timedMaps(domain.maps, clock);
     const management = createManagementServices(
-      domain,
+      { ...domain, maps: timed.maps },
       {
         privateKey: secrets.envelopeKey,
         endpoints: () => ({ ...endpoints(config.publicUrl, stunUrl, relay, relayUrl), turn: turn(clock.wall()) }),
@@ -121,6 +124,20 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
       port: rpc.port,
       relay: relay.stats(),
     }));
+    if (config.metrics.listen !== undefined) {
+      const families = serverFamilies({
+        management,
+        signal,
+        relay,
+        api,
+        mapTime: timed.time,
+        store: domain.storeTimes,
+        certificates: certificateOf(tls?.certPem),
+        clock,
+      });
+      const ready = (): Promise<string> => domain.ping().then(() => '');
+      scope.use(await serveMetrics(config.metrics.listen, { families, ready }, { log: log.with({ part: 'metrics' }), clock }));
+    }
     log.info('control plane is ready', { url: publicUrl, port: rpc.port, stun: stun.port });
     return {
       port: rpc.port,

@@ -96,6 +96,8 @@ export interface Plane {
 
 export interface PlaneOptions {
   readonly store?: string;
+  /** More settings, as environment variables. */
+  readonly env?: NodeJS.ProcessEnv;
   /** A second server of one deployment: same secrets, same owner. */
   readonly beside?: Plane;
   readonly ca?: TestCa;
@@ -119,7 +121,7 @@ export async function startPlane(t: Test, options: PlaneOptions = {}): Promise<P
     const secrets = await readFile(join(options.beside.part.stateDir, 'master.key'));
     await writeFile(join(stateDir, 'master.key'), secrets, { mode: 0o600 });
   }
-  const env = options.store === undefined ? {} : { MESHGATE_SERVER_STORE: options.store };
+  const env = { ...options.env, ...(options.store === undefined ? {} : { MESHGATE_SERVER_STORE: options.store }) };
   const start = (): Promise<Part> => startPart(t, 'server', stateDir, config, env);
   let part = await start();
   const stop = new AbortController();

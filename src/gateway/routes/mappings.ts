@@ -16,6 +16,8 @@ export class Mappings {
   readonly #log: Logger;
   readonly #changed: (now: MappingSet, gone: readonly ServiceMapping[]) => void;
   #current: MappingSet = new Map();
+  /** Whether there is a configuration at all, be it empty: from the control plane, or kept. */
+  known = false;
   /** Ids that the snapshot under way has brought, or undefined between snapshots. */
   #snapshot: Set<ServiceId> | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -39,6 +41,7 @@ export class Mappings {
       this.#log.warn('the last good configuration cannot be read and is not used', { file: this.#file });
       return;
     }
+    this.known = true;
     this.#swap(new Map(kept.mappings.map((mapping) => [mapping.id, mapping])));
   }
 
@@ -68,6 +71,7 @@ export class Mappings {
         const seen = this.#snapshot;
         if (seen !== undefined) this.#swap(new Map([...this.#current].filter(([id]) => seen.has(id))));
         this.#snapshot = undefined;
+        this.known = true;
         break;
       }
     }

@@ -8,6 +8,8 @@ export interface AccessLogSink extends Closable {
   push(entry: AccessLogEntry): void;
   /** Records lost since the start. */
   readonly dropped: number;
+  /** Records that wait to be written or taken. */
+  readonly waiting: number;
 }
 
 /** One sink for several. Text that strangers chose is made safe to show, once for all of them. */
@@ -19,6 +21,9 @@ export function createAccessLog(sinks: readonly AccessLogSink[]): AccessLogSink 
     },
     get dropped() {
       return sinks.reduce((sum, sink) => sum + sink.dropped, 0);
+    },
+    get waiting() {
+      return sinks.reduce((sum, sink) => sum + sink.waiting, 0);
     },
     close: async () => {
       await Promise.all(sinks.map((sink) => sink.close()));

@@ -35,6 +35,10 @@ class BatchSink implements AccessLogSink {
     this.#backoff = new Backoff({ firstMs: LOG_BATCH_MS, factor: 2, maxMs: 60_000, jitter: 0.2, random: deps.random });
   }
 
+  get waiting(): number {
+    return this.#queue.length;
+  }
+
   push(entry: AccessLogEntry): void {
     if (this.#closing !== undefined) {
       this.dropped++;

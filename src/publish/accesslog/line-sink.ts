@@ -35,11 +35,16 @@ class LineSink implements AccessLogSink {
   dropped = 0;
   readonly #stream: Writable;
   readonly #keepOpen: boolean;
+  #waiting = 0;
   #closing: Promise<void> | undefined;
 
   constructor(stream: Writable, keepOpen: boolean) {
     this.#stream = stream;
     this.#keepOpen = keepOpen;
+  }
+
+  get waiting(): number {
+    return this.#waiting;
   }
 
   push(entry: AccessLogEntry): void {
@@ -48,8 +53,13 @@ class LineSink implements AccessLogSink {
       return;
     }
     const { timestamp, ...rest } = entry;
-    this.#stream.write(`${JSON.stringify({ time: new Date(timestamp).toISOString(), ...rest })}\n`);
+    this.#waiting++;
+    this.#stream.write(`${JSON.stringify({ time: new Date(timestamp).toISOString(), ...rest })}\n`, this.#written);
   }
+
+  readonly #written = (): void => {
+    this.#waiting--;
+  };
 
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {

@@ -37,6 +37,9 @@ export interface ForwardEvents {
   head(target: RouteTarget): string;
   /** Location as visitors may follow it. */
   location(value: string, target: RouteTarget): string;
+  /** A connection to the target is being opened, and was; neither is told where one was kept. */
+  dialling(target: RouteTarget): void;
+  dialled(): void;
   /** The answer's head came. */
   answered(status: number): void;
   /** Nothing has been answered yet, and nothing will come from the upstream. */
@@ -120,10 +123,12 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   #dial(): void {
     const abort = new AbortController();
     this.#abort = abort;
+    this.#events.dialling(this.#target);
     this.#deps.upstreams.connect(this.#upstream, this.#use, abort.signal).then(
       (connection) => {
-        if (this.#over) connection.destroy();
-        else this.#send(connection);
+        if (this.#over) return connection.destroy();
+        this.#events.dialled();
+        this.#send(connection);
       },
       (error: unknown) => {
         if (!this.#over) this.#fail(dialReason(error), error instanceof Error ? `${errorCode(error) ?? ''} ${error.message}`.trim() : String(error));

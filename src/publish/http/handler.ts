@@ -91,6 +91,13 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #verdict: Verdict | undefined;
   #status = 0;
   #reason = '';
+  /** When it was decided to forward it; zero before. */
+  #allowedAt = 0;
+  #dialledAt = 0;
+  #upstream: string | undefined;
+  #accessMs: number | undefined;
+  #dialMs: number | undefined;
+  #firstByteMs: number | undefined;
   #gone = false;
   #closeUpgrade: (() => void) | undefined;
   #identityLines = '';
@@ -149,6 +156,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     switch (verdict.kind) {
       case 'allow':
         this.#reason = verdict.reason;
+        this.#allowedAt = this.#deps.clock.now();
+        this.#accessMs = this.#allowedAt - this.#started;
         return this.#forward(subject, verdict);
       case 'deny':
         return this.#refuse(verdict.reason, verdict.detail);
@@ -211,6 +220,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
 
   head(target: RouteTarget): string {
     const [subject, route] = this.#admitted();
+    this.#upstream = target.upstream.address;
     return this.#head(subject, route, target, this.#identityLines);
   }
 
@@ -219,8 +229,18 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     return rewriteLocation(value, route, target, this.#place(subject).origin);
   }
 
+  dialling(target: RouteTarget): void {
+    this.#upstream = target.upstream.address;
+    this.#dialledAt = this.#deps.clock.now();
+  }
+
+  dialled(): void {
+    this.#dialMs = this.#deps.clock.now() - this.#dialledAt;
+  }
+
   answered(status: number): void {
     this.#status = status;
+    this.#firstByteMs = this.#deps.clock.now() - this.#allowedAt;
   }
 
   failed(reason: OwnReason, detail: string): void {
@@ -234,6 +254,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   }
 
   switched(head: ResponseHead, stream: Duplex): void {
+    this.#firstByteMs = this.#deps.clock.now() - this.#allowedAt;
     joinUpgrade(this.#exchange, head, stream, {
       begun: (close) => {
         this.kind = 'upgrade';
@@ -313,7 +334,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
       method: request.method.slice(0, LOG_TEXT),
       host: (this.#subject?.host ?? '').slice(0, LOG_TEXT),
       path: (this.#subject?.path ?? '').slice(0, LOG_TEXT),
-      durationMs: Math.round(this.#deps.clock.now() - this.#started),
+      durationMs: this.#deps.clock.now() - this.#started,
       // 499: the client went away before there was an answer.
       status: fault !== undefined ? 400 : this.#status === 0 ? 499 : this.#status,
       sourceIp: this.#sourceIp,
@@ -322,6 +343,12 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
       authSuccess: this.#verdict?.kind === 'allow',
       bytesUp,
       bytesDown,
+      userAgent: fieldValue(request.fields, 'user-agent')?.slice(0, LOG_TEXT),
+      referer: fieldValue(request.fields, 'referer')?.slice(0, LOG_TEXT),
+      upstream: this.#upstream,
+      accessMs: this.#accessMs,
+      dialMs: this.#dialMs,
+      firstByteMs: this.#firstByteMs,
       reason: fault ?? (this.#reason === '' ? 'client_closed' : this.#reason),
     });
   }

@@ -28,6 +28,15 @@ export class OpenStreams {
     return this.#streams.size;
   }
 
+  /** How many of them are upgraded. */
+  upgrades(): number {
+    let count = 0;
+    this.#streams.forEach((stream) => {
+      if (stream.kind === 'upgrade') count++;
+    });
+    return count;
+  }
+
   add(stream: OpenStream): void {
     this.#streams.add(stream);
   }

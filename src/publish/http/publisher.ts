@@ -71,6 +71,10 @@ export interface HttpPublisher extends Closable {
   stats(): {
     readonly connections: number;
     readonly streams: number;
+    /** Of the streams, those that were upgraded. */
+    readonly upgrades: number;
+    /** TLS handshakes that were completed. */
+    readonly handshakes: number;
     readonly refusedConnections: number;
     /** How often each reason ended a connection or a request. */
     readonly refused: Readonly<Record<string, number>>;
@@ -100,6 +104,7 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #perCaller = new Map<string, number>();
   #refused = 0;
   #lastClient = 0;
+  #handshakes = 0;
   #draining = false;
   #closing: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
@@ -168,6 +173,8 @@ class Publisher implements HttpPublisher, H1Owner {
     return {
       connections: this.#sockets.size,
       streams: this.#streams.size,
+      upgrades: this.#streams.upgrades(),
+      handshakes: this.#handshakes,
       refusedConnections: this.#refused,
       refused: this.#refusals.counts(),
     };
@@ -208,6 +215,7 @@ class Publisher implements HttpPublisher, H1Owner {
     const { remote, local } = info;
     const peer = clientAddress(remote.address, undefined, []);
     const client: Client = { remote, peer, local, id: ++this.#lastClient, serverName: terminated.serverName };
+    this.#handshakes++;
     this.#serving.add(
       terminated.protocol === 'h2' ? new H2Connection(terminated.socket, client, this) : new H1Connection(terminated.socket, client, this),
     );

@@ -16,6 +16,8 @@ export interface TlsTerms extends UpstreamTls {
 /** Equal keys share connections; all that a connection is made with is therefore in the key. */
 export interface UpstreamTarget {
   readonly key: string;
+  /** `host:port`, for the log. */
+  readonly address: string;
   readonly target: DialTarget;
   /** Undefined for plain TCP. */
   readonly tls: TlsTerms | undefined;
@@ -33,6 +35,7 @@ export function describeUpstream(accountId: AccountId, { protocol, host, port }:
   const network = options.directUpstream ? 'direct' : 'mesh';
   return {
     key: `${network} ${protocol} ${options.httpVersion} ${accountId} ${formatHostPort(host, port)}${tls === undefined ? '' : termsKey(tls)}${options.proxyProtocol ? ` proxy${options.proxyProtocolVersion}` : ''}`,
+    address: formatHostPort(host, port),
     target: { host, port },
     tls,
     version: options.httpVersion,

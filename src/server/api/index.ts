@@ -11,9 +11,10 @@ import { authenticate, type VerifyAccessToken } from './authenticate.ts';
 import type { Answer, ApiContext, OpenCall } from './call.ts';
 import * as limits from './constants.ts';
 import { apiError } from './errors.ts';
+import { ApiFigures } from './figures.ts';
 import { Limiter } from './limiter.ts';
 import { readJson } from './request-body.ts';
-import { Router } from './router.ts';
+import { type Found, Router } from './router.ts';
 import { routes, type Route } from './routes.ts';
 
 export interface ApiOptions {
@@ -29,6 +30,7 @@ export interface ApiOptions {
 export interface Api {
   /** Answers one request whose target begins with `/api`. Never throws. */
   handle(request: IncomingMessage, response: ServerResponse): void;
+  readonly figures: ApiFigures;
 }
 
 /** Makes the API. It starts nothing and holds only the limiters' memory, so there is nothing to close. */
@@ -40,12 +42,10 @@ export function createApi(options: ApiOptions): Api {
   const passwordLimiter = limiter(limits.passwordBurst, limits.passwordIntervalMs);
   const context: ApiContext = { domain, clock, version: options.version, passwordLimiter };
   const router = new Router(routes);
+  const figures = new ApiFigures();
 
-  async function answer(request: IncomingMessage, response: ServerResponse): Promise<Answer> {
-    const url = request.url ?? '';
-    if (url.length > limits.maxUrlLength) throw apiError('API_URL_TOO_LONG');
-    const [target = '', query = ''] = splitOnce(url, '?');
-    const found = target === '/api' || target.startsWith('/api/') ? router.find(request.method ?? '', target.slice(4)) : undefined;
+  async function answer(request: IncomingMessage, response: ServerResponse, found: Found | undefined, query: string): Promise<Answer> {
+    if ((request.url ?? '').length > limits.maxUrlLength) throw apiError('API_URL_TOO_LONG');
     if (found === undefined || found.kind === 'nothing') throw apiError('API_NOT_FOUND');
     if (found.kind === 'malformed') throw apiError('API_PATH_INVALID');
     if (found.kind === 'other-methods') {
@@ -92,13 +92,18 @@ export function createApi(options: ApiOptions): Api {
     const startedAt = clock.now();
     response.on('error', () => undefined); // the caller has gone; there is nobody left to tell
     allowOrigin(request, response, options.corsOrigins ?? []);
-    void answer(request, response)
+    const url = request.url ?? '';
+    const [target = '', query = ''] = splitOnce(url.length > limits.maxUrlLength ? '' : url, '?');
+    const found = target === '/api' || target.startsWith('/api/') ? router.find(request.method ?? '', target.slice(4)) : undefined;
+    void answer(request, response, found, query)
       .catch((error: unknown) => refusal(error, response))
       .then((result) => {
         send(request, response, result);
+        const ms = clock.now() - startedAt;
+        figures.record(found?.kind === 'route' ? found.route : undefined, result.status, ms);
         // The query is left out: people paste tokens into it.
-        const [path = ''] = splitOnce(request.url?.slice(0, 200) ?? '', '?');
-        log.debug('api request', { method: request.method, path, status: result.status, ms: Math.round(clock.now() - startedAt) });
+        const path = target.slice(0, 200);
+        log.debug('api request', { method: request.method, path, status: result.status, ms: Math.round(ms) });
       })
       .catch((error: unknown) => {
         log.error('api answer failed', { reason: describeError(error) });
@@ -117,7 +122,7 @@ export function createApi(options: ApiOptions): Api {
     return { status, body: { message: text.charAt(0).toLowerCase() + text.slice(1), code: status } };
   }
 
-  return { handle };
+  return { handle, figures };
 }
 
 interface Reply {

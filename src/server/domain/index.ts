@@ -8,6 +8,7 @@ import { startScoped } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccountId, GroupId } from '#model/ids.ts';
 import { openStore, type Store } from '../store/store.ts';
+import type { StoreTimes } from '../store/timed-database.ts';
 import { newNetwork } from './addresses.ts';
 import { Changes } from './changes.ts';
 import { canonicalHost } from './checks.ts';
@@ -60,8 +61,11 @@ export interface ControlDomainOptions {
   readonly hasher?: PasswordHasher;
 }
 
-/** The contract, and what only stock proxies need. */
+/** The contract, and what only stock proxies and monitoring need. */
 export interface OpenControlDomain extends ControlDomain {
+  readonly storeTimes: StoreTimes;
+  /** Whether the database answers; rejects where it does not. */
+  ping(): Promise<void>;
   readonly services: ServiceUseCases & ServiceSessionKeys;
 }
 
@@ -107,6 +111,10 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       sessions: sessionUseCases(context),
       events: eventUseCases(context),
       vault: vaultUseCases(context),
+      storeTimes: store.times,
+      ping: async () => {
+        await store.tables.account.counter('serial');
+      },
       close: () => scope.close(),
     };
   });

@@ -16,6 +16,7 @@ import { openPostgres } from './postgres.ts';
 import { ServiceTable } from './service-table.ts';
 import { SessionTable } from './session-table.ts';
 import { SetupKeyTable } from './setup-key-table.ts';
+import { type StoreTimes, TimedDatabase } from './timed-database.ts';
 import { openSqlite } from './sqlite.ts';
 import { TokenTable } from './token-table.ts';
 import { UserTable } from './user-table.ts';
@@ -61,10 +62,14 @@ export class Store implements Closable {
   readonly tables: Tables;
   /** Whether other servers may work on the same database. */
   readonly shared: boolean;
+  /** How long work with the database has taken. */
+  readonly times: StoreTimes;
   readonly #database: Database;
 
-  constructor(database: Database) {
+  constructor(inner: Database) {
+    const database = new TimedDatabase(inner, () => performance.now());
     this.#database = database;
+    this.times = database.times;
     this.tables = tablesOver(database);
     this.shared = database.engine === 'postgres';
   }
