@@ -1,5 +1,6 @@
 // The request headers that tell a service who calls. Only the gateway may set them: what a client sends under any spelling that a
 // server could fold onto one of them is removed (attack rows H-1 to H-7).
+import { canonicalHeaderName } from '#model/field-names.ts';
 import type { Identity } from '#model/identity.ts';
 import { headerValueBytes } from './constants.ts';
 
@@ -29,14 +30,6 @@ const owned: ReadonlySet<string> = new Set(identityHeaderNames.map(canonicalHead
 /** Whether a header must not come from a client, in any spelling of its name. */
 export function isIdentityHeader(name: string): boolean {
   return owned.has(canonicalHeaderName(name));
-}
-
-/**
- * One form for all spellings of a header name that some server takes for the same: CGI and its kin (WSGI, PHP) ignore case and turn whatever
- * is neither letter nor digit into `_`.
- */
-export function canonicalHeaderName(name: string): string {
-  return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '-');
 }
 
 /**

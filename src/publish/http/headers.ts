@@ -1,5 +1,5 @@
 // Which fields cross the gateway. Removal comes before setting, by class and not by spelling (attack rows H-1 to H-16, H-19, H-20).
-import { canonicalHeaderName } from '#identity/identity-headers.ts';
+import { canonicalHeaderName } from '#model/field-names.ts';
 import { fieldValue, listMembers, type Fields } from '#wire/http1-fields.ts';
 import type { IdentityHeaders } from '../access/backend.ts';
 import { setsOwnCookie, stripOwnCookies } from '../access/cookies.ts';

@@ -1,5 +1,5 @@
 // Which service and which target a request means: an immutable table, made anew from all mappings and swapped whole.
-import { canonicalHeaderName } from '#identity/identity-headers.ts';
+import { canonicalHeaderName } from '#model/field-names.ts';
 import { formatHostPort } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
