@@ -25,7 +25,7 @@ export const doorChecks: readonly Check[] = [
 
 /** Who it is. The paths of a service share one policy, so an ambiguous path cannot reach anything that a plain one does not. */
 export const proofChecks: readonly Check[] = [
-  routeKnown, //    404
+  routeKnown, //    404, 405
   publicService, // allow
   serviceToken, //  allow, 401, 403
   liveSession, //   allow, or sign in first

@@ -103,8 +103,16 @@ export function acceptsHtml(fields: Fields): boolean {
   });
 }
 
-/** Answers with a page or a problem document, and ends the exchange. */
-export function respondOwn(exchange: Exchange, reason: OwnReason, id: string, setCookies: readonly string[] = []): void {
+const usualMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/** Answers with a page or a problem document, and ends the exchange. `allow` is for what is refused by its method. */
+export function respondOwn(
+  exchange: Exchange,
+  reason: OwnReason,
+  id: string,
+  setCookies: readonly string[] = [],
+  allow: readonly string[] = usualMethods,
+): void {
   const { status, title, text } = pages[reason];
   const html = acceptsHtml(exchange.request.fields);
   const body = Buffer.from(
@@ -113,7 +121,7 @@ export function respondOwn(exchange: Exchange, reason: OwnReason, id: string, se
   const fields = ownFields(setCookies);
   set(fields, 'Content-Type', html ? 'text/html; charset=utf-8' : 'application/problem+json');
   if (status === 401) set(fields, 'WWW-Authenticate', 'Bearer realm="meshgate"');
-  if (status === 405) set(fields, 'Allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS');
+  if (status === 405) set(fields, 'Allow', allow.join(', '));
   if (status === 503) set(fields, 'Retry-After', '5');
   send(exchange, status, title, fields, body);
 }

@@ -2,7 +2,7 @@
 import type { IpAddress } from '#lib/ip.ts';
 import { fieldValue } from '#wire/http1-fields.ts';
 import { canonicalHost } from '../http/host.ts';
-import { findRoute, type PublishedService, type Route, type RouteTable } from '../http/routes.ts';
+import { allowedMethods, findRoute, type PublishedService, type RouteTable, type ServiceRoute } from '../http/routes.ts';
 import type { ExchangeRequest } from '../http/exchange.ts';
 import { readOwnCookies, type OwnCookies } from './cookies.ts';
 
@@ -17,7 +17,9 @@ export interface Subject {
   readonly path: string;
   readonly query: string;
   readonly service: PublishedService | undefined;
-  readonly route: Route | undefined;
+  readonly route: ServiceRoute | undefined;
+  /** Where only the method finds no route: those that do. */
+  readonly methods: readonly string[] | undefined;
   /** Undefined where it cannot be told. */
   readonly address: IpAddress | undefined;
   readonly cookies: OwnCookies;
@@ -51,6 +53,7 @@ export function readSubject(
   const mark = target.indexOf('?');
   const path = mark < 0 ? target : target.slice(0, mark);
   const service = routes.service(host);
+  const route = service === undefined ? undefined : findRoute(service, path, request);
   const cookieValues: string[] = [];
   let headerToken: string | undefined;
   const { keys, values } = request.fields;
@@ -71,7 +74,8 @@ export function readSubject(
     path,
     query: mark < 0 ? '' : target.slice(mark),
     service,
-    route: service === undefined ? undefined : findRoute(service, path),
+    route,
+    methods: service === undefined || route !== undefined ? undefined : allowedMethods(service, path, request),
     address,
     cookies: readOwnCookies(cookieValues),
     token:

@@ -25,7 +25,9 @@ import { rewriteLocation } from './location.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
 import type { Refusals } from './refusals.ts';
 import type { IdSource } from './request-id.ts';
-import { upstreamTarget, type Route, type RouteTable, type RouteTarget } from './routes.ts';
+import { giveAnswer, redirectLocation } from './own-answer.ts';
+import type { AnsweredRoute, Route, RouteTable, RouteTarget, ServiceRoute } from './routes.ts';
+import { innerPath } from './upstream-path.ts';
 import { joinUpgrade } from './upgrade.ts';
 
 export interface HandlerDeps {
@@ -87,7 +89,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   readonly #wall: number;
   #sourceIp: string;
   #subject: Subject | undefined;
-  #route: Route | undefined;
+  #route: ServiceRoute | undefined;
+  #innerPath = '';
   #verdict: Verdict | undefined;
   #status = 0;
   #reason = '';
@@ -194,10 +197,23 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #forward(subject: Subject, verdict: Verdict & { kind: 'allow' }): void {
     const route = this.#route;
     if (route === undefined) return this.#refuse('no_route', '');
+    if (route.kind === 'answer') return this.#answer(subject, route);
+    const inner = innerPath(route.paths, subject.path);
+    if (inner === undefined) return this.#refuse('bad_request', 'path_not_rewritten');
+    this.#innerPath = inner;
     this.#deps.streams.add(this);
     const identity = this.#deps.identityHeaders.lines(verdict.identity, this.#place(subject));
     if (typeof identity === 'string') this.#send(route, identity);
     else this.#later(identity, (lines) => this.#send(route, lines));
+  }
+
+  /** Of a route without a target. */
+  #answer(subject: Subject, { answer, prefix }: AnsweredRoute): void {
+    if (answer.kind === 'broken') return this.#refuse('internal_error', answer.problem);
+    const { path, query } = subject;
+    const location = answer.kind === 'redirect' ? redirectLocation(answer, this.#place(subject).origin, path.slice(prefix.length), query) : '';
+    this.#status = answer.status;
+    giveAnswer(this.#exchange, answer, location);
   }
 
   #send(route: Route, identity: string): void {
@@ -299,7 +315,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     const forwardedFor = chain === undefined ? this.#sourceIp : `${chain}, ${client.remote.address}`;
     const node = this.#sourceIp.includes(':') ? `"[${this.#sourceIp}]"` : this.#sourceIp;
     return (
-      `${request.method} ${upstreamTarget(route, target, subject.path, subject.query)} HTTP/1.1\r\nHost: ${host}\r\n` +
+      `${request.method} ${target.basePath}${this.#innerPath}${subject.query} HTTP/1.1\r\nHost: ${host}\r\n` +
       requestLines(request.fields, this.#deps.forward.policy, route.customKeys, subject.token?.key, subject.cookies.present) +
       `X-Forwarded-For: ${forwardedFor}\r\nX-Real-IP: ${this.#sourceIp}\r\nX-Forwarded-Host: ${request.authority}\r\n` +
       `X-Forwarded-Proto: ${proto}\r\nX-Forwarded-Port: ${authorityPort(request.authority) ?? (proto === 'https' ? '443' : '80')}\r\n` +
@@ -314,7 +330,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#reason = reason === 'bad_request' ? detail : reason;
     this.#status = reasonStatus(reason);
     this.#tell(reason, detail);
-    respondOwn(this.#exchange, reason, this.#id);
+    respondOwn(this.#exchange, reason, this.#id, undefined, this.#subject?.methods);
   }
 
   #tell(reason: OwnReason, detail: string): void {
@@ -400,7 +416,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #admitted(): [Subject, Route] {
     const subject = this.#subject;
     const route = this.#route;
-    if (subject === undefined || route === undefined) throw new TypeError('an exchange without a route is not forwarded');
+    if (subject === undefined || route?.kind !== 'forward') throw new TypeError('an exchange without a route is not forwarded');
     return [subject, route];
   }
 

@@ -3,6 +3,7 @@ import { canonicalHeaderName } from '#model/field-names.ts';
 import { fieldValue, listMembers, type Fields } from '#wire/http1-fields.ts';
 import type { IdentityHeaders } from '../access/backend.ts';
 import { setsOwnCookie, stripOwnCookies } from '../access/cookies.ts';
+import type { FieldClass } from './field-class.ts';
 
 /** About one connection, not the message (RFC 9110 §7.6.1), or made anew by the codec. */
 const hopByHop = new Set([
@@ -80,13 +81,13 @@ export class RequestFieldPolicy {
 const REMEMBERED = 512;
 
 /**
- * The client's fields that go upstream, as lines. Dropped too are the folded names `withoutNames`, which the route sets itself, and
+ * The client's fields that go upstream, as lines. Dropped too are `withoutNames`, which the route sets or removes itself, and
  * `withoutKey`, the field that brought a token. Names listed by Connection are dropped before anything of ours is set, so a client cannot have ours removed.
  */
 export function requestLines(
   fields: Fields,
   policy: RequestFieldPolicy,
-  withoutNames: ReadonlySet<string>,
+  withoutNames: FieldClass,
   withoutKey: string | undefined,
   ownCookies: boolean,
 ): string {
@@ -97,7 +98,7 @@ export function requestLines(
     const key = keys[i] ?? '';
     const verdict = policy.verdict(key);
     if (verdict === 'drop' || key === withoutKey || (listed !== undefined && listed.includes(key))) continue;
-    if (withoutNames.size > 0 && withoutNames.has(canonicalHeaderName(key))) continue;
+    if (!withoutNames.empty && withoutNames.has(key)) continue;
     const value = verdict === 'cookie' && ownCookies ? stripOwnCookies(values[i] ?? '') : values[i];
     if (value !== undefined) text += `${names[i]}: ${value}\r\n`;
   }
@@ -146,12 +147,12 @@ export function responseFields(fields: Fields, location: ((value: string) => str
 }
 
 /** Trailers that may follow a body: never what frames, routes or authenticates (RFC 9110 §6.5.1, attack row S-7). */
-export function safeTrailers(trailers: Fields | undefined, policy: RequestFieldPolicy, withoutNames?: ReadonlySet<string>): Fields | undefined {
+export function safeTrailers(trailers: Fields | undefined, policy: RequestFieldPolicy, withoutNames?: FieldClass): Fields | undefined {
   if (trailers === undefined) return undefined;
   const out: Fields = { names: [], keys: [], values: [] };
   for (let i = 0; i < trailers.keys.length; i++) {
     const key = trailers.keys[i] ?? '';
-    if (policy.verdict(key) !== 'pass' || forbiddenTrailers.has(key) || withoutNames?.has(canonicalHeaderName(key)) === true) continue;
+    if (policy.verdict(key) !== 'pass' || forbiddenTrailers.has(key) || withoutNames?.has(key) === true) continue;
     out.names.push(trailers.names[i] ?? '');
     out.keys.push(key);
     out.values.push(trailers.values[i] ?? '');

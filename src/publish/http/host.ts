@@ -12,6 +12,18 @@ export function canonicalHost(authority: string): string | undefined {
   return name;
 }
 
+/** A service's domain: a host name, or a wildcard of exactly one label before one. */
+export function canonicalDomain(domain: string): string | undefined {
+  const wild = domain.startsWith('*.');
+  const host = canonicalHost(wild ? domain.slice(2) : domain);
+  return host === undefined || !wild ? host : `*.${host}`;
+}
+
+/** The only wildcard that stands for a host; for a name of one label, a text that is none. */
+export function wildcardOf(host: string): string {
+  return `*${host.slice(host.indexOf('.') >>> 0)}`;
+}
+
 /** Spellings of hosts remembered; a full table is emptied, so strangers can only make us parse again. */
 const CACHED_HOSTS = 1_024;
 const cache = new Map<string, string>();

@@ -9,7 +9,7 @@ export function rewriteLocation(location: string, route: Route, target: RouteTar
   if (!rest.startsWith('/')) rest = `/${rest}`;
   const { basePath } = target;
   if (basePath !== '' && (rest === basePath || rest.startsWith(`${basePath}/`))) rest = rest.slice(basePath.length) || '/';
-  return `${origin}${route.strip ? route.prefix : ''}${rest}`;
+  return `${origin}${route.paths.inner === '' ? route.prefix : ''}${rest}`;
 }
 
 function namesUpstream(authority: string, { upstream }: RouteTarget): boolean {

@@ -1,12 +1,15 @@
 // Which service and which target a request means: an immutable table, made anew from all mappings and swapped whole.
-import { canonicalHeaderName } from '#model/field-names.ts';
 import { formatHostPort } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
-import { isFieldValue, isToken } from '#wire/http1-fields.ts';
+import type { OwnAnswer } from '#model/web.ts';
 import { compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
-import { canonicalHost } from './host.ts';
-import { pathReadings } from './path-readings.ts';
+import type { FieldClass } from './field-class.ts';
+import { compileRequestEdits } from './header-edits.ts';
+import { canonicalDomain, wildcardOf } from './host.ts';
+import { compileAnswer, leadsBelow, type CompiledAnswer } from './own-answer.ts';
+import { compileConditions, findMatch, moreSpecific, otherMethods, type Matchable, type MatchedRequest } from './route-match.ts';
+import { compilePathMap, type PathMap } from './upstream-path.ts';
 import { describeUpstream, type UpstreamTarget } from './upstream-target.ts';
 
 /** One place where the requests of a route may go. */
@@ -20,27 +23,36 @@ export interface RouteTarget {
   readonly weight: number;
 }
 
-/** One path of a service with everything a request needs worked out beforehand. */
-export interface Route {
+/** A route of a service with everything a request needs worked out beforehand. */
+export interface Route extends Matchable {
+  readonly kind: 'forward';
   readonly service: PublishedService;
-  /** The mapping's path without a trailing slash; empty for `/`. */
-  readonly prefix: string;
-  readonly strip: boolean;
+  readonly paths: PathMap;
   /** One at least; several share the load. */
   readonly targets: readonly [RouteTarget, ...RouteTarget[]];
   readonly requestTimeoutMs: number | undefined;
-  /** Field lines to set, and their folded names, of which copies by clients are removed. */
+  /** Field lines to set, and the classes of names of which copies by clients are removed. */
   readonly customHeaders: string;
-  readonly customKeys: ReadonlySet<string>;
+  readonly customKeys: FieldClass;
 }
+
+/** A route that the gateway answers itself. */
+export interface AnsweredRoute extends Matchable {
+  readonly kind: 'answer';
+  readonly service: PublishedService;
+  readonly answer: CompiledAnswer;
+}
+
+export type ServiceRoute = Route | AnsweredRoute;
 
 export interface PublishedService {
   readonly id: ServiceId;
+  /** A host name, or `*.` and one: any single label below it (RFC 9525 §6.3). */
   readonly domain: string;
   readonly mapping: ServiceMapping;
   readonly restrictions: CompiledRestrictions;
-  /** Longest prefix first. */
-  readonly routes: readonly Route[];
+  /** The most specific first. */
+  readonly routes: readonly ServiceRoute[];
   /** Equal for two versions of a service whose routes and access are the same: what is open then stays open. */
   readonly fingerprint: string;
 }
@@ -48,19 +60,22 @@ export interface PublishedService {
 export class RouteTable {
   readonly #byHost: ReadonlyMap<string, PublishedService>;
   readonly #byId: ReadonlyMap<ServiceId, PublishedService>;
+  readonly #wildcards: boolean;
 
   constructor(byHost: ReadonlyMap<string, PublishedService>, byId: ReadonlyMap<ServiceId, PublishedService>) {
     this.#byHost = byHost;
     this.#byId = byId;
+    this.#wildcards = byHost.keys().some((host) => host.startsWith('*'));
   }
 
   get size(): number {
     return this.#byHost.size;
   }
 
-  /** By canonical host name, exactly. */
+  /** By canonical host name: the service of that name, else the one whose wildcard stands for its first label. */
   service(host: string): PublishedService | undefined {
-    return this.#byHost.get(host);
+    const exact = this.#byHost.get(host);
+    return exact !== undefined || !this.#wildcards ? exact : this.#byHost.get(wildcardOf(host));
   }
 
   serviceById(id: ServiceId): PublishedService | undefined {
@@ -87,7 +102,7 @@ export function buildRouteTable(
   const byId = new Map<ServiceId, PublishedService>();
   for (const mapping of mappings) {
     if (mapping.mode !== 'http') continue;
-    const host = canonicalHost(mapping.domain);
+    const host = canonicalDomain(mapping.domain);
     if (host === undefined) {
       onProblem(mapping.id, `${mapping.domain} is not a host name`);
     } else if (byHost.has(host)) {
@@ -101,37 +116,19 @@ export function buildRouteTable(
   return new RouteTable(byHost, byId);
 }
 
-/**
- * The route of the longest prefix that ends at a segment boundary of the path as sent (attack row P-13). Undefined also where the path may be
- * read as one that leaves the route: what is published is what stands below it, whoever reads. What passes is forwarded byte for byte.
- */
-export function findRoute(service: PublishedService, path: string): Route | undefined {
-  const route = longestPrefix(service, path);
-  if (route === undefined || (route.prefix === '' && route.targets.every(({ basePath }) => basePath === '') && service.routes.length === 1))
-    return route;
-  const readings = pathReadings(path.slice(route.prefix.length));
-  return readings?.every((reading) => longestPrefix(service, route.prefix + reading) === route) === true ? route : undefined;
+/** The route that takes a request; see `findMatch` for the order, and for what is refused. */
+export function findRoute({ routes }: PublishedService, path: string, request: MatchedRequest): ServiceRoute | undefined {
+  return findMatch(routes, path, request);
 }
 
-function longestPrefix(service: PublishedService, path: string): Route | undefined {
-  for (const route of service.routes) {
-    const length = route.prefix.length;
-    if (length === 0) return route;
-    if (path.startsWith(route.prefix) && (path.length === length || path.charCodeAt(length) === 0x2f)) return route;
-  }
-  return undefined;
-}
-
-/** The request target for the upstream: path stripped or kept, base path before it, all other bytes the client's own. */
-export function upstreamTarget(route: Route, target: RouteTarget, path: string, query: string): string {
-  let rest = route.strip ? path.slice(route.prefix.length) : path;
-  if (!rest.startsWith('/')) rest = `/${rest}`;
-  return target.basePath + rest + query;
+/** For a request without a route: the methods that would have found one there, or undefined. */
+export function allowedMethods({ routes }: PublishedService, path: string, request: MatchedRequest): readonly string[] | undefined {
+  return otherMethods(routes, path, request);
 }
 
 function publishService(mapping: ServiceMapping, domain: string, onProblem: (problem: string) => void): PublishedService {
   const { authToken: _token, ...lasting } = mapping;
-  const routes: Route[] = [];
+  const routes: ServiceRoute[] = [];
   const service: PublishedService = {
     id: mapping.id,
     domain,
@@ -140,33 +137,46 @@ function publishService(mapping: ServiceMapping, domain: string, onProblem: (pro
     routes,
     fingerprint: JSON.stringify(lasting),
   };
-  for (const path of mapping.paths) routes.push(publishPath(service, path, onProblem));
-  routes.sort((a, b) => b.prefix.length - a.prefix.length);
+  const alone = mapping.paths.length + mapping.web.answers.length === 1;
+  for (const path of mapping.paths) routes.push(publishPath(service, path, alone, onProblem));
+  for (const answer of mapping.web.answers) routes.push(publishAnswer(service, answer, alone, onProblem));
+  routes.sort(moreSpecific);
   return service;
 }
 
-function publishPath(service: PublishedService, path: MappingPath, onProblem: (problem: string) => void): Route {
-  const [first, ...others] = path.targets.map((target) => routeTarget(service.mapping.accountId, target, path.options));
+function publishPath(service: PublishedService, path: MappingPath, alone: boolean, onProblem: (problem: string) => void): Route {
+  const { options } = path;
+  const [first, ...others] = path.targets.map((target) => routeTarget(service.mapping.accountId, target, options));
   if (first === undefined) throw new TypeError('a path without a target');
-  let customHeaders = '';
-  const customKeys = new Set<string>();
-  for (const [name, value] of Object.entries(path.options.customHeaders)) {
-    if (isToken(name) && isFieldValue(value) && !reservedKeys.has(name.toLowerCase())) {
-      customHeaders += `${name}: ${value.trim()}\r\n`;
-      customKeys.add(canonicalHeaderName(name));
-    } else {
-      onProblem(`the header ${JSON.stringify(name)} cannot be set`);
-    }
-  }
+  const place = placeOf(path.path, options.match.exact);
+  const paths = compilePathMap(place.prefix, options.pathRewrite);
+  if (paths.problem !== undefined) onProblem(`the paths below ${path.path} cannot be rewritten: ${paths.problem}`);
+  const { lines, names } = compileRequestEdits(service.mapping.web.requestHeaders, options.customHeaders, onProblem);
+  const bare = paths.inner === '' && paths.pattern === undefined && path.targets.every(({ basePath }) => trimSlash(basePath) === '');
   return {
+    kind: 'forward',
     service,
-    prefix: trimSlash(path.path),
-    strip: path.options.pathRewrite === 'strip',
+    ...place,
+    conditions: compileConditions(options.match),
+    whole: alone && place.prefix === '' && bare,
+    paths,
     targets: [first, ...others],
-    requestTimeoutMs: path.options.requestTimeoutMs,
-    customHeaders,
-    customKeys,
+    requestTimeoutMs: options.requestTimeoutMs,
+    customHeaders: lines,
+    customKeys: names,
   };
+}
+
+function publishAnswer(service: PublishedService, own: OwnAnswer, alone: boolean, onProblem: (problem: string) => void): AnsweredRoute {
+  const place = placeOf(own.path, own.match.exact);
+  const answer = compileAnswer(own);
+  if (answer.kind === 'broken') onProblem(`the answer of ${own.path} cannot be given: ${answer.problem}`);
+  const whole = alone && place.prefix === '' && !leadsBelow(answer);
+  return { kind: 'answer', service, ...place, conditions: compileConditions(own.match), whole, answer };
+}
+
+function placeOf(path: string, exact: boolean): { readonly prefix: string; readonly exact: string | undefined } {
+  return { prefix: trimSlash(path), exact: exact ? (path === '' ? '/' : path) : undefined };
 }
 
 function routeTarget(accountId: AccountId, target: MappingTarget, options: TargetOptions): RouteTarget {
@@ -178,9 +188,6 @@ function routeTarget(accountId: AccountId, target: MappingTarget, options: Targe
     weight,
   };
 }
-
-/** Fields that frame or route the message: no configuration may set them. */
-const reservedKeys = new Set(['host', 'connection', 'content-length', 'transfer-encoding', 'upgrade', 'te', 'trailer', 'expect', 'keep-alive']);
 
 function trimSlash(path: string): string {
   const trimmed = path.replace(/\/+$/, '');
