@@ -2,9 +2,9 @@
 import { RE2JS } from 're2js';
 
 /** Characters of a pattern. */
-export const patternLength = 512;
+const patternLength = 512;
 /** Instructions of a compiled pattern: time for a text is at most its length times this. */
-export const patternSize = 512;
+const patternSize = 512;
 
 export interface LinearPattern {
   /** How many groups it has, and the numbers of those with names. */

@@ -49,21 +49,21 @@ const fieldName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
 export function requestFieldProblem(name: string): string | undefined {
   if (!fieldName.test(name)) return `${JSON.stringify(name)} is not the name of a header`;
   const folded = canonicalHeaderName(name);
-  return framing.has(folded) || forwarding.has(folded) || identity.test(folded) ? `the header ${name} is the gateway's own` : undefined;
+  return framing.has(folded) || forwarding.has(folded) || identity.test(folded) ? `the header ${name} is set by the gateway` : undefined;
 }
 
 /** The same for a field of an answer. */
 export function responseFieldProblem(name: string): string | undefined {
   if (!fieldName.test(name)) return `${JSON.stringify(name)} is not the name of a header`;
   const folded = canonicalHeaderName(name);
-  return framing.has(folded) || coding.has(folded) || folded.startsWith('x-meshgate-') ? `the header ${name} is the gateway's own` : undefined;
+  return framing.has(folded) || coding.has(folded) || folded.startsWith('x-meshgate-') ? `the header ${name} is set by the gateway` : undefined;
 }
 
 /** Why a text cannot stand as a field's value, or undefined where it can. One character stands for one byte. */
 export function fieldValueProblem(name: string, value: string): string | undefined {
   return value.length <= valueLength && /^[\t\x20-\x7e\x80-\xff]*$/.test(value)
     ? undefined
-    : `the value of the header ${name} has signs that cannot be sent, or is too long`;
+    : `the value of the header ${name} has a line break or another sign that cannot be sent, or is too long`;
 }
 
 /** Characters of a configured value. */

@@ -3,7 +3,7 @@ import { compilePattern, type LinearPattern } from '#lib/linear-pattern.ts';
 import type { PathRewrite } from './web.ts';
 
 /** Characters of a replacement or of a new prefix. */
-export const replacementLength = 512;
+const replacementLength = 512;
 
 export interface PathPattern {
   /** The folder that every result is in: what the replacement says before its first group, up to the last slash. */
@@ -17,7 +17,7 @@ export function pathRewriteProblem(rewrite: PathRewrite): string | undefined {
   if (typeof rewrite === 'string') return undefined;
   switch (rewrite.kind) {
     case 'replace':
-      return fixedPathProblem(rewrite.prefix);
+      return rewrite.prefix === '' ? undefined : fixedPathProblem(rewrite.prefix);
     case 'regex': {
       const compiled = compilePathPattern(rewrite.pattern, rewrite.replacement);
       return 'problem' in compiled ? compiled.problem : undefined;

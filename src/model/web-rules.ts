@@ -3,10 +3,10 @@ import { canonicalHeaderName, fieldValueProblem, requestFieldProblem, responseFi
 import type { HeaderEdits, OwnAnswer, RouteMatch } from './web.ts';
 
 /** Entries of each list of edits, and conditions of a route. */
-export const editsPerList = 32;
-export const conditionsPerRoute = 16;
+const editsPerList = 32;
+const conditionsPerRoute = 16;
 /** Bytes of an answer's body. */
-export const ownBodyBytes = 65_536;
+const ownBodyBytes = 65_536;
 
 /** Why header edits cannot be made, or undefined where they can. */
 export function headerEditsProblem(edits: HeaderEdits, direction: 'request' | 'response'): string | undefined {
@@ -33,7 +33,7 @@ export function routeMatchProblem({ methods, headers }: RouteMatch): string | un
   if (methods.length > conditionsPerRoute || headers.length > conditionsPerRoute)
     return `a route has at most ${conditionsPerRoute} methods and headers`;
   if (methods.some((method) => !/^[A-Z][A-Z-]{0,31}$/.test(method))) return 'a method has capital letters only';
-  if (methods.some((method) => ['CONNECT', 'TRACE', 'TRACK'].includes(method))) return 'CONNECT, TRACE and TRACK are never forwarded';
+  if (methods.some((method) => ['CONNECT', 'TRACE', 'TRACK'].includes(method))) return 'the methods CONNECT, TRACE and TRACK are never served';
   for (const { name, value } of headers) {
     const problem = requestFieldProblem(name) ?? (value === undefined ? undefined : fieldValueProblem(name, value));
     if (problem !== undefined) return problem;

@@ -137,7 +137,7 @@ void t.test('patterns that cannot be matched in linear time, or lead nowhere, ar
     t.type(problem('/(.*)', bad), 'string', bad.slice(0, 30));
   }
   for (const good of ['/', '/$1', '/x-$1.html', '/${1}0', '/$$1']) t.equal(problem('/(.*)', good), undefined, good);
-  for (const bad of ['', 'x', '//', '/../x', '/x/..', '/x?y']) t.type(pathRewriteProblem({ kind: 'replace', prefix: bad }), 'string', bad);
+  for (const bad of ['x', '//', '/../x', '/x/..', '/x?y']) t.type(pathRewriteProblem({ kind: 'replace', prefix: bad }), 'string', bad);
   t.equal(pathRewriteProblem({ kind: 'replace', prefix: '/' }), undefined);
   t.equal(pathRewriteProblem('strip'), undefined);
   t.end();

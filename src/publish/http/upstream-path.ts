@@ -1,5 +1,5 @@
 // The path that an upstream is asked for, and back again: which path of the service stands for one that the upstream names.
-import { compilePathPattern, fixedPathProblem, type PathPattern } from '#model/path-rewrite.ts';
+import { compilePathPattern, pathRewriteProblem, type PathPattern } from '#model/path-rewrite.ts';
 import type { PathRewrite } from '#model/web.ts';
 import { TARGET_BYTES } from '#wire/http1-limits.ts';
 import { pathReadings } from './path-readings.ts';
@@ -22,7 +22,7 @@ export function compilePathMap(prefix: string, rewrite: PathRewrite): PathMap {
   if (rewrite === 'preserve') return { ...plain, inner: prefix };
   switch (rewrite.kind) {
     case 'replace':
-      return { ...plain, inner: rewrite.prefix.replace(/\/$/, ''), problem: fixedPathProblem(rewrite.prefix) };
+      return { ...plain, inner: rewrite.prefix.replace(/\/$/, ''), problem: pathRewriteProblem(rewrite) };
     case 'regex': {
       const compiled = compilePathPattern(rewrite.pattern, rewrite.replacement);
       return 'problem' in compiled ? { ...plain, problem: compiled.problem } : { ...plain, pattern: compiled };

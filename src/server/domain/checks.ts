@@ -39,6 +39,14 @@ export function canonicalHost(name: string): string | undefined {
   return labels.every((label) => /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(label)) ? ascii : undefined;
 }
 
+/** A service's domain in its canonical form: a host name, or `*.` and one, which stands for any single label below it; else undefined. */
+export function canonicalDomain(name: string): string | undefined {
+  const text = name.trim();
+  const wild = text.startsWith('*.');
+  const host = canonicalHost(wild ? text.slice(2) : text);
+  return host === undefined || !wild ? host : host.length > 251 ? undefined : `*.${host}`;
+}
+
 /** The address of a cluster of gateways in its canonical form, a host name or an IP address; else undefined. */
 export function canonicalCluster(address: string): string | undefined {
   const ip = parseIp(address);

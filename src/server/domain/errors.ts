@@ -74,6 +74,11 @@ export function domainErrorNaming(code: DomainErrorCode, what: string): Meshgate
   return new MeshgateError(code, { ...base, text }, what, undefined);
 }
 
+/** What is wrong with a request, in the words of a rule of the model, which come without capital and full stop. */
+export function invalidBy(problem: string): MeshgateError {
+  return invalid(`${problem.slice(0, 1).toUpperCase()}${problem.slice(1)}.`);
+}
+
 /** What is wrong with a request, as a whole sentence. */
 export function invalid(what: string): MeshgateError {
   return domainErrorNaming('DOMAIN_INVALID', what);

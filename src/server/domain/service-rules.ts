@@ -2,7 +2,7 @@
 import { parsePrefix, formatPrefix, maskPrefix } from '#lib/ip.ts';
 import { serviceModes, type AccessRestrictions, type ServiceMode, type ServiceTarget } from '#model/service.ts';
 import type { RouteMatch } from '#model/web.ts';
-import { canonicalHost, checkName } from './checks.ts';
+import { canonicalDomain, checkName } from './checks.ts';
 import { cidrsPerList, countriesPerList, headerAuthsPerService, targetsPerService } from './constants.ts';
 import type { ServiceInput } from './contract.ts';
 import { invalid } from './errors.ts';
@@ -13,8 +13,9 @@ import { checkWeb } from './web-rules.ts';
 /** The request in its canonical form: names trimmed, domains and hosts in lower case. */
 export function checkService(request: ServiceInput): ServiceInput {
   if (!serviceModes.includes(request.mode)) throw invalid(`The mode must be one of ${serviceModes.join(', ')}.`);
-  const domain = canonicalHost(request.domain);
+  const domain = canonicalDomain(request.domain);
   if (domain === undefined) throw invalid('The domain is not a host name.');
+  if (domain.startsWith('*') && request.mode !== 'http') throw invalid('Only an http service can have a wildcard domain.');
   checkListenPort(request.mode, request.listenPort);
   checkSecrets(request);
   if (request.private) checkPrivate(request);

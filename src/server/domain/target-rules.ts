@@ -2,30 +2,16 @@
 import { X509Certificate } from 'node:crypto';
 import { parseIp, formatIp } from '#lib/ip.ts';
 import { defaultTargetOptions, targetTypes, type ServiceMode, type ServiceTarget, type TargetOptions } from '#model/service.ts';
+import { canonicalHeaderName, fieldValueProblem, requestFieldProblem, responseFieldProblem } from '#model/field-names.ts';
+import { pathRewriteProblem } from '#model/path-rewrite.ts';
 import type { PathRewrite, UpstreamTls } from '#model/web.ts';
 import { canonicalHost } from './checks.ts';
-import { customHeadersPerTarget, headerNameLength, headerValueLength, pathLength, targetTimeoutMaxMs } from './constants.ts';
-import { invalid } from './errors.ts';
-import { checkMatch, headerName } from './match-rules.ts';
+import { customHeadersPerTarget, pathLength, targetTimeoutMaxMs } from './constants.ts';
+import { invalid, invalidBy } from './errors.ts';
+import { checkMatch } from './match-rules.ts';
 
-/** Headers that belong to the connection, to the proxy, or to whoever is signed in. */
-const reserved = new Set([
-  'connection',
-  'content-length',
-  'content-type',
-  'cookie',
-  'forwarded',
-  'host',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'x-real-ip',
-]);
+/** Headers beyond the gateway's own that configuration leaves alone: they belong to the message or to the visitor. */
+const reserved = new Set(['content-type', 'cookie', 'forwarded', 'set-cookie', 'x-real-ip']);
 
 /** The target in its canonical form. The host of a peer target is left empty: it follows from the peer. */
 export function checkTarget(mode: ServiceMode, target: ServiceTarget): ServiceTarget {
@@ -93,7 +79,7 @@ function checkHttpOptions(options: TargetOptions): TargetOptions {
   const headers = Object.entries(options.customHeaders);
   if (headers.length > customHeadersPerTarget) throw invalid(`A target has at most ${customHeadersPerTarget} custom headers.`);
   for (const [name, value] of headers) checkHeader(name, value, 'request');
-  if (new Set(headers.map(([name]) => name.toLowerCase())).size !== headers.length) throw invalid('A custom header is there twice.');
+  if (new Set(headers.map(([name]) => canonicalHeaderName(name))).size !== headers.length) throw invalid('A custom header is there twice.');
   if (options.httpVersion === 'h2' && options.proxyProtocol)
     throw invalid('PROXY protocol names one visitor a connection, and HTTP/2 carries many: choose one.');
   return { ...options, match: checkMatch(options.match), pathRewrite: checkRewrite(options.pathRewrite), tls: checkTls(options.tls) };
@@ -101,14 +87,16 @@ function checkHttpOptions(options: TargetOptions): TargetOptions {
 
 /** A header that a service may set or take off. The gateway's own, the connection's and those of identity are not among them. */
 export function checkHeader(name: string, value: string, side: 'request' | 'response'): void {
-  if (!headerName.test(name) || name.length > headerNameLength) throw invalid(`"${name}" is not the name of a header.`);
-  const lower = name.toLowerCase();
-  const taken = reserved.has(lower) || lower.startsWith('x-forwarded-') || lower.startsWith('x-meshgate-') || lower === 'set-cookie';
-  if (taken && !(side === 'response' && lower === 'content-type')) throw invalid(`The header ${name} is set by the gateway.`);
-  if (value.length > headerValueLength || /[\r\n\0]/.test(value)) throw invalid(`The value of the header ${name} is too long or has a line break.`);
+  const problem = (side === 'request' ? requestFieldProblem(name) : responseFieldProblem(name)) ?? fieldValueProblem(name, value);
+  if (problem !== undefined) throw invalidBy(problem);
+  const folded = canonicalHeaderName(name);
+  const taken = reserved.has(folded) || folded.startsWith('x-forwarded-');
+  if (taken && !(side === 'response' && folded === 'content-type')) throw invalid(`The header ${name} is set by the gateway.`);
 }
 
 function checkRewrite(rewrite: PathRewrite): PathRewrite {
+  const problem = pathRewriteProblem(rewrite);
+  if (problem !== undefined) throw invalidBy(problem);
   if (typeof rewrite === 'string') return rewrite;
   if (rewrite.kind === 'replace') return { kind: 'replace', prefix: rewrite.prefix === '' ? '' : checkPath(rewrite.prefix) };
   return rewrite;

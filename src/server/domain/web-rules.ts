@@ -1,7 +1,8 @@
 // What the parts of a web service beyond NetBird's shapes must look like.
 import type { ServiceMode } from '#model/service.ts';
 import { defaultWeb, type HeaderEdits, type HealthCheck, type OwnAnswer, type WebOptions } from '#model/web.ts';
-import { invalid } from './errors.ts';
+import { headerEditsProblem, ownAnswerProblem } from '#model/web-rules.ts';
+import { invalid, invalidBy } from './errors.ts';
 import { checkMatch } from './match-rules.ts';
 import { checkHeader, checkPath } from './target-rules.ts';
 
@@ -22,26 +23,21 @@ function checkNoWeb(mode: ServiceMode, web: WebOptions): WebOptions {
   return defaultWeb;
 }
 
-function checkEdits({ remove, set, add }: HeaderEdits, side: 'request' | 'response'): void {
+function checkEdits(edits: HeaderEdits, side: 'request' | 'response'): void {
+  const problem = headerEditsProblem(edits, side);
+  if (problem !== undefined) throw invalidBy(problem);
+  const { remove, set, add } = edits;
   for (const name of remove) checkHeader(name, '', side);
   for (const [name, value] of [...Object.entries(set), ...Object.entries(add)]) checkHeader(name, value, side);
 }
 
 function checkAnswer({ path, match, answer }: OwnAnswer): OwnAnswer {
   const route = { path: checkPath(path), match: checkMatch(match) };
-  if (answer.kind === 'respond') {
-    if (/[^\t\x20-\x7e]/.test(answer.contentType)) throw invalid('The content type of an answer is not plain text.');
-    if ((answer.status === 204 || answer.status === 205 || answer.status === 304) && answer.body !== '')
-      throw invalid(`An answer ${answer.status} has no body.`);
-    return { ...route, answer };
+  const problem = ownAnswerProblem({ ...route, answer });
+  if (problem !== undefined) throw invalidBy(problem);
+  if (answer.kind === 'redirect' && /^https?:/.test(answer.location) && !URL.canParse(answer.location)) {
+    throw invalid('A redirect leads to an http or https URL, or to a path that begins with one /.');
   }
-  const { location } = answer;
-  const local = location.startsWith('/') && !location.startsWith('//') && !location.includes('\\');
-  const absolute = URL.canParse(location) && /^https?:\/\/[^\s\\]+$/.test(location);
-  if ((!local && !absolute) || !/^[\x21-\x7e]+$/.test(location)) {
-    throw invalid('A redirect leads to a path that begins with one /, or to a whole http or https URL.');
-  }
-  if (answer.keepPath && /[?#]/.test(location)) throw invalid('A redirect that keeps the path leads to a URL without ? and #.');
   return { ...route, answer };
 }
 
