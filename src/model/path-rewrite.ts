@@ -26,7 +26,7 @@ export function pathRewriteProblem(rewrite: PathRewrite): string | undefined {
 }
 
 /** Why a path that somebody configures is not one with a single reading, or undefined where it is. */
-export function fixedPathProblem(path: string): string | undefined {
+function fixedPathProblem(path: string): string | undefined {
   if (path.length > replacementLength) return `a path has at most ${replacementLength} characters`;
   if (!/^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/.test(path)) return 'a path begins with / and has letters, digits and signs that need no encoding';
   if (/\/(?:\.\.?)?\//.test(path) || /\/\.\.?$/.test(path)) return 'a path has no //, . or .. in it';

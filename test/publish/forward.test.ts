@@ -359,7 +359,7 @@ void t.test('redirects to the inner address are rewritten where asked, others ar
     [`http://${inner}/x?y`, 'https://a.test/app/x?y'],
     [`http://${inner}`, 'https://a.test/app/'],
     [`http://${inner}.evil.test/`, `http://${inner}.evil.test/`],
-    ['/relative', '/relative'],
+    ['/relative', '/app/relative'],
     ['https://other.test/', 'https://other.test/'],
   ] as const) {
     location = from;

@@ -5,9 +5,11 @@ import { fieldValue, listMembers, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { OwnReason } from '../access/respond.ts';
 import { ANSWER_MS, PATH_CHECK_MS } from '../constants.ts';
+import type { AnswerEdits } from './answer-edits.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';
 import { dialReason } from './dial-reason.ts';
 import type { AnswerSource, BodySink, Exchange } from './exchange.ts';
+import { noFields, type FieldClass } from './field-class.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
 import type { Route, RouteTarget } from './routes.ts';
 import type { AnswerReceiver, UpstreamFailure, UpstreamLink } from './upstream-link.ts';
@@ -26,8 +28,6 @@ export interface ForwardOrder {
   readonly route: Route;
   /** The client's address, as far as proxies before us are believed. */
   readonly source: string;
-  /** Whether Location names what is inside and is to be rewritten. */
-  readonly rewritesLocation: boolean;
   /** The upgrade's protocol, or undefined. */
   readonly upgrade: string | undefined;
 }
@@ -35,8 +35,8 @@ export interface ForwardOrder {
 export interface ForwardEvents {
   /** The whole head for the target but framing fields and the empty line. */
   head(target: RouteTarget): string;
-  /** Location as visitors may follow it. */
-  location(value: string, target: RouteTarget): string;
+  /** Makes the route's edits in the head of a final answer, in place; asked only where there are some. */
+  edit(fields: Fields, edits: AnswerEdits, target: RouteTarget): void;
   /** A connection to the target is being opened, and was; neither is told where one was kept. */
   dialling(target: RouteTarget): void;
   dialled(): void;
@@ -184,7 +184,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
 
   interim(head: ResponseHead): void {
     // 100 was sent by ourselves where it was awaited; other interim answers (103) are the client's.
-    if (head.status !== 100) this.#order.exchange.inform(head.status, responseFields(head.fields, undefined));
+    if (head.status !== 100) this.#order.exchange.inform(head.status, responseFields(head.fields, this.#without()));
   }
 
   answerHead(head: ResponseHead): void {
@@ -192,13 +192,21 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     this.deadline = Infinity;
     this.#events.answered(head.status);
     const stated = statedLength(head);
+    const { edits } = this.#order.route;
+    const fields = responseFields(head.fields, this.#without());
+    if (edits !== undefined) this.#events.edit(fields, edits, this.#target);
     this.#order.exchange.answer({
       status: head.status,
       reason: head.reason,
-      fields: responseFields(head.fields, this.#order.rewritesLocation ? (value) => this.#events.location(value, this.#target) : undefined),
+      fields,
       length: head.framing.kind === 'length' ? head.framing.length : head.framing.kind === 'none' ? 0 : undefined,
       statedLength: stated,
     });
+  }
+
+  /** What the route takes out of answers. */
+  #without(): FieldClass {
+    return this.#order.route.edits?.headers?.names ?? noFields;
   }
 
   answerData(payload: Buffer): boolean {
@@ -212,7 +220,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   answerEnd(trailers: Fields | undefined): void {
     if (this.#over) return;
     this.#settle();
-    this.#order.exchange.end(safeTrailers(trailers, this.#deps.policy));
+    this.#order.exchange.end(safeTrailers(trailers, this.#deps.policy, this.#without()));
   }
 
   switched(head: ResponseHead, stream: Duplex): void {

@@ -6,7 +6,7 @@ import { describeError } from '#lib/errors.ts';
 import type { IpPrefix } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
-import { fieldValue, joinedValue } from '#wire/http1-fields.ts';
+import { fieldValue, joinedValue, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { AccessBackend, IdentityHeaders, SignIn, SignInPlace } from '../access/backend.ts';
 import type { CheckInput, Verdict } from '../access/check.ts';
@@ -17,17 +17,18 @@ import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access
 import { readSubject, type Subject } from '../access/subject.ts';
 import { CONFIRM_MS, LOG_TEXT } from '../constants.ts';
 import type { Deadlines } from './deadlines.ts';
+import { editAnswer, type AnswerEdits } from './answer-edits.ts';
 import type { Client, Exchange, ExchangeOwner } from './exchange.ts';
+import { noFields } from './field-class.ts';
 import { Forward, type ForwardDeps, type ForwardEvents } from './forward.ts';
 import { requestLines } from './headers.ts';
 import { authorityPort } from './host.ts';
-import { rewriteLocation } from './location.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
 import type { Refusals } from './refusals.ts';
 import type { IdSource } from './request-id.ts';
 import { giveAnswer, redirectLocation } from './own-answer.ts';
 import type { AnsweredRoute, Route, RouteTable, RouteTarget, ServiceRoute } from './routes.ts';
-import { innerPath } from './upstream-path.ts';
+import { innerPath, publicFrame } from './upstream-path.ts';
 import { joinUpgrade } from './upgrade.ts';
 
 export interface HandlerDeps {
@@ -208,12 +209,12 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   }
 
   /** Of a route without a target. */
-  #answer(subject: Subject, { answer, prefix }: AnsweredRoute): void {
+  #answer(subject: Subject, { answer, prefix, edits }: AnsweredRoute): void {
     if (answer.kind === 'broken') return this.#refuse('internal_error', answer.problem);
     const { path, query } = subject;
     const location = answer.kind === 'redirect' ? redirectLocation(answer, this.#place(subject).origin, path.slice(prefix.length), query) : '';
     this.#status = answer.status;
-    giveAnswer(this.#exchange, answer, location);
+    giveAnswer(this.#exchange, answer, location, edits?.headers);
   }
 
   #send(route: Route, identity: string): void {
@@ -221,14 +222,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     if (!this.#deps.routes().keeps(route.service)) return this.#again();
     if (visitedBefore(joinedValue(request.fields, 'via'))) return this.#refuse('loop', 'Via names us');
     this.#identityLines = identity;
-    const { rewriteRedirects } = route.service.mapping;
-    const order = {
-      exchange: this.#exchange,
-      route,
-      source: this.#sourceIp,
-      rewritesLocation: rewriteRedirects,
-      upgrade: allowedUpgrade(request.upgrade),
-    };
+    const order = { exchange: this.#exchange, route, source: this.#sourceIp, upgrade: allowedUpgrade(request.upgrade) };
     Forward.start(this.#deps.forward, order, this);
   }
 
@@ -240,9 +234,20 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     return this.#head(subject, route, target, this.#identityLines);
   }
 
-  location(value: string, target: RouteTarget): string {
+  edit(fields: Fields, edits: AnswerEdits, target: RouteTarget): void {
     const [subject, route] = this.#admitted();
-    return rewriteLocation(value, route, target, this.#place(subject).origin);
+    const { host, path } = subject;
+    const { authority } = this.#exchange.request;
+    const innerPath = target.basePath + this.#innerPath;
+    editAnswer(fields, edits, {
+      frame: publicFrame(route.paths, target.basePath),
+      upstream: target.upstream,
+      origin: this.#place(subject).origin,
+      authority,
+      host,
+      path,
+      innerPath,
+    });
   }
 
   dialling(target: RouteTarget): void {
@@ -271,14 +276,15 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
 
   switched(head: ResponseHead, stream: Duplex): void {
     this.#firstByteMs = this.#deps.clock.now() - this.#allowedAt;
-    joinUpgrade(this.#exchange, head, stream, {
+    const [, route] = this.#admitted();
+    joinUpgrade(this.#exchange, head, stream, route.edits?.headers?.names ?? noFields, {
       begun: (close) => {
         this.kind = 'upgrade';
         this.#status = 101;
         this.#closeUpgrade = close;
         this.confirmAt = this.#deps.clock.now() + CONFIRM_MS;
         // The sweep after the change has seen a request, which may end under its old route; an upgraded stream may not.
-        if (!this.#deps.routes().keeps(this.#openService())) this.close();
+        if (!this.#deps.routes().keeps(route.service)) this.close();
       },
       ended: (down, up) => this.#done(down, up),
       failed: (reason, detail) => this.#refuse(reason, detail),

@@ -129,16 +129,16 @@ const responseHopByHop = new Set([
   'http2-settings',
 ]);
 
-/** An upstream's fields that go to the client; its attempts to set our cookies or to speak in our name are taken out. */
-export function responseFields(fields: Fields, location: ((value: string) => string) | undefined): Fields {
+/** An upstream's fields that go to the client but `without`; its attempts to set our cookies or to speak in our name are taken out. */
+export function responseFields(fields: Fields, without: FieldClass): Fields {
   const listed = connectionListed(fields);
   const out: Fields = { names: [], keys: [], values: [] };
   for (let i = 0; i < fields.keys.length; i++) {
     const key = fields.keys[i] ?? '';
-    let value = fields.values[i] ?? '';
+    const value = fields.values[i] ?? '';
     if (responseHopByHop.has(key) || key.startsWith('x-meshgate-') || (listed !== undefined && listed.includes(key))) continue;
     if (key === 'set-cookie' && setsOwnCookie(value)) continue;
-    if (key === 'location' && location !== undefined) value = location(value);
+    if (!without.empty && without.has(key)) continue;
     out.names.push(fields.names[i] ?? '');
     out.keys.push(key);
     out.values.push(value);
@@ -147,12 +147,12 @@ export function responseFields(fields: Fields, location: ((value: string) => str
 }
 
 /** Trailers that may follow a body: never what frames, routes or authenticates (RFC 9110 §6.5.1, attack row S-7). */
-export function safeTrailers(trailers: Fields | undefined, policy: RequestFieldPolicy, withoutNames?: FieldClass): Fields | undefined {
+export function safeTrailers(trailers: Fields | undefined, policy: RequestFieldPolicy, withoutNames: FieldClass): Fields | undefined {
   if (trailers === undefined) return undefined;
   const out: Fields = { names: [], keys: [], values: [] };
   for (let i = 0; i < trailers.keys.length; i++) {
     const key = trailers.keys[i] ?? '';
-    if (policy.verdict(key) !== 'pass' || forbiddenTrailers.has(key) || withoutNames?.has(key) === true) continue;
+    if (policy.verdict(key) !== 'pass' || forbiddenTrailers.has(key) || withoutNames.has(key)) continue;
     out.names.push(trailers.names[i] ?? '');
     out.keys.push(key);
     out.values.push(trailers.values[i] ?? '');

@@ -2,6 +2,8 @@
 import { isFieldValue, type Fields } from '#wire/http1-fields.ts';
 import type { OwnAnswer } from '#model/web.ts';
 import { ownAnswerProblem } from '#model/web-rules.ts';
+import { addFields } from './answer-edits.ts';
+import type { ResponseEdits } from './header-edits.ts';
 import type { Exchange } from './exchange.ts';
 
 export type CompiledAnswer =
@@ -35,11 +37,17 @@ export function redirectLocation(answer: CompiledAnswer & { kind: 'redirect' }, 
 }
 
 /** Answers and ends the exchange. */
-export function giveAnswer(exchange: Exchange, answer: CompiledAnswer & { kind: 'respond' | 'redirect' }, location: string): void {
+export function giveAnswer(
+  exchange: Exchange,
+  answer: CompiledAnswer & { kind: 'respond' | 'redirect' },
+  location: string,
+  edits: ResponseEdits | undefined,
+): void {
   const fields: Fields = { names: [], keys: [], values: [] };
   const body = answer.kind === 'respond' ? answer.body : Buffer.alloc(0);
   if (answer.kind === 'redirect') push(fields, 'Location', isFieldValue(location) ? location : '/');
-  else if (answer.contentType !== '') push(fields, 'Content-Type', answer.contentType);
+  else if (answer.contentType !== '' && edits?.names.has('content-type') !== true) push(fields, 'Content-Type', answer.contentType);
+  if (edits !== undefined) addFields(fields, edits);
   exchange.answer({ status: answer.status, reason: '', fields, length: body.length, statedLength: body.length });
   exchange.write(body);
   exchange.end(undefined);

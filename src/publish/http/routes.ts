@@ -5,6 +5,7 @@ import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '
 import type { OwnAnswer } from '#model/web.ts';
 import { compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
 import type { FieldClass } from './field-class.ts';
+import { compileAnswerEdits, type AnswerEdits } from './answer-edits.ts';
 import { compileRequestEdits } from './header-edits.ts';
 import { canonicalDomain, wildcardOf } from './host.ts';
 import { compileAnswer, leadsBelow, type CompiledAnswer } from './own-answer.ts';
@@ -34,6 +35,7 @@ export interface Route extends Matchable {
   /** Field lines to set, and the classes of names of which copies by clients are removed. */
   readonly customHeaders: string;
   readonly customKeys: FieldClass;
+  readonly edits: AnswerEdits | undefined;
 }
 
 /** A route that the gateway answers itself. */
@@ -41,6 +43,7 @@ export interface AnsweredRoute extends Matchable {
   readonly kind: 'answer';
   readonly service: PublishedService;
   readonly answer: CompiledAnswer;
+  readonly edits: AnswerEdits | undefined;
 }
 
 export type ServiceRoute = Route | AnsweredRoute;
@@ -138,13 +141,20 @@ function publishService(mapping: ServiceMapping, domain: string, onProblem: (pro
     fingerprint: JSON.stringify(lasting),
   };
   const alone = mapping.paths.length + mapping.web.answers.length === 1;
-  for (const path of mapping.paths) routes.push(publishPath(service, path, alone, onProblem));
-  for (const answer of mapping.web.answers) routes.push(publishAnswer(service, answer, alone, onProblem));
+  const edits = compileAnswerEdits(mapping, onProblem);
+  for (const path of mapping.paths) routes.push(publishPath(service, path, alone, edits, onProblem));
+  for (const answer of mapping.web.answers) routes.push(publishAnswer(service, answer, alone, edits, onProblem));
   routes.sort(moreSpecific);
   return service;
 }
 
-function publishPath(service: PublishedService, path: MappingPath, alone: boolean, onProblem: (problem: string) => void): Route {
+function publishPath(
+  service: PublishedService,
+  path: MappingPath,
+  alone: boolean,
+  edits: AnswerEdits | undefined,
+  onProblem: (problem: string) => void,
+): Route {
   const { options } = path;
   const [first, ...others] = path.targets.map((target) => routeTarget(service.mapping.accountId, target, options));
   if (first === undefined) throw new TypeError('a path without a target');
@@ -164,15 +174,22 @@ function publishPath(service: PublishedService, path: MappingPath, alone: boolea
     requestTimeoutMs: options.requestTimeoutMs,
     customHeaders: lines,
     customKeys: names,
+    edits,
   };
 }
 
-function publishAnswer(service: PublishedService, own: OwnAnswer, alone: boolean, onProblem: (problem: string) => void): AnsweredRoute {
+function publishAnswer(
+  service: PublishedService,
+  own: OwnAnswer,
+  alone: boolean,
+  edits: AnswerEdits | undefined,
+  onProblem: (problem: string) => void,
+): AnsweredRoute {
   const place = placeOf(own.path, own.match.exact);
   const answer = compileAnswer(own);
   if (answer.kind === 'broken') onProblem(`the answer of ${own.path} cannot be given: ${answer.problem}`);
   const whole = alone && place.prefix === '' && !leadsBelow(answer);
-  return { kind: 'answer', service, ...place, conditions: compileConditions(own.match), whole, answer };
+  return { kind: 'answer', service, ...place, conditions: compileConditions(own.match), whole, answer, edits };
 }
 
 function placeOf(path: string, exact: boolean): { readonly prefix: string; readonly exact: string | undefined } {

@@ -5,6 +5,7 @@ import type { ResponseHead } from '#wire/http1-head.ts';
 import type { OwnReason } from '../access/respond.ts';
 import { UPGRADE_IDLE_MS } from '../constants.ts';
 import type { Exchange } from './exchange.ts';
+import type { FieldClass } from './field-class.ts';
 import { responseFields } from './headers.ts';
 
 export interface UpgradeEvents {
@@ -14,14 +15,14 @@ export interface UpgradeEvents {
   failed(reason: OwnReason, detail: string): void;
 }
 
-/** Answers the client with an upstream's 101 and joins the streams. */
-export function joinUpgrade(exchange: Exchange, head: ResponseHead, upstream: Duplex, events: UpgradeEvents): void {
+/** Answers the client with an upstream's 101, its fields but `without`, and joins the streams. */
+export function joinUpgrade(exchange: Exchange, head: ResponseHead, upstream: Duplex, without: FieldClass, events: UpgradeEvents): void {
   const asked = exchange.request.upgrade?.toLowerCase().split(/[ \t]*,[ \t]*/) ?? [];
   if (head.upgrade === undefined || !asked.includes(head.upgrade.toLowerCase())) {
     upstream.destroy();
     return events.failed('upstream_bad_answer', '101 for another protocol');
   }
-  const fields = responseFields(head.fields, undefined);
+  const fields = responseFields(head.fields, without);
   fields.names.push('Connection', 'Upgrade');
   fields.keys.push('connection', 'upgrade');
   fields.values.push('Upgrade', head.upgrade);

@@ -52,9 +52,13 @@ function rewrite({ apply, home }: PathPattern, rest: string): string | undefined
   return pathReadings(path)?.every((reading) => isBelow(reading, folder)) === true ? path : undefined;
 }
 
-/** Our path for one of a target's, or undefined where it is not among those that the route leads to. */
-export function publicPath({ prefix, inner }: PathMap, basePath: string, path: string): string | undefined {
-  const above = basePath + inner;
-  if (above === '') return prefix + path;
-  return isBelow(path, above) ? prefix + path.slice(above.length) || '/' : undefined;
+/** Two paths that stand for each other, outside and at a target; without a trailing slash. */
+export interface PathFrame {
+  readonly outer: string;
+  readonly inner: string;
+}
+
+/** How a target's paths read outside. What a pattern rewrites is read as if the prefix had been stripped: a pattern has no way back. */
+export function publicFrame({ prefix, inner }: PathMap, basePath: string): PathFrame {
+  return prefix === inner ? { outer: '', inner: basePath } : { outer: prefix, inner: basePath + inner };
 }
