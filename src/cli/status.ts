@@ -185,6 +185,7 @@ function latency(row: unknown): string {
 /** What carries the peers, and what happened to this host's network. */
 function overlayLines(status: unknown): readonly string[] {
   const figure = (...path: readonly string[]): string => field(status, 'mesh', 'overlay', ...path);
+  const reports = (name: string): string => field(status, 'mesh', 'pathReports', name);
   if (figure('pathSwitches') === '') return [];
   const counts = ['direct', 'relay', 'seeking', 'idle'].map((kind) => `${figure('peers', kind)} ${kind}`).join(', ');
   const what = figure('lastNetworkChange', 'what');
@@ -192,6 +193,7 @@ function overlayLines(status: unknown): readonly string[] {
   const lines = [
     `paths: ${counts}; switched ${figure('pathSwitches')} times`,
     ...(what === '' ? [] : [`network: changed ${figure('networkChanges')} times, last at ${figure('lastNetworkChange', 'at')}: ${what}`]),
+    ...(reports('state') === 'unsupported' || reports('state') === 'failing' ? [`path reports: ${reports('state')}: ${reports('reason')}`] : []),
     ...(dropped === '' || dropped === '0' ? [] : [`relay: ${dropped} packets dropped`]),
   ];
   return lines.map((line) => clean(line));

@@ -12,6 +12,9 @@ export const stableMs = 10_000;
 /** How long to leave a control plane alone that refuses this peer or this token. */
 export const refusedPauseMs = 30_000;
 
+/** Telling our paths. */
+export const reportMs = 10_000;
+
 /** Signal: how often silence is looked at, how much of it asks for a heartbeat, and how long its echo may take (§3.1). */
 export const watchEveryMs = 10_000;
 export const silenceMs = 30_000;

@@ -7,6 +7,7 @@ import { describeError, errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import { parsePublicKey, type PublicKey } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
+import type { PathReport } from '#model/path-report.ts';
 import type { SignalMessage } from '#model/signal.ts';
 import type { LinkStatus } from '#model/status.ts';
 import { parseRpcUrl, RpcChannel } from '#rpc/client.ts';
@@ -21,10 +22,12 @@ import {
   SyncRequestSchema,
   SyncResponseSchema,
 } from '#wire/proto/gen/management_pb.ts';
-import { loginMs, serverKeyMs, streamOpenMs, verifyMs } from './constants.ts';
+import { PathReportSchema, PeerReportService } from '#wire/proto/gen/meshgate_peer_pb.ts';
+import { loginMs, reportMs, serverKeyMs, streamOpenMs, verifyMs } from './constants.ts';
 import { controlError } from './errors.ts';
 import { keepOpen, LinkState, Nudge, reasonOf } from './link.ts';
 import { SignalLink } from './signal-link.ts';
+import { pathReportMessageOf } from './translate-report.ts';
 import { endpointsAfter, metaMessageOf, networkMapFrom } from './translate.ts';
 import type { LoginOutcome, PeerControl, PeerControlHandlers, PeerControlOptions } from './types.ts';
 
@@ -46,6 +49,10 @@ export class PeerControlClient implements PeerControl {
   #serial = -1n;
   #signal: SignalLink | undefined;
   #syncing: Promise<void> | undefined;
+  /** The key of the server that the open stream leads to. */
+  #reportsTo: string | undefined;
+  /** That server does not know our extension. */
+  #takesNoReports = false;
   readonly #nudge = new Nudge();
   /** Aborted where the stream that is open is dead. */
   #dead = new AbortController();
@@ -134,6 +141,21 @@ export class PeerControlClient implements PeerControl {
     this.#onSignalConnected = handler;
   }
 
+  async reportPaths(report: PathReport, signal: AbortSignal): Promise<'taken' | 'unsupported'> {
+    if (this.#reportsTo === undefined || !this.#state.connected) throw controlError('CONTROL_AWAY');
+    if (this.#takesNoReports) return 'unsupported';
+    const body = this.#sealer.seal(PathReportSchema, pathReportMessageOf(report), this.#reportsTo);
+    const options = { signal: AbortSignal.any([signal, this.#closing.signal]), deadlineMs: reportMs };
+    try {
+      await this.#channel.unary(PeerReportService.method.reportPaths, { wgPubKey: this.#ownKey, body }, options);
+      return 'taken';
+    } catch (error) {
+      if (errorCode(error) !== 'RPC_UNIMPLEMENTED') throw error;
+      this.#takesNoReports = true;
+      return 'unsupported';
+    }
+  }
+
   networkChanged(): void {
     this.#signal?.networkChanged();
     this.#nudge.now();
@@ -200,6 +222,8 @@ export class PeerControlClient implements PeerControl {
     const serverKey = await this.#serverKey(signal);
     const body = this.#sealer.seal(SyncRequestSchema, { meta: metaMessageOf(this.#options.meta) }, serverKey);
     const request = { wgPubKey: this.#ownKey, body };
+    this.#reportsTo = serverKey;
+    this.#takesNoReports = false;
     const stream = await this.#channel.serverStream(ManagementService.method.sync, request, { signal, deadlineMs: streamOpenMs });
     for await (const envelope of stream) {
       this.#state.up();

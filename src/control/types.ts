@@ -4,6 +4,7 @@ import type { AccessLogEntry } from '#model/access-log.ts';
 import type { AccountId, ProxyId, PublicKey, ServiceId } from '#model/ids.ts';
 import type { RelyingPartyConfig, Revocation, SessionAuthority } from '#model/identity.ts';
 import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
+import type { PathReport } from '#model/path-report.ts';
 import type { PeerMeta } from '#model/network.ts';
 import type { MappingChange } from '#model/service.ts';
 import type { SignalMessage } from '#model/signal.ts';
@@ -47,6 +48,11 @@ export interface PeerControl extends Closable {
   sendSignal(to: PublicKey, message: SignalMessage): void;
   onSignal(handler: (from: PublicKey, message: SignalMessage) => void): void;
   onSignalConnected(handler: () => void): void;
+  /**
+   * Tells our paths: `unsupported` where the control plane has no word for it, which is remembered while its stream lives. Rejects where it
+   * cannot be reached or does not take it now.
+   */
+  reportPaths(report: PathReport, signal: AbortSignal): Promise<'taken' | 'unsupported'>;
   /** This host's network changed: connections that may be dead are tried and replaced, pauses end. */
   networkChanged(): void;
   /** Removes this peer at the control plane. */

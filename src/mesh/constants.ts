@@ -8,3 +8,9 @@ export const refusedRetryMs = 30_000;
 export const saveEveryMs = 2_000;
 /** A saved map that is read at start. */
 export const maxSavedBytes = 64 * 1024 * 1024;
+
+/** Our paths are told this long after a change, at most once per gap, and once per interval; each up to this share later. */
+export const reportSoonMs = 1_000;
+export const reportGapMs = 10_000;
+export const reportEveryMs = 50_000;
+export const reportJitter = 0.3;

@@ -17,6 +17,7 @@ import { refusedRetryMs, signInRetry } from './constants.ts';
 import { meshError } from './errors.ts';
 import { loadIdentity, type MeshIdentity } from './identity-store.ts';
 import { MapStore } from './map-store.ts';
+import { PathReporter } from './path-reporter.ts';
 import { type MeshState, type StateHandler, StateHolder } from './state.ts';
 
 export interface MeshNodeOptions {
@@ -72,9 +73,17 @@ export function createMeshNode(options: MeshNodeOptions, deps: MeshDeps): Promis
     };
     const overlayOptions = { ...options.overlay, privateKey: identity.privateKey, version: meta.version, ca: address.ca };
     const make = deps.createOverlay ?? createOverlay;
-    const overlay = await make({ signal, log: deps.log, clock: deps.clock }, overlayOptions);
+    const reporter: PathReporter = new PathReporter({
+      peers: () => overlay.status().peers,
+      send: control.reportPaths.bind(control),
+      clock: deps.clock,
+      log: deps.log,
+      random: Math.random,
+    });
+    const overlay = await make({ signal, log: deps.log, clock: deps.clock, pathSwitched: () => reporter.changed() }, overlayOptions);
     scope.defer(() => overlay.close());
-    return new RunningMeshNode(identity, control, overlay, store, scope, deps.log);
+    scope.defer(() => reporter.close());
+    return new RunningMeshNode(identity, control, overlay, reporter, store, scope, deps.log);
   });
 }
 
@@ -82,6 +91,7 @@ class RunningMeshNode implements MeshNode {
   readonly overlay: Overlay;
   readonly publicKey: PublicKey;
   readonly #control: PeerControl;
+  readonly #reporter: PathReporter;
   readonly #store: MapStore;
   readonly #scope: Scope;
   readonly #log: Logger;
@@ -93,10 +103,11 @@ class RunningMeshNode implements MeshNode {
   /** Aborted to end a pause early. */
   #wake = new AbortController();
 
-  constructor(identity: MeshIdentity, control: PeerControl, overlay: Overlay, store: MapStore, scope: Scope, log: Logger) {
+  constructor(identity: MeshIdentity, control: PeerControl, overlay: Overlay, reporter: PathReporter, store: MapStore, scope: Scope, log: Logger) {
     this.publicKey = identity.publicKey;
     this.overlay = overlay;
     this.#control = control;
+    this.#reporter = reporter;
     this.#store = store;
     this.#scope = scope;
     this.#log = log;
@@ -147,6 +158,7 @@ class RunningMeshNode implements MeshNode {
       peers,
       routes,
       overlay: figures,
+      pathReports: this.#reporter.status(),
     };
   }
 
@@ -215,6 +227,7 @@ class RunningMeshNode implements MeshNode {
     this.#map = map;
     this.overlay.apply(map);
     if (this.#endpoints !== undefined) this.#store.save({ map, endpoints: this.#endpoints });
+    this.#reporter.changed();
     this.#state.set({ kind: 'running', self: map.self, from: 'control' });
   }
 

@@ -74,6 +74,15 @@ export interface RouteStatus {
   readonly routers: readonly PublicKey[];
 }
 
+/** What became of telling the control plane our paths. A stock control plane does not know of it. */
+export interface PathReportStatus {
+  readonly state: 'waiting' | 'taken' | 'unsupported' | 'failing';
+  /** When the last report was taken. */
+  readonly at: string | undefined;
+  /** Empty unless something is missing. */
+  readonly reason: string;
+}
+
 export interface MeshStatus {
   readonly publicKey: PublicKey;
   readonly address: string | undefined;
@@ -83,6 +92,7 @@ export interface MeshStatus {
   readonly peers: readonly PeerPathStatus[];
   readonly routes: readonly RouteStatus[];
   readonly overlay: OverlayFigures;
+  readonly pathReports: PathReportStatus;
 }
 
 /** The state of a published service, as a gateway reports it. */

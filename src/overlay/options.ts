@@ -12,6 +12,8 @@ export interface OverlayDeps {
   readonly clock: Clock;
   /** Fills with cryptographically strong bytes; the system's unless a test brings its own. */
   readonly random?: (target: Uint8Array) => void;
+  /** A peer's path became another, or there is none any more. */
+  readonly pathSwitched?: () => void;
 }
 
 export interface OverlayOptions {

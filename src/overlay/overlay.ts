@@ -340,6 +340,7 @@ class MeshOverlay implements Overlay {
         switched: (conn, path) => {
           this.#pathSwitches++;
           this.#routes.pathChanged(conn.peer);
+          this.#deps.pathSwitched?.();
           if (path === undefined) return;
           this.#dials.ready(conn.peer);
           this.#hurry(conn.peer);

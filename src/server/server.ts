@@ -79,7 +79,14 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
       { log: log.with({ part: 'management' }), clock },
     );
     scope.use(management);
-    const api = createApi({ domain, verifyAccessToken: (jwt) => idp.verifyAccessToken(jwt), log: log.with({ part: 'api' }), clock, version });
+    const api = createApi({
+      domain,
+      verifyAccessToken: (jwt) => idp.verifyAccessToken(jwt),
+      log: log.with({ part: 'api' }),
+      clock,
+      version,
+      pathsOf: (peer) => management.pathsOf(peer),
+    });
     const front = createFront({
       api: (request, response) => api.handle(request, response),
       identity: (request, response) => idp.handle(request, response),

@@ -90,6 +90,17 @@ void t.test('server, gateway and agent tell what they do', async (t) => {
   t.ok([...samples].some(([name, value]) => name.startsWith('meshgate_peer_sent_bytes_total{peer="metrics-agent.') && value > 0));
   t.notMatch(answer.text, /nb[a-z]_[0-9a-zA-Z]{8}|secret-path|secret-query|[A-Za-z0-9+/]{43}=/, 'no token, path, query or key');
 
+  const told = async (name: string): Promise<Json | undefined> => (await findPeer(plane, name))['meshgate'] as Json | undefined;
+  const waited = await until(
+    'the control plane knows the agent’s path to the gateway',
+    async () =>
+      ((await told('metrics-agent'))?.['paths'] as readonly Json[] | undefined)?.some(({ kind }) => kind === 'direct' || kind === 'relay') === true,
+    20_000,
+  );
+  t.comment(`figure: the agent’s paths in the API ${waited.toFixed(0)} ms after its first request was served`);
+  t.match(await told('metrics-agent'), { summary: { none: 0 }, paths: [{ switches: Number, last_switch_reason: /\S/, bytes_sent: Number }] });
+  t.match(await agent.status(), { mesh: { pathReports: { state: 'taken' } } });
+
   const ofAgent = samplesOf((await ask(agentPort, '/metrics')).text);
   t.ok((ofAgent.get('meshgate_forwarded_connections_total') ?? 0) >= 1);
   t.equal(ofAgent.get('meshgate_link_up{link="management"}'), 1);

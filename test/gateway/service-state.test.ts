@@ -38,6 +38,7 @@ const mesh: MeshStatus = {
   peers: [peer],
   routes: [],
   overlay,
+  pathReports: { state: 'waiting', at: undefined, reason: '' },
 };
 const well: Surroundings = { certificate: () => true, automatic: () => undefined, certificateProblem: () => '', portProblem: () => '', mesh };
 

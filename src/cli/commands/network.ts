@@ -1,9 +1,9 @@
 // Setup keys, peers, groups and policies.
 import { parseDuration } from '#lib/schema.ts';
-import { apiCommand, deleteCommand, done, find, findIds, listCommand } from '../api-command.ts';
+import { apiCommand, deleteCommand, done, find, findIds, listCommand, printTable } from '../api-command.ts';
 import type { Command, Flags } from '../command.ts';
 import { cliError } from '../errors.ts';
-import { field } from '../output.ts';
+import { clean, field, printJson } from '../output.ts';
 
 const groups = '/api/groups';
 const peers = '/api/peers';
@@ -66,6 +66,41 @@ const peerRename = apiCommand({
     done(session, `${found.name} is now ${name}`, await session.api.call('PUT', `${peers}/${encodeURIComponent(found.id)}`, { name }));
   },
 });
+
+const peerShow = apiCommand({
+  name: 'peer show',
+  summary: 'one peer, and how it reaches the others: path, latency, last switch and why',
+  positionals: ['PEER'],
+  async run(session) {
+    const { api, io, json } = session;
+    const found = await find(api, peers, session.input.positionals[0] ?? '', ['name', 'ip']);
+    const peer = await api.call('GET', `${peers}/${encodeURIComponent(found.id)}`);
+    if (json) return printJson(io, peer);
+    for (const name of ['name', 'id', 'ip', 'ipv6', 'dns_label', 'connected', 'last_seen', 'connection_ip', 'os', 'version', 'groups'])
+      if (field(peer, name) !== '') io.out(`${name.replaceAll('_', ' ')}: ${clean(field(peer, name))}`);
+    const reportedAt = field(peer, 'meshgate', 'reported_at');
+    if (reportedAt === '') return io.out('paths: this peer has told none; only connected peers of Meshgate do');
+    io.out(`paths, as of ${clean(reportedAt)}:`);
+    printTable(session, peer, pathsOf(peer), {
+      PEER: 'peer_name',
+      PATH: 'kind',
+      'LATENCY MS': 'latency_ms',
+      SINCE: 'since',
+      RECEIVED: 'bytes_received',
+      SENT: 'bytes_sent',
+      SWITCHES: 'switches',
+      SWITCHED: 'last_switch_at',
+      REASON: 'last_switch_reason',
+    });
+    const omitted = field(peer, 'meshgate', 'summary', 'omitted');
+    if (omitted !== '0') io.out(`and ${clean(omitted)} more`);
+  },
+});
+
+function pathsOf(peer: unknown): readonly unknown[] {
+  const { meshgate } = peer as { readonly meshgate?: { readonly paths?: unknown } };
+  return Array.isArray(meshgate?.paths) ? (meshgate.paths as unknown[]) : [];
+}
 
 const groupCreate = apiCommand({
   name: 'group create',
@@ -154,7 +189,11 @@ export const networkCommands: readonly Command[] = [
     OS: 'os',
     VERSION: 'version',
     GROUPS: 'groups',
+    DIRECT: ['meshgate', 'summary', 'direct'],
+    RELAYED: ['meshgate', 'summary', 'relay'],
+    'NO PATH': ['meshgate', 'summary', 'none'],
   }),
+  peerShow,
   peerRename,
   deleteCommand('peer', peers, 'name', 'ip'),
   listCommand('group', 'list groups', groups, { ID: 'id', NAME: 'name', PEERS: 'peers' }),

@@ -3,7 +3,8 @@ import type { Clock } from '#lib/clock.ts';
 import { fromText } from '#lib/schema-config.ts';
 import { parseOrThrow, type Schema } from '#lib/schema.ts';
 import type { User } from '#model/identity.ts';
-import { asId, type Brand } from '#model/ids.ts';
+import { asId, type Brand, type PublicKey } from '#model/ids.ts';
+import type { KeptReport } from '#model/path-report.ts';
 import type { Actor, ControlDomain } from '../domain/contract.ts';
 import { maxPathPartLength } from './constants.ts';
 import { apiError } from './errors.ts';
@@ -22,6 +23,8 @@ export interface ApiContext {
   readonly version: string;
   /** Guards the check of old passwords, by user id. */
   readonly passwordLimiter: Limiter;
+  /** What a connected peer last said of its paths. */
+  readonly pathsOf: (peer: PublicKey) => KeptReport | undefined;
 }
 
 export interface OpenCall extends ApiContext {

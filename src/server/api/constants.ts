@@ -30,3 +30,6 @@ export const passwordIntervalMs = 60_000;
 /** Entries of one page of the access log. */
 export const maxPageSize = 100;
 export const defaultPageSize = 50;
+
+/** Paths in one list of peers; the peers beyond have their summary only. */
+export const maxListedPaths = 5_000;

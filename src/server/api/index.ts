@@ -23,6 +23,8 @@ export interface ApiOptions {
   readonly log: Logger;
   readonly clock: Clock;
   readonly version: string;
+  /** What a connected peer last said of its paths; without it, peers have none. */
+  readonly pathsOf?: ApiContext['pathsOf'];
   /** Origins whose pages may call the API from a browser, such as `https://admin.example.com`. None unless told: the dashboard is same-origin. */
   readonly corsOrigins?: readonly string[];
 }
@@ -40,7 +42,7 @@ export function createApi(options: ApiOptions): Api {
   const openCalls = limiter(limits.openBurst, limits.openIntervalMs);
   const failures = limiter(limits.failureBurst, limits.failureIntervalMs);
   const passwordLimiter = limiter(limits.passwordBurst, limits.passwordIntervalMs);
-  const context: ApiContext = { domain, clock, version: options.version, passwordLimiter };
+  const context: ApiContext = { domain, clock, version: options.version, passwordLimiter, pathsOf: options.pathsOf ?? (() => undefined) };
   const router = new Router(routes);
   const figures = new ApiFigures();
 

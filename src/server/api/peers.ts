@@ -4,9 +4,11 @@ import type { PeerId } from '#model/ids.ts';
 import type { Group, Peer } from '#model/network.ts';
 import { roleAllows, seesOthers } from './access.ts';
 import { deleted, idParam, ok, readBody, readQuery, type Call, type Handler } from './call.ts';
+import { maxListedPaths } from './constants.ts';
 import { apiError } from './errors.ts';
 import { present, time, timeOrZero, unsupported } from './fields.ts';
 import { groupMinimum } from './groups.ts';
+import { PathShapes } from './path-shapes.ts';
 import { countReachable } from './reach.ts';
 
 const listQuery = object({ name: optional(string({ max: 255 })), ip: optional(string({ max: 45 })) });
@@ -70,13 +72,20 @@ export const listPeers: Handler = async (call) => {
   const [peers, groups, policies] = await Promise.all([call.domain.peers.list(), call.domain.groups.list(), call.domain.policies.list()]);
   const reach = countReachable(groups, policies);
   const groupsOf = groupsByPeer(groups);
+  const paths = new PathShapes(peers, call.pathsOf, maxListedPaths);
   const wanted = peers.filter(
     (peer) =>
       isVisible(call, peer) &&
       (query.name === undefined || peer.name.toLowerCase() === query.name.toLowerCase()) &&
       (query.ip === undefined || peer.ipv4 === query.ip || peer.ipv6 === query.ip),
   );
-  return ok(wanted.map((peer) => ({ ...peerShape(peer, groupsOf.get(peer.id) ?? []), accessible_peers_count: reach.get(peer.id) ?? 0 })));
+  return ok(
+    wanted.map((peer) => ({
+      ...peerShape(peer, groupsOf.get(peer.id) ?? []),
+      accessible_peers_count: reach.get(peer.id) ?? 0,
+      ...paths.shape(peer),
+    })),
+  );
 };
 
 function groupsByPeer(groups: readonly Group[]): ReadonlyMap<PeerId, readonly Group[]> {
@@ -91,7 +100,11 @@ function groupsByPeer(groups: readonly Group[]): ReadonlyMap<PeerId, readonly Gr
   return found;
 }
 
-export const getPeer: Handler = async (call) => ok(peerShape(await visiblePeer(call), await call.domain.groups.list()));
+export const getPeer: Handler = async (call) => {
+  const peer = await visiblePeer(call);
+  const [groups, peers] = await Promise.all([call.domain.groups.list(), call.domain.peers.list()]);
+  return ok({ ...peerShape(peer, groups), ...new PathShapes(peers, call.pathsOf).shape(peer) });
+};
 
 export const updatePeer: Handler = async (call) => {
   const peer = await visiblePeer(call);

@@ -48,3 +48,10 @@ export const maxFailingAddresses = 10_000;
 export const maxLogText = 2_048;
 /** Access log records in one call. */
 export const maxAccessLogs = 64;
+
+/** Reports of paths: how soon a peer may send the next one, after how long one means nothing any more, and its sealed size. */
+export const reportGapMs = 5_000;
+export const reportStaleMs = 180_000;
+export const maxReportBytes = 131_072;
+/** Paths that are kept of all peers together, about 200 bytes each; beyond it the oldest reports go. */
+export const maxKeptPaths = 200_000;

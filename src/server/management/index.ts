@@ -1,5 +1,7 @@
 // The services that peers and gateways call, over the domain: register them with a server of rpc/.
 import type { Closable } from '#lib/lifecycle.ts';
+import type { PublicKey } from '#model/ids.ts';
+import type { KeptReport } from '#model/path-report.ts';
 import type { RpcService } from '#rpc/method.ts';
 import { relayRenewShare } from './constants.ts';
 import { managementError } from './errors.ts';
@@ -7,7 +9,9 @@ import { createGatewayService } from './gateway-service.ts';
 import { Gateways } from './gateways.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import { createPeerService } from './peer-service.ts';
+import { PathReports } from './path-reports.ts';
 import { createProxyService } from './proxy-service.ts';
+import { createReportService } from './report-service.ts';
 import { Strangers } from './strangers.ts';
 import { SyncStreams } from './sync-streams.ts';
 import { TokenGuard } from './token-guard.ts';
@@ -20,12 +24,15 @@ export interface ManagementServices extends Closable {
   connectedPeers(): number;
   /** Gateways whose mapping stream is open. */
   connectedGateways(): number;
+  /** What a connected peer last said of its paths. */
+  pathsOf(peer: PublicKey): KeptReport | undefined;
 }
 
 /** Subscribes to the domain's changes until closed. Throws MANAGEMENT_KEY_PAIR. */
 export function createManagementServices(domain: ManagementDomain, options: ManagementOptions, deps: ManagementDeps): ManagementServices {
   if (options.privateKey.length !== 32) throw managementError('MANAGEMENT_KEY_PAIR');
   const streams = new SyncStreams();
+  const reports = new PathReports(deps.clock);
   const gateways = new Gateways();
   const strangers = new Strangers(() => deps.clock.now());
   const tokens = new TokenGuard(domain.tokens, deps.clock);
@@ -50,12 +57,14 @@ export function createManagementServices(domain: ManagementDomain, options: Mana
   const stopRenewing = renewRelayTokens(streams, options, deps);
   return {
     services: [
-      createPeerService(domain, options, { streams, strangers }, deps),
+      createPeerService(domain, options, { streams, strangers, reports }, deps),
       createProxyService(domain, gateways, tokens, deps),
       createGatewayService(domain, options, tokens, deps),
+      createReportService({ privateKey: options.privateKey, isConnected: (peer) => streams.has(peer), reports }),
     ],
     connectedPeers: () => streams.size,
     connectedGateways: () => gateways.size,
+    pathsOf: (peer) => reports.of(peer),
     close: () => {
       unsubscribe();
       stopRenewing();

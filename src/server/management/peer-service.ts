@@ -27,6 +27,7 @@ import { managementError } from './errors.ts';
 import { Gate } from './gate.ts';
 import { MapEncoder, syncResponseBytes } from './map-bytes.ts';
 import type { AuthorizationFlow, ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
+import type { PathReports } from './path-reports.ts';
 import type { Strangers } from './strangers.ts';
 import { SyncStream, type SyncStreams } from './sync-streams.ts';
 import { checksOf, configOf, metaOf, peerConfigOf, sessionEndOf } from './translate.ts';
@@ -40,10 +41,11 @@ const noSetupKey = '00000000-0000-0000-0000-000000000000';
 interface PeerTables {
   readonly streams: SyncStreams;
   readonly strangers: Strangers;
+  readonly reports: PathReports;
 }
 
 export function createPeerService(domain: ManagementDomain, options: ManagementOptions, tables: PeerTables, deps: ManagementDeps): RpcService {
-  const { streams, strangers } = tables;
+  const { streams, strangers, reports } = tables;
   const sealer = new Sealer(options.privateKey);
   const ownKey = toBase64(publicFromPrivate(options.privateKey));
   const builds = new Gate(maxBuilds);
@@ -134,7 +136,10 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
       await stream.run(call.signal);
     } finally {
       settled();
-      if (streams.remove(from, stream)) await disconnected(from, call.peerAddress);
+      if (streams.remove(from, stream)) {
+        reports.forget(from);
+        await disconnected(from, call.peerAddress);
+      }
     }
   }
 

@@ -100,6 +100,10 @@ export class SyncStreams {
     return this.#streams.size;
   }
 
+  has(publicKey: PublicKey): boolean {
+    return this.#streams.has(publicKey);
+  }
+
   add(publicKey: PublicKey, stream: SyncStream): void {
     this.#streams.get(publicKey)?.end(managementError('MANAGEMENT_SYNC_REPLACED'));
     this.#streams.set(publicKey, stream);

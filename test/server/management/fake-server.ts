@@ -6,7 +6,7 @@ import { asId, type UserId } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
 import { rpcError } from '#rpc/errors.ts';
 import { createRpcServer } from '#rpc/server.ts';
-import { createManagementServices, type ManagementOptions } from '#server/management/index.ts';
+import { createManagementServices, type ManagementOptions, type ManagementServices } from '#server/management/index.ts';
 import { createSignalService } from '#server/signal/index.ts';
 import { createTestCa, type TestCa } from '../../support/test-ca.ts';
 import { FakeDomain } from './fake-domain.ts';
@@ -18,6 +18,7 @@ export interface FakeServer extends Closable {
   readonly url: string;
   readonly port: number;
   readonly ca: TestCa;
+  readonly pathsOf: ManagementServices['pathsOf'];
 }
 
 export interface FakeServerOptions {
@@ -25,6 +26,8 @@ export interface FakeServerOptions {
   readonly port?: number;
   readonly clock?: Clock;
   readonly management?: Partial<ManagementOptions>;
+  /** Without our extensions. */
+  readonly stock?: boolean;
 }
 
 /** Names the server `control.localhost`, so that our own resolving of such names is part of every test. */
@@ -57,9 +60,9 @@ export async function startServer(options: FakeServerOptions = {}): Promise<Fake
   );
   const signal = createSignalService({ log: silentLogger });
   const certificate = await ca.issue(['control.localhost']);
-  const server = scope.use(
-    await createRpcServer({ host: '127.0.0.1', port, tls: certificate, services: [...management.services, signal.service] }, silentLogger),
-  );
+  const known = management.services.filter(({ desc }) => options.stock !== true || !desc.typeName.startsWith('meshgate.'));
+  const server = scope.use(await createRpcServer({ host: '127.0.0.1', port, tls: certificate, services: [...known, signal.service] }, silentLogger));
   port = server.port;
-  return { domain, url: `https://control.localhost:${port}`, port, ca, close: () => scope.close() };
+  const { pathsOf } = management;
+  return { domain, url: `https://control.localhost:${port}`, port, ca, pathsOf, close: () => scope.close() };
 }
