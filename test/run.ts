@@ -19,6 +19,7 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'python3-pip', program: 'pip3', suites: 'sign-in through another OpenID provider' },
   { name: 'python3', program: 'python3', suites: 'attacks seen by a Python server' },
   { name: 'php-cli', program: 'php', suites: 'attacks seen by a PHP server' },
+  { name: 'openssl', program: 'openssl', suites: 'early data and other TLS that Node cannot ask for' },
   { name: 'curl', program: 'curl', suites: 'the product with curl' },
   { name: 'pebble', program: 'pebble', suites: 'automatic certificates' },
   { name: 'knot', program: 'knotd', suites: 'automatic certificates by DNS' },

@@ -4,9 +4,10 @@ import type { TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
 import { BODY_STALL_MS, H2_RESETS, HEAD_MS, SWEEP_MS, WRITE_STALL_MS } from '#publish/constants.ts';
 import { listenTcp, mapping, path, readAll, startEcho, startFixture, type Echo, type Fixture } from '../publish/harness.ts';
+import { Seeded } from '../support/hostile.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import * as h2 from './h2-raw.ts';
-import { rounds, until } from './harness.ts';
+import { rounds, seed, until } from './harness.ts';
 
 async function start(t: Test): Promise<{ fixture: Fixture; clock: ManualClock; echo: Echo }> {
   const clock = new ManualClock();
@@ -338,8 +339,6 @@ void t.test('D-3: floods of frames that ask for nothing', async (t) => {
 });
 
 void t.test('D-5: junk at every level ends a connection and never the process; memory stays flat', async (t) => {
-  const { Seeded } = await import('../support/hostile.ts');
-  const { seed } = await import('./harness.ts');
   const random = new Seeded(seed);
   const echo = await startEcho();
   const fixture = await startFixture([mapping('a.test', [path(echo.port)])]);

@@ -2,7 +2,7 @@
 // the upstream received.
 import t, { type Test } from 'tap';
 import { CHUNK_EXTENSION_BYTES } from '#wire/http1-limits.ts';
-import { mapping, path } from '../publish/harness.ts';
+import { listenTcp, mapping, path } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
 import { block, END_HEADERS, END_STREAM, frame, HEADERS, preface, request, SETTINGS, type Field } from './h2-raw.ts';
 import { lines, pick, proxied, Range, rounds, seed, startRecorder, until, variants, type Outcome, type Recorder, type Variant } from './harness.ts';
@@ -325,7 +325,6 @@ void t.test('S-9: an expectation that is not exactly 100-continue is refused; on
 
 void t.test('S-9: an early final answer leaves nothing behind on the upstream’s connection', async (t) => {
   // Answers as soon as it has the head, without the body.
-  const { listenTcp } = await import('../publish/harness.ts');
   const seen: string[] = [];
   const server = await listenTcp((socket) => {
     let text = '';
@@ -559,7 +558,6 @@ void t.test('S-15: CONNECT opens nothing, and what follows it is never read as a
 });
 
 void t.test('S-17: clients that leave in the middle free the upstream at once', async (t) => {
-  const { listenTcp } = await import('../publish/harness.ts');
   let open = 0;
   const server = await listenTcp((socket) => {
     open++;

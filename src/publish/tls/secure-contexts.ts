@@ -1,5 +1,5 @@
 // TLS contexts, made of certificates with the first handshake that asks for one: ten thousand certificates wait as text.
-import { hkdfSync, randomBytes } from 'node:crypto';
+import { constants, hkdfSync, randomBytes } from 'node:crypto';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Certificate } from '../certs/certificate.ts';
 import { SECURE_CONTEXTS, TICKET_KEY_MS } from '../constants.ts';
@@ -53,6 +53,8 @@ export class SecureContexts {
       ciphers:
         'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305',
       honorCipherOrder: true,
+      // A client of TLS 1.2 could have us do the costly half of a handshake again and again (attack row T-16).
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
     });
   }
 }
