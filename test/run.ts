@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 /** Debian package → the program that shows it is there, and the suites that need it. */
@@ -59,6 +60,20 @@ function installPackages(): void {
     encoding: 'utf8',
   });
   if (done.status !== 0) console.log(`apt-get could not install everything: ${done.stderr.trim().split('\n').at(-1) ?? ''}`);
+}
+
+/** h2spec is no Debian package: where there is Go, its module proxy has it. Built once a working copy; a minute when nothing is cached. */
+function installH2spec(): void {
+  const folder = resolve('node_modules/.cache/meshgate-tools');
+  if (flags['no-install'] || existsSync(`${folder}/h2spec`) || !isThere('go')) return;
+  console.log('Installing for the suites: h2spec');
+  const env = { ...process.env, GOBIN: folder };
+  const done = spawnSync('go', ['install', 'github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible'], {
+    env,
+    encoding: 'utf8',
+    timeout: 180_000,
+  });
+  if (done.status !== 0) console.log(`go could not install h2spec: ${(done.stderr ?? '').trim().split('\n').at(-1) ?? ''}`);
 }
 
 /** A check that is a command: it passes or fails as a whole. */
@@ -144,6 +159,7 @@ function failedPart(report: readonly string[]): string[] {
 }
 
 installPackages();
+installH2spec();
 if (!flags.only) {
   runCheck('types (tsc)', 'tsc', []);
   runCheck('lint (oxlint)', 'oxlint', ['-c', 'config/oxlint.json', '--type-aware', 'src', 'test']);
