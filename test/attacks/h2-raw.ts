@@ -190,14 +190,19 @@ export class RawH2 {
       ms,
     );
     if (last === undefined && !this.closed) throw new Error(`stream ${stream} hangs`);
-    let status = 0;
     let body = '';
-    for (const { type, stream: on, payload } of this.frames) {
-      if (on !== stream) continue;
-      if (type === HEADERS) status = Math.max(status, statusOf(payload));
-      if (type === DATA) body += payload.toString('latin1');
-    }
-    return { status, body, reset: last?.type === RST_STREAM ? last.payload.readUInt32BE(0) : undefined, closed: last === undefined };
+    for (const { type, stream: on, payload } of this.frames) if (on === stream && type === DATA) body += payload.toString('latin1');
+    return {
+      status: this.statusOn(stream),
+      body,
+      reset: last?.type === RST_STREAM ? last.payload.readUInt32BE(0) : undefined,
+      closed: last === undefined,
+    };
+  }
+
+  /** The status that a stream was answered with so far; 0 for none. */
+  statusOn(stream: number): number {
+    return Math.max(0, ...this.frames.filter(({ type, stream: on }) => type === HEADERS && on === stream).map(({ payload }) => statusOf(payload)));
   }
 
   /** The code of GOAWAY, -1 where the connection ended without one; undefined while it is open after the time. */

@@ -30,7 +30,7 @@ void t.test('every row has its place', async (t) => {
 
 /** Whether a test's name begins with the row's id, as text or as a member of a table that names tests. */
 function named(text: string, id: string): boolean {
-  return text.includes(`test('${id}: `) || text.includes(`test(\`${id}: `) || text.includes(`id: '${id}'`) || text.includes(`['${id}', `);
+  return new RegExp(`(?:test\\(\\s*['\`]${id}: |id: '${id}'|\\['${id}', )`).test(text);
 }
 
 void t.test('what the table names exists, and names the row', async (t) => {
@@ -48,7 +48,7 @@ void t.test('what the table names exists, and names the row', async (t) => {
 
 void t.test('no test names a row that the table does not have there', async (t) => {
   for (const file of readdirSync(here).filter((name) => name.endsWith('.test.ts') && name !== 'rows.test.ts')) {
-    for (const [, id = ''] of readFileSync(join(here, file), 'utf8').matchAll(/(?:test\(['`]|id: '|\[')([A-Z]-\d+)(?:: |', |',)/g))
+    for (const [, id = ''] of readFileSync(join(here, file), 'utf8').matchAll(/(?:test\(\s*['`]|id: '|\[')([A-Z]-\d+)(?:: |', |',)/g))
       t.equal(rows.get(id)?.where, file, `${file}: ${id}`);
   }
 });
