@@ -45,14 +45,18 @@ export const EPHEMERAL_LAST = 65_535;
 /** Ports tried, from a random one on, before a connection fails with EADDRNOTAVAIL. */
 export const EPHEMERAL_ATTEMPTS = 4096;
 
-/** Unsent and unacknowledged bytes of one connection, so that a busy one with all that belongs to it stays below 256 KB. The ring grows to this as it is needed, */
-export const SEND_BUFFER = 224 * 1024;
+/**
+ * Unsent and unacknowledged bytes of one connection. With RECEIVE_BUFFER_FIRST and what its stream holds both ways this keeps a connection
+ * that is busy in both directions below 256 KB; what it needs more, for a long path or between two quick ends, it grows into. The ring grows
+ * to this as it is needed,
+ */
+export const SEND_BUFFER = 112 * 1024;
 /** and beyond it up to this where nothing but the buffer holds the connection back. */
-export const SEND_BUFFER_MAX = 16 * SEND_BUFFER;
+export const SEND_BUFFER_MAX = 32 * SEND_BUFFER;
 /** A round trip up to this is not yet a queue that is worth avoiding: between two busy processes the turns of their loops are longer. */
 export const SEND_BUFFER_QUEUE_MS = 8;
 /** For that reason alone the buffer grows no further than this, */
-export const SEND_BUFFER_EASY = 4 * SEND_BUFFER;
+export const SEND_BUFFER_EASY = 8 * SEND_BUFFER;
 /** and only while all connections together have taken no more than this beyond theirs: a few may, hundreds keep to SEND_BUFFER. */
 export const EASY_EXTRA_BUFFERS = 4 * 1024 * 1024;
 /** What all connections of a stack together may take beyond SEND_BUFFER and RECEIVE_BUFFER_FIRST each. */
@@ -62,12 +66,15 @@ export const SEND_RING_FIRST = 8 * 1024;
 export const SEND_RING_IDLE_MS = 10_000;
 
 /** Received bytes that wait for the application, and with them the window: where it starts and how far it grows. */
-export const RECEIVE_BUFFER_FIRST = 256 * 1024;
+export const RECEIVE_BUFFER_FIRST = 96 * 1024;
 export const RECEIVE_BUFFER_MAX = 4 * 1024 * 1024;
-/** The buffer grows where the sender, at the speed of this long, would fill half of it in a round trip, */
+/** The buffer grows where the sender, at the speed of this long, would fill one part of so many of it in a round trip, */
 export const GROWTH_MEASURE_MS = 10;
-/** and no round trip counts as shorter than this, for the same reason as SEND_BUFFER_QUEUE_MS. */
+export const GROWTH_SHARE = 4;
+/** and no round trip counts as shorter than this, for the same reason as SEND_BUFFER_QUEUE_MS, */
 export const GROWTH_RTT_MIN_MS = 4;
+/** nor as longer than so often the shortest: the rest is a queue, which a larger window would only lengthen. */
+export const GROWTH_RTT_FACTOR = 2;
 /** Lets the 16-bit field carry RECEIVE_BUFFER_MAX (RFC 7323 §2). */
 export const WINDOW_SCALE = 7;
 /** Out-of-order bytes and pieces of one connection: no more than the largest window lets come. Pieces (small neighbours share one) bound what many small segments cost beside their bytes. */

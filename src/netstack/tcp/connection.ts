@@ -2,6 +2,7 @@
 import { netstackError } from '../errors.ts';
 import type { SocketAddress, TcpConnection, TcpHandler } from '../types.ts';
 import { windowUpdateDue } from './output.ts';
+import { growBuffer } from './receive.ts';
 import type { ControlBlock, PassiveOpen } from './state.ts';
 import { discard } from './state.ts';
 
@@ -44,7 +45,9 @@ class Connection implements TcpConnection {
   consumed(count: number, now: number): void {
     const block = this.#block;
     if (block.state === 'closed' || block.state === 'time-wait') return;
-    block.unconsumed -= Math.min(block.unconsumed, Math.max(0, count));
+    const taken = Math.min(block.unconsumed, Math.max(0, count));
+    block.unconsumed -= taken;
+    if (taken > 0) growBuffer(block, taken, now);
     if (block.synchronized && !block.finReceived && windowUpdateDue(block)) {
       block.ackNow = true;
       this.#act(now);

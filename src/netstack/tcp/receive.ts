@@ -1,7 +1,15 @@
 // Data and FIN that arrive: delivery in order, keeping what comes early, and when to acknowledge.
 import { FLAG } from '#wire/tcp.ts';
 import type { TcpSegment } from '#wire/tcp.ts';
-import { DELAYED_ACK_MS, GROWTH_MEASURE_MS, GROWTH_RTT_MIN_MS, MAX_UNACKNOWLEDGED_SEGMENTS, RECEIVE_BUFFER_MAX } from '../constants.ts';
+import {
+  DELAYED_ACK_MS,
+  GROWTH_MEASURE_MS,
+  GROWTH_RTT_FACTOR,
+  GROWTH_RTT_MIN_MS,
+  GROWTH_SHARE,
+  MAX_UNACKNOWLEDGED_SEGMENTS,
+  RECEIVE_BUFFER_MAX,
+} from '../constants.ts';
 import { seqLess, seqMin } from './seq.ts';
 import type { ControlBlock } from './state.ts';
 
@@ -71,7 +79,6 @@ function takeInOrder(block: ControlBlock, bytes: Uint8Array, segments: number, n
     }
     block.ackNow = true; // a gap was filled at least in part (RFC 5681 §4.2)
   }
-  growBuffer(block, now);
   block.segmentsToAck += segments;
   if (block.segmentsToAck >= MAX_UNACKNOWLEDGED_SEGMENTS) block.ackNow = true;
   else if (hasTwoFullSegments(block)) block.delayedAckAt = now;
@@ -90,19 +97,25 @@ function hasTwoFullSegments(block: ControlBlock): boolean {
 function deliver(block: ControlBlock, bytes: Uint8Array, now: number): void {
   block.rcvNxt = (block.rcvNxt + bytes.length) | 0;
   block.unconsumed += bytes.length;
-  block.grownBytes += bytes.length;
   block.handler?.data(bytes, now);
 }
 
-/** The window is what limits a sender that fills half of it within a round trip: it doubles up to the maximum. */
-function growBuffer(block: ControlBlock, now: number): void {
-  const rtt = Math.max(block.roundTrip.smoothed, GROWTH_RTT_MIN_MS);
+/**
+ * The application has taken `count` bytes. Where it takes a quarter of the buffer within a round trip, the window would soon limit the
+ * sender: it doubles up to the maximum. At once where so much was taken in less than a round trip, as a sender in slow start will bring
+ * twice as much in the next. What is only received says nothing: a larger buffer does not help a slow reader.
+ */
+export function growBuffer(block: ControlBlock, count: number, now: number): void {
+  block.grownBytes += count;
+  const rtt = Math.max(Math.min(block.roundTrip.smoothed, GROWTH_RTT_FACTOR * block.rack.minRtt), GROWTH_RTT_MIN_MS);
   const elapsed = now - block.growMeasuredAt;
-  if (elapsed < Math.max(rtt, GROWTH_MEASURE_MS)) return;
-  const quick = (block.grownBytes / elapsed) * rtt * 2 >= block.rcvBuffer;
-  if (quick && block.unconsumed * 2 < block.rcvBuffer && block.rcvBuffer < RECEIVE_BUFFER_MAX && block.host.reserve(block, block.rcvBuffer)) {
-    block.rcvBuffer *= 2;
-  }
+  const whole = elapsed >= Math.max(rtt, GROWTH_MEASURE_MS);
+  if (!whole && elapsed > rtt) return;
+  const inRoundTrip = whole ? (block.grownBytes / elapsed) * rtt : block.grownBytes;
+  const more = Math.min(block.rcvBuffer, RECEIVE_BUFFER_MAX - block.rcvBuffer);
+  const quick = inRoundTrip * GROWTH_SHARE >= block.rcvBuffer && block.unconsumed * 2 < block.rcvBuffer;
+  if (quick && more > 0 && block.host.reserve(block, more)) block.rcvBuffer += more;
+  if (!whole) return;
   block.grownBytes = 0;
   block.growMeasuredAt = now;
 }

@@ -117,7 +117,7 @@ export class ControlBlock implements FlowEntry<ControlBlock>, Timed {
   duplicateEnd = 0;
   remoteFinSeq = 0;
   remoteFinKnown = false;
-  /** Bytes taken in since `growMeasuredAt`, to grow the buffer for a fast sender. */
+  /** Bytes that the application has taken since `growMeasuredAt`, to grow the buffer for a fast sender. */
   grownBytes = 0;
   growMeasuredAt = 0;
 
