@@ -42,7 +42,8 @@ export const wireguardSettings = object({
   }),
   lazyIdle: duration({ about: 'How long without traffic a lazy peer stays connected.', default: '15m', minMs: 60_000, maxMs: 86_400_000 }),
   exitNodes: boolean({
-    about: 'Also dials what only the routes 0.0.0.0/0 and ::/0 of a peer lead to.',
+    about:
+      'Also dials what only the routes 0.0.0.0/0 and ::/0 of a peer lead to, but for exit nodes that are not to be taken by themselves (`skip_auto_apply`).',
     default: false,
   }),
   rosenpass: convert(

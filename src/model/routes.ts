@@ -24,7 +24,7 @@ export interface Route {
   readonly masquerade: boolean;
   /** Domains: addresses that a name had before stay reachable. */
   readonly keepAddresses: boolean;
-  /** False: taken only where somebody asks for it. */
+  /** Of 0.0.0.0/0 and ::/0, an exit node. False: taken only where a person chooses it, which nobody can here: never. */
   readonly autoApply: boolean;
 }
 

@@ -29,7 +29,7 @@ export interface OverlayOptions {
   readonly mtu?: number;
   /** `auto` unless given: what makes the data path fast where the machine has it. */
   readonly accelerators?: AcceleratorChoice;
-  /** Also what 0.0.0.0/0 and ::/0 lead to is reached, where a peer offers that; false unless given. */
+  /** Also what 0.0.0.0/0 and ::/0 lead to is reached, where a peer offers that and may be taken by itself; false unless given. */
   readonly exitNodes?: boolean;
   /** Told to other peers. */
   readonly version: string;

@@ -14,7 +14,7 @@ import { isInside, specialRange } from './special-addresses.ts';
 export type Reach = 'direct' | 'relay' | 'idle' | 'seeking' | 'gone';
 
 export interface TakenRoutesOptions {
-  /** Take 0.0.0.0/0 and ::/0 too. */
+  /** Take 0.0.0.0/0 and ::/0 too, of peers that are to be taken by themselves. */
   readonly exitNodes: boolean;
   readonly reach: (peer: PublicKey) => Reach;
   /** The remote addresses of our open connections, each with the peer that carries it. */
@@ -76,7 +76,7 @@ export class TakenRoutes {
     const domains = new Map<string, DomainGroup>();
     for (const route of routes) {
       const { destination } = route;
-      if (carried.has(haGroup(route)) || (isDefaultRoute(route) && !this.#options.exitNodes)) continue;
+      if (carried.has(haGroup(route)) || (isDefaultRoute(route) && !(this.#options.exitNodes && route.autoApply))) continue;
       if (destination.kind === 'domains') {
         add(domains, before.domains, haGroup(route), route, (router) => ({ ...newGroup(route, router), domains: destination.domains }));
         continue;

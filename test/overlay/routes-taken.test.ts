@@ -142,6 +142,12 @@ void t.test('the longest prefix, exit nodes, the overlay itself, and what we car
   exit.set(...routes);
   t.equal(exit.via('8.8.8.8'), 'q');
   t.equal(exit.via('100.92.3.3'), undefined, 'what is the overlay’s own and nobody’s');
+  exit.set(route('0.0.0.0/0', q, { autoApply: false }), route('::/0', q, { autoApply: false }));
+  t.same([exit.via('8.8.8.8'), exit.via('2600::1')], [undefined, undefined], 'an exit node that is not to be taken by itself');
+  exit.set(route('0.0.0.0/0', q, { autoApply: false }), route('0.0.0.0/0', p, { metric: 9999 }));
+  t.equal(exit.via('8.8.8.8'), 'p', 'another one that may is taken, whatever its metric');
+  exit.set(route('10.7.0.0/16', q, { autoApply: false }));
+  t.equal(exit.via('10.7.0.1'), 'q', 'what is no exit node is taken');
   for (const special of ['127.0.0.1', '169.254.1.1', '224.0.0.1']) t.equal(exit.via(special), undefined, special);
   exit.set(route('169.254.7.0/24', p));
   t.equal(exit.via('169.254.7.1'), 'p', 'but where a route names it');
