@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { systemClock } from '#lib/clock.ts';
 import { hostDial } from '#lib/host-dial.ts';
+import { openHostUdp } from '#lib/host-udp.ts';
 import { startScoped, type Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { readFileIfThere } from '#lib/files.ts';
@@ -12,7 +13,6 @@ import type { AgentConfig } from './config.ts';
 import { agentError } from './errors.ts';
 import { Forwarder } from './forward.ts';
 import { resolveForPeers } from './host-names.ts';
-import { openHostUdp } from './host-udp.ts';
 import { agentFamilies } from './metrics.ts';
 
 export interface RunningAgent extends Closable {

@@ -6,8 +6,6 @@ export const maxConnections = 4_096;
 export const dialTimeoutMs = 10_000;
 /** A forwarded connection that is silent both ways for this long is closed, milliseconds. */
 export const idleTimeoutMs = 15 * 60_000;
-/** Datagrams of a carried flow that wait for its socket to open; more are dropped. */
-export const maxWaitingDatagrams = 16;
 /** Names in the hosts file and the like are looked up by the system's threads, which are few: this many at once. */
 export const maxSystemLookups = 2;
 /** For how long such an answer is told to be good, seconds: the system does not say. */

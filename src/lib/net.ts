@@ -25,6 +25,19 @@ export interface Endpoint {
   readonly port: number;
 }
 
+/** UDP with one remote end. */
+export interface UdpFlow {
+  /** Best effort; the bytes are valid only during the call. */
+  send(bytes: Uint8Array): void;
+  close(): void;
+}
+
+/**
+ * Opens one to an address. `received` gets datagrams from that end, valid only during the call; `failed` says that there will be none. Neither is
+ * called within the call, or after `close`.
+ */
+export type OpenUdpFlow = (to: Endpoint, received: (bytes: Uint8Array) => void, failed: () => void) => UdpFlow;
+
 /** `host:port` with brackets around IPv6. */
 export function formatHostPort(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;

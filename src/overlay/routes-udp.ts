@@ -1,11 +1,11 @@
 // UDP through a routing peer: each flow of a caller to a destination behind us is a socket of this host, for as long as it is used.
 import type { Clock, Timer } from '#lib/clock.ts';
 import { formatIp, type IpAddress } from '#lib/ip.ts';
+import type { OpenUdpFlow, UdpFlow } from '#lib/net.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { SocketAddress } from '#netstack/types.ts';
 import { CARRIED_FLOW_IDLE_MS, MAX_CARRIED_FLOWS, MAX_CARRIED_FLOWS_PER_PEER } from './constants.ts';
 import type { CarriedRoutes } from './routes-carried.ts';
-import type { HostUdp, OpenHostUdp } from './types.ts';
 
 export interface CarriedFlowsDeps {
   readonly clock: Clock;
@@ -14,7 +14,7 @@ export interface CarriedFlowsDeps {
   readonly ownerOf: (ip: IpAddress) => PublicKey | undefined;
   /** Sends a datagram into the overlay from an address behind us. */
   readonly send: (bytes: Uint8Array, from: SocketAddress, to: SocketAddress) => void;
-  readonly open: OpenHostUdp;
+  readonly open: OpenUdpFlow;
 }
 
 interface Flow {
@@ -22,7 +22,7 @@ interface Flow {
   readonly owner: PublicKey;
   readonly from: SocketAddress;
   readonly to: SocketAddress;
-  readonly socket: HostUdp;
+  readonly socket: UdpFlow;
   usedAt: number;
   /** The state of the rules under which it was admitted last. */
   generation: number;

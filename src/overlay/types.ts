@@ -1,7 +1,7 @@
 // What the overlay is to the processes that use it, and what it needs from the control plane's client.
 import type { Duplex } from 'node:stream';
 import type { Closable } from '#lib/lifecycle.ts';
-import type { Dial, Endpoint } from '#lib/net.ts';
+import type { Dial, Endpoint, OpenUdpFlow } from '#lib/net.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
 import type { SignalMessage } from '#model/signal.ts';
@@ -27,16 +27,6 @@ export interface OverlayConnection {
   readonly peer: PublicKey;
 }
 
-/** A UDP socket of this host with one remote end. */
-export interface HostUdp {
-  /** Best effort; the bytes are valid only during the call. */
-  send(bytes: Uint8Array): void;
-  close(): void;
-}
-
-/** Opens one; `received` gets datagrams from that end, `failed` says that there will be none. Neither is called within the call, or after `close`. */
-export type OpenHostUdp = (to: Endpoint, received: (bytes: Uint8Array) => void, failed: () => void) => HostUdp;
-
 /** Addresses of a name as this host sees it; undefined where there is no such name. Rejects where it cannot be found out. */
 export type HostResolve = (
   name: string,
@@ -50,7 +40,7 @@ export interface Carrier {
   readonly dial: Dial;
   /** Joins a connection to `local`, an address behind this host, with the way that was opened for it. */
   connection(connection: OverlayConnection, upstream: Duplex): void;
-  readonly openUdp: OpenHostUdp;
+  readonly openUdp: OpenUdpFlow;
   /** For names that are routed. */
   readonly resolve: HostResolve;
 }

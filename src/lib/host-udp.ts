@@ -1,15 +1,16 @@
-// UDP of this host's own network, for flows that are carried for peers.
+// UDP of this host's own network, one socket for each remote end.
 import { createSocket } from 'node:dgram';
-import type { Endpoint } from '#lib/net.ts';
-import { parseIp } from '#lib/ip.ts';
-import type { HostUdp } from '#mesh/index.ts';
-import { maxWaitingDatagrams } from './constants.ts';
+import { parseIp } from './ip.ts';
+import type { OpenUdpFlow } from './net.ts';
+
+/** Datagrams that wait for their socket to open; more are dropped. */
+export const maxWaitingDatagrams = 16;
 
 /**
  * A socket that speaks with one remote end only, the system sees to that. `failed` is called once where it cannot be opened or used, or the
  * remote end refuses.
  */
-export function openHostUdp(to: Endpoint, received: (bytes: Uint8Array) => void, failed: () => void): HostUdp {
+export const openHostUdp: OpenUdpFlow = (to, received, failed) => {
   const socket = createSocket(parseIp(to.address)?.family === 6 ? 'udp6' : 'udp4');
   let state: 'opening' | 'open' | 'closed' = 'opening';
   const waiting: Uint8Array[] = [];
@@ -41,4 +42,4 @@ export function openHostUdp(to: Endpoint, received: (bytes: Uint8Array) => void,
     },
     close,
   };
-}
+};
