@@ -14,6 +14,7 @@ import { agentError } from './errors.ts';
 import { Forwarder } from './forward.ts';
 import { resolveForPeers } from './host-names.ts';
 import { agentFamilies } from './metrics.ts';
+import { UdpForwarder } from './udp-forward.ts';
 
 export interface RunningAgent extends Closable {
   describe(): readonly string[];
@@ -46,6 +47,15 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       (port) => forwarder.wants(port),
       (connection) => void forwarder.handle(connection),
     );
+    const udp = new UdpForwarder({
+      overlay: node.overlay,
+      open: openHostUdp,
+      targetOf: (port) => forwarder.targetOf(port),
+      clock: systemClock,
+      log: log.with({ part: 'forward' }),
+    });
+    scope.defer(() => udp.close());
+    scope.defer(node.onFilter((filter) => void udp.apply(filter)));
     if (config.carryRoutes) {
       node.overlay.carry({
         dial: forwarder.dialCarried,
@@ -60,6 +70,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       state: node.state(),
       mesh: node.status(),
       targets: forwarder.status(),
+      udpFlows: udp.open,
     }));
     if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
     else scope.use(socket);

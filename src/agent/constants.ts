@@ -12,3 +12,10 @@ export const maxSystemLookups = 2;
 export const systemLookupTtlSeconds = 60;
 /** The failures kept per target for `status`. */
 export const maxTargetsInStatus = 256;
+/** UDP ports that are listened on at once, however many the policies name. */
+export const maxUdpPorts = 256;
+/** UDP flows at once in all, and of one caller (a gateway brings those of all its visitors). */
+export const maxUdpFlows = 8_192;
+export const maxUdpFlowsPerCaller = 4_096;
+/** A UDP flow ends after this much silence both ways, milliseconds. Longer than a gateway's own, which is the one that counts. */
+export const udpIdleMs = 120_000;

@@ -50,12 +50,12 @@ export class Forwarder {
 
   /** Whether a connection to this port would be forwarded: asked at the SYN, a no is a reset. */
   wants(port: number): boolean {
-    return this.#streams.size < maxConnections && this.#targetOf(port) !== undefined;
+    return this.#streams.size < maxConnections && this.targetOf(port) !== undefined;
   }
 
   /** Forwards one accepted connection until it ends; never rejects. */
   async handle(connection: OverlayConnection): Promise<void> {
-    const target = this.#targetOf(connection.local.port);
+    const target = this.targetOf(connection.local.port);
     if (target === undefined) connection.stream.destroy();
     else await this.#forward(connection, target);
   }
@@ -131,7 +131,8 @@ export class Forwarder {
     }
   }
 
-  #targetOf(port: number): DialTarget | undefined {
+  /** Where a port leads; undefined for nowhere. */
+  targetOf(port: number): DialTarget | undefined {
     return this.#targets.get(port) ?? (this.#defaultHost === undefined ? undefined : { host: this.#defaultHost, port });
   }
 

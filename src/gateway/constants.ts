@@ -21,3 +21,7 @@ export const portRetryMs = 5_000;
 export const plainHeadBytes = 8_192;
 export const plainRequestMs = 5_000;
 export const plainConnections = 1_024;
+/** Datagrams of a flow that wait for its overlay socket to open; more are dropped. */
+export const maxWaitingDatagrams = 16;
+/** Services that are gone and whose last records may still come. */
+export const maxGoneServices = 1_000;

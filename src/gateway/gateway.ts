@@ -7,6 +7,7 @@ import { SessionCache, type EndedTrust } from '#identity/session-cache.ts';
 import { systemClock } from '#lib/clock.ts';
 import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
 import { hostDial } from '#lib/host-dial.ts';
+import { openHostUdp } from '#lib/host-udp.ts';
 import { formatPrefix } from '#lib/ip.ts';
 import { startScoped, type Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
@@ -34,14 +35,14 @@ import { readConfigured } from './configured-file.ts';
 import { drainMs, reachableMs } from './constants.ts';
 import { gatewayError } from './errors.ts';
 import { listenPlainHttp } from './listen/plain-http.ts';
-import { ProxyDoor } from './listen/proxy-door.ts';
-import { StreamPorts } from './listen/stream-ports.ts';
-import { listenTcp } from './listen/tcp.ts';
 import { gatewayFamilies } from './metrics.ts';
+import { openPublicSockets } from './listen/public-sockets.ts';
+import { openOverlayUdp } from './overlay-udp.ts';
 import { viewPaths } from './path-view.ts';
 import { Registration } from './registration.ts';
 import { holdRelyingParty } from './relying-party.ts';
 import { openAccessLog } from './report/access-log.ts';
+import { ServiceAccounts } from './report/accounts.ts';
 import { ServiceReporter } from './report/service-reporter.ts';
 import { serviceState } from './report/service-state.ts';
 import { hostsWithCertificates, Mappings } from './routes/mappings.ts';
@@ -92,7 +93,9 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
 
     let routes = emptyRoutes;
     let applyStreams = (): void => undefined;
-    const mappings = new Mappings(config.stateDir, log, (now, gone) => {
+    const accounts = new ServiceAccounts(() => mappings.current);
+    const mappings: Mappings = new Mappings(config.stateDir, log, (now, gone) => {
+      accounts.remember(gone);
       for (const { id, domain } of gone) log.info('service removed', { service: domain, id });
       routes = buildRouteTable(now.values(), (service, problem) => log.warn('a service cannot be served', { service, problem }));
       applyStreams();
@@ -111,7 +114,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     const accessLog = scope.use(
       await openAccessLog(config.accessLog, {
         send: control.sendAccessLog.bind(control),
-        accountOf: (service) => mappings.current.get(service)?.accountId,
+        accountOf: (service) => accounts.of(service),
         clock,
         log: log.with({ part: 'access-log' }),
       }),
@@ -155,58 +158,53 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       createStreamPublisher({
         dial: node.overlay.dial,
         directDial: hostDial,
+        openUdp: openOverlayUdp(node.overlay),
+        openDirectUdp: openHostUdp,
         accessLog: (entry) => accessLog.push(entry),
         clock,
         log: log.with({ part: 'stream' }),
       }),
     );
-    const door = scope.use(new ProxyDoor({ trusted: config.proxyProtocol.trusted, clock, log: log.with({ part: 'listen' }) }));
-    const listener = await listenTcp(config.listen, (socket, from) => {
-      const own = { remote: from, local: { address: socket.localAddress ?? '', port: listener.port } };
-      door.admit(socket, own, ({ remote, local }) =>
-        streams.handleConnection(socket, remote, listener.port, (hello) => publisher.handleConnection(socket, { remote, local, hello })),
-      );
-    });
-    const ports = new StreamPorts({
-      host: config.listen.host,
-      publicPort: listener.port,
-      accept: (socket, from, port) =>
-        door.admit(socket, { remote: from, local: { address: socket.localAddress ?? '', port } }, ({ remote }) =>
-          streams.handleConnection(socket, remote, port),
-        ),
+    const sockets = await openPublicSockets({
+      at: config.listen,
+      loadBalancers: config.proxyProtocol.trusted,
+      http: publisher,
+      streams,
       clock,
       log: log.with({ part: 'listen' }),
     });
-    scope.use(ports);
+    scope.defer(async () => {
+      const closed = sockets.close();
+      await Promise.all([publisher.drain(drainMs), streams.drain(drainMs)]);
+      await closed;
+    });
     applyStreams = () => {
       const table = buildStreamTable(mappings.current.values(), (service, problem) => log.warn('a service cannot be served', { service, problem }));
       streams.apply(table);
-      void ports.apply(table.ports.keys());
+      sockets.open(table);
     };
     applyStreams();
 
     const reporter = new ServiceReporter({
       mappings: () => mappings.current.values(),
       state: (mapping) =>
-        serviceState(mapping, { ...surroundings(certificates, directory, node, registration), portProblem: (port) => ports.problem(port) }),
+        serviceState(mapping, {
+          ...surroundings(certificates, directory, node, registration),
+          portProblem: (protocol, port) => sockets.problem(protocol, port),
+        }),
       hasCertificate: (host) => certificates.find(host) !== undefined,
       send: control.reportStatus.bind(control),
       clock,
       log,
     });
     scope.defer(() => reporter.close());
-    scope.defer(async () => {
-      const closed = listener.close();
-      await publisher.drain(drainMs);
-      await closed;
-    });
 
     const plainAt =
       config.httpListen ?? (config.acme.authorities.length > 0 && config.acme.challenge === 'http-01' ? { host: '::', port: 80 } : undefined);
     if (plainAt !== undefined) {
       const known = (host: string): boolean => routes.service(host) !== undefined;
       const token = async (host: string, asked: string): Promise<string | undefined> => await certificates.challenges?.token(host, asked);
-      scope.use(await listenPlainHttp(plainAt, { known, token, httpsPort: listener.port }));
+      scope.use(await listenPlainHttp(plainAt, { known, token, httpsPort: sockets.port }));
     }
 
     control.start({
@@ -252,10 +250,10 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       const ready = (): string => (mappings.known ? '' : 'no configuration has come from the control plane yet');
       scope.use(await serveMetrics(config.metrics.listen, { families, ready }, { log: log.with({ part: 'metrics' }), clock }));
     }
-    log.info('gateway is ready', { listen: formatHostPort(config.listen.host, listener.port), cluster: config.cluster });
+    log.info('gateway is ready', { listen: formatHostPort(config.listen.host, sockets.port), cluster: config.cluster });
     return {
-      port: listener.port,
-      describe: () => [`Gateway for ${config.cluster} at ${formatHostPort(config.listen.host, listener.port)}, control plane ${config.control.url}`],
+      port: sockets.port,
+      describe: () => [`Gateway for ${config.cluster} at ${formatHostPort(config.listen.host, sockets.port)}, control plane ${config.control.url}`],
       close: () => scope.close(),
     };
   });

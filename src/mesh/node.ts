@@ -9,7 +9,7 @@ import { formatIp } from '#lib/ip.ts';
 import { type Closable, Scope, startScoped } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { PublicKey } from '#model/ids.ts';
-import { closedFilter, type MeshEndpoints, type NetworkMap } from '#model/network-map.ts';
+import { closedFilter, type MeshEndpoints, type NetworkMap, type PacketFilter } from '#model/network-map.ts';
 import type { PeerMeta } from '#model/network.ts';
 import type { MeshStatus } from '#model/status.ts';
 import { createOverlay, type Overlay, type OverlayDeps, type OverlayOptions } from '#overlay/index.ts';
@@ -49,6 +49,8 @@ export interface MeshNode extends Closable {
   state(): MeshState;
   /** Calls back at each change of the state; returns how to stop. */
   onState(handler: StateHandler): () => void;
+  /** Calls back with what the policies admit to this peer, now and at each change; returns how to stop. */
+  onFilter(handler: (filter: PacketFilter) => void): () => void;
   /** Somebody has acted on a refusal: signs in again now instead of after the pause. */
   retry(): void;
   status(): MeshStatus;
@@ -97,6 +99,8 @@ class RunningMeshNode implements MeshNode {
   readonly #log: Logger;
   readonly #state = new StateHolder();
   readonly #closing = new AbortController();
+  readonly #filterHandlers = new Set<(filter: PacketFilter) => void>();
+  #filter: PacketFilter = closedFilter;
   #map: NetworkMap | undefined;
   #endpoints: MeshEndpoints | undefined;
   #signingIn: Promise<void> | undefined;
@@ -201,7 +205,7 @@ class RunningMeshNode implements MeshNode {
     if (saved === undefined || this.#closing.signal.aborted) return false;
     this.#log.warn('the control plane is away: serving the last network map', { serial: String(saved.map.serial) });
     this.#map = saved.map;
-    this.overlay.apply(saved.map);
+    this.#put(saved.map);
     this.#connect(saved.endpoints);
     this.#state.set({ kind: 'running', self: saved.map.self, from: 'disk' });
     return true;
@@ -225,17 +229,29 @@ class RunningMeshNode implements MeshNode {
   #apply(map: NetworkMap): void {
     if (this.#closing.signal.aborted) return;
     this.#map = map;
-    this.overlay.apply(map);
+    this.#put(map);
     if (this.#endpoints !== undefined) this.#store.save({ map, endpoints: this.#endpoints });
     this.#reporter.changed();
     this.#state.set({ kind: 'running', self: map.self, from: 'control' });
+  }
+
+  onFilter(handler: (filter: PacketFilter) => void): () => void {
+    this.#filterHandlers.add(handler);
+    handler(this.#filter);
+    return () => this.#filterHandlers.delete(handler);
+  }
+
+  #put(map: NetworkMap): void {
+    this.overlay.apply(map);
+    this.#filter = map.filter;
+    for (const handler of this.#filterHandlers) handler(map.filter);
   }
 
   /** Trust has ended: no peer, nothing admitted, and no map to come back to after a restart. */
   #refused(reason: string): void {
     if (this.#closing.signal.aborted) return;
     this.#log.warn('the control plane refuses this peer', { reason });
-    if (this.#map !== undefined) this.overlay.apply(emptied(this.#map));
+    if (this.#map !== undefined) this.#put(emptied(this.#map));
     this.#store.forget();
     this.#state.set({ kind: 'refused', reason });
   }

@@ -110,3 +110,10 @@ export const STREAM_IDLE_MS = 300_000;
 /** Services, and reasons, that figures are kept for by name; those beyond are counted together as `other`. */
 export const FIGURE_SERVICES = 100;
 export const FIGURE_REASONS = 64;
+
+/** UDP services: flows at a time in all and of one address. Where there is no room, the oldest that nobody has answered makes some. */
+export const UDP_FLOWS = 4_000;
+export const UDP_FLOWS_PER_ADDRESS = 64;
+/** Silence both ways after which a flow ends, unless the service says otherwise; it may be late by the sweep's interval. */
+export const UDP_IDLE_MS = 30_000;
+export const UDP_SWEEP_MS = 1_000;

@@ -1,8 +1,8 @@
 // What processes use of publish/: the HTTP publisher, route tables, the certificate directory and the access log.
 export { createHttpPublisher, type HttpPublisher, type HttpPublisherDeps } from './http/publisher.ts';
 export { buildRouteTable, emptyRoutes, type RouteTable } from './http/routes.ts';
-export { buildStreamTable, streamRefusal } from './stream/services.ts';
-export { createStreamPublisher } from './stream/publisher.ts';
+export { buildStreamTable, streamRefusal, type StreamTable } from './stream/services.ts';
+export { createStreamPublisher, type StreamPublisher } from './stream/publisher.ts';
 export { openCertificateDirectory, type CertificateDirectory } from './certs/directory.ts';
 export { readCertificate, type Certificate } from './certs/certificate.ts';
 export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult } from './access/backend.ts';

@@ -1,5 +1,6 @@
 // TCP and TLS services through the whole product: a public port at the gateway, the overlay, an agent, a real protocol behind it.
 import { execFile } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 import { createServer as createTlsServer, connect as tlsConnect } from 'node:tls';
 import { once } from 'node:events';
@@ -42,8 +43,8 @@ async function startSite(t: Test): Promise<Site> {
   return { plane, gateway, peer: String((await findPeer(plane, 'office'))['id']) };
 }
 
-function body(site: Site, name: string, mode: 'tcp' | 'tls', port: number, listenPort: number, change: Json = {}): Json {
-  const target = { target_id: site.peer, target_type: 'peer', protocol: 'tcp', port, enabled: true };
+function body(site: Site, name: string, mode: 'tcp' | 'tls' | 'udp', port: number, listenPort: number, change: Json = {}): Json {
+  const target = { target_id: site.peer, target_type: 'peer', protocol: mode === 'udp' ? 'udp' : 'tcp', port, enabled: true };
   return { name, domain: `${name}.${cluster}`, mode, listen_port: listenPort, enabled: true, targets: [target], ...change };
 }
 
@@ -148,4 +149,39 @@ void t.test('a stream service that asks for a sign-in lets nobody through and sa
   socket.resume();
   await new Promise<void>((done) => void socket.once('close', () => done()));
   t.equal(upstream.connections, 0);
+});
+
+void t.test('UDP flows of many clients cross the mesh, and end with their service', { timeout: 120_000 }, async (t) => {
+  const site = await startSite(t);
+  const target = createSocket('udp4');
+  target.on('message', (bytes, from) => target.send(`${bytes.toString()}!`, from.port, from.address));
+  target.bind(0, '127.0.0.1');
+  await once(target, 'listening');
+  t.teardown(() => target.close());
+  const holder = createSocket('udp4');
+  holder.bind(0, '127.0.0.1');
+  await once(holder, 'listening');
+  const { port } = holder.address();
+  const id = await publish(site, body(site, 'game', 'udp', target.address().port, port), 'error');
+  t.match(await meta(site, id), { status_reason: /in use/ });
+  await new Promise<void>((done) => void holder.close(() => done()));
+  await until('it is active', async () => (await meta(site, id))['status'] === 'active', 20_000);
+  const clients = Array.from({ length: 50 }, () => createSocket('udp4'));
+  const answers = await Promise.all(
+    clients.map(async (client, index) => {
+      // A datagram may be lost, as when the way is only being made: it is sent again until it is answered.
+      const again = setInterval(() => client.send(`n${index}`, port, '127.0.0.1'), 200);
+      const [answer] = (await once(client, 'message')) as [Buffer];
+      clearInterval(again);
+      return answer.toString();
+    }),
+  );
+  t.same(
+    answers,
+    clients.map((_client, index) => `n${index}!`),
+  );
+  t.match(await site.gateway.status(), { streams: { udpFlows: 50 } });
+  await call(site.plane, 'DELETE', `/api/reverse-proxies/services/${id}`);
+  await until('the flows are gone', async () => ((await site.gateway.status())['streams'] as Json)['udpFlows'] === 0, 5_000);
+  for (const client of clients) client.close();
 });

@@ -61,7 +61,6 @@ void t.test('a switched-off check of an https target shows while the service is 
 void t.test('what is missing is named', async (t) => {
   const { path: _path, ...away } = peer;
   for (const [change, around, state, reason] of [
-    [{ mode: 'udp' }, well, 'error', /udp services are not served/],
     [{ mode: 'tcp', auth: { oidc: false, maxSessionAgeMs: 1, unsupported: [] } }, well, 'error', /no port/],
     [{ mode: 'tcp', listenPort: 7 }, well, 'error', /sign-in for streams/],
     [{ private: true }, well, 'error', /private/],

@@ -1,26 +1,22 @@
-// The public ports of TCP and TLS services: opened and closed as the services come and go. Why one is not open is told by service.
-import type { Socket } from 'node:net';
+// The public ports of services that have their own: opened and closed as the services come and go. Why one is not open is told by service.
 import type { Clock, Timer } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
-import type { Endpoint } from '#lib/net.ts';
 import { portRetryMs } from '../constants.ts';
-import { listenTcp, type TcpListener } from './tcp.ts';
 
 export interface StreamPortsDeps {
-  /** The address of the gateway's public socket, without its port. */
-  readonly host: string;
-  /** The port of HTTPS, which is open anyway. */
-  readonly publicPort: number;
-  readonly accept: (socket: Socket, from: Endpoint, port: number) => void;
+  readonly protocol: 'tcp' | 'udp';
+  /** A port that is open anyway. */
+  readonly except: number | undefined;
+  readonly listen: (port: number) => Promise<Closable>;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 export class StreamPorts implements Closable {
   readonly #deps: StreamPortsDeps;
-  readonly #open = new Map<number, TcpListener>();
+  readonly #open = new Map<number, Closable>();
   readonly #problems = new Map<number, string>();
   #wanted: ReadonlySet<number> = new Set();
   #work: Promise<void> = Promise.resolve();
@@ -33,7 +29,7 @@ export class StreamPorts implements Closable {
 
   /** Opens what is new and closes what is not wanted any more; resolves when that is done. Never rejects. */
   apply(ports: Iterable<number>): Promise<void> {
-    this.#wanted = new Set([...ports].filter((port) => port !== this.#deps.publicPort));
+    this.#wanted = new Set([...ports].filter((port) => port !== this.#deps.except));
     this.#work = this.#work.then(() => this.#reconcile());
     return this.#work;
   }
@@ -60,7 +56,7 @@ export class StreamPorts implements Closable {
       this.#open.delete(port);
       // Accepting ends at once; its streams are the publisher's, and end by themselves.
       void listener.close();
-      this.#deps.log.info('port closed', { port });
+      this.#deps.log.info('port closed', { port, protocol: this.#deps.protocol });
     }
     for (const port of this.#wanted) if (!this.#open.has(port)) await this.#listen(port);
     // Whoever holds the port may let it go.
@@ -68,14 +64,14 @@ export class StreamPorts implements Closable {
   }
 
   async #listen(port: number): Promise<void> {
-    const { host, accept, log } = this.#deps;
+    const { protocol, listen, log } = this.#deps;
     try {
-      this.#open.set(port, await listenTcp({ host, port }, (socket, from) => accept(socket, from, port)));
+      this.#open.set(port, await listen(port));
       this.#problems.delete(port);
-      log.info('port opened', { port });
+      log.info('port opened', { port, protocol });
     } catch (error) {
       const problem = describeError(error);
-      if (this.#problems.get(port) !== problem) log.warn('a port of a service cannot be opened', { port, reason: problem });
+      if (this.#problems.get(port) !== problem) log.warn('a port of a service cannot be opened', { port, protocol, reason: problem });
       this.#problems.set(port, problem);
     }
   }

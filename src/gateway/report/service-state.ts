@@ -14,7 +14,7 @@ export interface Surroundings {
   /** Why the certificate directory has none, where it says. */
   readonly certificateProblem: (host: string) => string;
   /** Why a service's own port is not open; empty where it is. */
-  readonly portProblem: (port: number) => string;
+  readonly portProblem: (protocol: 'tcp' | 'udp', port: number) => string;
   /** Undefined while this gateway has not joined the mesh. */
   readonly mesh: MeshStatus | undefined;
 }
@@ -53,8 +53,8 @@ function certificateState({ domain }: ServiceMapping, around: Surroundings): Ser
   return { state: 'certificate_pending', reason: problem === '' ? `no certificate for ${domain}: put one into the gateway's certDir` : problem };
 }
 
-function portState({ listenPort }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
-  const problem = listenPort === undefined ? 'the service has no port' : around.portProblem(listenPort);
+function portState({ mode, listenPort }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
+  const problem = listenPort === undefined ? 'the service has no port' : around.portProblem(mode === 'udp' ? 'udp' : 'tcp', listenPort);
   return problem === '' ? undefined : { state: 'error', reason: problem };
 }
 

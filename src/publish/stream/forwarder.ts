@@ -38,6 +38,7 @@ export class StreamForwarder {
   readonly #next = new Map<string, number>();
   readonly #ids = createIdSource();
   #closed = false;
+  #emptied: (() => void) | undefined;
 
   constructor(deps: StreamForwarderDeps) {
     this.#deps = deps;
@@ -76,6 +77,19 @@ export class StreamForwarder {
     return ended;
   }
 
+  /** Takes nothing new; resolves when the last stream has ended, or at the deadline. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.#closed = true;
+    if (this.#flows.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#deps.clock.after(deadlineMs, resolve);
+      this.#emptied = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+
   close(): void {
     this.#closed = true;
     this.end(() => true, 'draining');
@@ -110,6 +124,7 @@ export class StreamForwarder {
       this.#record(entry, service, remote, flow.cut ?? dialReason(error), true, 0, 0);
     } finally {
       this.#flows.delete(flow);
+      if (this.#flows.size === 0) this.#emptied?.();
       this.#count(remote.address, -1);
     }
   }

@@ -1,13 +1,14 @@
-// The door of TCP and TLS services: which service a connection means, and what becomes of it. Knows no sockets' ports but by number.
+// The door of TCP, TLS and UDP services: which service a connection or datagram means, and what becomes of it. Knows no sockets' ports but by number.
 import type { Socket } from 'node:net';
 import type { Clock } from '#lib/clock.ts';
 import type { Closable } from '#lib/lifecycle.ts';
-import type { Endpoint } from '#lib/net.ts';
+import type { Endpoint, OpenUdpFlow } from '#lib/net.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import { Deadlines } from '../http/deadlines.ts';
 import { StreamForwarder, type StreamForwarderDeps } from './forwarder.ts';
 import { readHello } from './hello.ts';
 import { noStreams, type StreamPort, type StreamTable } from './services.ts';
+import { type Reply, UdpFlows } from './udp-flows.ts';
 
 export interface StreamPublisher extends Closable {
   /**
@@ -15,14 +16,25 @@ export interface StreamPublisher extends Closable {
    * hello where one was read; without it the socket is closed.
    */
   handleConnection(socket: Socket, remote: Endpoint, port: number, otherwise?: (hello: ClientHello | undefined) => void): void;
+  /** A datagram to one of the table's UDP ports; the bytes are valid only during the call. */
+  handleDatagram(bytes: Uint8Array, from: Endpoint, port: number, reply: Reply): void;
+  /** Takes nothing new, lets streams finish for at most `deadlineMs`, and closes. */
+  drain(deadlineMs: number): Promise<void>;
   /** Swaps the table; what it does not keep is ended at once. */
   apply(table: StreamTable): void;
-  stats(): { readonly streams: number };
+  stats(): { readonly streams: number; readonly udpFlows: number; readonly udpDropped: number };
 }
 
-export function createStreamPublisher(deps: StreamForwarderDeps & { readonly clock: Clock }): StreamPublisher {
+export interface StreamPublisherDeps extends StreamForwarderDeps {
+  readonly openUdp: OpenUdpFlow;
+  readonly openDirectUdp: OpenUdpFlow;
+  readonly clock: Clock;
+}
+
+export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublisher {
   const deadlines = new Deadlines(deps.clock);
   const forwarder = new StreamForwarder(deps);
+  const flows = new UdpFlows({ open: deps.openUdp, openDirect: deps.openDirectUdp, accessLog: deps.accessLog, clock: deps.clock });
   const waiting = new Set<Socket>();
   let table: StreamTable = noStreams;
 
@@ -54,10 +66,24 @@ export function createStreamPublisher(deps: StreamForwarderDeps & { readonly clo
     apply(next) {
       table = next;
       forwarder.sweep(next);
+      flows.keep(next);
     },
-    stats: () => ({ streams: forwarder.open }),
+    handleDatagram(bytes, from, port, reply) {
+      const service = table.udp.get(port);
+      if (service !== undefined) flows.datagram(bytes, from, service, reply);
+    },
+    stats: () => {
+      const { open, dropped } = flows.counts;
+      return { streams: forwarder.open, udpFlows: open, udpDropped: dropped };
+    },
+    async drain(deadlineMs) {
+      flows.close();
+      await forwarder.drain(deadlineMs);
+      await this.close();
+    },
     close: async () => {
       forwarder.close();
+      flows.close();
       for (const socket of waiting) socket.destroy();
       deadlines.close();
     },

@@ -1,27 +1,35 @@
-// Which TCP and TLS services there are, and which of them a connection means: an immutable table, made anew from all mappings.
+// Which TCP, TLS and UDP services there are, and which of them a connection or datagram means: an immutable table, made anew from all mappings.
+import { parseIp } from '#lib/ip.ts';
 import type { DialTarget } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import { compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
-import { STREAM_DIAL_MS, STREAM_IDLE_MS } from '../constants.ts';
+import { STREAM_DIAL_MS, STREAM_IDLE_MS, UDP_IDLE_MS } from '../constants.ts';
 import { canonicalHost } from '../http/host.ts';
 
-export interface StreamService {
+interface AnyStreamService {
   readonly id: ServiceId;
   readonly accountId: AccountId;
   /** Canonical. */
   readonly domain: string;
-  readonly mode: 'tcp' | 'tls';
   readonly port: number;
   readonly targets: readonly DialTarget[];
   readonly direct: boolean;
-  readonly dialMs: number;
   readonly idleMs: number;
   readonly restrictions: CompiledRestrictions;
   /** Why nobody may pass, whoever it is; undefined where the restrictions alone decide. */
   readonly closed: string | undefined;
   /** Equal for two versions whose targets and access are the same: what is open then stays open. */
   readonly fingerprint: string;
+}
+
+export interface StreamService extends AnyStreamService {
+  readonly mode: 'tcp' | 'tls';
+  readonly dialMs: number;
+}
+
+export interface UdpService extends AnyStreamService {
+  readonly mode: 'udp';
 }
 
 /** What one port carries: services by the name that the client asks for, and one for everybody else. */
@@ -32,32 +40,45 @@ export interface StreamPort {
 
 export class StreamTable {
   readonly ports: ReadonlyMap<number, StreamPort>;
-  readonly #byId: ReadonlyMap<ServiceId, StreamService>;
+  readonly udp: ReadonlyMap<number, UdpService>;
+  readonly #byId: ReadonlyMap<ServiceId, AnyStreamService>;
 
-  constructor(ports: ReadonlyMap<number, StreamPort>, byId: ReadonlyMap<ServiceId, StreamService>) {
+  constructor(ports: ReadonlyMap<number, StreamPort>, udp: ReadonlyMap<number, UdpService>, byId: ReadonlyMap<ServiceId, AnyStreamService>) {
     this.ports = ports;
+    this.udp = udp;
     this.#byId = byId;
   }
 
   /** Whether an open stream of `service` may stay open under this table. */
-  keeps(service: StreamService): boolean {
+  keeps(service: AnyStreamService): boolean {
     return this.#byId.get(service.id)?.fingerprint === service.fingerprint;
   }
 }
 
-export const noStreams = new StreamTable(new Map(), new Map());
+export const noStreams = new StreamTable(new Map(), new Map(), new Map());
 
-/** Builds the table from all mappings of the modes tcp and tls. What cannot be served is told to `onProblem`. */
+/** Builds the table from all mappings but those of web services. What cannot be served is told to `onProblem`. */
 export function buildStreamTable(mappings: Iterable<ServiceMapping>, onProblem: (id: ServiceId, problem: string) => void): StreamTable {
   const ports = new Map<number, { names: Map<string, StreamService>; rest: StreamService | undefined }>();
-  const byId = new Map<ServiceId, StreamService>();
+  const udp = new Map<number, UdpService>();
+  const byId = new Map<ServiceId, AnyStreamService>();
   for (const mapping of mappings) {
-    if (mapping.mode !== 'tcp' && mapping.mode !== 'tls') continue;
-    const service = streamService(mapping, mapping.mode);
-    if (typeof service === 'string') {
-      onProblem(mapping.id, service);
+    if (mapping.mode === 'http') continue;
+    const common = compile(mapping);
+    if (typeof common === 'string') {
+      onProblem(mapping.id, common);
       continue;
     }
+    if (mapping.mode === 'udp') {
+      const holder = udp.get(common.port);
+      if (holder === undefined) byId.set(common.id, common);
+      if (holder === undefined)
+        udp.set(common.port, { ...common, mode: 'udp', idleMs: mapping.paths[0]?.options.sessionIdleTimeoutMs ?? UDP_IDLE_MS });
+      else onProblem(mapping.id, `port ${common.port} is ${holder.domain}'s already`);
+      continue;
+    }
+    const dialMs = Math.min(mapping.paths[0]?.options.requestTimeoutMs ?? STREAM_DIAL_MS, STREAM_DIAL_MS);
+    const service: StreamService = { ...common, mode: mapping.mode, dialMs };
     let port = ports.get(service.port);
     if (port === undefined) ports.set(service.port, (port = { names: new Map(), rest: undefined }));
     const holder = service.mode === 'tls' ? port.names.get(service.domain) : port.rest;
@@ -69,10 +90,10 @@ export function buildStreamTable(mappings: Iterable<ServiceMapping>, onProblem: 
     else port.rest = service;
     byId.set(service.id, service);
   }
-  return new StreamTable(ports, byId);
+  return new StreamTable(ports, udp, byId);
 }
 
-function streamService(mapping: ServiceMapping, mode: StreamService['mode']): StreamService | string {
+function compile(mapping: ServiceMapping): AnyStreamService | string {
   const domain = canonicalHost(mapping.domain);
   const [path] = mapping.paths;
   if (domain === undefined) return `${mapping.domain} is not a host name`;
@@ -84,11 +105,9 @@ function streamService(mapping: ServiceMapping, mode: StreamService['mode']): St
     id: mapping.id,
     accountId: mapping.accountId,
     domain,
-    mode,
     port: mapping.listenPort,
     targets: targets.map(({ host, port }) => ({ host, port })),
     direct: options.directUpstream,
-    dialMs: Math.min(options.requestTimeoutMs ?? STREAM_DIAL_MS, STREAM_DIAL_MS),
     idleMs: options.sessionIdleTimeoutMs ?? STREAM_IDLE_MS,
     restrictions: compileRestrictions(mapping.restrictions),
     closed: streamRefusal(mapping),
@@ -98,10 +117,12 @@ function streamService(mapping: ServiceMapping, mode: StreamService['mode']): St
 
 /** Why nobody gets through to a stream service, whoever it is: what cannot be checked is not let through. */
 export function streamRefusal({ mode, auth, private: isPrivate, paths }: ServiceMapping): string | undefined {
-  if (mode === 'udp') return 'udp services are not served by this version of the gateway';
-  if (paths.length === 0) return 'the service has no enabled target';
+  const [path] = paths;
+  if (path === undefined) return 'the service has no enabled target';
   if (auth.oidc || auth.unsupported.length > 0) return 'sign-in for streams is not supported by this version of the gateway';
   if (isPrivate) return 'private services are not served by this version of the gateway';
-  if (paths[0]?.options.proxyProtocol === true) return 'PROXY protocol for streams is not supported by this version of the gateway';
-  return undefined;
+  if (path.options.proxyProtocol) return 'PROXY protocol for streams is not supported by this version of the gateway';
+  // A name would have to be looked up for each flow, inside the mesh.
+  const named = mode === 'udp' ? path.targets.find(({ host }) => parseIp(host) === undefined) : undefined;
+  return named === undefined ? undefined : `the target ${named.host} of a udp service has to be an address`;
 }

@@ -5,6 +5,7 @@ import { connect as tlsConnect, createServer as createTlsServer, type TLSSocket 
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { systemClock } from '#lib/clock.ts';
+import { openHostUdp } from '#lib/host-udp.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
@@ -40,6 +41,8 @@ async function open(t: Test, mappings: readonly ServiceMapping[], passOn = false
   const publisher = createStreamPublisher({
     dial: dialTcp,
     directDial: dialTcp,
+    openUdp: openHostUdp,
+    openDirectUdp: openHostUdp,
     accessLog: (entry) => void entries.push(entry),
     clock: systemClock,
     log: silentLogger,

@@ -1,0 +1,75 @@
+// Every public socket of the gateway but that for plain HTTP: the one of HTTPS, and those of services with ports of their own. What comes in by
+// TCP passes the door for load balancers first; then a TLS service may claim it by its name, and the rest is HTTPS's.
+import type { Socket } from 'node:net';
+import type { Clock } from '#lib/clock.ts';
+import type { IpPrefix } from '#lib/ip.ts';
+import type { Closable } from '#lib/lifecycle.ts';
+import type { Logger } from '#lib/log.ts';
+import type { DialTarget, Endpoint } from '#lib/net.ts';
+import type { HttpPublisher, StreamPublisher, StreamTable } from '#publish/index.ts';
+import { ProxyDoor, type Ends } from './proxy-door.ts';
+import { StreamPorts } from './stream-ports.ts';
+import { listenTcp } from './tcp.ts';
+import { listenUdp } from './udp.ts';
+
+export interface PublicSocketsDeps {
+  /** Where HTTPS listens; services' own ports are opened at the same address. */
+  readonly at: DialTarget;
+  /** Load balancers that say whose a connection is. */
+  readonly loadBalancers: readonly IpPrefix[];
+  readonly http: Pick<HttpPublisher, 'handleConnection'>;
+  readonly streams: Pick<StreamPublisher, 'handleConnection' | 'handleDatagram'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface PublicSockets extends Closable {
+  /** Of HTTPS. */
+  readonly port: number;
+  /** Opens the ports that the table names and closes the others. */
+  open(table: StreamTable): void;
+  /** Why a service's own port is not open; empty where it is. */
+  problem(protocol: 'tcp' | 'udp', port: number): string;
+}
+
+/** Opens HTTPS's socket. `close` stops accepting everywhere at once and resolves when the last connection is gone. GATEWAY_PORT_* errors. */
+export async function openPublicSockets(deps: PublicSocketsDeps): Promise<PublicSockets> {
+  const { at, http, streams, clock, log } = deps;
+  const door = new ProxyDoor({ trusted: deps.loadBalancers, clock, log });
+  const admit = (socket: Socket, from: Endpoint, port: number, enter: (ends: Ends) => void): void =>
+    door.admit(socket, { remote: from, local: { address: socket.localAddress ?? '', port } }, enter);
+
+  const https = await listenTcp(at, (socket, from) =>
+    admit(socket, from, https.port, ({ remote, local }) =>
+      streams.handleConnection(socket, remote, https.port, (hello) => http.handleConnection(socket, { remote, local, hello })),
+    ),
+  );
+  const tcp = new StreamPorts({
+    protocol: 'tcp',
+    except: https.port,
+    listen: (port) =>
+      listenTcp({ host: at.host, port }, (socket, from) => admit(socket, from, port, ({ remote }) => streams.handleConnection(socket, remote, port))),
+    clock,
+    log,
+  });
+  const udp = new StreamPorts({
+    protocol: 'udp',
+    except: undefined,
+    listen: (port) => listenUdp({ host: at.host, port }, (bytes, from, reply) => streams.handleDatagram(bytes, from, port, reply)),
+    clock,
+    log,
+  });
+  return {
+    port: https.port,
+    open: (table) => {
+      void tcp.apply(table.ports.keys());
+      void udp.apply(table.udp.keys());
+    },
+    problem: (protocol, port) => (protocol === 'udp' ? udp : tcp).problem(port),
+    close: async () => {
+      const closed = [https.close(), tcp.close(), udp.close()];
+      await door.close();
+      await Promise.all(closed);
+    },
+  };
+}

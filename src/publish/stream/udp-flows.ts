@@ -1,0 +1,171 @@
+// UDP services: each client's address has a flow of its own to a target, for as long as it is used. Nothing is queued, so that no client waits
+// for another, and a flood of invented addresses pushes out what nobody has answered, never what is in use.
+import type { Clock, Timer } from '#lib/clock.ts';
+import { parseIp, unmapIp } from '#lib/ip.ts';
+import type { Endpoint, OpenUdpFlow, UdpFlow } from '#lib/net.ts';
+import type { AccessLogEntry } from '#model/access-log.ts';
+import { judgeAddress } from '../access/restrictions.ts';
+import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_SWEEP_MS } from '../constants.ts';
+import { createIdSource } from '../http/request-id.ts';
+import type { StreamTable, UdpService } from './services.ts';
+
+export interface UdpFlowsDeps {
+  readonly open: OpenUdpFlow;
+  readonly openDirect: OpenUdpFlow;
+  readonly accessLog: (entry: AccessLogEntry) => void;
+  readonly clock: Clock;
+}
+
+/** Sends a datagram back to a client; the bytes are valid only during the call. */
+export type Reply = (bytes: Uint8Array, to: Endpoint) => void;
+
+interface Flow {
+  readonly key: string;
+  readonly id: string;
+  readonly service: UdpService;
+  readonly client: Endpoint;
+  readonly upstream: UdpFlow;
+  readonly started: number;
+  readonly wall: number;
+  usedAt: number;
+  /** The target has sent something: somebody is there on both sides. */
+  answered: boolean;
+  bytesUp: number;
+  bytesDown: number;
+}
+
+export class UdpFlows {
+  readonly #deps: UdpFlowsDeps;
+  readonly #flows = new Map<string, Flow>();
+  /** Those that nobody has answered, oldest first. */
+  readonly #unanswered = new Set<Flow>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #next = new Map<string, number>();
+  readonly #ids = createIdSource();
+  #sweep: Timer | undefined;
+  #dropped = 0;
+  #closed = false;
+
+  constructor(deps: UdpFlowsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Flows that are open, and datagrams that found no room or were not let in. */
+  get counts(): { readonly open: number; readonly dropped: number } {
+    return { open: this.#flows.size, dropped: this.#dropped };
+  }
+
+  /** A datagram from a client; the bytes are valid only during the call. */
+  datagram(bytes: Uint8Array, client: Endpoint, service: UdpService, reply: Reply): void {
+    const key = `${service.port} ${client.port} ${client.address}`;
+    const flow = this.#flows.get(key) ?? this.#open(key, client, service, reply);
+    if (flow === undefined) {
+      this.#dropped++;
+      return;
+    }
+    flow.usedAt = this.#deps.clock.now();
+    flow.bytesUp += bytes.length;
+    flow.upstream.send(bytes);
+  }
+
+  /** Ends what the table does not keep. */
+  keep(table: StreamTable): void {
+    for (const flow of this.#flows.values()) if (!table.keeps(flow.service)) this.#end(flow, 'service_changed');
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#sweep?.cancel();
+    for (const flow of this.#flows.values()) this.#end(flow, 'draining');
+  }
+
+  #open(key: string, client: Endpoint, service: UdpService, reply: Reply): Flow | undefined {
+    const { clock } = this.#deps;
+    const ip = parseIp(client.address);
+    const denied = service.closed !== undefined || judgeAddress(service.restrictions, ip === undefined ? undefined : unmapIp(ip)) !== undefined;
+    if (denied || this.#closed) return undefined;
+    if ((this.#perAddress.get(client.address) ?? 0) >= UDP_FLOWS_PER_ADDRESS) return undefined;
+    if (this.#flows.size >= UDP_FLOWS) {
+      const [oldest] = this.#unanswered;
+      if (oldest === undefined) return undefined;
+      this.#end(oldest, 'too_many_streams');
+    }
+    const turn = this.#next.get(service.id) ?? 0;
+    const target = service.targets[turn % service.targets.length];
+    if (target === undefined) return undefined;
+    this.#next.set(service.id, (turn + 1) % service.targets.length);
+    const open = service.direct ? this.#deps.openDirect : this.#deps.open;
+    const flow: Flow = {
+      key,
+      id: this.#ids.next(),
+      service,
+      client,
+      upstream: open(
+        { address: target.host, port: target.port },
+        (bytes) => {
+          if (this.#flows.get(key) !== flow) return;
+          flow.usedAt = clock.now();
+          flow.bytesDown += bytes.length;
+          if (!flow.answered) {
+            flow.answered = true;
+            this.#unanswered.delete(flow);
+          }
+          reply(bytes, client);
+        },
+        () => this.#end(flow, 'upstream_unreachable'),
+      ),
+      started: clock.now(),
+      wall: clock.wall(),
+      usedAt: clock.now(),
+      answered: false,
+      bytesUp: 0,
+      bytesDown: 0,
+    };
+    this.#flows.set(key, flow);
+    this.#unanswered.add(flow);
+    this.#perAddress.set(client.address, (this.#perAddress.get(client.address) ?? 0) + 1);
+    this.#arm();
+    return flow;
+  }
+
+  #end(flow: Flow, reason: string): void {
+    if (this.#flows.get(flow.key) !== flow) return;
+    this.#flows.delete(flow.key);
+    this.#unanswered.delete(flow);
+    const left = (this.#perAddress.get(flow.client.address) ?? 1) - 1;
+    if (left > 0) this.#perAddress.set(flow.client.address, left);
+    else this.#perAddress.delete(flow.client.address);
+    flow.upstream.close();
+    this.#record(flow, reason);
+  }
+
+  #arm(): void {
+    this.#sweep ??= this.#deps.clock.after(UDP_SWEEP_MS, () => {
+      this.#sweep = undefined;
+      const now = this.#deps.clock.now();
+      for (const flow of this.#flows.values()) if (flow.usedAt + flow.service.idleMs <= now) this.#end(flow, 'idle');
+      if (this.#flows.size > 0 && !this.#closed) this.#arm();
+    });
+  }
+
+  #record(flow: Flow, reason: string): void {
+    this.#deps.accessLog({
+      id: flow.id,
+      serviceId: flow.service.id,
+      timestamp: flow.wall,
+      protocol: 'udp',
+      method: '',
+      host: flow.service.domain,
+      path: '',
+      durationMs: Math.round(this.#deps.clock.now() - flow.started),
+      status: 0,
+      sourceIp: flow.client.address,
+      userId: '',
+      authMethod: '',
+      authSuccess: true,
+      bytesUp: flow.bytesUp,
+      bytesDown: flow.bytesDown,
+      reason,
+    });
+  }
+}

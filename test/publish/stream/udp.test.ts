@@ -1,0 +1,161 @@
+// UDP services at the door: a flow for each client, ended in time, none for who may not pass, and room kept for those who are in use.
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import t, { type Test } from 'tap';
+import type { Endpoint, OpenUdpFlow } from '#lib/net.ts';
+import { openHostUdp } from '#lib/host-udp.ts';
+import type { AccessLogEntry } from '#model/access-log.ts';
+import { noRestrictions, type ServiceMapping } from '#model/service.ts';
+import { buildStreamTable } from '#publish/index.ts';
+import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_IDLE_MS, UDP_SWEEP_MS } from '#publish/constants.ts';
+import { UdpFlows } from '#publish/stream/udp-flows.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { mapping, path } from '../harness.ts';
+
+function udp(name: string, hosts: readonly string[], change: Partial<ServiceMapping> = {}): ServiceMapping {
+  const targets = hosts.map((host) => ({ protocol: 'udp' as const, host, port: 53, basePath: '', weight: 1 }));
+  return mapping(name, [{ ...path(53), targets }], { mode: 'udp', listenPort: 53, ...change });
+}
+
+interface Door {
+  readonly clock: ManualClock;
+  readonly flows: UdpFlows;
+  readonly entries: AccessLogEntry[];
+  /** What each target got, and the way to let it answer. */
+  readonly sent: { readonly to: Endpoint; readonly text: string; readonly answer: (text: string) => void }[];
+  readonly answers: string[];
+  closed: number;
+  send(from: string, text: string): void;
+  apply(mappings: readonly ServiceMapping[]): void;
+}
+
+function open(t: Test, mappings: readonly ServiceMapping[]): Door {
+  const clock = new ManualClock();
+  const door: { -readonly [Key in keyof Door]: Door[Key] } = { clock, entries: [], sent: [], answers: [], closed: 0 } as never;
+  const target: OpenUdpFlow = (to, received) => ({
+    send: (bytes) => void door.sent.push({ to, text: Buffer.from(bytes).toString(), answer: (text) => received(Buffer.from(text)) }),
+    close: () => void door.closed++,
+  });
+  door.flows = new UdpFlows({ open: target, openDirect: target, accessLog: (entry) => void door.entries.push(entry), clock });
+  let table = buildStreamTable(mappings, (id, problem) => t.fail(`${id} ${problem}`));
+  door.apply = (next) => {
+    table = buildStreamTable(next, () => undefined);
+    door.flows.keep(table);
+  };
+  door.send = (from, text) => {
+    const [address = '', port = '1'] = from.split(' ');
+    const service = table.udp.get(53);
+    if (service === undefined) return;
+    door.flows.datagram(Buffer.from(text), { address, port: Number(port) }, service, (bytes, to) => {
+      door.answers.push(`${to.address} ${to.port} ${Buffer.from(bytes).toString()}`);
+    });
+  };
+  t.teardown(() => door.flows.close());
+  return door;
+}
+
+void t.test('each client has a flow of its own, and answers go to whom they belong', async (t) => {
+  const door = open(t, [udp('dns.test', ['10.0.0.1'])]);
+  door.send('192.0.2.1 1000', 'a');
+  door.send('192.0.2.1 1001', 'b');
+  door.send('192.0.2.1 1000', 'c');
+  t.same(
+    door.sent.map(({ to, text }) => `${to.address}:${to.port} ${text}`),
+    ['10.0.0.1:53 a', '10.0.0.1:53 b', '10.0.0.1:53 c'],
+  );
+  door.sent[1]?.answer('B');
+  door.sent[0]?.answer('A');
+  t.same(door.answers, ['192.0.2.1 1001 B', '192.0.2.1 1000 A']);
+  t.equal(door.flows.counts.open, 2);
+});
+
+void t.test('flows are reaped in time, by whoever speaks last, and leave one record', async (t) => {
+  const door = open(t, [udp('dns.test', ['10.0.0.1'])]);
+  door.send('192.0.2.1', 'a');
+  door.clock.advance(UDP_IDLE_MS - UDP_SWEEP_MS * 2);
+  door.sent[0]?.answer('late');
+  door.clock.advance(UDP_IDLE_MS - UDP_SWEEP_MS);
+  t.equal(door.flows.counts.open, 1, 'the answer counts');
+  door.clock.advance(UDP_SWEEP_MS * 2);
+  t.equal(door.flows.counts.open, 0);
+  t.equal(door.closed, 1);
+  t.match(door.entries, [{ protocol: 'udp', host: 'dns.test', reason: 'idle', bytesUp: 1, bytesDown: 4 }]);
+  door.sent[0]?.answer('too late');
+  t.same(door.answers, ['192.0.2.1 1 late']);
+  const quick = open(t, [udp('dns.test', ['10.0.0.1'], {})]);
+  quick.apply([
+    {
+      ...udp('dns.test', ['10.0.0.1']),
+      paths: udp('dns.test', ['10.0.0.1']).paths.map((one) => ({ ...one, options: { ...one.options, sessionIdleTimeoutMs: 2_000 } })),
+    },
+  ]);
+  quick.send('192.0.2.1', 'a');
+  quick.clock.advance(2_000 + UDP_SWEEP_MS);
+  t.equal(quick.flows.counts.open, 0, 'the service’s own time counts');
+});
+
+void t.test('who may not pass reaches nothing', async (t) => {
+  const changes: readonly Partial<ServiceMapping>[] = [
+    { restrictions: { ...noRestrictions, allowedCidrs: ['10.0.0.0/8'] } },
+    { restrictions: { ...noRestrictions, blockedCountries: ['DE'] } },
+    { auth: { oidc: true, maxSessionAgeMs: 1, unsupported: [] } },
+    { private: true },
+    { paths: udp('', ['a.name.test']).paths },
+  ];
+  for (const change of changes) {
+    const door = open(t, [udp('dns.test', ['10.0.0.1'], change)]);
+    door.send('192.0.2.1', 'a');
+    t.equal(door.sent.length, 0);
+    t.match(door.flows.counts, { open: 0, dropped: 1 });
+  }
+});
+
+void t.test('a flood of invented addresses is held in bounds and leaves those alone who are in use', async (t) => {
+  const door = open(t, [udp('dns.test', ['10.0.0.1'])]);
+  door.send('198.51.100.1 7', 'real');
+  door.sent[0]?.answer('yes');
+  for (let i = 0; i < 100_000; i++) door.send(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255} ${1 + (i % 60_000)}`, 'x');
+  t.equal(door.flows.counts.open, UDP_FLOWS);
+  door.send('198.51.100.1 7', 'still');
+  t.match(door.sent.at(-1), { text: 'still' });
+  door.sent[0]?.answer('here');
+  t.same(door.answers, ['198.51.100.1 7 yes', '198.51.100.1 7 here']);
+});
+
+void t.test('one address has only so many flows', async (t) => {
+  const door = open(t, [udp('dns.test', ['10.0.0.1'])]);
+  for (let port = 1; port <= UDP_FLOWS_PER_ADDRESS + 10; port++) door.send(`192.0.2.1 ${port}`, 'x');
+  t.match(door.flows.counts, { open: UDP_FLOWS_PER_ADDRESS, dropped: 10 });
+  door.send('192.0.2.2 1', 'x');
+  t.equal(door.flows.counts.open, UDP_FLOWS_PER_ADDRESS + 1);
+});
+
+void t.test('targets take turns by flow; a change ends what it concerns at once', async (t) => {
+  const service = udp('dns.test', ['10.0.0.1', '10.0.0.2']);
+  const door = open(t, [service]);
+  door.send('192.0.2.1', 'a');
+  door.send('192.0.2.2', 'b');
+  door.send('192.0.2.1', 'c');
+  t.same(
+    door.sent.map(({ to }) => to.address),
+    ['10.0.0.1', '10.0.0.2', '10.0.0.1'],
+  );
+  door.apply([{ ...service, authToken: 'new' }]);
+  t.equal(door.flows.counts.open, 2);
+  door.apply([]);
+  t.equal(door.flows.counts.open, 0);
+  t.match(door.entries, [{ reason: 'service_changed' }, { reason: 'service_changed' }]);
+});
+
+void t.test('a target of the host’s own network that refuses ends the flow', async (t) => {
+  const probe = createSocket('udp4');
+  probe.bind(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address();
+  await new Promise<void>((resolve) => void probe.close(() => resolve()));
+  await new Promise<void>((resolve) => {
+    const flow = openHostUdp({ address: '127.0.0.1', port }, () => undefined, resolve);
+    flow.send(Buffer.from('x'));
+  });
+  t.pass('told');
+});
