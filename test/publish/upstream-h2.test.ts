@@ -163,7 +163,7 @@ async function frames(
         begun = true;
         pending = pending.subarray(24);
       }
-      while (begun && pending.length >= 9 && pending.length >= 9 + pending.readUIntBE(0, 3)) {
+      while (pending.length >= 9 && pending.length >= 9 + pending.readUIntBE(0, 3)) {
         const size = pending.readUIntBE(0, 3);
         const type = pending[3] ?? 0;
         const id = pending.readUInt32BE(5);

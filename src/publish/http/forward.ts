@@ -153,6 +153,8 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
       const framing = length === undefined ? 'Transfer-Encoding: chunked' : `Content-Length: ${length}`;
       connection.send(`${head}${framing}\r\n\r\n`, exchange.request.method, length === undefined ? 'chunked' : 'length', false, this);
       if (!this.#retried) exchange.readBody(this);
+      // A body may come only after its answer has begun.
+      connection.flushRequest();
     }
   }
 

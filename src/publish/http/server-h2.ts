@@ -257,6 +257,8 @@ class H2Exchange implements Exchange, Deadlined {
     });
     // Clients made with node:http2 end the body before they reset a stream that they give up; a look later both have come.
     stream.on('end', () => (this.request.length === undefined ? setImmediate(() => this.#bodyEnded()) : this.#bodyEnded()));
+    // One that ended without a byte has not waited for its listener.
+    if (stream.readableEnded) setImmediate(() => this.#bodyEnded());
   }
 
   #bodyEnded(): void {
@@ -330,10 +332,8 @@ class H2Exchange implements Exchange, Deadlined {
     if (this.#over) return;
     if (this.#left !== 0 && this.#left !== Infinity) return this.abort();
     if (this.#hasBody) {
-      this.#stream.once('wantTrailers', () => {
-        if (trailers === undefined) this.#stream.close();
-        else this.#sendTrailers(trailers);
-      });
+      // None are sent as an empty frame that ends the stream; close() would wait for that end.
+      this.#stream.once('wantTrailers', () => this.#sendTrailers(trailers ?? emptyFields()));
       this.#stream.end();
     }
     // A request body that nobody wants any more: RFC 9113 §8.1.
