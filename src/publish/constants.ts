@@ -117,3 +117,8 @@ export const UDP_FLOWS_PER_ADDRESS = 64;
 /** Silence both ways after which a flow ends, unless the service says otherwise; it may be late by the sweep's interval. */
 export const UDP_IDLE_MS = 30_000;
 export const UDP_SWEEP_MS = 1_000;
+
+/** Bodies below this are sent as they are: compressing them saves no packet. */
+export const COMPRESS_BYTES = 1_024;
+/** Bodies compressed at a time, about a megabyte each; further ones are sent as they are. */
+export const COMPRESSIONS = 256;

@@ -8,7 +8,9 @@ import { ANSWER_MS, PATH_CHECK_MS } from '../constants.ts';
 import type { AnswerEdits } from './answer-edits.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';
 import { dialReason } from './dial-reason.ts';
-import type { AnswerSource, BodySink, Exchange } from './exchange.ts';
+import { codeAnswer } from './content-coding.ts';
+import type { EncodedBody, Encoders } from './encoded-body.ts';
+import type { Answer, AnswerSource, BodySink, Exchange } from './exchange.ts';
 import { noFields, type FieldClass } from './field-class.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
 import type { Route, RouteTarget } from './routes.ts';
@@ -20,6 +22,7 @@ export interface ForwardDeps {
   readonly upstreams: Upstreams;
   readonly deadlines: Deadlines;
   readonly policy: RequestFieldPolicy;
+  readonly encoders: Encoders;
 }
 
 /** What the handler hands over: everything that was decided. */
@@ -66,6 +69,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   #connection: UpstreamLink | undefined;
   /** Made where a connection has to be dialled. */
   #abort: AbortController | undefined;
+  #encoded: EncodedBody | undefined;
   #answered = false;
   #bodySent = false;
   #requestOver = false;
@@ -103,13 +107,15 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   clientDrained(): void {
-    this.#connection?.resumeAnswer();
+    if (this.#encoded === undefined) this.#connection?.resumeAnswer();
+    else this.#encoded.clientDrained();
   }
 
   /** Ends it without telling anybody. */
   clientGone(): void {
     if (this.#over) return;
     this.#settle();
+    this.#encoded?.destroy();
     this.#abort?.abort();
     this.#connection?.destroy();
   }
@@ -197,13 +203,18 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     const { edits } = this.#order.route;
     const fields = responseFields(head.fields, this.#without());
     if (edits !== undefined) this.#events.edit(fields, edits, this.#target);
-    this.#order.exchange.answer({
+    const { exchange } = this.#order;
+    const answer: Answer = {
       status: head.status,
       reason: head.reason,
       fields,
       length: head.framing.kind === 'length' ? head.framing.length : head.framing.kind === 'none' ? 0 : undefined,
       statedLength: stated,
-    });
+    };
+    if (!this.#order.route.compression) return exchange.answer(answer);
+    const coded = codeAnswer(exchange.request, answer, this.#deps.encoders.busy);
+    exchange.answer(coded.answer);
+    if (coded.coding !== undefined) this.#encoded = this.#deps.encoders.start(exchange, coded.coding, () => this.#connection?.resumeAnswer());
   }
 
   /** What the route takes out of answers. */
@@ -212,17 +223,17 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   answerData(payload: Buffer): boolean {
-    return this.#over ? true : this.#order.exchange.write(payload);
+    return this.#over ? true : (this.#encoded ?? this.#order.exchange).write(payload);
   }
 
   answerFlush(): void {
-    if (!this.#over && this.#answered) this.#order.exchange.flush();
+    if (!this.#over && this.#answered) (this.#encoded ?? this.#order.exchange).flush();
   }
 
   answerEnd(trailers: Fields | undefined): void {
     if (this.#over) return;
     this.#settle();
-    this.#order.exchange.end(safeTrailers(trailers, this.#deps.policy, this.#without()));
+    (this.#encoded ?? this.#order.exchange).end(safeTrailers(trailers, this.#deps.policy, this.#without()));
   }
 
   switched(head: ResponseHead, stream: Duplex): void {
@@ -250,6 +261,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   #fail(reason: OwnReason, detail: string): void {
     if (this.#over) return;
     this.#settle();
+    this.#encoded?.destroy();
     this.#abort?.abort();
     this.#connection?.destroy();
     if (this.#answered) this.#events.broken(reason, detail);

@@ -16,6 +16,7 @@ import { SecureContexts } from '../tls/secure-contexts.ts';
 import { terminateTls, type ChallengeSource, type Terminated } from '../tls/terminate.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
+import { Encoders } from './encoded-body.ts';
 import { handleExchange, refusedEntry, type HandlerDeps } from './handler.ts';
 import { RequestFieldPolicy } from './headers.ts';
 import { OpenStreams, type OpenStream } from './open-streams.ts';
@@ -97,6 +98,7 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #handler: HandlerDeps;
   readonly #upstreams: Upstreams;
   readonly #streams = new OpenStreams();
+  readonly #encoders = new Encoders();
   readonly #refusals: Refusals;
   readonly #contexts = new SecureContexts();
   readonly #sockets = new Set<Socket>();
@@ -132,7 +134,12 @@ class Publisher implements HttpPublisher, H1Owner {
       refusals: this.#refusals,
       log: deps.log,
       clock: deps.clock,
-      forward: { upstreams: this.#upstreams, deadlines: this.deadlines, policy: new RequestFieldPolicy(deps.identityHeaders) },
+      forward: {
+        upstreams: this.#upstreams,
+        deadlines: this.deadlines,
+        policy: new RequestFieldPolicy(deps.identityHeaders),
+        encoders: this.#encoders,
+      },
       streams: this.#streams,
       ids: createIdSource(),
     };

@@ -35,6 +35,8 @@ export interface Route extends Matchable {
   /** Field lines to set, and the classes of names of which copies by clients are removed. */
   readonly customHeaders: string;
   readonly customKeys: FieldClass;
+  /** Whether answers are compressed for clients that take it. */
+  readonly compression: boolean;
   readonly edits: AnswerEdits | undefined;
 }
 
@@ -174,6 +176,7 @@ function publishPath(
     requestTimeoutMs: options.requestTimeoutMs,
     customHeaders: lines,
     customKeys: names,
+    compression: service.mapping.web.compression,
     edits,
   };
 }
