@@ -25,6 +25,12 @@ export interface Endpoint {
   readonly port: number;
 }
 
+/** A connection's two ends, as its client sees them. */
+export interface Ends {
+  readonly remote: Endpoint;
+  readonly local: Endpoint;
+}
+
 /** UDP with one remote end. */
 export interface UdpFlow {
   /** Best effort; the bytes are valid only during the call. */

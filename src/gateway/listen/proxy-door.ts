@@ -4,7 +4,7 @@ import type { Clock } from '#lib/clock.ts';
 import { parseIp, prefixContains, type IpPrefix } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
-import type { Endpoint } from '#lib/net.ts';
+import type { Ends } from '#lib/net.ts';
 import { readProxyHeader, type ProxyHeader } from '#wire/proxy-protocol.ts';
 import { maxProxyHeaders, proxyHeaderMs } from '../constants.ts';
 
@@ -13,12 +13,6 @@ export interface ProxyDoorDeps {
   readonly trusted: readonly IpPrefix[];
   readonly clock: Clock;
   readonly log: Logger;
-}
-
-/** A connection's two ends as the client sees them. */
-export interface Ends {
-  readonly remote: Endpoint;
-  readonly local: Endpoint;
 }
 
 export class ProxyDoor implements Closable {

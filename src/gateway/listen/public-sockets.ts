@@ -5,9 +5,9 @@ import type { Clock } from '#lib/clock.ts';
 import type { IpPrefix } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
-import type { DialTarget, Endpoint } from '#lib/net.ts';
+import type { DialTarget, Endpoint, Ends } from '#lib/net.ts';
 import type { HttpPublisher, StreamPublisher, StreamTable } from '#publish/index.ts';
-import { ProxyDoor, type Ends } from './proxy-door.ts';
+import { ProxyDoor } from './proxy-door.ts';
 import { StreamPorts } from './stream-ports.ts';
 import { listenTcp } from './tcp.ts';
 import { listenUdp } from './udp.ts';
@@ -40,15 +40,15 @@ export async function openPublicSockets(deps: PublicSocketsDeps): Promise<Public
     door.admit(socket, { remote: from, local: { address: socket.localAddress ?? '', port } }, enter);
 
   const https = await listenTcp(at, (socket, from) =>
-    admit(socket, from, https.port, ({ remote, local }) =>
-      streams.handleConnection(socket, remote, https.port, (hello) => http.handleConnection(socket, { remote, local, hello })),
+    admit(socket, from, https.port, (ends) =>
+      streams.handleConnection(socket, ends, https.port, (hello) => http.handleConnection(socket, { ...ends, hello })),
     ),
   );
   const tcp = new StreamPorts({
     protocol: 'tcp',
     except: https.port,
     listen: (port) =>
-      listenTcp({ host: at.host, port }, (socket, from) => admit(socket, from, port, ({ remote }) => streams.handleConnection(socket, remote, port))),
+      listenTcp({ host: at.host, port }, (socket, from) => admit(socket, from, port, (ends) => streams.handleConnection(socket, ends, port))),
     clock,
     log,
   });

@@ -5,9 +5,10 @@ import type { Clock } from '#lib/clock.ts';
 import { describeError, errorCode } from '#lib/errors.ts';
 import { parseIp, unmapIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
-import type { Dial, DialTarget, Endpoint } from '#lib/net.ts';
+import type { Dial, DialTarget, Endpoint, Ends } from '#lib/net.ts';
 import { splice } from '#lib/splice.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
+import { writeProxyHeader } from '#wire/proxy-protocol.ts';
 import { judgeAddress } from '../access/restrictions.ts';
 import { KEEP_ALIVE_PROBE_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
 import { createIdSource } from '../http/request-id.ts';
@@ -49,10 +50,10 @@ export class StreamForwarder {
   }
 
   /** Takes an accepted socket over, bytes that were put back included; never throws. */
-  handle(socket: Socket, service: StreamService, remote: Endpoint): void {
+  handle(socket: Socket, service: StreamService, ends: Ends): void {
     socket.on('error', () => undefined);
     const flow: Flow = { service, socket, upstream: undefined, cut: undefined, abort: new AbortController() };
-    void this.#run(flow, remote).catch((error: unknown) => {
+    void this.#run(flow, ends).catch((error: unknown) => {
       this.#deps.log.error('a stream failed', { service: service.domain, error: describeError(error) });
       socket.destroy();
     });
@@ -95,7 +96,7 @@ export class StreamForwarder {
     this.end(() => true, 'draining');
   }
 
-  async #run(flow: Flow, remote: Endpoint): Promise<void> {
+  async #run(flow: Flow, { remote, local }: Ends): Promise<void> {
     const { clock } = this.#deps;
     const { service, socket } = flow;
     const entry = { id: this.#ids.next(), timestamp: clock.wall(), started: clock.now() };
@@ -114,6 +115,8 @@ export class StreamForwarder {
       flow.upstream = await this.#dial(service, flow.abort.signal);
       socket.off('close', gone);
       if (flow.cut !== undefined) flow.upstream.destroy();
+      // Before the client's first byte: what the client itself sends as a header is only bytes to the target.
+      if (service.proxy !== undefined) flow.upstream.write(writeProxyHeader(service.proxy, remote, local));
       const spliced = splice(socket, flow.upstream, { idleMs: service.idleMs });
       // Paused where its first bytes were looked at.
       socket.resume();

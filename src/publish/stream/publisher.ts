@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '#lib/clock.ts';
 import type { Closable } from '#lib/lifecycle.ts';
-import type { Endpoint, OpenUdpFlow } from '#lib/net.ts';
+import type { Endpoint, Ends, OpenUdpFlow } from '#lib/net.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import { Deadlines } from '../http/deadlines.ts';
 import { StreamForwarder, type StreamForwarderDeps } from './forwarder.ts';
@@ -15,7 +15,7 @@ export interface StreamPublisher extends Closable {
    * Takes a connection to one of the table's ports. Where no service is meant, `otherwise` gets the socket, with every byte still in it, and the
    * hello where one was read; without it the socket is closed.
    */
-  handleConnection(socket: Socket, remote: Endpoint, port: number, otherwise?: (hello: ClientHello | undefined) => void): void;
+  handleConnection(socket: Socket, ends: Ends, port: number, otherwise?: (hello: ClientHello | undefined) => void): void;
   /** A datagram to one of the table's UDP ports; the bytes are valid only during the call. */
   handleDatagram(bytes: Uint8Array, from: Endpoint, port: number, reply: Reply): void;
   /** Takes nothing new, lets streams finish for at most `deadlineMs`, and closes. */
@@ -40,27 +40,27 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
 
   function choose(
     socket: Socket,
-    remote: Endpoint,
+    ends: Ends,
     at: StreamPort,
     hello: ClientHello | undefined,
     otherwise?: (hello: ClientHello | undefined) => void,
   ): void {
     const service = (hello?.serverName === undefined ? undefined : at.names.get(hello.serverName)) ?? at.rest;
-    if (service !== undefined) return forwarder.handle(socket, service, remote);
+    if (service !== undefined) return forwarder.handle(socket, service, ends);
     if (otherwise !== undefined) return otherwise(hello);
     socket.on('error', () => undefined);
     socket.destroy();
   }
 
   return {
-    handleConnection(socket, remote, port, otherwise) {
+    handleConnection(socket, ends, port, otherwise) {
       const at = table.ports.get(port);
-      if (at === undefined || at.names.size === 0) return choose(socket, remote, at ?? { names: new Map(), rest: undefined }, undefined, otherwise);
+      if (at === undefined || at.names.size === 0) return choose(socket, ends, at ?? { names: new Map(), rest: undefined }, undefined, otherwise);
       waiting.add(socket);
       readHello(socket, deadlines, (seen) => {
         waiting.delete(socket);
         if (seen.kind === 'gone') socket.destroy();
-        else choose(socket, remote, table.ports.get(port) ?? at, seen.kind === 'hello' ? seen.hello : undefined, otherwise);
+        else choose(socket, ends, table.ports.get(port) ?? at, seen.kind === 'hello' ? seen.hello : undefined, otherwise);
       });
     },
     apply(next) {

@@ -25,6 +25,8 @@ interface AnyStreamService {
 
 export interface StreamService extends AnyStreamService {
   readonly mode: 'tcp' | 'tls';
+  /** The version of the PROXY header that targets are told the client's address with; undefined for none. */
+  readonly proxy: 1 | 2 | undefined;
   readonly dialMs: number;
 }
 
@@ -77,8 +79,10 @@ export function buildStreamTable(mappings: Iterable<ServiceMapping>, onProblem: 
       else onProblem(mapping.id, `port ${common.port} is ${holder.domain}'s already`);
       continue;
     }
-    const dialMs = Math.min(mapping.paths[0]?.options.requestTimeoutMs ?? STREAM_DIAL_MS, STREAM_DIAL_MS);
-    const service: StreamService = { ...common, mode: mapping.mode, dialMs };
+    const options = mapping.paths[0]?.options;
+    const dialMs = Math.min(options?.requestTimeoutMs ?? STREAM_DIAL_MS, STREAM_DIAL_MS);
+    const proxy = options?.proxyProtocol === true ? options.proxyProtocolVersion : undefined;
+    const service: StreamService = { ...common, mode: mapping.mode, dialMs, proxy };
     let port = ports.get(service.port);
     if (port === undefined) ports.set(service.port, (port = { names: new Map(), rest: undefined }));
     const holder = service.mode === 'tls' ? port.names.get(service.domain) : port.rest;
@@ -121,7 +125,7 @@ export function streamRefusal({ mode, auth, private: isPrivate, paths }: Service
   if (path === undefined) return 'the service has no enabled target';
   if (auth.oidc || auth.unsupported.length > 0) return 'sign-in for streams is not supported by this version of the gateway';
   if (isPrivate) return 'private services are not served by this version of the gateway';
-  if (path.options.proxyProtocol) return 'PROXY protocol for streams is not supported by this version of the gateway';
+  if (mode === 'udp' && path.options.proxyProtocol) return 'PROXY protocol for udp services is not supported by this version of the gateway';
   // A name would have to be looked up for each flow, inside the mesh.
   const named = mode === 'udp' ? path.targets.find(({ host }) => parseIp(host) === undefined) : undefined;
   return named === undefined ? undefined : `the target ${named.host} of a udp service has to be an address`;

@@ -11,6 +11,7 @@ import type { AccessLogEntry } from '#model/access-log.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
 import { buildStreamTable, createStreamPublisher } from '#publish/index.ts';
 import { CLIENT_HELLO_BYTES } from '#wire/client-hello.ts';
+import { readProxyHeader } from '#wire/proxy-protocol.ts';
 import { dialTcp, issue, listenTcp, mapping, path } from '../harness.ts';
 
 const port = 5432;
@@ -58,7 +59,8 @@ async function open(t: Test, mappings: readonly ServiceMapping[], passOn = false
       socket.end('elsewhere');
       socket.resume();
     };
-    publisher.handleConnection(socket, { address: '127.0.0.1', port: socket.remotePort ?? 0 }, port, passOn ? otherwise : undefined);
+    const ends = { remote: { address: '127.0.0.1', port: socket.remotePort ?? 0 }, local: { address: '127.0.0.1', port } };
+    publisher.handleConnection(socket, ends, port, passOn ? otherwise : undefined);
   });
   t.teardown(async () => {
     await publisher.close();
@@ -265,4 +267,30 @@ void t.test('a hello in single bytes is understood, an endless one is cut off', 
   for (let sent = 0; sent < CLIENT_HELLO_BYTES * 2; sent += record.length) endless.write(record);
   await gone(endless);
   t.equal(door.open(), 1, 'only the first has reached a target');
+});
+
+void t.test('a target that asks for it is told the client’s address, once, before the first byte', async (t) => {
+  const target = await upstream(t);
+  for (const version of [1, 2] as const) {
+    const service = stream('db.test', [target.port]);
+    const paths = service.paths.map((one) => ({ ...one, options: { ...one.options, proxyProtocol: true, proxyProtocolVersion: version } }));
+    const door = await open(t, [{ ...service, paths }]);
+    const socket = dial(door);
+    const forged = 'PROXY TCP4 9.9.9.9 9.9.9.9 1 1\r\n';
+    await once(socket, 'connect');
+    socket.end(`${forged}hello`);
+    const own = (socket.address() as AddressInfo).port;
+    await read(socket);
+    const bytes = Buffer.from(target.received.pop() ?? '', 'latin1');
+    const header = readProxyHeader(bytes);
+    if (header.kind !== 'header') return t.fail('no header');
+    t.same(header.header, {
+      kind: 'proxied',
+      transport: 'tcp',
+      source: { address: '127.0.0.1', port: own },
+      destination: { address: '127.0.0.1', port },
+    });
+    t.equal(bytes.toString('latin1', header.length), `${forged}hello`, 'a forged one is only bytes');
+  }
+  return t.end();
 });
