@@ -2,6 +2,7 @@
 import type { Clock } from '#lib/clock.ts';
 import { errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
+import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
 import type { RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck } from '#model/identity.ts';
 import type { MappingChange } from '#model/service.ts';
@@ -12,6 +13,7 @@ import type { Headers } from '#rpc/method.ts';
 import { GatewayService } from '#wire/proto/gen/meshgate_pb.ts';
 import { type ProxyMapping, ProxyMappingUpdateType, ProxyService } from '#wire/proto/gen/proxy_service_pb.ts';
 import { accessLogsInCall, accessLogsInFlight, proxyCallMs, refusedPauseMs, revocationSilenceMs, streamOpenMs } from './constants.ts';
+import { certificateExchange } from './certificate-calls.ts';
 import { controlError } from './errors.ts';
 import { keepOpen, LinkState, pause } from './link.ts';
 import { accessLogMessageOf, identityFrom, mappingFrom, revocationFrom, sessionFrom, statusMessageOf } from './translate-proxy.ts';
@@ -34,6 +36,7 @@ export class ProxyControlClient implements ProxyControl {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #startedAt: number;
+  readonly certificates: CertificateExchange;
   readonly #closing = new AbortController();
   #running: Promise<unknown> | undefined;
   #watchedBefore = false;
@@ -50,6 +53,7 @@ export class ProxyControlClient implements ProxyControl {
     this.#clock = deps.clock;
     this.#log = deps.log;
     this.#startedAt = deps.clock.wall();
+    this.certificates = certificateExchange(this.#channel, options.cluster, (signal) => this.#call(signal));
   }
 
   start(handlers: ProxyControlHandlers): void {

@@ -1,6 +1,7 @@
 // What the control plane's client is to a peer and to a gateway. Everything on this face is in the model's words.
 import type { Closable } from '#lib/lifecycle.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
+import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import type { AccountId, ProxyId, PublicKey, ServiceId } from '#model/ids.ts';
 import type { RelyingPartyConfig, Revocation, SessionAuthority } from '#model/identity.ts';
 import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
@@ -98,5 +99,7 @@ export interface ProxyControl extends Closable, SessionAuthority {
   /** Hands over any number of records. After a failure all may be sent again: a record is known by its id. */
   sendAccessLog(records: readonly AccessLogRecord[], signal: AbortSignal): Promise<void>;
   relyingParty(signal: AbortSignal): Promise<RelyingPartyConfig>;
+  /** Rejects with RPC_UNIMPLEMENTED at a stock control plane. */
+  readonly certificates: CertificateExchange;
   status(): LinkStatus;
 }

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import type { Clock } from '#lib/clock.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
+import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import type { CertificateStatus } from '#model/status.ts';
 import type { AutomaticCertificates } from '#publish/certs/acme/automatic.ts';
-import type { ClusterStore } from '#publish/certs/acme/cluster-store.ts';
 import type { AuthoritySettings } from '#publish/certs/acme/types.ts';
 import type { Certificate, CertificateDirectory } from '#publish/index.ts';
 import type { AcmeSettings } from './acme-config.ts';
@@ -24,12 +24,19 @@ export interface GatewayCertificates extends Closable {
   list(): readonly CertificateStatus[];
 }
 
+export interface CertificateDeps {
+  /** What the gateways of the cluster share. */
+  readonly exchange: CertificateExchange;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
 /** GATEWAY_ACME_TERMS, GATEWAY_ACME_DNS, GATEWAY_FILE_UNREADABLE. */
 export async function openCertificates(
   settings: AcmeSettings,
   stateDir: string,
   directory: CertificateDirectory,
-  deps: { readonly store: ClusterStore; readonly clock: Clock; readonly log: Logger },
+  deps: CertificateDeps,
 ): Promise<GatewayCertificates> {
   const automatic = settings.authorities.length === 0 ? undefined : await openAutomatic(settings, stateDir, deps);
   let hosts: readonly string[] = [];
@@ -52,11 +59,7 @@ export async function openCertificates(
   };
 }
 
-async function openAutomatic(
-  settings: AcmeSettings,
-  stateDir: string,
-  deps: { readonly store: ClusterStore; readonly clock: Clock; readonly log: Logger },
-): Promise<AutomaticCertificates> {
+async function openAutomatic(settings: AcmeSettings, stateDir: string, deps: CertificateDeps): Promise<AutomaticCertificates> {
   if (!settings.termsAgreed) throw gatewayError('GATEWAY_ACME_TERMS');
   const together = settings.together.map(({ names }) => [...new Set(names)].sort());
   const dns = await openDnsRecords(settings.dns);
@@ -65,9 +68,12 @@ async function openAutomatic(
   const authorities = await Promise.all(settings.authorities.map((authority) => readAuthority(authority)));
   // Loaded only here: who brings certificates along pays nothing for it.
   const { openAutomaticCertificates } = await import('#publish/certs/acme/automatic.ts');
+  const { openSharedStore } = await import('#publish/certs/acme/shared-store.ts');
+  const folder = join(stateDir, 'acme');
+  const store = await openSharedStore(join(folder, 'seal-key'), deps.exchange, deps.log);
   return await openAutomaticCertificates(
-    { ...settings, folder: join(stateDir, 'acme'), authorities, together },
-    { ...deps, dns, random: Math.random, changed: () => undefined },
+    { ...settings, folder, authorities, together },
+    { ...deps, store, dns, random: Math.random, changed: () => undefined },
   );
 }
 

@@ -25,3 +25,6 @@ export const plainConnections = 1_024;
 export const maxWaitingDatagrams = 16;
 /** Services that are gone and whose last records may still come. */
 export const maxGoneServices = 1_000;
+/** How often the states of certificates are looked at for the control plane, milliseconds, and how many go into one call. */
+export const certificateReportMs = 2_000;
+export const certificatesInReport = 100;

@@ -28,7 +28,6 @@ import {
   Traffic,
   type CertificateDirectory,
 } from '#publish/index.ts';
-import { unshared } from '#publish/certs/acme/cluster-store.ts';
 import type { GatewayConfig } from './config.ts';
 import { openCertificates, type GatewayCertificates } from './certificates.ts';
 import { readConfigured } from './configured-file.ts';
@@ -43,6 +42,7 @@ import { Registration } from './registration.ts';
 import { holdRelyingParty } from './relying-party.ts';
 import { openAccessLog } from './report/access-log.ts';
 import { ServiceAccounts } from './report/accounts.ts';
+import { CertificateReporter } from './report/certificate-reporter.ts';
 import { ServiceReporter } from './report/service-reporter.ts';
 import { serviceState } from './report/service-state.ts';
 import { hostsWithCertificates, Mappings } from './routes/mappings.ts';
@@ -76,7 +76,9 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     scope.use(control);
     const certificateLog = log.with({ part: 'certificates' });
     const directory = scope.use(await openCertificateDirectory(config.certDir, { clock, log: certificateLog }));
-    const certificates = scope.use(await openCertificates(config.acme, config.stateDir, directory, { store: unshared, clock, log: certificateLog }));
+    const certificates = scope.use(
+      await openCertificates(config.acme, config.stateDir, directory, { exchange: control.certificates, clock, log: certificateLog }),
+    );
     const node = await createMeshNode(
       {
         control: address,
@@ -198,6 +200,8 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       log,
     });
     scope.defer(() => reporter.close());
+    const certificateReporter = new CertificateReporter({ list: certificates.list, send: control.certificates.report, clock, log });
+    scope.defer(() => certificateReporter.close());
 
     const plainAt =
       config.httpListen ?? (config.acme.authorities.length > 0 && config.acme.challenge === 'http-01' ? { host: '::', port: 80 } : undefined);
@@ -210,7 +214,10 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     control.start({
       change: async (change) => {
         if (change.kind === 'set') registration.offer(change.mapping);
-        if (change.kind === 'snapshot-complete') reporter.forgetTold();
+        if (change.kind === 'snapshot-complete') {
+          reporter.forgetTold();
+          certificateReporter.forgetTold();
+        }
         await mappings.apply(change);
       },
       revoked: (revocation) => sessions.revoke(revocation),
@@ -218,6 +225,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     });
     registration.start();
     reporter.start();
+    certificateReporter.start();
     const socket = await serveStatus(config.stateDir, () => ({
       process: 'gateway',
       pid: process.pid,

@@ -108,7 +108,8 @@ export interface ServiceStatus {
  * A certificate as a gateway has it. `pending`: none yet; `failed`: none, and the last try came to nothing; `renewing`: good, and being renewed;
  * `expiring`: good still, and renewal fails; `unusable`: files that cannot be used.
  */
-export type CertificateState = 'pending' | 'failed' | 'valid' | 'renewing' | 'expiring' | 'expired' | 'unusable';
+export const certificateStates = ['pending', 'failed', 'valid', 'renewing', 'expiring', 'expired', 'unusable'] as const;
+export type CertificateState = (typeof certificateStates)[number];
 
 export interface CertificateStatus {
   readonly names: readonly string[];

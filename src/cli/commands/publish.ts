@@ -234,6 +234,17 @@ export const publishCommands: readonly Command[] = [
     ONLINE: 'online',
     GATEWAYS: 'connected_proxies',
   }),
+  listCommand('certificate', 'list the gateways’ certificates', '/api/reverse-proxies/certificates', {
+    NAMES: 'names',
+    STATE: 'state',
+    EXPIRES: 'not_after',
+    FROM: 'issuer',
+    SOURCE: 'source',
+    NEXT: 'next_action',
+    AT: 'next_at',
+    CLUSTER: 'cluster',
+    REASON: 'reason',
+  }),
   listCommand('proxy-token', 'list the gateways’ tokens', proxyTokens, {
     ID: 'id',
     NAME: 'name',

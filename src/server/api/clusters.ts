@@ -60,6 +60,26 @@ export const validateDomain: Handler = async (call) => {
   return { status: 202, body: {} };
 };
 
+/** Our own addition: every certificate of every gateway that is connected. */
+export const listCertificates: Handler = async ({ domain }) =>
+  ok(
+    (await domain.certificates.list()).map(({ proxyId, cluster, status }) =>
+      present({
+        names: status.names,
+        cluster,
+        proxy_id: proxyId,
+        source: status.source,
+        state: status.state,
+        reason: status.reason,
+        issuer: status.issuer,
+        not_before: status.notBefore,
+        not_after: status.notAfter,
+        next_action: status.nextAction,
+        next_at: status.nextAt,
+      }),
+    ),
+  );
+
 export const listProxyTokens: Handler = async ({ domain }) => ok((await domain.tokens.listProxy()).map(tokenShape));
 
 export const createProxyToken: Handler = async (call) => {

@@ -137,6 +137,7 @@ export const routes: readonly Route[] = [
   route('GET', '/reverse-proxies/domains/:id/validate', 'services:write', clusters.validateDomain),
   route('GET', '/reverse-proxies/clusters', 'services:read', clusters.listClusters),
   route('DELETE', '/reverse-proxies/clusters/:address', 'services:write', clusters.deleteCluster),
+  route('GET', '/reverse-proxies/certificates', 'services:read', clusters.listCertificates),
   route('GET', '/reverse-proxies/proxy-tokens', 'services:read', clusters.listProxyTokens),
   route('POST', '/reverse-proxies/proxy-tokens', 'services:write', clusters.createProxyToken),
   route('DELETE', '/reverse-proxies/proxy-tokens/:id', 'services:write', clusters.revokeProxyToken),

@@ -165,3 +165,15 @@ export const countriesPerList = 50;
 export const autoPortFirst = 10_000;
 export const autoPortLast = 49_151;
 export const targetTimeoutMaxMs = day;
+
+/** How long a gateway is the only one of its cluster that orders some names, milliseconds; longer than a gateway lets an order take. */
+export const certificateLeaseMs = 10 * minute;
+/** Leases of one cluster at a time; gateways wait for more. */
+export const maxLeases = 1_000;
+/** Names of a certificate, and challenge answers of an order. */
+export const maxCertificateNames = 100;
+/** Sealed copies of one certificate, and bytes of each. */
+export const maxSealedCopies = 64;
+export const maxSealedBytes = 65_536;
+/** How long the key of a gateway that orders nothing is kept, milliseconds. */
+export const sealKeyKeptMs = 180 * day;

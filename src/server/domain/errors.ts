@@ -57,6 +57,7 @@ const table = {
   DOMAIN_SERVICE_NO_PORT: row(409, 'The cluster has no free port left.'),
   DOMAIN_GROUP_NOT_ALLOWED: row(403, 'The user is in none of the groups that may use the service.'),
 
+  DOMAIN_LEASE_LOST: row(409, 'Another gateway of the cluster orders this certificate.'),
   DOMAIN_CLUSTER_IN_USE: row(409, 'The cluster is in use.'),
   DOMAIN_DOMAIN_TAKEN: row(409, 'The domain exists already.'),
   DOMAIN_DOMAIN_IN_USE: row(409, 'The domain is in use.'),

@@ -10,6 +10,7 @@ import type { AccountId, GroupId } from '#model/ids.ts';
 import { openStore, type Store } from '../store/store.ts';
 import type { StoreTimes } from '../store/timed-database.ts';
 import { newNetwork } from './addresses.ts';
+import { certificateUseCases } from './certificates.ts';
 import { Changes } from './changes.ts';
 import { canonicalHost } from './checks.ts';
 import { clusterUseCases, type ResolveCname } from './clusters.ts';
@@ -108,6 +109,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       posture: postureUseCases(context),
       services: serviceUseCases(context, oneTimeTokens),
       clusters: clusterUseCases(context, resolve),
+      certificates: certificateUseCases(context),
       sessions: sessionUseCases(context),
       events: eventUseCases(context),
       vault: vaultUseCases(context),

@@ -55,3 +55,5 @@ export const reportStaleMs = 180_000;
 export const maxReportBytes = 131_072;
 /** Paths that are kept of all peers together, about 200 bytes each; beyond it the oldest reports go. */
 export const maxKeptPaths = 200_000;
+/** Certificates in one report of a gateway. */
+export const maxCertificateReports = 100;

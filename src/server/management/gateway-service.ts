@@ -9,8 +9,11 @@ import {
   GatewayService,
   type WatchRevocationsResponseSchema,
 } from '#wire/proto/gen/meshgate_pb.ts';
+import { callingGateway } from './calling-gateway.ts';
+import { certificateCalls } from './certificate-calls.ts';
 import { maxAccessLogs, maxGatewayStreams, maxQueuedRevocations, maxSecretText, revocationHeartbeatMs } from './constants.ts';
 import { managementError } from './errors.ts';
+import type { Gateways } from './gateways.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import { Outbox } from './outbox.ts';
 import type { TokenGuard } from './token-guard.ts';
@@ -18,7 +21,13 @@ import { accessLogEntryOf, identityOf, revocationOf, sessionOf } from './transla
 
 type RevocationMessage = MessageInitShape<typeof WatchRevocationsResponseSchema>;
 
-export function createGatewayService(domain: ManagementDomain, options: ManagementOptions, tokens: TokenGuard, deps: ManagementDeps): RpcService {
+export function createGatewayService(
+  domain: ManagementDomain,
+  options: ManagementOptions,
+  gateways: Gateways,
+  tokens: TokenGuard,
+  deps: ManagementDeps,
+): RpcService {
   let watchers = 0;
 
   async function createSession(request: CreateSessionRequest): Promise<MessageInitShape<typeof CreateSessionResponseSchema>> {
@@ -99,6 +108,7 @@ export function createGatewayService(domain: ManagementDomain, options: Manageme
         await domain.events.addAccess(logs.map((log) => accessLogEntryOf(log, now)));
         return {};
       },
+      ...certificateCalls(domain.certificates, (call) => callingGateway(call, tokens, gateways)),
       watchRevocations: (_request, call, answers) => watch(call, answers),
     },
     tokens.guard,

@@ -59,7 +59,7 @@ export function createManagementServices(domain: ManagementDomain, options: Mana
     services: [
       createPeerService(domain, options, { streams, strangers, reports }, deps),
       createProxyService(domain, gateways, tokens, deps),
-      createGatewayService(domain, options, tokens, deps),
+      createGatewayService(domain, options, gateways, tokens, deps),
       createReportService({ privateKey: options.privateKey, isConnected: (peer) => streams.has(peer), reports }),
     ],
     connectedPeers: () => streams.size,

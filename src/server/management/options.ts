@@ -5,6 +5,7 @@ import type { RelyingPartyConfig } from '#model/identity.ts';
 import type { UserId } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
 import type {
+  CertificateUseCases,
   ChangeFeed,
   ClusterUseCases,
   ControlDomain,
@@ -26,6 +27,7 @@ export interface ManagementDomain extends Pick<ControlDomain, 'accountId'> {
   readonly clusters: Pick<ClusterUseCases, 'proxyConnected' | 'proxyHeartbeat' | 'proxyDisconnected'>;
   readonly tokens: Pick<TokenUseCases, 'verifyProxy'>;
   readonly sessions: Pick<SessionUseCases, 'create' | 'find' | 'end' | 'verifyServiceToken'>;
+  readonly certificates: Omit<CertificateUseCases, 'list'>;
   readonly events: Pick<EventUseCases, 'addAccess'>;
 }
 

@@ -6,8 +6,9 @@ import { asId, parsePublicKey, type ProxyId, type ServiceId } from '#model/ids.t
 import type { ServiceMapping } from '#model/service.ts';
 import { webVersion } from '#model/web.ts';
 import { type ProxyCapabilities, ProxyService, type SyncMappingsRequest } from '#wire/proto/gen/proxy_service_pb.ts';
-import { heartbeatMs, initMs, maxLogText, maxProxyIdText } from './constants.ts';
+import { heartbeatMs, initMs, maxLogText } from './constants.ts';
 import { managementError } from './errors.ts';
+import { callingGateway, proxyIdFrom } from './calling-gateway.ts';
 import type { Gateways } from './gateways.ts';
 import { type MappingMessage, MappingStream } from './mapping-stream.ts';
 import type { ManagementDeps, ManagementDomain } from './options.ts';
@@ -20,9 +21,6 @@ interface Batch {
   readonly mapping: MappingMessage[];
   readonly initialSyncComplete: boolean;
 }
-
-/** Our own gateways say on every call which one they are; a stock one is found by its token. */
-const proxyIdHeader = 'x-meshgate-proxy-id';
 
 /** What both kinds of stream begin with. */
 interface Opening {
@@ -96,16 +94,7 @@ export function createProxyService(domain: ManagementDomain, gateways: Gateways,
     if (accountId !== domain.accountId) throw managementError('MANAGEMENT_ACCOUNT_WRONG');
   }
 
-  async function callerOf(call: Call): Promise<ProxyId> {
-    const token = await tokens.check(call);
-    const named = call.header(proxyIdHeader);
-    if (named !== undefined) {
-      const proxyId = proxyIdFrom(named);
-      gateways.checkName(proxyId, token.id);
-      return proxyId;
-    }
-    return gateways.ofToken(token.id) ?? asId<ProxyId>(token.id);
-  }
+  const callerOf = (call: Call): Promise<ProxyId> => callingGateway(call, tokens, gateways);
 
   return defineService(
     ProxyService,
@@ -170,11 +159,6 @@ async function firstOf(iterator: AsyncIterator<SyncMappingsRequest>, deps: Manag
 function openingOf(message: Omit<Opening, 'capabilities'> & { readonly capabilities?: ProxyCapabilities | undefined }): Opening {
   const { proxyId, version, address, capabilities } = message;
   return { proxyId, version, address, ...(capabilities === undefined ? {} : { capabilities }) };
-}
-
-function proxyIdFrom(text: string): ProxyId {
-  if (text.length > maxProxyIdText || !/^[\x21-\x7e]+$/.test(text)) throw managementError('MANAGEMENT_PROXY_INVALID');
-  return asId<ProxyId>(text);
 }
 
 /** A cluster is named by a DNS name or an IP address. */

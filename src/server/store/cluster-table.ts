@@ -72,11 +72,13 @@ export class ClusterTable {
 
   async deleteProxy(id: ProxyId): Promise<void> {
     await this.#sql.execute('DELETE FROM service_status WHERE proxy_id = ?', [id]);
+    await this.#sql.execute('DELETE FROM gateway_certificates WHERE proxy_id = ?', [id]);
     await deleteRow(this.#sql, 'proxies', id);
   }
 
   async deleteProxiesBefore(heartbeat: number): Promise<void> {
     await this.#sql.execute('DELETE FROM service_status WHERE proxy_id IN (SELECT id FROM proxies WHERE heartbeat < ?)', [heartbeat]);
+    await this.#sql.execute('DELETE FROM gateway_certificates WHERE proxy_id IN (SELECT id FROM proxies WHERE heartbeat < ?)', [heartbeat]);
     await this.#sql.execute('DELETE FROM proxies WHERE heartbeat < ?', [heartbeat]);
   }
 

@@ -96,6 +96,22 @@ const migrations: readonly (readonly string[])[] = [
     `CREATE TABLE posture_checks (id TEXT PRIMARY KEY, body TEXT NOT NULL)`,
     `ALTER TABLE policies ADD COLUMN posture_checks TEXT NOT NULL DEFAULT '[]'`,
   ],
+  [
+    `CREATE TABLE certificate_leases (
+      cluster TEXT NOT NULL, names TEXT NOT NULL, proxy_id TEXT NOT NULL, expires_at BIGINT NOT NULL, PRIMARY KEY (cluster, names))`,
+    `CREATE TABLE certificate_challenges (
+      cluster TEXT NOT NULL, type TEXT NOT NULL, name TEXT NOT NULL, token TEXT NOT NULL, key_authorization TEXT NOT NULL, names TEXT NOT NULL,
+      expires_at BIGINT NOT NULL, PRIMARY KEY (cluster, type, name, token))`,
+    `CREATE TABLE certificate_shares (
+      cluster TEXT NOT NULL, names TEXT NOT NULL, recipient TEXT NOT NULL, sender TEXT NOT NULL, box TEXT NOT NULL, not_after BIGINT NOT NULL,
+      PRIMARY KEY (cluster, names, recipient))`,
+    `CREATE TABLE gateway_seal_keys (proxy_id TEXT PRIMARY KEY, cluster TEXT NOT NULL, public_key TEXT NOT NULL, seen_at BIGINT NOT NULL)`,
+    `CREATE TABLE gateway_certificates (
+      proxy_id TEXT NOT NULL, id TEXT NOT NULL, cluster TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (proxy_id, id))`,
+    `ALTER TABLE domains ADD COLUMN challenge TEXT NOT NULL DEFAULT ''`,
+    `ALTER TABLE domains ADD COLUMN checked_at BIGINT`,
+    `ALTER TABLE domains ADD COLUMN failing_since BIGINT`,
+  ],
 ];
 
 /** Brings the schema up to date. STORE_TOO_NEW where a later version of Meshgate wrote it. */

@@ -2,6 +2,7 @@
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { AccountTable } from './account-table.ts';
+import { CertificateTable } from './certificate-table.ts';
 import { ChangeTable } from './change-table.ts';
 import { ClusterTable } from './cluster-table.ts';
 import type { Database, Sql } from './database.ts';
@@ -33,6 +34,7 @@ export interface Tables extends PlanTables {
   readonly tokens: TokenTable;
   readonly services: ServiceTable;
   readonly clusters: ClusterTable;
+  readonly certificates: CertificateTable;
   readonly sessions: SessionTable;
   readonly events: EventTable;
   readonly vault: VaultTable;
@@ -50,6 +52,7 @@ function tablesOver(sql: Sql): Tables {
     tokens: new TokenTable(sql),
     services: new ServiceTable(sql),
     clusters: new ClusterTable(sql),
+    certificates: new CertificateTable(sql),
     sessions: new SessionTable(sql),
     events: new EventTable(sql),
     vault: new VaultTable(sql),

@@ -249,6 +249,10 @@ t.test('domains, clusters and gateway tokens', async (t) => {
   t.match((await api.call('GET', '/api/reverse-proxies/clusters', token)).body, [{ address: 'proxy.test:8443', online: true, connected_proxies: 2 }]);
   t.equal((await api.call('DELETE', '/api/reverse-proxies/clusters/proxy.test%3A8443', token)).status, 200);
   t.match(api.calls.at(-1), { name: 'clusters.deleteCluster', detail: 'proxy.test:8443' });
+  const certificates = await api.call('GET', '/api/reverse-proxies/certificates', token);
+  t.match(certificates.body, [
+    { names: ['app.edge.test'], cluster: 'edge.test', state: 'failed', reason: 'no such host', next_action: 'order', proxy_id: 'gw-1' },
+  ]);
   const made = await api.call('POST', '/api/reverse-proxies/domains', token, { domain: 'Apps.Test', target_cluster: 'proxy.test:8443' });
   t.match(made, { status: 200, body: { domain: 'apps.test', validated: false, type: 'custom', target_cluster: 'proxy.test:8443' } });
   const { id } = made.body as { id: string };

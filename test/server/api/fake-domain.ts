@@ -104,6 +104,32 @@ export function fakeDomain(): FakeDomain {
         return (settings = { ...settings, ...change });
       },
     },
+    certificates: {
+      lease: never,
+      release: never,
+      present: never,
+      findChallenge: never,
+      recipients: never,
+      share: never,
+      report: never,
+      list: async () => [
+        {
+          proxyId: asId('gw-1'),
+          cluster: 'edge.test',
+          status: {
+            names: ['app.edge.test'],
+            source: 'acme',
+            state: 'failed',
+            reason: 'no such host',
+            issuer: 'ca.test',
+            notBefore: undefined,
+            notAfter: undefined,
+            nextAction: 'order',
+            nextAt: '2026-11-22T00:00:00.000Z',
+          },
+        },
+      ],
+    },
     peers: {
       login: never,
       extendSession: never,

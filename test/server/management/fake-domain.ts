@@ -201,6 +201,17 @@ export class FakeDomain implements ManagementDomain {
       plain === 'nbp_good' ? { identity: identityOf(asId<UserId>('robot'), 'token') } : { denied: 'token_invalid' },
   };
 
+  /** Nobody else is there: a lease is always to be had. */
+  readonly certificates: ManagementDomain['certificates'] = {
+    lease: () => Promise.resolve({ kind: 'granted' }),
+    release: () => Promise.resolve(),
+    present: () => Promise.resolve(),
+    findChallenge: () => Promise.resolve(undefined),
+    recipients: () => Promise.resolve([]),
+    share: () => Promise.resolve(),
+    report: () => Promise.resolve(),
+  };
+
   readonly events = { addAccess: async (entries: readonly AccessLogEntry[]): Promise<void> => void this.accessLog.push(...entries) };
 
   #self(publicKey: PublicKey): PeerSelf {

@@ -1,7 +1,7 @@
 // What every database engine must do: one suite, run over each.
 import type { Test } from 'tap';
 import type { AccessLogEntry } from '#model/access-log.ts';
-import { asId } from '#model/ids.ts';
+import { asId, type ProxyId, type TokenId } from '#model/ids.ts';
 import type { User } from '#model/identity.ts';
 import type { NetworkId, NetworkResource, NetworkRouter, ResourceId, Zone, ZoneRecord } from '#model/network-plan.ts';
 import type { Group, Peer, SetupKey } from '#model/network.ts';
@@ -330,6 +330,70 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
       t.equal(await tables.events.countAccess([{ kind: 'range', column: 'at', from: 10, before: 20 }]), 10);
       await tables.events.trimAccess(20, 50);
       t.equal(await tables.events.countAccess([]), 50);
+    });
+  });
+
+  t.test('certificate leases, challenges, sealed copies and states', async (t) => {
+    await withStore(async (store) => {
+      const proxy = (id: string) => ({
+        id: asId<ProxyId>(id),
+        tokenId: asId<TokenId>('t'),
+        cluster: 'c1',
+        version: '1',
+        serverId: 's',
+        heartbeat: 100,
+      });
+      const [one, two] = [proxy('one'), proxy('two')];
+      await store.write(async (tables) => {
+        for (const entry of [one, two]) await tables.clusters.setProxy(entry);
+        const { certificates } = tables;
+        t.equal(await certificates.isMember('c1', one.id), true);
+        t.equal(await certificates.isMember('c2', one.id), false);
+        await certificates.setLease('c1', 'a', { proxyId: one.id, expiresAt: 200 });
+        t.same(await certificates.lease('c1', 'a'), { proxyId: one.id, expiresAt: 200 });
+        t.equal(await certificates.lease('c2', 'a'), undefined);
+        t.equal(await certificates.countLeases('c1'), 1);
+        const challenge = { type: 'http-01', name: 'a', token: 'tok', keyAuthorization: 'tok.x' };
+        await certificates.setChallenge('c1', 'a', challenge, 200);
+        await certificates.setChallenge('c1', 'a', challenge, 200);
+        t.equal(await certificates.challenge('c1', 'http-01', 'a', 'tok', 199), 'tok.x');
+        t.equal(await certificates.challenge('c1', 'http-01', 'a', undefined, 199), 'tok.x');
+        t.equal(await certificates.challenge('c1', 'http-01', 'a', 'other', 199), undefined);
+        t.equal(await certificates.challenge('c2', 'http-01', 'a', 'tok', 199), undefined);
+        t.equal(await certificates.challenge('c1', 'http-01', 'a', 'tok', 200), undefined);
+        await certificates.release('c1', 'a', two.id);
+        t.equal(await certificates.countLeases('c1'), 1, 'another gateway cannot release it');
+        await certificates.release('c1', 'a', one.id);
+        t.equal(await certificates.challenge('c1', 'http-01', 'a', 'tok', 199), undefined, 'its challenges go with it');
+        const share = { recipient: 'r', sender: 's', box: 'b', notAfter: 300 };
+        await certificates.setShare('c1', 'a', share);
+        t.same(await certificates.share('c1', 'a', 'r'), share);
+        t.equal(await certificates.share('c1', 'a', 'other'), undefined);
+        await certificates.setSealKey(one.id, 'c1', 'k1', 100);
+        await certificates.setSealKey(two.id, 'c1', 'k2', 100);
+        t.same(await certificates.sealKeys('c1', 50), ['k1', 'k2']);
+        t.same(await certificates.sealKeys('c1', 101), [], 'only of gateways that are alive');
+        await certificates.deleteExpired(300, 0);
+        t.equal(await certificates.share('c1', 'a', 'r'), undefined);
+        const status = {
+          names: ['a'],
+          source: 'acme',
+          state: 'valid',
+          reason: '',
+          issuer: '',
+          notBefore: '',
+          notAfter: '',
+          nextAction: 'renew',
+          nextAt: '',
+        } as const;
+        await certificates.setState(one.id, 'c1', 'x', status);
+        await certificates.setState(one.id, 'c1', 'x', { ...status, reason: 'new' });
+        t.same(await certificates.states(), [{ proxyId: one.id, cluster: 'c1', status: { ...status, reason: 'new' } }]);
+        await certificates.deleteState(one.id, 'x');
+        await certificates.setState(one.id, 'c1', 'y', status);
+        await tables.clusters.deleteProxy(one.id);
+        t.same(await certificates.states(), []);
+      });
     });
   });
 

@@ -79,7 +79,7 @@ export class KeptFiles {
     for (const name of (await readdir(folder)).filter((entry) => entry.endsWith('.json')).slice(0, CERTIFICATES_KEPT)) {
       const file = join(folder, name);
       try {
-        const certificate = readKept(certificateSchema, await readFile(file, 'utf8'));
+        const certificate = readKeptCertificate(await readFile(file, 'utf8'));
         if (certificate === undefined) this.#log.warn('a kept certificate cannot be read and is ordered anew', { file });
         else found.push(certificate);
       } catch (error) {
@@ -104,6 +104,11 @@ export class KeptFiles {
   #accountFile(directory: string): string {
     return join(this.#folder, `account-${digest(directory)}.json`);
   }
+}
+
+/** Undefined where the text is none of ours. */
+export function readKeptCertificate(text: string): KeptCertificate | undefined {
+  return readKept(certificateSchema, text);
 }
 
 /** For people the first name, for certainty a digest of all. */

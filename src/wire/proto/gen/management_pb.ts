@@ -5,28 +5,24 @@
 // @generated from file management.proto (package management, syntax proto3)
 /* eslint-disable */
 
-import type { GenEnum, GenFile, GenMessage, GenService } from '@bufbuild/protobuf/codegenv2';
-import { enumDesc, fileDesc, messageDesc, serviceDesc } from '@bufbuild/protobuf/codegenv2';
-import type { Duration, Timestamp } from '@bufbuild/protobuf/wkt';
-import { file_google_protobuf_duration, file_google_protobuf_timestamp } from '@bufbuild/protobuf/wkt';
-import type { Message, UnknownEnum } from '@bufbuild/protobuf';
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file management.proto.
  */
-export const file_management: GenFile =
-  /*@__PURE__*/
-  fileDesc(
-    'ChBtYW5hZ2VtZW50LnByb3RvEgptYW5hZ2VtZW50IkMKEEVuY3J5cHRlZE1lc3NhZ2USEAoId2dQdWJLZXkYASABKAkSDAoEYm9keRgCIAEoDBIPCgd2ZXJzaW9uGAMgASgFIgcKBUVtcHR5ImAKEVNlcnZlcktleVJlc3BvbnNlEgsKA2tleRgBIAEoCRItCglleHBpcmVzQXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3ZlcnNpb24YAyABKAUilwEKDExvZ2luUmVxdWVzdBIQCghzZXR1cEtleRgBIAEoCRIoCgRtZXRhGAIgASgLMhoubWFuYWdlbWVudC5QZWVyU3lzdGVtTWV0YRIQCghqd3RUb2tlbhgDIAEoCRImCghwZWVyS2V5cxgEIAEoCzIULm1hbmFnZW1lbnQuUGVlcktleXMSEQoJZG5zTGFiZWxzGAUgAygJIscBCg1Mb2dpblJlc3BvbnNlEjAKDW5ldGJpcmRDb25maWcYASABKAsyGS5tYW5hZ2VtZW50Lk5ldGJpcmRDb25maWcSKgoKcGVlckNvbmZpZxgCIAEoCzIWLm1hbmFnZW1lbnQuUGVlckNvbmZpZxIiCgZDaGVja3MYAyADKAsyEi5tYW5hZ2VtZW50LkNoZWNrcxI0ChBzZXNzaW9uRXhwaXJlc0F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI3CgtTeW5jUmVxdWVzdBIoCgRtZXRhGAEgASgLMhoubWFuYWdlbWVudC5QZWVyU3lzdGVtTWV0YSLSAgoMU3luY1Jlc3BvbnNlEjAKDW5ldGJpcmRDb25maWcYASABKAsyGS5tYW5hZ2VtZW50Lk5ldGJpcmRDb25maWcSKgoKcGVlckNvbmZpZxgCIAEoCzIWLm1hbmFnZW1lbnQuUGVlckNvbmZpZxIxCgtyZW1vdGVQZWVycxgDIAMoCzIcLm1hbmFnZW1lbnQuUmVtb3RlUGVlckNvbmZpZxIaChJyZW1vdGVQZWVyc0lzRW1wdHkYBCABKAgSKgoKTmV0d29ya01hcBgFIAEoCzIWLm1hbmFnZW1lbnQuTmV0d29ya01hcBIiCgZDaGVja3MYBiADKAsyEi5tYW5hZ2VtZW50LkNoZWNrcxI0ChBzZXNzaW9uRXhwaXJlc0F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdWZXJzaW9uGAkgASgFIjsKD1N5bmNNZXRhUmVxdWVzdBIoCgRtZXRhGAEgASgLMhoubWFuYWdlbWVudC5QZWVyU3lzdGVtTWV0YSIvCghQZWVyS2V5cxIRCglzc2hQdWJLZXkYASABKAwSEAoId2dQdWJLZXkYAiABKAwiLgoLRW52aXJvbm1lbnQSDQoFY2xvdWQYASABKAkSEAoIcGxhdGZvcm0YAiABKAkiPQoERmlsZRIMCgRwYXRoGAEgASgJEg0KBWV4aXN0GAIgASgIEhgKEHByb2Nlc3NJc1J1bm5pbmcYAyABKAgiFwoGQ2hlY2tzEg0KBUZpbGVzGAEgAygJIiwKDk5ldHdvcmtBZGRyZXNzEg0KBW5ldElQGAEgASgJEgsKA21hYxgCIAEoCSK0AwoFRmxhZ3MSGAoQcm9zZW5wYXNzRW5hYmxlZBgBIAEoCBIbChNyb3NlbnBhc3NQZXJtaXNzaXZlGAIgASgIEhgKEHNlcnZlclNTSEFsbG93ZWQYAyABKAgSGwoTZGlzYWJsZUNsaWVudFJvdXRlcxgEIAEoCBIbChNkaXNhYmxlU2VydmVyUm91dGVzGAUgASgIEhIKCmRpc2FibGVETlMYBiABKAgSFwoPZGlzYWJsZUZpcmV3YWxsGAcgASgIEhYKDmJsb2NrTEFOQWNjZXNzGAggASgIEhQKDGJsb2NrSW5ib3VuZBgJIAEoCBIdChVsYXp5Q29ubmVjdGlvbkVuYWJsZWQYCiABKAgSFQoNZW5hYmxlU1NIUm9vdBgLIAEoCBIVCg1lbmFibGVTU0hTRlRQGAwgASgIEiQKHGVuYWJsZVNTSExvY2FsUG9ydEZvcndhcmRpbmcYDSABKAgSJQodZW5hYmxlU1NIUmVtb3RlUG9ydEZvcndhcmRpbmcYDiABKAgSFgoOZGlzYWJsZVNTSEF1dGgYDyABKAgSEwoLZGlzYWJsZUlQdjYYECABKAgigAQKDlBlZXJTeXN0ZW1NZXRhEhAKCGhvc3RuYW1lGAEgASgJEgwKBGdvT1MYAiABKAkSDgoGa2VybmVsGAMgASgJEgwKBGNvcmUYBCABKAkSEAoIcGxhdGZvcm0YBSABKAkSCgoCT1MYBiABKAkSFgoObmV0YmlyZFZlcnNpb24YByABKAkSEQoJdWlWZXJzaW9uGAggASgJEhUKDWtlcm5lbFZlcnNpb24YCSABKAkSEQoJT1NWZXJzaW9uGAogASgJEjQKEG5ldHdvcmtBZGRyZXNzZXMYCyADKAsyGi5tYW5hZ2VtZW50Lk5ldHdvcmtBZGRyZXNzEhcKD3N5c1NlcmlhbE51bWJlchgMIAEoCRIWCg5zeXNQcm9kdWN0TmFtZRgNIAEoCRIXCg9zeXNNYW51ZmFjdHVyZXIYDiABKAkSLAoLZW52aXJvbm1lbnQYDyABKAsyFy5tYW5hZ2VtZW50LkVudmlyb25tZW50Eh8KBWZpbGVzGBAgAygLMhAubWFuYWdlbWVudC5GaWxlEiAKBWZsYWdzGBEgASgLMhEubWFuYWdlbWVudC5GbGFncxIwCgxjYXBhYmlsaXRpZXMYEiADKA4yGi5tYW5hZ2VtZW50LlBlZXJDYXBhYmlsaXR5EhoKEnN5bmNNZXNzYWdlVmVyc2lvbhgTIAEoBSKIAgoNTmV0YmlyZENvbmZpZxIlCgVzdHVucxgBIAMoCzIWLm1hbmFnZW1lbnQuSG9zdENvbmZpZxIuCgV0dXJucxgCIAMoCzIfLm1hbmFnZW1lbnQuUHJvdGVjdGVkSG9zdENvbmZpZxImCgZzaWduYWwYAyABKAsyFi5tYW5hZ2VtZW50Lkhvc3RDb25maWcSJgoFcmVsYXkYBCABKAsyFy5tYW5hZ2VtZW50LlJlbGF5Q29uZmlnEiQKBGZsb3cYBSABKAsyFi5tYW5hZ2VtZW50LkZsb3dDb25maWcSKgoHbWV0cmljcxgGIAEoCzIZLm1hbmFnZW1lbnQuTWV0cmljc0NvbmZpZyKJAQoKSG9zdENvbmZpZxILCgN1cmkYASABKAkSMQoIcHJvdG9jb2wYAiABKA4yHy5tYW5hZ2VtZW50Lkhvc3RDb25maWcuUHJvdG9jb2wiOwoIUHJvdG9jb2wSBwoDVURQEAASBwoDVENQEAESCAoESFRUUBACEgkKBUhUVFBTEAMSCAoERFRMUxAEImEKE1Byb3RlY3RlZEhvc3RDb25maWcSKgoKaG9zdENvbmZpZxgBIAEoCzIWLm1hbmFnZW1lbnQuSG9zdENvbmZpZxIMCgR1c2VyGAIgASgJEhAKCHBhc3N3b3JkGAMgASgJIkkKC1JlbGF5Q29uZmlnEgwKBHVybHMYASADKAkSFAoMdG9rZW5QYXlsb2FkGAIgASgJEhYKDnRva2VuU2lnbmF0dXJlGAMgASgJIsoBCgpGbG93Q29uZmlnEgsKA3VybBgBIAEoCRIUCgx0b2tlblBheWxvYWQYAiABKAkSFgoOdG9rZW5TaWduYXR1cmUYAyABKAkSKwoIaW50ZXJ2YWwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHZW5hYmxlZBgFIAEoCBIQCghjb3VudGVycxgGIAEoCBIaChJleGl0Tm9kZUNvbGxlY3Rpb24YByABKAgSFQoNZG5zQ29sbGVjdGlvbhgIIAEoCCIgCg1NZXRyaWNzQ29uZmlnEg8KB2VuYWJsZWQYASABKAgiawoJSldUQ29uZmlnEg4KBmlzc3VlchgBIAEoCRIQCghhdWRpZW5jZRgCIAEoCRIUCgxrZXlzTG9jYXRpb24YAyABKAkSEwoLbWF4VG9rZW5BZ2UYBCABKAMSEQoJYXVkaWVuY2VzGAUgAygJIlwKCVNTSENvbmZpZxISCgpzc2hFbmFibGVkGAEgASgIEhEKCXNzaFB1YktleRgCIAEoDBIoCglqd3RDb25maWcYAyABKAsyFS5tYW5hZ2VtZW50LkpXVENvbmZpZyI7ChJBdXRvVXBkYXRlU2V0dGluZ3MSDwoHdmVyc2lvbhgBIAEoCRIUCgxhbHdheXNVcGRhdGUYAiABKAgi/wEKClBlZXJDb25maWcSDwoHYWRkcmVzcxgBIAEoCRILCgNkbnMYAiABKAkSKAoJc3NoQ29uZmlnGAMgASgLMhUubWFuYWdlbWVudC5TU0hDb25maWcSDAoEZnFkbhgEIAEoCRInCh9Sb3V0aW5nUGVlckRuc1Jlc29sdXRpb25FbmFibGVkGAUgASgIEh0KFUxhenlDb25uZWN0aW9uRW5hYmxlZBgGIAEoCBILCgNtdHUYByABKAUSMgoKYXV0b1VwZGF0ZRgIIAEoCzIeLm1hbmFnZW1lbnQuQXV0b1VwZGF0ZVNldHRpbmdzEhIKCmFkZHJlc3NfdjYYCSABKAwiogQKCk5ldHdvcmtNYXASDgoGU2VyaWFsGAEgASgEEioKCnBlZXJDb25maWcYAiABKAsyFi5tYW5hZ2VtZW50LlBlZXJDb25maWcSMQoLcmVtb3RlUGVlcnMYAyADKAsyHC5tYW5hZ2VtZW50LlJlbW90ZVBlZXJDb25maWcSGgoScmVtb3RlUGVlcnNJc0VtcHR5GAQgASgIEiEKBlJvdXRlcxgFIAMoCzIRLm1hbmFnZW1lbnQuUm91dGUSKAoJRE5TQ29uZmlnGAYgASgLMhUubWFuYWdlbWVudC5ETlNDb25maWcSMgoMb2ZmbGluZVBlZXJzGAcgAygLMhwubWFuYWdlbWVudC5SZW1vdGVQZWVyQ29uZmlnEi8KDUZpcmV3YWxsUnVsZXMYCCADKAsyGC5tYW5hZ2VtZW50LkZpcmV3YWxsUnVsZRIcChRmaXJld2FsbFJ1bGVzSXNFbXB0eRgJIAEoCBI6ChNyb3V0ZXNGaXJld2FsbFJ1bGVzGAogAygLMh0ubWFuYWdlbWVudC5Sb3V0ZUZpcmV3YWxsUnVsZRIiChpyb3V0ZXNGaXJld2FsbFJ1bGVzSXNFbXB0eRgLIAEoCBIzCg9mb3J3YXJkaW5nUnVsZXMYDCADKAsyGi5tYW5hZ2VtZW50LkZvcndhcmRpbmdSdWxlEiQKB3NzaEF1dGgYDSABKAsyEy5tYW5hZ2VtZW50LlNTSEF1dGgihgEKEFJlbW90ZVBlZXJDb25maWcSEAoId2dQdWJLZXkYASABKAkSEgoKYWxsb3dlZElwcxgCIAMoCRIoCglzc2hDb25maWcYAyABKAsyFS5tYW5hZ2VtZW50LlNTSENvbmZpZxIMCgRmcWRuGAQgASgJEhQKDGFnZW50VmVyc2lvbhgFIAEoCSLKAQoHU1NIQXV0aBITCgtVc2VySURDbGFpbRgBIAEoCRIXCg9BdXRob3JpemVkVXNlcnMYAiADKAwSPAoNbWFjaGluZV91c2VycxgDIAMoCzIlLm1hbmFnZW1lbnQuU1NIQXV0aC5NYWNoaW5lVXNlcnNFbnRyeRpTChFNYWNoaW5lVXNlcnNFbnRyeRILCgNrZXkYASABKAkSLQoFdmFsdWUYAiABKAsyHi5tYW5hZ2VtZW50Lk1hY2hpbmVVc2VySW5kZXhlczoCOAEiJQoSTWFjaGluZVVzZXJJbmRleGVzEg8KB2luZGV4ZXMYASADKA0itQEKBVJvdXRlEgoKAklEGAEgASgJEg8KB05ldHdvcmsYAiABKAkSEwoLTmV0d29ya1R5cGUYAyABKAMSDAoEUGVlchgEIAEoCRIOCgZNZXRyaWMYBSABKAMSEgoKTWFzcXVlcmFkZRgGIAEoCBINCgVOZXRJRBgHIAEoCRIPCgdEb21haW5zGAggAygJEhEKCWtlZXBSb3V0ZRgJIAEoCBIVCg1za2lwQXV0b0FwcGx5GAogASgIIp0BCglETlNDb25maWcSFQoNU2VydmljZUVuYWJsZRgBIAEoCBI1ChBOYW1lU2VydmVyR3JvdXBzGAIgAygLMhsubWFuYWdlbWVudC5OYW1lU2VydmVyR3JvdXASKwoLQ3VzdG9tWm9uZXMYAyADKAsyFi5tYW5hZ2VtZW50LkN1c3RvbVpvbmUSFQoNRm9yd2FyZGVyUG9ydBgEIAEoAyJ/CgpDdXN0b21ab25lEg4KBkRvbWFpbhgBIAEoCRIpCgdSZWNvcmRzGAIgAygLMhgubWFuYWdlbWVudC5TaW1wbGVSZWNvcmQSHAoUU2VhcmNoRG9tYWluRGlzYWJsZWQYAyABKAgSGAoQTm9uQXV0aG9yaXRhdGl2ZRgEIAEoCCJVCgxTaW1wbGVSZWNvcmQSDAoETmFtZRgBIAEoCRIMCgRUeXBlGAIgASgDEg0KBUNsYXNzGAMgASgJEgsKA1RUTBgEIAEoAxINCgVSRGF0YRgFIAEoCSJ+Cg9OYW1lU2VydmVyR3JvdXASKwoLTmFtZVNlcnZlcnMYASADKAsyFi5tYW5hZ2VtZW50Lk5hbWVTZXJ2ZXISDwoHUHJpbWFyeRgCIAEoCBIPCgdEb21haW5zGAMgAygJEhwKFFNlYXJjaERvbWFpbnNFbmFibGVkGAQgASgIIjYKCk5hbWVTZXJ2ZXISCgoCSVAYASABKAkSDgoGTlNUeXBlGAIgASgDEgwKBFBvcnQYAyABKAMimAIKDEZpcmV3YWxsUnVsZRIOCgZQZWVySVAYASABKAkSLAoJRGlyZWN0aW9uGAIgASgOMhkubWFuYWdlbWVudC5SdWxlRGlyZWN0aW9uEiYKBkFjdGlvbhgDIAEoDjIWLm1hbmFnZW1lbnQuUnVsZUFjdGlvbhIqCghQcm90b2NvbBgEIAEoDjIYLm1hbmFnZW1lbnQuUnVsZVByb3RvY29sEgwKBFBvcnQYBSABKAkSJgoIUG9ydEluZm8YBiABKAsyFC5tYW5hZ2VtZW50LlBvcnRJbmZvEhAKCFBvbGljeUlEGAcgASgMEhYKDmN1c3RvbVByb3RvY29sGAggASgNEhYKDnNvdXJjZVByZWZpeGVzGAkgAygMIn0KCFBvcnRJbmZvEg4KBHBvcnQYASABKA1IABIrCgVyYW5nZRgCIAEoCzIaLm1hbmFnZW1lbnQuUG9ydEluZm8uUmFuZ2VIABojCgVSYW5nZRINCgVzdGFydBgBIAEoDRILCgNlbmQYAiABKA1CDwoNcG9ydFNlbGVjdGlvbiKZAgoRUm91dGVGaXJld2FsbFJ1bGUSFAoMc291cmNlUmFuZ2VzGAEgAygJEiYKBmFjdGlvbhgCIAEoDjIWLm1hbmFnZW1lbnQuUnVsZUFjdGlvbhITCgtkZXN0aW5hdGlvbhgDIAEoCRIqCghwcm90b2NvbBgEIAEoDjIYLm1hbmFnZW1lbnQuUnVsZVByb3RvY29sEiYKCHBvcnRJbmZvGAUgASgLMhQubWFuYWdlbWVudC5Qb3J0SW5mbxIRCglpc0R5bmFtaWMYBiABKAgSDwoHZG9tYWlucxgHIAMoCRIWCg5jdXN0b21Qcm90b2NvbBgIIAEoDRIQCghQb2xpY3lJRBgJIAEoDBIPCgdSb3V0ZUlEGAogASgJIrQBCg5Gb3J3YXJkaW5nUnVsZRIqCghwcm90b2NvbBgBIAEoDjIYLm1hbmFnZW1lbnQuUnVsZVByb3RvY29sEi0KD2Rlc3RpbmF0aW9uUG9ydBgCIAEoCzIULm1hbmFnZW1lbnQuUG9ydEluZm8SGQoRdHJhbnNsYXRlZEFkZHJlc3MYAyABKAwSLAoOdHJhbnNsYXRlZFBvcnQYBCABKAsyFC5tYW5hZ2VtZW50LlBvcnRJbmZvIiAKHkRldmljZUF1dGhvcml6YXRpb25GbG93UmVxdWVzdCKlAQoXRGV2aWNlQXV0aG9yaXphdGlvbkZsb3cSPgoIUHJvdmlkZXIYASABKA4yLC5tYW5hZ2VtZW50LkRldmljZUF1dGhvcml6YXRpb25GbG93LnByb3ZpZGVyEjIKDlByb3ZpZGVyQ29uZmlnGAIgASgLMhoubWFuYWdlbWVudC5Qcm92aWRlckNvbmZpZyIWCghwcm92aWRlchIKCgZIT1NURUQQACIeChxQS0NFQXV0aG9yaXphdGlvbkZsb3dSZXF1ZXN0IksKFVBLQ0VBdXRob3JpemF0aW9uRmxvdxIyCg5Qcm92aWRlckNvbmZpZxgBIAEoCzIaLm1hbmFnZW1lbnQuUHJvdmlkZXJDb25maWcilAIKDlByb3ZpZGVyQ29uZmlnEhAKCENsaWVudElEGAEgASgJEhQKDENsaWVudFNlY3JldBgCIAEoCRIOCgZEb21haW4YAyABKAkSEAoIQXVkaWVuY2UYBCABKAkSGgoSRGV2aWNlQXV0aEVuZHBvaW50GAUgASgJEhUKDVRva2VuRW5kcG9pbnQYBiABKAkSDQoFU2NvcGUYByABKAkSEgoKVXNlSURUb2tlbhgIIAEoCBIdChVBdXRob3JpemF0aW9uRW5kcG9pbnQYCSABKAkSFAoMUmVkaXJlY3RVUkxzGAogAygJEhoKEkRpc2FibGVQcm9tcHRMb2dpbhgLIAEoCBIRCglMb2dpbkZsYWcYDCABKA0iVgoYRXh0ZW5kQXV0aFNlc3Npb25SZXF1ZXN0EhAKCGp3dFRva2VuGAEgASgJEigKBG1ldGEYAiABKAsyGi5tYW5hZ2VtZW50LlBlZXJTeXN0ZW1NZXRhIlEKGUV4dGVuZEF1dGhTZXNzaW9uUmVzcG9uc2USNAoQc2Vzc2lvbkV4cGlyZXNBdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqkwEKDlBlZXJDYXBhYmlsaXR5EhkKFVBlZXJDYXBhYmlsaXR5VW5rbm93bhAAEiAKHFBlZXJDYXBhYmlsaXR5U291cmNlUHJlZml4ZXMQARIdChlQZWVyQ2FwYWJpbGl0eUlQdjZPdmVybGF5EAISJQohUGVlckNhcGFiaWxpdHlDb21wb25lbnROZXR3b3JrTWFwEAMqXQoMUnVsZVByb3RvY29sEgsKB1VOS05PV04QABIHCgNBTEwQARIHCgNUQ1AQAhIHCgNVRFAQAxIICgRJQ01QEAQSCgoGQ1VTVE9NEAUSDwoLTkVUQklSRF9TU0gQBiogCg1SdWxlRGlyZWN0aW9uEgYKAklOEAASBwoDT1VUEAEqIgoKUnVsZUFjdGlvbhIKCgZBQ0NFUFQQABIICgREUk9QEAEy0AcKEU1hbmFnZW1lbnRTZXJ2aWNlEkUKBUxvZ2luEhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlIgASRgoEU3luYxIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAMAESQgoMR2V0U2VydmVyS2V5EhEubWFuYWdlbWVudC5FbXB0eRodLm1hbmFnZW1lbnQuU2VydmVyS2V5UmVzcG9uc2UiABIzCglpc0hlYWx0aHkSES5tYW5hZ2VtZW50LkVtcHR5GhEubWFuYWdlbWVudC5FbXB0eSIAEloKGkdldERldmljZUF1dGhvcml6YXRpb25GbG93EhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlIgASWAoYR2V0UEtDRUF1dGhvcml6YXRpb25GbG93EhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlIgASPQoIU3luY01ldGESHC5tYW5hZ2VtZW50LkVuY3J5cHRlZE1lc3NhZ2UaES5tYW5hZ2VtZW50LkVtcHR5IgASOwoGTG9nb3V0EhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhEubWFuYWdlbWVudC5FbXB0eSIAEkcKA0pvYhIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAKAEwARJRChFFeHRlbmRBdXRoU2Vzc2lvbhIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAEkwKDENyZWF0ZUV4cG9zZRIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAEksKC1JlbmV3RXhwb3NlEhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlIgASSgoKU3RvcEV4cG9zZRIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAYgZwcm90bzM',
-    [file_google_protobuf_duration, file_google_protobuf_timestamp],
-  );
+export const file_management: GenFile = /*@__PURE__*/
+  fileDesc("ChBtYW5hZ2VtZW50LnByb3RvEgptYW5hZ2VtZW50IkMKEEVuY3J5cHRlZE1lc3NhZ2USEAoId2dQdWJLZXkYASABKAkSDAoEYm9keRgCIAEoDBIPCgd2ZXJzaW9uGAMgASgFIgcKBUVtcHR5ImAKEVNlcnZlcktleVJlc3BvbnNlEgsKA2tleRgBIAEoCRItCglleHBpcmVzQXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3ZlcnNpb24YAyABKAUilwEKDExvZ2luUmVxdWVzdBIQCghzZXR1cEtleRgBIAEoCRIoCgRtZXRhGAIgASgLMhoubWFuYWdlbWVudC5QZWVyU3lzdGVtTWV0YRIQCghqd3RUb2tlbhgDIAEoCRImCghwZWVyS2V5cxgEIAEoCzIULm1hbmFnZW1lbnQuUGVlcktleXMSEQoJZG5zTGFiZWxzGAUgAygJIscBCg1Mb2dpblJlc3BvbnNlEjAKDW5ldGJpcmRDb25maWcYASABKAsyGS5tYW5hZ2VtZW50Lk5ldGJpcmRDb25maWcSKgoKcGVlckNvbmZpZxgCIAEoCzIWLm1hbmFnZW1lbnQuUGVlckNvbmZpZxIiCgZDaGVja3MYAyADKAsyEi5tYW5hZ2VtZW50LkNoZWNrcxI0ChBzZXNzaW9uRXhwaXJlc0F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI3CgtTeW5jUmVxdWVzdBIoCgRtZXRhGAEgASgLMhoubWFuYWdlbWVudC5QZWVyU3lzdGVtTWV0YSLSAgoMU3luY1Jlc3BvbnNlEjAKDW5ldGJpcmRDb25maWcYASABKAsyGS5tYW5hZ2VtZW50Lk5ldGJpcmRDb25maWcSKgoKcGVlckNvbmZpZxgCIAEoCzIWLm1hbmFnZW1lbnQuUGVlckNvbmZpZxIxCgtyZW1vdGVQZWVycxgDIAMoCzIcLm1hbmFnZW1lbnQuUmVtb3RlUGVlckNvbmZpZxIaChJyZW1vdGVQZWVyc0lzRW1wdHkYBCABKAgSKgoKTmV0d29ya01hcBgFIAEoCzIWLm1hbmFnZW1lbnQuTmV0d29ya01hcBIiCgZDaGVja3MYBiADKAsyEi5tYW5hZ2VtZW50LkNoZWNrcxI0ChBzZXNzaW9uRXhwaXJlc0F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdWZXJzaW9uGAkgASgFIjsKD1N5bmNNZXRhUmVxdWVzdBIoCgRtZXRhGAEgASgLMhoubWFuYWdlbWVudC5QZWVyU3lzdGVtTWV0YSIvCghQZWVyS2V5cxIRCglzc2hQdWJLZXkYASABKAwSEAoId2dQdWJLZXkYAiABKAwiLgoLRW52aXJvbm1lbnQSDQoFY2xvdWQYASABKAkSEAoIcGxhdGZvcm0YAiABKAkiPQoERmlsZRIMCgRwYXRoGAEgASgJEg0KBWV4aXN0GAIgASgIEhgKEHByb2Nlc3NJc1J1bm5pbmcYAyABKAgiFwoGQ2hlY2tzEg0KBUZpbGVzGAEgAygJIiwKDk5ldHdvcmtBZGRyZXNzEg0KBW5ldElQGAEgASgJEgsKA21hYxgCIAEoCSK0AwoFRmxhZ3MSGAoQcm9zZW5wYXNzRW5hYmxlZBgBIAEoCBIbChNyb3NlbnBhc3NQZXJtaXNzaXZlGAIgASgIEhgKEHNlcnZlclNTSEFsbG93ZWQYAyABKAgSGwoTZGlzYWJsZUNsaWVudFJvdXRlcxgEIAEoCBIbChNkaXNhYmxlU2VydmVyUm91dGVzGAUgASgIEhIKCmRpc2FibGVETlMYBiABKAgSFwoPZGlzYWJsZUZpcmV3YWxsGAcgASgIEhYKDmJsb2NrTEFOQWNjZXNzGAggASgIEhQKDGJsb2NrSW5ib3VuZBgJIAEoCBIdChVsYXp5Q29ubmVjdGlvbkVuYWJsZWQYCiABKAgSFQoNZW5hYmxlU1NIUm9vdBgLIAEoCBIVCg1lbmFibGVTU0hTRlRQGAwgASgIEiQKHGVuYWJsZVNTSExvY2FsUG9ydEZvcndhcmRpbmcYDSABKAgSJQodZW5hYmxlU1NIUmVtb3RlUG9ydEZvcndhcmRpbmcYDiABKAgSFgoOZGlzYWJsZVNTSEF1dGgYDyABKAgSEwoLZGlzYWJsZUlQdjYYECABKAgigAQKDlBlZXJTeXN0ZW1NZXRhEhAKCGhvc3RuYW1lGAEgASgJEgwKBGdvT1MYAiABKAkSDgoGa2VybmVsGAMgASgJEgwKBGNvcmUYBCABKAkSEAoIcGxhdGZvcm0YBSABKAkSCgoCT1MYBiABKAkSFgoObmV0YmlyZFZlcnNpb24YByABKAkSEQoJdWlWZXJzaW9uGAggASgJEhUKDWtlcm5lbFZlcnNpb24YCSABKAkSEQoJT1NWZXJzaW9uGAogASgJEjQKEG5ldHdvcmtBZGRyZXNzZXMYCyADKAsyGi5tYW5hZ2VtZW50Lk5ldHdvcmtBZGRyZXNzEhcKD3N5c1NlcmlhbE51bWJlchgMIAEoCRIWCg5zeXNQcm9kdWN0TmFtZRgNIAEoCRIXCg9zeXNNYW51ZmFjdHVyZXIYDiABKAkSLAoLZW52aXJvbm1lbnQYDyABKAsyFy5tYW5hZ2VtZW50LkVudmlyb25tZW50Eh8KBWZpbGVzGBAgAygLMhAubWFuYWdlbWVudC5GaWxlEiAKBWZsYWdzGBEgASgLMhEubWFuYWdlbWVudC5GbGFncxIwCgxjYXBhYmlsaXRpZXMYEiADKA4yGi5tYW5hZ2VtZW50LlBlZXJDYXBhYmlsaXR5EhoKEnN5bmNNZXNzYWdlVmVyc2lvbhgTIAEoBSKIAgoNTmV0YmlyZENvbmZpZxIlCgVzdHVucxgBIAMoCzIWLm1hbmFnZW1lbnQuSG9zdENvbmZpZxIuCgV0dXJucxgCIAMoCzIfLm1hbmFnZW1lbnQuUHJvdGVjdGVkSG9zdENvbmZpZxImCgZzaWduYWwYAyABKAsyFi5tYW5hZ2VtZW50Lkhvc3RDb25maWcSJgoFcmVsYXkYBCABKAsyFy5tYW5hZ2VtZW50LlJlbGF5Q29uZmlnEiQKBGZsb3cYBSABKAsyFi5tYW5hZ2VtZW50LkZsb3dDb25maWcSKgoHbWV0cmljcxgGIAEoCzIZLm1hbmFnZW1lbnQuTWV0cmljc0NvbmZpZyKJAQoKSG9zdENvbmZpZxILCgN1cmkYASABKAkSMQoIcHJvdG9jb2wYAiABKA4yHy5tYW5hZ2VtZW50Lkhvc3RDb25maWcuUHJvdG9jb2wiOwoIUHJvdG9jb2wSBwoDVURQEAASBwoDVENQEAESCAoESFRUUBACEgkKBUhUVFBTEAMSCAoERFRMUxAEImEKE1Byb3RlY3RlZEhvc3RDb25maWcSKgoKaG9zdENvbmZpZxgBIAEoCzIWLm1hbmFnZW1lbnQuSG9zdENvbmZpZxIMCgR1c2VyGAIgASgJEhAKCHBhc3N3b3JkGAMgASgJIkkKC1JlbGF5Q29uZmlnEgwKBHVybHMYASADKAkSFAoMdG9rZW5QYXlsb2FkGAIgASgJEhYKDnRva2VuU2lnbmF0dXJlGAMgASgJIsoBCgpGbG93Q29uZmlnEgsKA3VybBgBIAEoCRIUCgx0b2tlblBheWxvYWQYAiABKAkSFgoOdG9rZW5TaWduYXR1cmUYAyABKAkSKwoIaW50ZXJ2YWwYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHZW5hYmxlZBgFIAEoCBIQCghjb3VudGVycxgGIAEoCBIaChJleGl0Tm9kZUNvbGxlY3Rpb24YByABKAgSFQoNZG5zQ29sbGVjdGlvbhgIIAEoCCIgCg1NZXRyaWNzQ29uZmlnEg8KB2VuYWJsZWQYASABKAgiawoJSldUQ29uZmlnEg4KBmlzc3VlchgBIAEoCRIQCghhdWRpZW5jZRgCIAEoCRIUCgxrZXlzTG9jYXRpb24YAyABKAkSEwoLbWF4VG9rZW5BZ2UYBCABKAMSEQoJYXVkaWVuY2VzGAUgAygJIlwKCVNTSENvbmZpZxISCgpzc2hFbmFibGVkGAEgASgIEhEKCXNzaFB1YktleRgCIAEoDBIoCglqd3RDb25maWcYAyABKAsyFS5tYW5hZ2VtZW50LkpXVENvbmZpZyI7ChJBdXRvVXBkYXRlU2V0dGluZ3MSDwoHdmVyc2lvbhgBIAEoCRIUCgxhbHdheXNVcGRhdGUYAiABKAgi/wEKClBlZXJDb25maWcSDwoHYWRkcmVzcxgBIAEoCRILCgNkbnMYAiABKAkSKAoJc3NoQ29uZmlnGAMgASgLMhUubWFuYWdlbWVudC5TU0hDb25maWcSDAoEZnFkbhgEIAEoCRInCh9Sb3V0aW5nUGVlckRuc1Jlc29sdXRpb25FbmFibGVkGAUgASgIEh0KFUxhenlDb25uZWN0aW9uRW5hYmxlZBgGIAEoCBILCgNtdHUYByABKAUSMgoKYXV0b1VwZGF0ZRgIIAEoCzIeLm1hbmFnZW1lbnQuQXV0b1VwZGF0ZVNldHRpbmdzEhIKCmFkZHJlc3NfdjYYCSABKAwiogQKCk5ldHdvcmtNYXASDgoGU2VyaWFsGAEgASgEEioKCnBlZXJDb25maWcYAiABKAsyFi5tYW5hZ2VtZW50LlBlZXJDb25maWcSMQoLcmVtb3RlUGVlcnMYAyADKAsyHC5tYW5hZ2VtZW50LlJlbW90ZVBlZXJDb25maWcSGgoScmVtb3RlUGVlcnNJc0VtcHR5GAQgASgIEiEKBlJvdXRlcxgFIAMoCzIRLm1hbmFnZW1lbnQuUm91dGUSKAoJRE5TQ29uZmlnGAYgASgLMhUubWFuYWdlbWVudC5ETlNDb25maWcSMgoMb2ZmbGluZVBlZXJzGAcgAygLMhwubWFuYWdlbWVudC5SZW1vdGVQZWVyQ29uZmlnEi8KDUZpcmV3YWxsUnVsZXMYCCADKAsyGC5tYW5hZ2VtZW50LkZpcmV3YWxsUnVsZRIcChRmaXJld2FsbFJ1bGVzSXNFbXB0eRgJIAEoCBI6ChNyb3V0ZXNGaXJld2FsbFJ1bGVzGAogAygLMh0ubWFuYWdlbWVudC5Sb3V0ZUZpcmV3YWxsUnVsZRIiChpyb3V0ZXNGaXJld2FsbFJ1bGVzSXNFbXB0eRgLIAEoCBIzCg9mb3J3YXJkaW5nUnVsZXMYDCADKAsyGi5tYW5hZ2VtZW50LkZvcndhcmRpbmdSdWxlEiQKB3NzaEF1dGgYDSABKAsyEy5tYW5hZ2VtZW50LlNTSEF1dGgihgEKEFJlbW90ZVBlZXJDb25maWcSEAoId2dQdWJLZXkYASABKAkSEgoKYWxsb3dlZElwcxgCIAMoCRIoCglzc2hDb25maWcYAyABKAsyFS5tYW5hZ2VtZW50LlNTSENvbmZpZxIMCgRmcWRuGAQgASgJEhQKDGFnZW50VmVyc2lvbhgFIAEoCSLKAQoHU1NIQXV0aBITCgtVc2VySURDbGFpbRgBIAEoCRIXCg9BdXRob3JpemVkVXNlcnMYAiADKAwSPAoNbWFjaGluZV91c2VycxgDIAMoCzIlLm1hbmFnZW1lbnQuU1NIQXV0aC5NYWNoaW5lVXNlcnNFbnRyeRpTChFNYWNoaW5lVXNlcnNFbnRyeRILCgNrZXkYASABKAkSLQoFdmFsdWUYAiABKAsyHi5tYW5hZ2VtZW50Lk1hY2hpbmVVc2VySW5kZXhlczoCOAEiJQoSTWFjaGluZVVzZXJJbmRleGVzEg8KB2luZGV4ZXMYASADKA0itQEKBVJvdXRlEgoKAklEGAEgASgJEg8KB05ldHdvcmsYAiABKAkSEwoLTmV0d29ya1R5cGUYAyABKAMSDAoEUGVlchgEIAEoCRIOCgZNZXRyaWMYBSABKAMSEgoKTWFzcXVlcmFkZRgGIAEoCBINCgVOZXRJRBgHIAEoCRIPCgdEb21haW5zGAggAygJEhEKCWtlZXBSb3V0ZRgJIAEoCBIVCg1za2lwQXV0b0FwcGx5GAogASgIIp0BCglETlNDb25maWcSFQoNU2VydmljZUVuYWJsZRgBIAEoCBI1ChBOYW1lU2VydmVyR3JvdXBzGAIgAygLMhsubWFuYWdlbWVudC5OYW1lU2VydmVyR3JvdXASKwoLQ3VzdG9tWm9uZXMYAyADKAsyFi5tYW5hZ2VtZW50LkN1c3RvbVpvbmUSFQoNRm9yd2FyZGVyUG9ydBgEIAEoAyJ/CgpDdXN0b21ab25lEg4KBkRvbWFpbhgBIAEoCRIpCgdSZWNvcmRzGAIgAygLMhgubWFuYWdlbWVudC5TaW1wbGVSZWNvcmQSHAoUU2VhcmNoRG9tYWluRGlzYWJsZWQYAyABKAgSGAoQTm9uQXV0aG9yaXRhdGl2ZRgEIAEoCCJVCgxTaW1wbGVSZWNvcmQSDAoETmFtZRgBIAEoCRIMCgRUeXBlGAIgASgDEg0KBUNsYXNzGAMgASgJEgsKA1RUTBgEIAEoAxINCgVSRGF0YRgFIAEoCSJ+Cg9OYW1lU2VydmVyR3JvdXASKwoLTmFtZVNlcnZlcnMYASADKAsyFi5tYW5hZ2VtZW50Lk5hbWVTZXJ2ZXISDwoHUHJpbWFyeRgCIAEoCBIPCgdEb21haW5zGAMgAygJEhwKFFNlYXJjaERvbWFpbnNFbmFibGVkGAQgASgIIjYKCk5hbWVTZXJ2ZXISCgoCSVAYASABKAkSDgoGTlNUeXBlGAIgASgDEgwKBFBvcnQYAyABKAMimAIKDEZpcmV3YWxsUnVsZRIOCgZQZWVySVAYASABKAkSLAoJRGlyZWN0aW9uGAIgASgOMhkubWFuYWdlbWVudC5SdWxlRGlyZWN0aW9uEiYKBkFjdGlvbhgDIAEoDjIWLm1hbmFnZW1lbnQuUnVsZUFjdGlvbhIqCghQcm90b2NvbBgEIAEoDjIYLm1hbmFnZW1lbnQuUnVsZVByb3RvY29sEgwKBFBvcnQYBSABKAkSJgoIUG9ydEluZm8YBiABKAsyFC5tYW5hZ2VtZW50LlBvcnRJbmZvEhAKCFBvbGljeUlEGAcgASgMEhYKDmN1c3RvbVByb3RvY29sGAggASgNEhYKDnNvdXJjZVByZWZpeGVzGAkgAygMIn0KCFBvcnRJbmZvEg4KBHBvcnQYASABKA1IABIrCgVyYW5nZRgCIAEoCzIaLm1hbmFnZW1lbnQuUG9ydEluZm8uUmFuZ2VIABojCgVSYW5nZRINCgVzdGFydBgBIAEoDRILCgNlbmQYAiABKA1CDwoNcG9ydFNlbGVjdGlvbiKZAgoRUm91dGVGaXJld2FsbFJ1bGUSFAoMc291cmNlUmFuZ2VzGAEgAygJEiYKBmFjdGlvbhgCIAEoDjIWLm1hbmFnZW1lbnQuUnVsZUFjdGlvbhITCgtkZXN0aW5hdGlvbhgDIAEoCRIqCghwcm90b2NvbBgEIAEoDjIYLm1hbmFnZW1lbnQuUnVsZVByb3RvY29sEiYKCHBvcnRJbmZvGAUgASgLMhQubWFuYWdlbWVudC5Qb3J0SW5mbxIRCglpc0R5bmFtaWMYBiABKAgSDwoHZG9tYWlucxgHIAMoCRIWCg5jdXN0b21Qcm90b2NvbBgIIAEoDRIQCghQb2xpY3lJRBgJIAEoDBIPCgdSb3V0ZUlEGAogASgJIrQBCg5Gb3J3YXJkaW5nUnVsZRIqCghwcm90b2NvbBgBIAEoDjIYLm1hbmFnZW1lbnQuUnVsZVByb3RvY29sEi0KD2Rlc3RpbmF0aW9uUG9ydBgCIAEoCzIULm1hbmFnZW1lbnQuUG9ydEluZm8SGQoRdHJhbnNsYXRlZEFkZHJlc3MYAyABKAwSLAoOdHJhbnNsYXRlZFBvcnQYBCABKAsyFC5tYW5hZ2VtZW50LlBvcnRJbmZvIiAKHkRldmljZUF1dGhvcml6YXRpb25GbG93UmVxdWVzdCKlAQoXRGV2aWNlQXV0aG9yaXphdGlvbkZsb3cSPgoIUHJvdmlkZXIYASABKA4yLC5tYW5hZ2VtZW50LkRldmljZUF1dGhvcml6YXRpb25GbG93LnByb3ZpZGVyEjIKDlByb3ZpZGVyQ29uZmlnGAIgASgLMhoubWFuYWdlbWVudC5Qcm92aWRlckNvbmZpZyIWCghwcm92aWRlchIKCgZIT1NURUQQACIeChxQS0NFQXV0aG9yaXphdGlvbkZsb3dSZXF1ZXN0IksKFVBLQ0VBdXRob3JpemF0aW9uRmxvdxIyCg5Qcm92aWRlckNvbmZpZxgBIAEoCzIaLm1hbmFnZW1lbnQuUHJvdmlkZXJDb25maWcilAIKDlByb3ZpZGVyQ29uZmlnEhAKCENsaWVudElEGAEgASgJEhQKDENsaWVudFNlY3JldBgCIAEoCRIOCgZEb21haW4YAyABKAkSEAoIQXVkaWVuY2UYBCABKAkSGgoSRGV2aWNlQXV0aEVuZHBvaW50GAUgASgJEhUKDVRva2VuRW5kcG9pbnQYBiABKAkSDQoFU2NvcGUYByABKAkSEgoKVXNlSURUb2tlbhgIIAEoCBIdChVBdXRob3JpemF0aW9uRW5kcG9pbnQYCSABKAkSFAoMUmVkaXJlY3RVUkxzGAogAygJEhoKEkRpc2FibGVQcm9tcHRMb2dpbhgLIAEoCBIRCglMb2dpbkZsYWcYDCABKA0iVgoYRXh0ZW5kQXV0aFNlc3Npb25SZXF1ZXN0EhAKCGp3dFRva2VuGAEgASgJEigKBG1ldGEYAiABKAsyGi5tYW5hZ2VtZW50LlBlZXJTeXN0ZW1NZXRhIlEKGUV4dGVuZEF1dGhTZXNzaW9uUmVzcG9uc2USNAoQc2Vzc2lvbkV4cGlyZXNBdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqkwEKDlBlZXJDYXBhYmlsaXR5EhkKFVBlZXJDYXBhYmlsaXR5VW5rbm93bhAAEiAKHFBlZXJDYXBhYmlsaXR5U291cmNlUHJlZml4ZXMQARIdChlQZWVyQ2FwYWJpbGl0eUlQdjZPdmVybGF5EAISJQohUGVlckNhcGFiaWxpdHlDb21wb25lbnROZXR3b3JrTWFwEAMqXQoMUnVsZVByb3RvY29sEgsKB1VOS05PV04QABIHCgNBTEwQARIHCgNUQ1AQAhIHCgNVRFAQAxIICgRJQ01QEAQSCgoGQ1VTVE9NEAUSDwoLTkVUQklSRF9TU0gQBiogCg1SdWxlRGlyZWN0aW9uEgYKAklOEAASBwoDT1VUEAEqIgoKUnVsZUFjdGlvbhIKCgZBQ0NFUFQQABIICgREUk9QEAEy0AcKEU1hbmFnZW1lbnRTZXJ2aWNlEkUKBUxvZ2luEhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlIgASRgoEU3luYxIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAMAESQgoMR2V0U2VydmVyS2V5EhEubWFuYWdlbWVudC5FbXB0eRodLm1hbmFnZW1lbnQuU2VydmVyS2V5UmVzcG9uc2UiABIzCglpc0hlYWx0aHkSES5tYW5hZ2VtZW50LkVtcHR5GhEubWFuYWdlbWVudC5FbXB0eSIAEloKGkdldERldmljZUF1dGhvcml6YXRpb25GbG93EhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlIgASWAoYR2V0UEtDRUF1dGhvcml6YXRpb25GbG93EhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlIgASPQoIU3luY01ldGESHC5tYW5hZ2VtZW50LkVuY3J5cHRlZE1lc3NhZ2UaES5tYW5hZ2VtZW50LkVtcHR5IgASOwoGTG9nb3V0EhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhEubWFuYWdlbWVudC5FbXB0eSIAEkcKA0pvYhIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAKAEwARJRChFFeHRlbmRBdXRoU2Vzc2lvbhIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAEkwKDENyZWF0ZUV4cG9zZRIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAEksKC1JlbmV3RXhwb3NlEhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlIgASSgoKU3RvcEV4cG9zZRIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZSIAYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * The envelope: body = nonce (24) | tag (16) | ciphertext of a NaCl box between the peer's and the server's WireGuard keys.
  *
  * @generated from message management.EncryptedMessage
  */
-export type EncryptedMessage = Message<'management.EncryptedMessage'> & {
+export type EncryptedMessage = Message<"management.EncryptedMessage"> & {
   /**
    * the peer's key in requests, the server's in answers
    *
@@ -49,23 +45,26 @@ export type EncryptedMessage = Message<'management.EncryptedMessage'> & {
  * Describes the message management.EncryptedMessage.
  * Use `create(EncryptedMessageSchema)` to create a new message.
  */
-export const EncryptedMessageSchema: GenMessage<EncryptedMessage> = /*@__PURE__*/ messageDesc(file_management, 0);
+export const EncryptedMessageSchema: GenMessage<EncryptedMessage> = /*@__PURE__*/
+  messageDesc(file_management, 0);
 
 /**
  * @generated from message management.Empty
  */
-export type Empty = Message<'management.Empty'> & {};
+export type Empty = Message<"management.Empty"> & {
+};
 
 /**
  * Describes the message management.Empty.
  * Use `create(EmptySchema)` to create a new message.
  */
-export const EmptySchema: GenMessage<Empty> = /*@__PURE__*/ messageDesc(file_management, 1);
+export const EmptySchema: GenMessage<Empty> = /*@__PURE__*/
+  messageDesc(file_management, 1);
 
 /**
  * @generated from message management.ServerKeyResponse
  */
-export type ServerKeyResponse = Message<'management.ServerKeyResponse'> & {
+export type ServerKeyResponse = Message<"management.ServerKeyResponse"> & {
   /**
    * @generated from field: string key = 1;
    */
@@ -86,12 +85,13 @@ export type ServerKeyResponse = Message<'management.ServerKeyResponse'> & {
  * Describes the message management.ServerKeyResponse.
  * Use `create(ServerKeyResponseSchema)` to create a new message.
  */
-export const ServerKeyResponseSchema: GenMessage<ServerKeyResponse> = /*@__PURE__*/ messageDesc(file_management, 2);
+export const ServerKeyResponseSchema: GenMessage<ServerKeyResponse> = /*@__PURE__*/
+  messageDesc(file_management, 2);
 
 /**
  * @generated from message management.LoginRequest
  */
-export type LoginRequest = Message<'management.LoginRequest'> & {
+export type LoginRequest = Message<"management.LoginRequest"> & {
   /**
    * @generated from field: string setupKey = 1;
    */
@@ -122,12 +122,13 @@ export type LoginRequest = Message<'management.LoginRequest'> & {
  * Describes the message management.LoginRequest.
  * Use `create(LoginRequestSchema)` to create a new message.
  */
-export const LoginRequestSchema: GenMessage<LoginRequest> = /*@__PURE__*/ messageDesc(file_management, 3);
+export const LoginRequestSchema: GenMessage<LoginRequest> = /*@__PURE__*/
+  messageDesc(file_management, 3);
 
 /**
  * @generated from message management.LoginResponse
  */
-export type LoginResponse = Message<'management.LoginResponse'> & {
+export type LoginResponse = Message<"management.LoginResponse"> & {
   /**
    * @generated from field: management.NetbirdConfig netbirdConfig = 1;
    */
@@ -153,12 +154,13 @@ export type LoginResponse = Message<'management.LoginResponse'> & {
  * Describes the message management.LoginResponse.
  * Use `create(LoginResponseSchema)` to create a new message.
  */
-export const LoginResponseSchema: GenMessage<LoginResponse> = /*@__PURE__*/ messageDesc(file_management, 4);
+export const LoginResponseSchema: GenMessage<LoginResponse> = /*@__PURE__*/
+  messageDesc(file_management, 4);
 
 /**
  * @generated from message management.SyncRequest
  */
-export type SyncRequest = Message<'management.SyncRequest'> & {
+export type SyncRequest = Message<"management.SyncRequest"> & {
   /**
    * @generated from field: management.PeerSystemMeta meta = 1;
    */
@@ -169,14 +171,15 @@ export type SyncRequest = Message<'management.SyncRequest'> & {
  * Describes the message management.SyncRequest.
  * Use `create(SyncRequestSchema)` to create a new message.
  */
-export const SyncRequestSchema: GenMessage<SyncRequest> = /*@__PURE__*/ messageDesc(file_management, 5);
+export const SyncRequestSchema: GenMessage<SyncRequest> = /*@__PURE__*/
+  messageDesc(file_management, 5);
 
 /**
  * An absent netbirdConfig or NetworkMap means no change there.
  *
  * @generated from message management.SyncResponse
  */
-export type SyncResponse = Message<'management.SyncResponse'> & {
+export type SyncResponse = Message<"management.SyncResponse"> & {
   /**
    * @generated from field: management.NetbirdConfig netbirdConfig = 1;
    */
@@ -224,12 +227,13 @@ export type SyncResponse = Message<'management.SyncResponse'> & {
  * Describes the message management.SyncResponse.
  * Use `create(SyncResponseSchema)` to create a new message.
  */
-export const SyncResponseSchema: GenMessage<SyncResponse> = /*@__PURE__*/ messageDesc(file_management, 6);
+export const SyncResponseSchema: GenMessage<SyncResponse> = /*@__PURE__*/
+  messageDesc(file_management, 6);
 
 /**
  * @generated from message management.SyncMetaRequest
  */
-export type SyncMetaRequest = Message<'management.SyncMetaRequest'> & {
+export type SyncMetaRequest = Message<"management.SyncMetaRequest"> & {
   /**
    * @generated from field: management.PeerSystemMeta meta = 1;
    */
@@ -240,14 +244,15 @@ export type SyncMetaRequest = Message<'management.SyncMetaRequest'> & {
  * Describes the message management.SyncMetaRequest.
  * Use `create(SyncMetaRequestSchema)` to create a new message.
  */
-export const SyncMetaRequestSchema: GenMessage<SyncMetaRequest> = /*@__PURE__*/ messageDesc(file_management, 7);
+export const SyncMetaRequestSchema: GenMessage<SyncMetaRequest> = /*@__PURE__*/
+  messageDesc(file_management, 7);
 
 /**
  * Both fields hold text: an authorized_keys line and a base64 key.
  *
  * @generated from message management.PeerKeys
  */
-export type PeerKeys = Message<'management.PeerKeys'> & {
+export type PeerKeys = Message<"management.PeerKeys"> & {
   /**
    * @generated from field: bytes sshPubKey = 1;
    */
@@ -263,12 +268,13 @@ export type PeerKeys = Message<'management.PeerKeys'> & {
  * Describes the message management.PeerKeys.
  * Use `create(PeerKeysSchema)` to create a new message.
  */
-export const PeerKeysSchema: GenMessage<PeerKeys> = /*@__PURE__*/ messageDesc(file_management, 8);
+export const PeerKeysSchema: GenMessage<PeerKeys> = /*@__PURE__*/
+  messageDesc(file_management, 8);
 
 /**
  * @generated from message management.Environment
  */
-export type Environment = Message<'management.Environment'> & {
+export type Environment = Message<"management.Environment"> & {
   /**
    * @generated from field: string cloud = 1;
    */
@@ -284,12 +290,13 @@ export type Environment = Message<'management.Environment'> & {
  * Describes the message management.Environment.
  * Use `create(EnvironmentSchema)` to create a new message.
  */
-export const EnvironmentSchema: GenMessage<Environment> = /*@__PURE__*/ messageDesc(file_management, 9);
+export const EnvironmentSchema: GenMessage<Environment> = /*@__PURE__*/
+  messageDesc(file_management, 9);
 
 /**
  * @generated from message management.File
  */
-export type File = Message<'management.File'> & {
+export type File = Message<"management.File"> & {
   /**
    * @generated from field: string path = 1;
    */
@@ -310,12 +317,13 @@ export type File = Message<'management.File'> & {
  * Describes the message management.File.
  * Use `create(FileSchema)` to create a new message.
  */
-export const FileSchema: GenMessage<File> = /*@__PURE__*/ messageDesc(file_management, 10);
+export const FileSchema: GenMessage<File> = /*@__PURE__*/
+  messageDesc(file_management, 10);
 
 /**
  * @generated from message management.Checks
  */
-export type Checks = Message<'management.Checks'> & {
+export type Checks = Message<"management.Checks"> & {
   /**
    * @generated from field: repeated string Files = 1;
    */
@@ -326,12 +334,13 @@ export type Checks = Message<'management.Checks'> & {
  * Describes the message management.Checks.
  * Use `create(ChecksSchema)` to create a new message.
  */
-export const ChecksSchema: GenMessage<Checks> = /*@__PURE__*/ messageDesc(file_management, 11);
+export const ChecksSchema: GenMessage<Checks> = /*@__PURE__*/
+  messageDesc(file_management, 11);
 
 /**
  * @generated from message management.NetworkAddress
  */
-export type NetworkAddress = Message<'management.NetworkAddress'> & {
+export type NetworkAddress = Message<"management.NetworkAddress"> & {
   /**
    * @generated from field: string netIP = 1;
    */
@@ -347,12 +356,13 @@ export type NetworkAddress = Message<'management.NetworkAddress'> & {
  * Describes the message management.NetworkAddress.
  * Use `create(NetworkAddressSchema)` to create a new message.
  */
-export const NetworkAddressSchema: GenMessage<NetworkAddress> = /*@__PURE__*/ messageDesc(file_management, 12);
+export const NetworkAddressSchema: GenMessage<NetworkAddress> = /*@__PURE__*/
+  messageDesc(file_management, 12);
 
 /**
  * @generated from message management.Flags
  */
-export type Flags = Message<'management.Flags'> & {
+export type Flags = Message<"management.Flags"> & {
   /**
    * @generated from field: bool rosenpassEnabled = 1;
    */
@@ -438,12 +448,13 @@ export type Flags = Message<'management.Flags'> & {
  * Describes the message management.Flags.
  * Use `create(FlagsSchema)` to create a new message.
  */
-export const FlagsSchema: GenMessage<Flags> = /*@__PURE__*/ messageDesc(file_management, 13);
+export const FlagsSchema: GenMessage<Flags> = /*@__PURE__*/
+  messageDesc(file_management, 13);
 
 /**
  * @generated from message management.PeerSystemMeta
  */
-export type PeerSystemMeta = Message<'management.PeerSystemMeta'> & {
+export type PeerSystemMeta = Message<"management.PeerSystemMeta"> & {
   /**
    * @generated from field: string hostname = 1;
    */
@@ -544,14 +555,15 @@ export type PeerSystemMeta = Message<'management.PeerSystemMeta'> & {
  * Describes the message management.PeerSystemMeta.
  * Use `create(PeerSystemMetaSchema)` to create a new message.
  */
-export const PeerSystemMetaSchema: GenMessage<PeerSystemMeta> = /*@__PURE__*/ messageDesc(file_management, 14);
+export const PeerSystemMetaSchema: GenMessage<PeerSystemMeta> = /*@__PURE__*/
+  messageDesc(file_management, 14);
 
 /**
  * Where the meeting points are. An absent relay wipes the relay addresses of a stock client, so it is always filled in.
  *
  * @generated from message management.NetbirdConfig
  */
-export type NetbirdConfig = Message<'management.NetbirdConfig'> & {
+export type NetbirdConfig = Message<"management.NetbirdConfig"> & {
   /**
    * @generated from field: repeated management.HostConfig stuns = 1;
    */
@@ -587,12 +599,13 @@ export type NetbirdConfig = Message<'management.NetbirdConfig'> & {
  * Describes the message management.NetbirdConfig.
  * Use `create(NetbirdConfigSchema)` to create a new message.
  */
-export const NetbirdConfigSchema: GenMessage<NetbirdConfig> = /*@__PURE__*/ messageDesc(file_management, 15);
+export const NetbirdConfigSchema: GenMessage<NetbirdConfig> = /*@__PURE__*/
+  messageDesc(file_management, 15);
 
 /**
  * @generated from message management.HostConfig
  */
-export type HostConfig = Message<'management.HostConfig'> & {
+export type HostConfig = Message<"management.HostConfig"> & {
   /**
    * `host:port` for signal, `stun:host:port` for STUN
    *
@@ -610,7 +623,8 @@ export type HostConfig = Message<'management.HostConfig'> & {
  * Describes the message management.HostConfig.
  * Use `create(HostConfigSchema)` to create a new message.
  */
-export const HostConfigSchema: GenMessage<HostConfig> = /*@__PURE__*/ messageDesc(file_management, 16);
+export const HostConfigSchema: GenMessage<HostConfig> = /*@__PURE__*/
+  messageDesc(file_management, 16);
 
 /**
  * @generated from enum management.HostConfig.Protocol
@@ -650,12 +664,13 @@ export type HostConfig_Protocol = (typeof HostConfig_Protocol)[keyof typeof Host
 /**
  * Describes the enum management.HostConfig.Protocol.
  */
-export const HostConfig_ProtocolSchema: GenEnum<HostConfig_Protocol> = /*@__PURE__*/ enumDesc(file_management, 16, 0);
+export const HostConfig_ProtocolSchema: GenEnum<HostConfig_Protocol> = /*@__PURE__*/
+  enumDesc(file_management, 16, 0);
 
 /**
  * @generated from message management.ProtectedHostConfig
  */
-export type ProtectedHostConfig = Message<'management.ProtectedHostConfig'> & {
+export type ProtectedHostConfig = Message<"management.ProtectedHostConfig"> & {
   /**
    * @generated from field: management.HostConfig hostConfig = 1;
    */
@@ -676,12 +691,13 @@ export type ProtectedHostConfig = Message<'management.ProtectedHostConfig'> & {
  * Describes the message management.ProtectedHostConfig.
  * Use `create(ProtectedHostConfigSchema)` to create a new message.
  */
-export const ProtectedHostConfigSchema: GenMessage<ProtectedHostConfig> = /*@__PURE__*/ messageDesc(file_management, 17);
+export const ProtectedHostConfigSchema: GenMessage<ProtectedHostConfig> = /*@__PURE__*/
+  messageDesc(file_management, 17);
 
 /**
  * @generated from message management.RelayConfig
  */
-export type RelayConfig = Message<'management.RelayConfig'> & {
+export type RelayConfig = Message<"management.RelayConfig"> & {
   /**
    * @generated from field: repeated string urls = 1;
    */
@@ -704,12 +720,13 @@ export type RelayConfig = Message<'management.RelayConfig'> & {
  * Describes the message management.RelayConfig.
  * Use `create(RelayConfigSchema)` to create a new message.
  */
-export const RelayConfigSchema: GenMessage<RelayConfig> = /*@__PURE__*/ messageDesc(file_management, 18);
+export const RelayConfigSchema: GenMessage<RelayConfig> = /*@__PURE__*/
+  messageDesc(file_management, 18);
 
 /**
  * @generated from message management.FlowConfig
  */
-export type FlowConfig = Message<'management.FlowConfig'> & {
+export type FlowConfig = Message<"management.FlowConfig"> & {
   /**
    * @generated from field: string url = 1;
    */
@@ -755,12 +772,13 @@ export type FlowConfig = Message<'management.FlowConfig'> & {
  * Describes the message management.FlowConfig.
  * Use `create(FlowConfigSchema)` to create a new message.
  */
-export const FlowConfigSchema: GenMessage<FlowConfig> = /*@__PURE__*/ messageDesc(file_management, 19);
+export const FlowConfigSchema: GenMessage<FlowConfig> = /*@__PURE__*/
+  messageDesc(file_management, 19);
 
 /**
  * @generated from message management.MetricsConfig
  */
-export type MetricsConfig = Message<'management.MetricsConfig'> & {
+export type MetricsConfig = Message<"management.MetricsConfig"> & {
   /**
    * @generated from field: bool enabled = 1;
    */
@@ -771,12 +789,13 @@ export type MetricsConfig = Message<'management.MetricsConfig'> & {
  * Describes the message management.MetricsConfig.
  * Use `create(MetricsConfigSchema)` to create a new message.
  */
-export const MetricsConfigSchema: GenMessage<MetricsConfig> = /*@__PURE__*/ messageDesc(file_management, 20);
+export const MetricsConfigSchema: GenMessage<MetricsConfig> = /*@__PURE__*/
+  messageDesc(file_management, 20);
 
 /**
  * @generated from message management.JWTConfig
  */
-export type JWTConfig = Message<'management.JWTConfig'> & {
+export type JWTConfig = Message<"management.JWTConfig"> & {
   /**
    * @generated from field: string issuer = 1;
    */
@@ -807,12 +826,13 @@ export type JWTConfig = Message<'management.JWTConfig'> & {
  * Describes the message management.JWTConfig.
  * Use `create(JWTConfigSchema)` to create a new message.
  */
-export const JWTConfigSchema: GenMessage<JWTConfig> = /*@__PURE__*/ messageDesc(file_management, 21);
+export const JWTConfigSchema: GenMessage<JWTConfig> = /*@__PURE__*/
+  messageDesc(file_management, 21);
 
 /**
  * @generated from message management.SSHConfig
  */
-export type SSHConfig = Message<'management.SSHConfig'> & {
+export type SSHConfig = Message<"management.SSHConfig"> & {
   /**
    * @generated from field: bool sshEnabled = 1;
    */
@@ -833,12 +853,13 @@ export type SSHConfig = Message<'management.SSHConfig'> & {
  * Describes the message management.SSHConfig.
  * Use `create(SSHConfigSchema)` to create a new message.
  */
-export const SSHConfigSchema: GenMessage<SSHConfig> = /*@__PURE__*/ messageDesc(file_management, 22);
+export const SSHConfigSchema: GenMessage<SSHConfig> = /*@__PURE__*/
+  messageDesc(file_management, 22);
 
 /**
  * @generated from message management.AutoUpdateSettings
  */
-export type AutoUpdateSettings = Message<'management.AutoUpdateSettings'> & {
+export type AutoUpdateSettings = Message<"management.AutoUpdateSettings"> & {
   /**
    * @generated from field: string version = 1;
    */
@@ -854,12 +875,13 @@ export type AutoUpdateSettings = Message<'management.AutoUpdateSettings'> & {
  * Describes the message management.AutoUpdateSettings.
  * Use `create(AutoUpdateSettingsSchema)` to create a new message.
  */
-export const AutoUpdateSettingsSchema: GenMessage<AutoUpdateSettings> = /*@__PURE__*/ messageDesc(file_management, 23);
+export const AutoUpdateSettingsSchema: GenMessage<AutoUpdateSettings> = /*@__PURE__*/
+  messageDesc(file_management, 23);
 
 /**
  * @generated from message management.PeerConfig
  */
-export type PeerConfig = Message<'management.PeerConfig'> & {
+export type PeerConfig = Message<"management.PeerConfig"> & {
   /**
    * `a.b.c.d/bits` with the network's prefix length; byte for byte the same in every message
    *
@@ -914,14 +936,15 @@ export type PeerConfig = Message<'management.PeerConfig'> & {
  * Describes the message management.PeerConfig.
  * Use `create(PeerConfigSchema)` to create a new message.
  */
-export const PeerConfigSchema: GenMessage<PeerConfig> = /*@__PURE__*/ messageDesc(file_management, 24);
+export const PeerConfigSchema: GenMessage<PeerConfig> = /*@__PURE__*/
+  messageDesc(file_management, 24);
 
 /**
  * Always the whole: what a map leaves out is gone.
  *
  * @generated from message management.NetworkMap
  */
-export type NetworkMap = Message<'management.NetworkMap'> & {
+export type NetworkMap = Message<"management.NetworkMap"> & {
   /**
    * @generated from field: uint64 Serial = 1;
    */
@@ -992,12 +1015,13 @@ export type NetworkMap = Message<'management.NetworkMap'> & {
  * Describes the message management.NetworkMap.
  * Use `create(NetworkMapSchema)` to create a new message.
  */
-export const NetworkMapSchema: GenMessage<NetworkMap> = /*@__PURE__*/ messageDesc(file_management, 25);
+export const NetworkMapSchema: GenMessage<NetworkMap> = /*@__PURE__*/
+  messageDesc(file_management, 25);
 
 /**
  * @generated from message management.RemotePeerConfig
  */
-export type RemotePeerConfig = Message<'management.RemotePeerConfig'> & {
+export type RemotePeerConfig = Message<"management.RemotePeerConfig"> & {
   /**
    * @generated from field: string wgPubKey = 1;
    */
@@ -1028,12 +1052,13 @@ export type RemotePeerConfig = Message<'management.RemotePeerConfig'> & {
  * Describes the message management.RemotePeerConfig.
  * Use `create(RemotePeerConfigSchema)` to create a new message.
  */
-export const RemotePeerConfigSchema: GenMessage<RemotePeerConfig> = /*@__PURE__*/ messageDesc(file_management, 26);
+export const RemotePeerConfigSchema: GenMessage<RemotePeerConfig> = /*@__PURE__*/
+  messageDesc(file_management, 26);
 
 /**
  * @generated from message management.SSHAuth
  */
-export type SSHAuth = Message<'management.SSHAuth'> & {
+export type SSHAuth = Message<"management.SSHAuth"> & {
   /**
    * @generated from field: string UserIDClaim = 1;
    */
@@ -1054,12 +1079,13 @@ export type SSHAuth = Message<'management.SSHAuth'> & {
  * Describes the message management.SSHAuth.
  * Use `create(SSHAuthSchema)` to create a new message.
  */
-export const SSHAuthSchema: GenMessage<SSHAuth> = /*@__PURE__*/ messageDesc(file_management, 27);
+export const SSHAuthSchema: GenMessage<SSHAuth> = /*@__PURE__*/
+  messageDesc(file_management, 27);
 
 /**
  * @generated from message management.MachineUserIndexes
  */
-export type MachineUserIndexes = Message<'management.MachineUserIndexes'> & {
+export type MachineUserIndexes = Message<"management.MachineUserIndexes"> & {
   /**
    * @generated from field: repeated uint32 indexes = 1;
    */
@@ -1070,12 +1096,13 @@ export type MachineUserIndexes = Message<'management.MachineUserIndexes'> & {
  * Describes the message management.MachineUserIndexes.
  * Use `create(MachineUserIndexesSchema)` to create a new message.
  */
-export const MachineUserIndexesSchema: GenMessage<MachineUserIndexes> = /*@__PURE__*/ messageDesc(file_management, 28);
+export const MachineUserIndexesSchema: GenMessage<MachineUserIndexes> = /*@__PURE__*/
+  messageDesc(file_management, 28);
 
 /**
  * @generated from message management.Route
  */
-export type Route = Message<'management.Route'> & {
+export type Route = Message<"management.Route"> & {
   /**
    * @generated from field: string ID = 1;
    */
@@ -1131,12 +1158,13 @@ export type Route = Message<'management.Route'> & {
  * Describes the message management.Route.
  * Use `create(RouteSchema)` to create a new message.
  */
-export const RouteSchema: GenMessage<Route> = /*@__PURE__*/ messageDesc(file_management, 29);
+export const RouteSchema: GenMessage<Route> = /*@__PURE__*/
+  messageDesc(file_management, 29);
 
 /**
  * @generated from message management.DNSConfig
  */
-export type DNSConfig = Message<'management.DNSConfig'> & {
+export type DNSConfig = Message<"management.DNSConfig"> & {
   /**
    * @generated from field: bool ServiceEnable = 1;
    */
@@ -1162,12 +1190,13 @@ export type DNSConfig = Message<'management.DNSConfig'> & {
  * Describes the message management.DNSConfig.
  * Use `create(DNSConfigSchema)` to create a new message.
  */
-export const DNSConfigSchema: GenMessage<DNSConfig> = /*@__PURE__*/ messageDesc(file_management, 30);
+export const DNSConfigSchema: GenMessage<DNSConfig> = /*@__PURE__*/
+  messageDesc(file_management, 30);
 
 /**
  * @generated from message management.CustomZone
  */
-export type CustomZone = Message<'management.CustomZone'> & {
+export type CustomZone = Message<"management.CustomZone"> & {
   /**
    * @generated from field: string Domain = 1;
    */
@@ -1193,12 +1222,13 @@ export type CustomZone = Message<'management.CustomZone'> & {
  * Describes the message management.CustomZone.
  * Use `create(CustomZoneSchema)` to create a new message.
  */
-export const CustomZoneSchema: GenMessage<CustomZone> = /*@__PURE__*/ messageDesc(file_management, 31);
+export const CustomZoneSchema: GenMessage<CustomZone> = /*@__PURE__*/
+  messageDesc(file_management, 31);
 
 /**
  * @generated from message management.SimpleRecord
  */
-export type SimpleRecord = Message<'management.SimpleRecord'> & {
+export type SimpleRecord = Message<"management.SimpleRecord"> & {
   /**
    * @generated from field: string Name = 1;
    */
@@ -1229,12 +1259,13 @@ export type SimpleRecord = Message<'management.SimpleRecord'> & {
  * Describes the message management.SimpleRecord.
  * Use `create(SimpleRecordSchema)` to create a new message.
  */
-export const SimpleRecordSchema: GenMessage<SimpleRecord> = /*@__PURE__*/ messageDesc(file_management, 32);
+export const SimpleRecordSchema: GenMessage<SimpleRecord> = /*@__PURE__*/
+  messageDesc(file_management, 32);
 
 /**
  * @generated from message management.NameServerGroup
  */
-export type NameServerGroup = Message<'management.NameServerGroup'> & {
+export type NameServerGroup = Message<"management.NameServerGroup"> & {
   /**
    * @generated from field: repeated management.NameServer NameServers = 1;
    */
@@ -1260,12 +1291,13 @@ export type NameServerGroup = Message<'management.NameServerGroup'> & {
  * Describes the message management.NameServerGroup.
  * Use `create(NameServerGroupSchema)` to create a new message.
  */
-export const NameServerGroupSchema: GenMessage<NameServerGroup> = /*@__PURE__*/ messageDesc(file_management, 33);
+export const NameServerGroupSchema: GenMessage<NameServerGroup> = /*@__PURE__*/
+  messageDesc(file_management, 33);
 
 /**
  * @generated from message management.NameServer
  */
-export type NameServer = Message<'management.NameServer'> & {
+export type NameServer = Message<"management.NameServer"> & {
   /**
    * @generated from field: string IP = 1;
    */
@@ -1286,12 +1318,13 @@ export type NameServer = Message<'management.NameServer'> & {
  * Describes the message management.NameServer.
  * Use `create(NameServerSchema)` to create a new message.
  */
-export const NameServerSchema: GenMessage<NameServer> = /*@__PURE__*/ messageDesc(file_management, 34);
+export const NameServerSchema: GenMessage<NameServer> = /*@__PURE__*/
+  messageDesc(file_management, 34);
 
 /**
  * @generated from message management.FirewallRule
  */
-export type FirewallRule = Message<'management.FirewallRule'> & {
+export type FirewallRule = Message<"management.FirewallRule"> & {
   /**
    * older clients read this one
    *
@@ -1346,43 +1379,42 @@ export type FirewallRule = Message<'management.FirewallRule'> & {
  * Describes the message management.FirewallRule.
  * Use `create(FirewallRuleSchema)` to create a new message.
  */
-export const FirewallRuleSchema: GenMessage<FirewallRule> = /*@__PURE__*/ messageDesc(file_management, 35);
+export const FirewallRuleSchema: GenMessage<FirewallRule> = /*@__PURE__*/
+  messageDesc(file_management, 35);
 
 /**
  * @generated from message management.PortInfo
  */
-export type PortInfo = Message<'management.PortInfo'> & {
+export type PortInfo = Message<"management.PortInfo"> & {
   /**
    * @generated from oneof management.PortInfo.portSelection
    */
-  portSelection:
-    | {
-        /**
-         * @generated from field: uint32 port = 1;
-         */
-        value: number;
-        case: 'port';
-      }
-    | {
-        /**
-         * @generated from field: management.PortInfo.Range range = 2;
-         */
-        value: PortInfo_Range;
-        case: 'range';
-      }
-    | { case: undefined; value?: undefined };
+  portSelection: {
+    /**
+     * @generated from field: uint32 port = 1;
+     */
+    value: number;
+    case: "port";
+  } | {
+    /**
+     * @generated from field: management.PortInfo.Range range = 2;
+     */
+    value: PortInfo_Range;
+    case: "range";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message management.PortInfo.
  * Use `create(PortInfoSchema)` to create a new message.
  */
-export const PortInfoSchema: GenMessage<PortInfo> = /*@__PURE__*/ messageDesc(file_management, 36);
+export const PortInfoSchema: GenMessage<PortInfo> = /*@__PURE__*/
+  messageDesc(file_management, 36);
 
 /**
  * @generated from message management.PortInfo.Range
  */
-export type PortInfo_Range = Message<'management.PortInfo.Range'> & {
+export type PortInfo_Range = Message<"management.PortInfo.Range"> & {
   /**
    * @generated from field: uint32 start = 1;
    */
@@ -1398,12 +1430,13 @@ export type PortInfo_Range = Message<'management.PortInfo.Range'> & {
  * Describes the message management.PortInfo.Range.
  * Use `create(PortInfo_RangeSchema)` to create a new message.
  */
-export const PortInfo_RangeSchema: GenMessage<PortInfo_Range> = /*@__PURE__*/ messageDesc(file_management, 36, 0);
+export const PortInfo_RangeSchema: GenMessage<PortInfo_Range> = /*@__PURE__*/
+  messageDesc(file_management, 36, 0);
 
 /**
  * @generated from message management.RouteFirewallRule
  */
-export type RouteFirewallRule = Message<'management.RouteFirewallRule'> & {
+export type RouteFirewallRule = Message<"management.RouteFirewallRule"> & {
   /**
    * @generated from field: repeated string sourceRanges = 1;
    */
@@ -1459,12 +1492,13 @@ export type RouteFirewallRule = Message<'management.RouteFirewallRule'> & {
  * Describes the message management.RouteFirewallRule.
  * Use `create(RouteFirewallRuleSchema)` to create a new message.
  */
-export const RouteFirewallRuleSchema: GenMessage<RouteFirewallRule> = /*@__PURE__*/ messageDesc(file_management, 37);
+export const RouteFirewallRuleSchema: GenMessage<RouteFirewallRule> = /*@__PURE__*/
+  messageDesc(file_management, 37);
 
 /**
  * @generated from message management.ForwardingRule
  */
-export type ForwardingRule = Message<'management.ForwardingRule'> & {
+export type ForwardingRule = Message<"management.ForwardingRule"> & {
   /**
    * @generated from field: management.RuleProtocol protocol = 1;
    */
@@ -1490,23 +1524,26 @@ export type ForwardingRule = Message<'management.ForwardingRule'> & {
  * Describes the message management.ForwardingRule.
  * Use `create(ForwardingRuleSchema)` to create a new message.
  */
-export const ForwardingRuleSchema: GenMessage<ForwardingRule> = /*@__PURE__*/ messageDesc(file_management, 38);
+export const ForwardingRuleSchema: GenMessage<ForwardingRule> = /*@__PURE__*/
+  messageDesc(file_management, 38);
 
 /**
  * @generated from message management.DeviceAuthorizationFlowRequest
  */
-export type DeviceAuthorizationFlowRequest = Message<'management.DeviceAuthorizationFlowRequest'> & {};
+export type DeviceAuthorizationFlowRequest = Message<"management.DeviceAuthorizationFlowRequest"> & {
+};
 
 /**
  * Describes the message management.DeviceAuthorizationFlowRequest.
  * Use `create(DeviceAuthorizationFlowRequestSchema)` to create a new message.
  */
-export const DeviceAuthorizationFlowRequestSchema: GenMessage<DeviceAuthorizationFlowRequest> = /*@__PURE__*/ messageDesc(file_management, 39);
+export const DeviceAuthorizationFlowRequestSchema: GenMessage<DeviceAuthorizationFlowRequest> = /*@__PURE__*/
+  messageDesc(file_management, 39);
 
 /**
  * @generated from message management.DeviceAuthorizationFlow
  */
-export type DeviceAuthorizationFlow = Message<'management.DeviceAuthorizationFlow'> & {
+export type DeviceAuthorizationFlow = Message<"management.DeviceAuthorizationFlow"> & {
   /**
    * @generated from field: management.DeviceAuthorizationFlow.provider Provider = 1;
    */
@@ -1522,7 +1559,8 @@ export type DeviceAuthorizationFlow = Message<'management.DeviceAuthorizationFlo
  * Describes the message management.DeviceAuthorizationFlow.
  * Use `create(DeviceAuthorizationFlowSchema)` to create a new message.
  */
-export const DeviceAuthorizationFlowSchema: GenMessage<DeviceAuthorizationFlow> = /*@__PURE__*/ messageDesc(file_management, 40);
+export const DeviceAuthorizationFlowSchema: GenMessage<DeviceAuthorizationFlow> = /*@__PURE__*/
+  messageDesc(file_management, 40);
 
 /**
  * @generated from enum management.DeviceAuthorizationFlow.provider
@@ -1542,23 +1580,26 @@ export type DeviceAuthorizationFlow_provider = (typeof DeviceAuthorizationFlow_p
 /**
  * Describes the enum management.DeviceAuthorizationFlow.provider.
  */
-export const DeviceAuthorizationFlow_providerSchema: GenEnum<DeviceAuthorizationFlow_provider> = /*@__PURE__*/ enumDesc(file_management, 40, 0);
+export const DeviceAuthorizationFlow_providerSchema: GenEnum<DeviceAuthorizationFlow_provider> = /*@__PURE__*/
+  enumDesc(file_management, 40, 0);
 
 /**
  * @generated from message management.PKCEAuthorizationFlowRequest
  */
-export type PKCEAuthorizationFlowRequest = Message<'management.PKCEAuthorizationFlowRequest'> & {};
+export type PKCEAuthorizationFlowRequest = Message<"management.PKCEAuthorizationFlowRequest"> & {
+};
 
 /**
  * Describes the message management.PKCEAuthorizationFlowRequest.
  * Use `create(PKCEAuthorizationFlowRequestSchema)` to create a new message.
  */
-export const PKCEAuthorizationFlowRequestSchema: GenMessage<PKCEAuthorizationFlowRequest> = /*@__PURE__*/ messageDesc(file_management, 41);
+export const PKCEAuthorizationFlowRequestSchema: GenMessage<PKCEAuthorizationFlowRequest> = /*@__PURE__*/
+  messageDesc(file_management, 41);
 
 /**
  * @generated from message management.PKCEAuthorizationFlow
  */
-export type PKCEAuthorizationFlow = Message<'management.PKCEAuthorizationFlow'> & {
+export type PKCEAuthorizationFlow = Message<"management.PKCEAuthorizationFlow"> & {
   /**
    * @generated from field: management.ProviderConfig ProviderConfig = 1;
    */
@@ -1569,12 +1610,13 @@ export type PKCEAuthorizationFlow = Message<'management.PKCEAuthorizationFlow'> 
  * Describes the message management.PKCEAuthorizationFlow.
  * Use `create(PKCEAuthorizationFlowSchema)` to create a new message.
  */
-export const PKCEAuthorizationFlowSchema: GenMessage<PKCEAuthorizationFlow> = /*@__PURE__*/ messageDesc(file_management, 42);
+export const PKCEAuthorizationFlowSchema: GenMessage<PKCEAuthorizationFlow> = /*@__PURE__*/
+  messageDesc(file_management, 42);
 
 /**
  * @generated from message management.ProviderConfig
  */
-export type ProviderConfig = Message<'management.ProviderConfig'> & {
+export type ProviderConfig = Message<"management.ProviderConfig"> & {
   /**
    * @generated from field: string ClientID = 1;
    */
@@ -1640,12 +1682,13 @@ export type ProviderConfig = Message<'management.ProviderConfig'> & {
  * Describes the message management.ProviderConfig.
  * Use `create(ProviderConfigSchema)` to create a new message.
  */
-export const ProviderConfigSchema: GenMessage<ProviderConfig> = /*@__PURE__*/ messageDesc(file_management, 43);
+export const ProviderConfigSchema: GenMessage<ProviderConfig> = /*@__PURE__*/
+  messageDesc(file_management, 43);
 
 /**
  * @generated from message management.ExtendAuthSessionRequest
  */
-export type ExtendAuthSessionRequest = Message<'management.ExtendAuthSessionRequest'> & {
+export type ExtendAuthSessionRequest = Message<"management.ExtendAuthSessionRequest"> & {
   /**
    * @generated from field: string jwtToken = 1;
    */
@@ -1661,12 +1704,13 @@ export type ExtendAuthSessionRequest = Message<'management.ExtendAuthSessionRequ
  * Describes the message management.ExtendAuthSessionRequest.
  * Use `create(ExtendAuthSessionRequestSchema)` to create a new message.
  */
-export const ExtendAuthSessionRequestSchema: GenMessage<ExtendAuthSessionRequest> = /*@__PURE__*/ messageDesc(file_management, 44);
+export const ExtendAuthSessionRequestSchema: GenMessage<ExtendAuthSessionRequest> = /*@__PURE__*/
+  messageDesc(file_management, 44);
 
 /**
  * @generated from message management.ExtendAuthSessionResponse
  */
-export type ExtendAuthSessionResponse = Message<'management.ExtendAuthSessionResponse'> & {
+export type ExtendAuthSessionResponse = Message<"management.ExtendAuthSessionResponse"> & {
   /**
    * @generated from field: google.protobuf.Timestamp sessionExpiresAt = 1;
    */
@@ -1677,7 +1721,8 @@ export type ExtendAuthSessionResponse = Message<'management.ExtendAuthSessionRes
  * Describes the message management.ExtendAuthSessionResponse.
  * Use `create(ExtendAuthSessionResponseSchema)` to create a new message.
  */
-export const ExtendAuthSessionResponseSchema: GenMessage<ExtendAuthSessionResponse> = /*@__PURE__*/ messageDesc(file_management, 45);
+export const ExtendAuthSessionResponseSchema: GenMessage<ExtendAuthSessionResponse> = /*@__PURE__*/
+  messageDesc(file_management, 45);
 
 /**
  * @generated from enum management.PeerCapability
@@ -1712,7 +1757,8 @@ export type PeerCapability = (typeof PeerCapability)[keyof typeof PeerCapability
 /**
  * Describes the enum management.PeerCapability.
  */
-export const PeerCapabilitySchema: GenEnum<PeerCapability> = /*@__PURE__*/ enumDesc(file_management, 0);
+export const PeerCapabilitySchema: GenEnum<PeerCapability> = /*@__PURE__*/
+  enumDesc(file_management, 0);
 
 /**
  * @generated from enum management.RuleProtocol
@@ -1762,7 +1808,8 @@ export type RuleProtocol = (typeof RuleProtocol)[keyof typeof RuleProtocol] | Un
 /**
  * Describes the enum management.RuleProtocol.
  */
-export const RuleProtocolSchema: GenEnum<RuleProtocol> = /*@__PURE__*/ enumDesc(file_management, 1);
+export const RuleProtocolSchema: GenEnum<RuleProtocol> = /*@__PURE__*/
+  enumDesc(file_management, 1);
 
 /**
  * @generated from enum management.RuleDirection
@@ -1787,7 +1834,8 @@ export type RuleDirection = (typeof RuleDirection)[keyof typeof RuleDirection] |
 /**
  * Describes the enum management.RuleDirection.
  */
-export const RuleDirectionSchema: GenEnum<RuleDirection> = /*@__PURE__*/ enumDesc(file_management, 2);
+export const RuleDirectionSchema: GenEnum<RuleDirection> = /*@__PURE__*/
+  enumDesc(file_management, 2);
 
 /**
  * @generated from enum management.RuleAction
@@ -1812,7 +1860,8 @@ export type RuleAction = (typeof RuleAction)[keyof typeof RuleAction] | UnknownE
 /**
  * Describes the enum management.RuleAction.
  */
-export const RuleActionSchema: GenEnum<RuleAction> = /*@__PURE__*/ enumDesc(file_management, 3);
+export const RuleActionSchema: GenEnum<RuleAction> = /*@__PURE__*/
+  enumDesc(file_management, 3);
 
 /**
  * @generated from service management.ManagementService
@@ -1824,116 +1873,118 @@ export const ManagementService: GenService<{
    * @generated from rpc management.ManagementService.Login
    */
   login: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
+  },
   /**
    * SyncRequest -> SyncResponse, sealed, for as long as the peer runs.
    *
    * @generated from rpc management.ManagementService.Sync
    */
   sync: {
-    methodKind: 'server_streaming';
+    methodKind: "server_streaming";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
+  },
   /**
    * The key that the envelopes of this service are sealed for. In the clear.
    *
    * @generated from rpc management.ManagementService.GetServerKey
    */
   getServerKey: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EmptySchema;
     output: typeof ServerKeyResponseSchema;
-  };
+  },
   /**
    * @generated from rpc management.ManagementService.isHealthy
    */
   isHealthy: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EmptySchema;
     output: typeof EmptySchema;
-  };
+  },
   /**
    * DeviceAuthorizationFlowRequest -> DeviceAuthorizationFlow (RFC 8628), sealed.
    *
    * @generated from rpc management.ManagementService.GetDeviceAuthorizationFlow
    */
   getDeviceAuthorizationFlow: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
+  },
   /**
    * PKCEAuthorizationFlowRequest -> PKCEAuthorizationFlow (RFC 7636), sealed.
    *
    * @generated from rpc management.ManagementService.GetPKCEAuthorizationFlow
    */
   getPKCEAuthorizationFlow: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
+  },
   /**
    * SyncMetaRequest, sealed; the answer is empty and in the clear.
    *
    * @generated from rpc management.ManagementService.SyncMeta
    */
   syncMeta: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EmptySchema;
-  };
+  },
   /**
    * Removes the peer. The sealed request is Empty.
    *
    * @generated from rpc management.ManagementService.Logout
    */
   logout: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EmptySchema;
-  };
+  },
   /**
    * @generated from rpc management.ManagementService.Job
    */
   job: {
-    methodKind: 'bidi_streaming';
+    methodKind: "bidi_streaming";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
+  },
   /**
    * @generated from rpc management.ManagementService.ExtendAuthSession
    */
   extendAuthSession: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
+  },
   /**
    * @generated from rpc management.ManagementService.CreateExpose
    */
   createExpose: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
+  },
   /**
    * @generated from rpc management.ManagementService.RenewExpose
    */
   renewExpose: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
+  },
   /**
    * @generated from rpc management.ManagementService.StopExpose
    */
   stopExpose: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
-}> = /*@__PURE__*/ serviceDesc(file_management, 0);
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_management, 0);
+

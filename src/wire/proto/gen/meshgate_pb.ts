@@ -5,26 +5,22 @@
 // @generated from file meshgate.proto (package meshgate.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from '@bufbuild/protobuf/codegenv2';
-import { fileDesc, messageDesc, serviceDesc } from '@bufbuild/protobuf/codegenv2';
-import type { AccessLog } from './proxy_service_pb.ts';
-import { file_proxy_service } from './proxy_service_pb.ts';
-import type { Message } from '@bufbuild/protobuf';
+import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { AccessLog } from "./proxy_service_pb.ts";
+import { file_proxy_service } from "./proxy_service_pb.ts";
+import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file meshgate.proto.
  */
-export const file_meshgate: GenFile =
-  /*@__PURE__*/
-  fileDesc(
-    'Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwiWAoISWRlbnRpdHkSDwoHdXNlcl9pZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRuYW1lGAMgASgJEg4KBmdyb3VwcxgEIAMoCRIOCgZtZXRob2QYBSABKAkiegoHU2Vzc2lvbhIKCgJpZBgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJEicKCGlkZW50aXR5GAMgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHkSEgoKY3JlYXRlZF9hdBgEIAEoAxISCgpleHBpcmVzX2F0GAUgASgDIlwKFENyZWF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSEAoIaWRfdG9rZW4YAiABKAkSDQoFbm9uY2UYAyABKAkSDwoHY2x1c3RlchgEIAEoCSJdChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJwoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb25IABIRCgdyZWZ1c2VkGAIgASgJSABCCAoGcmVzdWx0IjwKEkZpbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiWwoTRmluZFNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB21pc3NpbmcYAiABKAlIAEIICgZyZXN1bHQiJwoRRW5kU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIUChJFbmRTZXNzaW9uUmVzcG9uc2UiPgoZVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBINCgV0b2tlbhgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJImMKGlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEikKCGlkZW50aXR5GAEgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHlIABIQCgZkZW5pZWQYAiABKAlIAEIICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QilAIKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRI8CgVyZWFkeRgBIAEoCzIrLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZWFkeUgAEkQKCWhlYXJ0YmVhdBgCIAEoCzIvLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABIUCgpzZXNzaW9uX2lkGAMgASgJSAASEQoHdXNlcl9pZBgEIAEoCUgAEhQKCnNlcnZpY2VfaWQYBSABKAlIABIWCgx0b2tlbl9kaWdlc3QYBiABKAlIABoHCgVSZWFkeRoLCglIZWFydGJlYXRCBwoFZXZlbnQiPAoVU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0EiMKBGxvZ3MYASADKAsyFS5tYW5hZ2VtZW50LkFjY2Vzc0xvZyIYChZTZW5kQWNjZXNzTG9nc1Jlc3BvbnNlMoMFCg5HYXRld2F5U2VydmljZRJTCgxSZWx5aW5nUGFydHkSIC5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXF1ZXN0GiEubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVzcG9uc2USVgoNQ3JlYXRlU2Vzc2lvbhIhLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiIubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlElAKC0ZpbmRTZXNzaW9uEh8ubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXF1ZXN0GiAubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXNwb25zZRJNCgpFbmRTZXNzaW9uEh4ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVzcG9uc2USZQoSVmVyaWZ5U2VydmljZVRva2VuEiYubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBonLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEmEKEFdhdGNoUmV2b2NhdGlvbnMSJC5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBolLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZTABElkKDlNlbmRBY2Nlc3NMb2dzEiIubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0GiMubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZWIGcHJvdG8z',
-    [file_proxy_service],
-  );
+export const file_meshgate: GenFile = /*@__PURE__*/
+  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwiWAoISWRlbnRpdHkSDwoHdXNlcl9pZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRuYW1lGAMgASgJEg4KBmdyb3VwcxgEIAMoCRIOCgZtZXRob2QYBSABKAkiegoHU2Vzc2lvbhIKCgJpZBgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJEicKCGlkZW50aXR5GAMgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHkSEgoKY3JlYXRlZF9hdBgEIAEoAxISCgpleHBpcmVzX2F0GAUgASgDIlwKFENyZWF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSEAoIaWRfdG9rZW4YAiABKAkSDQoFbm9uY2UYAyABKAkSDwoHY2x1c3RlchgEIAEoCSJdChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJwoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb25IABIRCgdyZWZ1c2VkGAIgASgJSABCCAoGcmVzdWx0IjwKEkZpbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiWwoTRmluZFNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB21pc3NpbmcYAiABKAlIAEIICgZyZXN1bHQiJwoRRW5kU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIUChJFbmRTZXNzaW9uUmVzcG9uc2UiPgoZVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBINCgV0b2tlbhgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJImMKGlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEikKCGlkZW50aXR5GAEgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHlIABIQCgZkZW5pZWQYAiABKAlIAEIICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QilAIKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRI8CgVyZWFkeRgBIAEoCzIrLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZWFkeUgAEkQKCWhlYXJ0YmVhdBgCIAEoCzIvLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABIUCgpzZXNzaW9uX2lkGAMgASgJSAASEQoHdXNlcl9pZBgEIAEoCUgAEhQKCnNlcnZpY2VfaWQYBSABKAlIABIWCgx0b2tlbl9kaWdlc3QYBiABKAlIABoHCgVSZWFkeRoLCglIZWFydGJlYXRCBwoFZXZlbnQiPAoVU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0EiMKBGxvZ3MYASADKAsyFS5tYW5hZ2VtZW50LkFjY2Vzc0xvZyIYChZTZW5kQWNjZXNzTG9nc1Jlc3BvbnNlIl4KF0xlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSEQoJbm90X2FmdGVyGAMgASgDEhAKCHNlYWxfa2V5GAQgASgMIuwBChhMZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USQAoHZ3JhbnRlZBgBIAEoCzItLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZS5HcmFudGVkSAASOgoEaGVsZBgCIAEoCzIqLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZS5IZWxkSAASNQoLY2VydGlmaWNhdGUYAyABKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZUgAGgkKB0dyYW50ZWQaBgoESGVsZEIICgZyZXN1bHQiSwoRU2VhbGVkQ2VydGlmaWNhdGUSEgoKc2VuZGVyX2tleRgBIAEoDBIVCg1yZWNpcGllbnRfa2V5GAIgASgMEgsKA2JveBgDIAEoDCI7ChlSZWxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkiHAoaUmVsZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UiVwoPQ2hhbGxlbmdlQW5zd2VyEgwKBHR5cGUYASABKAkSDAoEbmFtZRgCIAEoCRINCgV0b2tlbhgDIAEoCRIZChFrZXlfYXV0aG9yaXphdGlvbhgEIAEoCSJpChhQcmVzZW50Q2hhbGxlbmdlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRItCgdhbnN3ZXJzGAMgAygLMhwubWVzaGdhdGUudjEuQ2hhbGxlbmdlQW5zd2VyIhsKGVByZXNlbnRDaGFsbGVuZ2VzUmVzcG9uc2UiUgoURmluZENoYWxsZW5nZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIMCgR0eXBlGAIgASgJEgwKBG5hbWUYAyABKAkSDQoFdG9rZW4YBCABKAkiTQoVRmluZENoYWxsZW5nZVJlc3BvbnNlEh4KEWtleV9hdXRob3JpemF0aW9uGAEgASgJSACIAQFCFAoSX2tleV9hdXRob3JpemF0aW9uIi8KHENlcnRpZmljYXRlUmVjaXBpZW50c1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCSItCh1DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXNwb25zZRIMCgRrZXlzGAEgAygMInwKF1NoYXJlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSEQoJbm90X2FmdGVyGAMgASgDEi4KBnNlYWxlZBgEIAMoCzIeLm1lc2hnYXRlLnYxLlNlYWxlZENlcnRpZmljYXRlIhoKGFNoYXJlQ2VydGlmaWNhdGVSZXNwb25zZSLlAQoQQ2VydGlmaWNhdGVTdGF0ZRINCgVuYW1lcxgBIAMoCRIOCgZzb3VyY2UYAiABKAkSDQoFc3RhdGUYAyABKAkSDgoGcmVhc29uGAQgASgJEg4KBmlzc3VlchgFIAEoCRIXCgpub3RfYmVmb3JlGAYgASgJSACIAQESFgoJbm90X2FmdGVyGAcgASgJSAGIAQESEwoLbmV4dF9hY3Rpb24YCCABKAkSFAoHbmV4dF9hdBgJIAEoCUgCiAEBQg0KC19ub3RfYmVmb3JlQgwKCl9ub3RfYWZ0ZXJCCgoIX25leHRfYXQiagoZUmVwb3J0Q2VydGlmaWNhdGVzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEi4KB2NoYW5nZWQYAiADKAsyHS5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVN0YXRlEgwKBGdvbmUYAyADKAkiHAoaUmVwb3J0Q2VydGlmaWNhdGVzUmVzcG9uc2UyvwoKDkdhdGV3YXlTZXJ2aWNlElMKDFJlbHlpbmdQYXJ0eRIgLm1lc2hnYXRlLnYxLlJlbHlpbmdQYXJ0eVJlcXVlc3QaIS5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXNwb25zZRJWCg1DcmVhdGVTZXNzaW9uEiEubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlcXVlc3QaIi5tZXNoZ2F0ZS52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2USUAoLRmluZFNlc3Npb24SHy5tZXNoZ2F0ZS52MS5GaW5kU2Vzc2lvblJlcXVlc3QaIC5tZXNoZ2F0ZS52MS5GaW5kU2Vzc2lvblJlc3BvbnNlEk0KCkVuZFNlc3Npb24SHi5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVxdWVzdBofLm1lc2hnYXRlLnYxLkVuZFNlc3Npb25SZXNwb25zZRJlChJWZXJpZnlTZXJ2aWNlVG9rZW4SJi5tZXNoZ2F0ZS52MS5WZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0GicubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USYQoQV2F0Y2hSZXZvY2F0aW9ucxIkLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiUubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlMAESWQoOU2VuZEFjY2Vzc0xvZ3MSIi5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1JlcXVlc3QaIy5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1Jlc3BvbnNlEl8KEExlYXNlQ2VydGlmaWNhdGUSJC5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVxdWVzdBolLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJlChJSZWxlYXNlQ2VydGlmaWNhdGUSJi5tZXNoZ2F0ZS52MS5SZWxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0GicubWVzaGdhdGUudjEuUmVsZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USYgoRUHJlc2VudENoYWxsZW5nZXMSJS5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1JlcXVlc3QaJi5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlElYKDUZpbmRDaGFsbGVuZ2USIS5tZXNoZ2F0ZS52MS5GaW5kQ2hhbGxlbmdlUmVxdWVzdBoiLm1lc2hnYXRlLnYxLkZpbmRDaGFsbGVuZ2VSZXNwb25zZRJuChVDZXJ0aWZpY2F0ZVJlY2lwaWVudHMSKS5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0GioubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USXwoQU2hhcmVDZXJ0aWZpY2F0ZRIkLm1lc2hnYXRlLnYxLlNoYXJlQ2VydGlmaWNhdGVSZXF1ZXN0GiUubWVzaGdhdGUudjEuU2hhcmVDZXJ0aWZpY2F0ZVJlc3BvbnNlEmUKElJlcG9ydENlcnRpZmljYXRlcxImLm1lc2hnYXRlLnYxLlJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QaJy5tZXNoZ2F0ZS52MS5SZXBvcnRDZXJ0aWZpY2F0ZXNSZXNwb25zZWIGcHJvdG8z", [file_proxy_service]);
 
 /**
  * @generated from message meshgate.v1.RelyingPartyRequest
  */
-export type RelyingPartyRequest = Message<'meshgate.v1.RelyingPartyRequest'> & {
+export type RelyingPartyRequest = Message<"meshgate.v1.RelyingPartyRequest"> & {
   /**
    * @generated from field: string cluster = 1;
    */
@@ -35,12 +31,13 @@ export type RelyingPartyRequest = Message<'meshgate.v1.RelyingPartyRequest'> & {
  * Describes the message meshgate.v1.RelyingPartyRequest.
  * Use `create(RelyingPartyRequestSchema)` to create a new message.
  */
-export const RelyingPartyRequestSchema: GenMessage<RelyingPartyRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 0);
+export const RelyingPartyRequestSchema: GenMessage<RelyingPartyRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 0);
 
 /**
  * @generated from message meshgate.v1.RelyingPartyResponse
  */
-export type RelyingPartyResponse = Message<'meshgate.v1.RelyingPartyResponse'> & {
+export type RelyingPartyResponse = Message<"meshgate.v1.RelyingPartyResponse"> & {
   /**
    * @generated from field: string issuer = 1;
    */
@@ -68,12 +65,13 @@ export type RelyingPartyResponse = Message<'meshgate.v1.RelyingPartyResponse'> &
  * Describes the message meshgate.v1.RelyingPartyResponse.
  * Use `create(RelyingPartyResponseSchema)` to create a new message.
  */
-export const RelyingPartyResponseSchema: GenMessage<RelyingPartyResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 1);
+export const RelyingPartyResponseSchema: GenMessage<RelyingPartyResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 1);
 
 /**
  * @generated from message meshgate.v1.Identity
  */
-export type Identity = Message<'meshgate.v1.Identity'> & {
+export type Identity = Message<"meshgate.v1.Identity"> & {
   /**
    * @generated from field: string user_id = 1;
    */
@@ -106,14 +104,15 @@ export type Identity = Message<'meshgate.v1.Identity'> & {
  * Describes the message meshgate.v1.Identity.
  * Use `create(IdentitySchema)` to create a new message.
  */
-export const IdentitySchema: GenMessage<Identity> = /*@__PURE__*/ messageDesc(file_meshgate, 2);
+export const IdentitySchema: GenMessage<Identity> = /*@__PURE__*/
+  messageDesc(file_meshgate, 2);
 
 /**
  * Times are milliseconds since 1970-01-01 UTC.
  *
  * @generated from message meshgate.v1.Session
  */
-export type Session = Message<'meshgate.v1.Session'> & {
+export type Session = Message<"meshgate.v1.Session"> & {
   /**
    * @generated from field: string id = 1;
    */
@@ -144,12 +143,13 @@ export type Session = Message<'meshgate.v1.Session'> & {
  * Describes the message meshgate.v1.Session.
  * Use `create(SessionSchema)` to create a new message.
  */
-export const SessionSchema: GenMessage<Session> = /*@__PURE__*/ messageDesc(file_meshgate, 3);
+export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
+  messageDesc(file_meshgate, 3);
 
 /**
  * @generated from message meshgate.v1.CreateSessionRequest
  */
-export type CreateSessionRequest = Message<'meshgate.v1.CreateSessionRequest'> & {
+export type CreateSessionRequest = Message<"meshgate.v1.CreateSessionRequest"> & {
   /**
    * @generated from field: string service_id = 1;
    */
@@ -175,45 +175,44 @@ export type CreateSessionRequest = Message<'meshgate.v1.CreateSessionRequest'> &
  * Describes the message meshgate.v1.CreateSessionRequest.
  * Use `create(CreateSessionRequestSchema)` to create a new message.
  */
-export const CreateSessionRequestSchema: GenMessage<CreateSessionRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 4);
+export const CreateSessionRequestSchema: GenMessage<CreateSessionRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 4);
 
 /**
  * @generated from message meshgate.v1.CreateSessionResponse
  */
-export type CreateSessionResponse = Message<'meshgate.v1.CreateSessionResponse'> & {
+export type CreateSessionResponse = Message<"meshgate.v1.CreateSessionResponse"> & {
   /**
    * @generated from oneof meshgate.v1.CreateSessionResponse.result
    */
-  result:
-    | {
-        /**
-         * @generated from field: meshgate.v1.Session session = 1;
-         */
-        value: Session;
-        case: 'session';
-      }
-    | {
-        /**
-         * `user_blocked`, `group_not_allowed` or `token_invalid`
-         *
-         * @generated from field: string refused = 2;
-         */
-        value: string;
-        case: 'refused';
-      }
-    | { case: undefined; value?: undefined };
+  result: {
+    /**
+     * @generated from field: meshgate.v1.Session session = 1;
+     */
+    value: Session;
+    case: "session";
+  } | {
+    /**
+     * `user_blocked`, `group_not_allowed` or `token_invalid`
+     *
+     * @generated from field: string refused = 2;
+     */
+    value: string;
+    case: "refused";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message meshgate.v1.CreateSessionResponse.
  * Use `create(CreateSessionResponseSchema)` to create a new message.
  */
-export const CreateSessionResponseSchema: GenMessage<CreateSessionResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 5);
+export const CreateSessionResponseSchema: GenMessage<CreateSessionResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 5);
 
 /**
  * @generated from message meshgate.v1.FindSessionRequest
  */
-export type FindSessionRequest = Message<'meshgate.v1.FindSessionRequest'> & {
+export type FindSessionRequest = Message<"meshgate.v1.FindSessionRequest"> & {
   /**
    * @generated from field: string session_id = 1;
    */
@@ -229,45 +228,44 @@ export type FindSessionRequest = Message<'meshgate.v1.FindSessionRequest'> & {
  * Describes the message meshgate.v1.FindSessionRequest.
  * Use `create(FindSessionRequestSchema)` to create a new message.
  */
-export const FindSessionRequestSchema: GenMessage<FindSessionRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 6);
+export const FindSessionRequestSchema: GenMessage<FindSessionRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 6);
 
 /**
  * @generated from message meshgate.v1.FindSessionResponse
  */
-export type FindSessionResponse = Message<'meshgate.v1.FindSessionResponse'> & {
+export type FindSessionResponse = Message<"meshgate.v1.FindSessionResponse"> & {
   /**
    * @generated from oneof meshgate.v1.FindSessionResponse.result
    */
-  result:
-    | {
-        /**
-         * @generated from field: meshgate.v1.Session session = 1;
-         */
-        value: Session;
-        case: 'session';
-      }
-    | {
-        /**
-         * `unknown`, `expired` or `revoked`
-         *
-         * @generated from field: string missing = 2;
-         */
-        value: string;
-        case: 'missing';
-      }
-    | { case: undefined; value?: undefined };
+  result: {
+    /**
+     * @generated from field: meshgate.v1.Session session = 1;
+     */
+    value: Session;
+    case: "session";
+  } | {
+    /**
+     * `unknown`, `expired` or `revoked`
+     *
+     * @generated from field: string missing = 2;
+     */
+    value: string;
+    case: "missing";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message meshgate.v1.FindSessionResponse.
  * Use `create(FindSessionResponseSchema)` to create a new message.
  */
-export const FindSessionResponseSchema: GenMessage<FindSessionResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 7);
+export const FindSessionResponseSchema: GenMessage<FindSessionResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 7);
 
 /**
  * @generated from message meshgate.v1.EndSessionRequest
  */
-export type EndSessionRequest = Message<'meshgate.v1.EndSessionRequest'> & {
+export type EndSessionRequest = Message<"meshgate.v1.EndSessionRequest"> & {
   /**
    * @generated from field: string session_id = 1;
    */
@@ -278,23 +276,26 @@ export type EndSessionRequest = Message<'meshgate.v1.EndSessionRequest'> & {
  * Describes the message meshgate.v1.EndSessionRequest.
  * Use `create(EndSessionRequestSchema)` to create a new message.
  */
-export const EndSessionRequestSchema: GenMessage<EndSessionRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 8);
+export const EndSessionRequestSchema: GenMessage<EndSessionRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 8);
 
 /**
  * @generated from message meshgate.v1.EndSessionResponse
  */
-export type EndSessionResponse = Message<'meshgate.v1.EndSessionResponse'> & {};
+export type EndSessionResponse = Message<"meshgate.v1.EndSessionResponse"> & {
+};
 
 /**
  * Describes the message meshgate.v1.EndSessionResponse.
  * Use `create(EndSessionResponseSchema)` to create a new message.
  */
-export const EndSessionResponseSchema: GenMessage<EndSessionResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 9);
+export const EndSessionResponseSchema: GenMessage<EndSessionResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 9);
 
 /**
  * @generated from message meshgate.v1.VerifyServiceTokenRequest
  */
-export type VerifyServiceTokenRequest = Message<'meshgate.v1.VerifyServiceTokenRequest'> & {
+export type VerifyServiceTokenRequest = Message<"meshgate.v1.VerifyServiceTokenRequest"> & {
   /**
    * @generated from field: string token = 1;
    */
@@ -310,141 +311,138 @@ export type VerifyServiceTokenRequest = Message<'meshgate.v1.VerifyServiceTokenR
  * Describes the message meshgate.v1.VerifyServiceTokenRequest.
  * Use `create(VerifyServiceTokenRequestSchema)` to create a new message.
  */
-export const VerifyServiceTokenRequestSchema: GenMessage<VerifyServiceTokenRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 10);
+export const VerifyServiceTokenRequestSchema: GenMessage<VerifyServiceTokenRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 10);
 
 /**
  * @generated from message meshgate.v1.VerifyServiceTokenResponse
  */
-export type VerifyServiceTokenResponse = Message<'meshgate.v1.VerifyServiceTokenResponse'> & {
+export type VerifyServiceTokenResponse = Message<"meshgate.v1.VerifyServiceTokenResponse"> & {
   /**
    * @generated from oneof meshgate.v1.VerifyServiceTokenResponse.result
    */
-  result:
-    | {
-        /**
-         * @generated from field: meshgate.v1.Identity identity = 1;
-         */
-        value: Identity;
-        case: 'identity';
-      }
-    | {
-        /**
-         * `token_invalid` or `group_not_allowed`
-         *
-         * @generated from field: string denied = 2;
-         */
-        value: string;
-        case: 'denied';
-      }
-    | { case: undefined; value?: undefined };
+  result: {
+    /**
+     * @generated from field: meshgate.v1.Identity identity = 1;
+     */
+    value: Identity;
+    case: "identity";
+  } | {
+    /**
+     * `token_invalid` or `group_not_allowed`
+     *
+     * @generated from field: string denied = 2;
+     */
+    value: string;
+    case: "denied";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message meshgate.v1.VerifyServiceTokenResponse.
  * Use `create(VerifyServiceTokenResponseSchema)` to create a new message.
  */
-export const VerifyServiceTokenResponseSchema: GenMessage<VerifyServiceTokenResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 11);
+export const VerifyServiceTokenResponseSchema: GenMessage<VerifyServiceTokenResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 11);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsRequest
  */
-export type WatchRevocationsRequest = Message<'meshgate.v1.WatchRevocationsRequest'> & {};
+export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsRequest"> & {
+};
 
 /**
  * Describes the message meshgate.v1.WatchRevocationsRequest.
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
-export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 12);
+export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 12);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse
  */
-export type WatchRevocationsResponse = Message<'meshgate.v1.WatchRevocationsResponse'> & {
+export type WatchRevocationsResponse = Message<"meshgate.v1.WatchRevocationsResponse"> & {
   /**
    * @generated from oneof meshgate.v1.WatchRevocationsResponse.event
    */
-  event:
-    | {
-        /**
-         * @generated from field: meshgate.v1.WatchRevocationsResponse.Ready ready = 1;
-         */
-        value: WatchRevocationsResponse_Ready;
-        case: 'ready';
-      }
-    | {
-        /**
-         * @generated from field: meshgate.v1.WatchRevocationsResponse.Heartbeat heartbeat = 2;
-         */
-        value: WatchRevocationsResponse_Heartbeat;
-        case: 'heartbeat';
-      }
-    | {
-        /**
-         * @generated from field: string session_id = 3;
-         */
-        value: string;
-        case: 'sessionId';
-      }
-    | {
-        /**
-         * @generated from field: string user_id = 4;
-         */
-        value: string;
-        case: 'userId';
-      }
-    | {
-        /**
-         * @generated from field: string service_id = 5;
-         */
-        value: string;
-        case: 'serviceId';
-      }
-    | {
-        /**
-         * SHA-256 in standard base64
-         *
-         * @generated from field: string token_digest = 6;
-         */
-        value: string;
-        case: 'tokenDigest';
-      }
-    | { case: undefined; value?: undefined };
+  event: {
+    /**
+     * @generated from field: meshgate.v1.WatchRevocationsResponse.Ready ready = 1;
+     */
+    value: WatchRevocationsResponse_Ready;
+    case: "ready";
+  } | {
+    /**
+     * @generated from field: meshgate.v1.WatchRevocationsResponse.Heartbeat heartbeat = 2;
+     */
+    value: WatchRevocationsResponse_Heartbeat;
+    case: "heartbeat";
+  } | {
+    /**
+     * @generated from field: string session_id = 3;
+     */
+    value: string;
+    case: "sessionId";
+  } | {
+    /**
+     * @generated from field: string user_id = 4;
+     */
+    value: string;
+    case: "userId";
+  } | {
+    /**
+     * @generated from field: string service_id = 5;
+     */
+    value: string;
+    case: "serviceId";
+  } | {
+    /**
+     * SHA-256 in standard base64
+     *
+     * @generated from field: string token_digest = 6;
+     */
+    value: string;
+    case: "tokenDigest";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message meshgate.v1.WatchRevocationsResponse.
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
-export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 13);
+export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 13);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Ready
  */
-export type WatchRevocationsResponse_Ready = Message<'meshgate.v1.WatchRevocationsResponse.Ready'> & {};
+export type WatchRevocationsResponse_Ready = Message<"meshgate.v1.WatchRevocationsResponse.Ready"> & {
+};
 
 /**
  * Describes the message meshgate.v1.WatchRevocationsResponse.Ready.
  * Use `create(WatchRevocationsResponse_ReadySchema)` to create a new message.
  */
-export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/ messageDesc(file_meshgate, 13, 0);
+export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/
+  messageDesc(file_meshgate, 13, 0);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Heartbeat
  */
-export type WatchRevocationsResponse_Heartbeat = Message<'meshgate.v1.WatchRevocationsResponse.Heartbeat'> & {};
+export type WatchRevocationsResponse_Heartbeat = Message<"meshgate.v1.WatchRevocationsResponse.Heartbeat"> & {
+};
 
 /**
  * Describes the message meshgate.v1.WatchRevocationsResponse.Heartbeat.
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
-export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> =
-  /*@__PURE__*/
+export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> = /*@__PURE__*/
   messageDesc(file_meshgate, 13, 1);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsRequest
  */
-export type SendAccessLogsRequest = Message<'meshgate.v1.SendAccessLogsRequest'> & {
+export type SendAccessLogsRequest = Message<"meshgate.v1.SendAccessLogsRequest"> & {
   /**
    * at most 64
    *
@@ -457,18 +455,499 @@ export type SendAccessLogsRequest = Message<'meshgate.v1.SendAccessLogsRequest'>
  * Describes the message meshgate.v1.SendAccessLogsRequest.
  * Use `create(SendAccessLogsRequestSchema)` to create a new message.
  */
-export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/ messageDesc(file_meshgate, 14);
+export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 14);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsResponse
  */
-export type SendAccessLogsResponse = Message<'meshgate.v1.SendAccessLogsResponse'> & {};
+export type SendAccessLogsResponse = Message<"meshgate.v1.SendAccessLogsResponse"> & {
+};
 
 /**
  * Describes the message meshgate.v1.SendAccessLogsResponse.
  * Use `create(SendAccessLogsResponseSchema)` to create a new message.
  */
-export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/ messageDesc(file_meshgate, 15);
+export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 15);
+
+/**
+ * @generated from message meshgate.v1.LeaseCertificateRequest
+ */
+export type LeaseCertificateRequest = Message<"meshgate.v1.LeaseCertificateRequest"> & {
+  /**
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * sorted, at most 100
+   *
+   * @generated from field: repeated string names = 2;
+   */
+  names: string[];
+
+  /**
+   * of the certificate at hand; 0 for none
+   *
+   * @generated from field: int64 not_after = 3;
+   */
+  notAfter: bigint;
+
+  /**
+   * the gateway's X25519 public key
+   *
+   * @generated from field: bytes seal_key = 4;
+   */
+  sealKey: Uint8Array;
+};
+
+/**
+ * Describes the message meshgate.v1.LeaseCertificateRequest.
+ * Use `create(LeaseCertificateRequestSchema)` to create a new message.
+ */
+export const LeaseCertificateRequestSchema: GenMessage<LeaseCertificateRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 16);
+
+/**
+ * @generated from message meshgate.v1.LeaseCertificateResponse
+ */
+export type LeaseCertificateResponse = Message<"meshgate.v1.LeaseCertificateResponse"> & {
+  /**
+   * @generated from oneof meshgate.v1.LeaseCertificateResponse.result
+   */
+  result: {
+    /**
+     * @generated from field: meshgate.v1.LeaseCertificateResponse.Granted granted = 1;
+     */
+    value: LeaseCertificateResponse_Granted;
+    case: "granted";
+  } | {
+    /**
+     * another gateway orders them
+     *
+     * @generated from field: meshgate.v1.LeaseCertificateResponse.Held held = 2;
+     */
+    value: LeaseCertificateResponse_Held;
+    case: "held";
+  } | {
+    /**
+     * another gateway has it, longer than `not_after`
+     *
+     * @generated from field: meshgate.v1.SealedCertificate certificate = 3;
+     */
+    value: SealedCertificate;
+    case: "certificate";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message meshgate.v1.LeaseCertificateResponse.
+ * Use `create(LeaseCertificateResponseSchema)` to create a new message.
+ */
+export const LeaseCertificateResponseSchema: GenMessage<LeaseCertificateResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 17);
+
+/**
+ * @generated from message meshgate.v1.LeaseCertificateResponse.Granted
+ */
+export type LeaseCertificateResponse_Granted = Message<"meshgate.v1.LeaseCertificateResponse.Granted"> & {
+};
+
+/**
+ * Describes the message meshgate.v1.LeaseCertificateResponse.Granted.
+ * Use `create(LeaseCertificateResponse_GrantedSchema)` to create a new message.
+ */
+export const LeaseCertificateResponse_GrantedSchema: GenMessage<LeaseCertificateResponse_Granted> = /*@__PURE__*/
+  messageDesc(file_meshgate, 17, 0);
+
+/**
+ * @generated from message meshgate.v1.LeaseCertificateResponse.Held
+ */
+export type LeaseCertificateResponse_Held = Message<"meshgate.v1.LeaseCertificateResponse.Held"> & {
+};
+
+/**
+ * Describes the message meshgate.v1.LeaseCertificateResponse.Held.
+ * Use `create(LeaseCertificateResponse_HeldSchema)` to create a new message.
+ */
+export const LeaseCertificateResponse_HeldSchema: GenMessage<LeaseCertificateResponse_Held> = /*@__PURE__*/
+  messageDesc(file_meshgate, 17, 1);
+
+/**
+ * NaCl box of the sender for one recipient: JSON with keyPem, chainPem and directory.
+ *
+ * @generated from message meshgate.v1.SealedCertificate
+ */
+export type SealedCertificate = Message<"meshgate.v1.SealedCertificate"> & {
+  /**
+   * @generated from field: bytes sender_key = 1;
+   */
+  senderKey: Uint8Array;
+
+  /**
+   * @generated from field: bytes recipient_key = 2;
+   */
+  recipientKey: Uint8Array;
+
+  /**
+   * at most 65536 bytes
+   *
+   * @generated from field: bytes box = 3;
+   */
+  box: Uint8Array;
+};
+
+/**
+ * Describes the message meshgate.v1.SealedCertificate.
+ * Use `create(SealedCertificateSchema)` to create a new message.
+ */
+export const SealedCertificateSchema: GenMessage<SealedCertificate> = /*@__PURE__*/
+  messageDesc(file_meshgate, 18);
+
+/**
+ * @generated from message meshgate.v1.ReleaseCertificateRequest
+ */
+export type ReleaseCertificateRequest = Message<"meshgate.v1.ReleaseCertificateRequest"> & {
+  /**
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * @generated from field: repeated string names = 2;
+   */
+  names: string[];
+};
+
+/**
+ * Describes the message meshgate.v1.ReleaseCertificateRequest.
+ * Use `create(ReleaseCertificateRequestSchema)` to create a new message.
+ */
+export const ReleaseCertificateRequestSchema: GenMessage<ReleaseCertificateRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 19);
+
+/**
+ * @generated from message meshgate.v1.ReleaseCertificateResponse
+ */
+export type ReleaseCertificateResponse = Message<"meshgate.v1.ReleaseCertificateResponse"> & {
+};
+
+/**
+ * Describes the message meshgate.v1.ReleaseCertificateResponse.
+ * Use `create(ReleaseCertificateResponseSchema)` to create a new message.
+ */
+export const ReleaseCertificateResponseSchema: GenMessage<ReleaseCertificateResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 20);
+
+/**
+ * @generated from message meshgate.v1.ChallengeAnswer
+ */
+export type ChallengeAnswer = Message<"meshgate.v1.ChallengeAnswer"> & {
+  /**
+   * `http-01` or `tls-alpn-01`
+   *
+   * @generated from field: string type = 1;
+   */
+  type: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string token = 3;
+   */
+  token: string;
+
+  /**
+   * @generated from field: string key_authorization = 4;
+   */
+  keyAuthorization: string;
+};
+
+/**
+ * Describes the message meshgate.v1.ChallengeAnswer.
+ * Use `create(ChallengeAnswerSchema)` to create a new message.
+ */
+export const ChallengeAnswerSchema: GenMessage<ChallengeAnswer> = /*@__PURE__*/
+  messageDesc(file_meshgate, 21);
+
+/**
+ * @generated from message meshgate.v1.PresentChallengesRequest
+ */
+export type PresentChallengesRequest = Message<"meshgate.v1.PresentChallengesRequest"> & {
+  /**
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * @generated from field: repeated string names = 2;
+   */
+  names: string[];
+
+  /**
+   * @generated from field: repeated meshgate.v1.ChallengeAnswer answers = 3;
+   */
+  answers: ChallengeAnswer[];
+};
+
+/**
+ * Describes the message meshgate.v1.PresentChallengesRequest.
+ * Use `create(PresentChallengesRequestSchema)` to create a new message.
+ */
+export const PresentChallengesRequestSchema: GenMessage<PresentChallengesRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 22);
+
+/**
+ * @generated from message meshgate.v1.PresentChallengesResponse
+ */
+export type PresentChallengesResponse = Message<"meshgate.v1.PresentChallengesResponse"> & {
+};
+
+/**
+ * Describes the message meshgate.v1.PresentChallengesResponse.
+ * Use `create(PresentChallengesResponseSchema)` to create a new message.
+ */
+export const PresentChallengesResponseSchema: GenMessage<PresentChallengesResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 23);
+
+/**
+ * @generated from message meshgate.v1.FindChallengeRequest
+ */
+export type FindChallengeRequest = Message<"meshgate.v1.FindChallengeRequest"> & {
+  /**
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * empty for tls-alpn-01
+   *
+   * @generated from field: string token = 4;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message meshgate.v1.FindChallengeRequest.
+ * Use `create(FindChallengeRequestSchema)` to create a new message.
+ */
+export const FindChallengeRequestSchema: GenMessage<FindChallengeRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 24);
+
+/**
+ * @generated from message meshgate.v1.FindChallengeResponse
+ */
+export type FindChallengeResponse = Message<"meshgate.v1.FindChallengeResponse"> & {
+  /**
+   * @generated from field: optional string key_authorization = 1;
+   */
+  keyAuthorization?: string | undefined;
+};
+
+/**
+ * Describes the message meshgate.v1.FindChallengeResponse.
+ * Use `create(FindChallengeResponseSchema)` to create a new message.
+ */
+export const FindChallengeResponseSchema: GenMessage<FindChallengeResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 25);
+
+/**
+ * @generated from message meshgate.v1.CertificateRecipientsRequest
+ */
+export type CertificateRecipientsRequest = Message<"meshgate.v1.CertificateRecipientsRequest"> & {
+  /**
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+};
+
+/**
+ * Describes the message meshgate.v1.CertificateRecipientsRequest.
+ * Use `create(CertificateRecipientsRequestSchema)` to create a new message.
+ */
+export const CertificateRecipientsRequestSchema: GenMessage<CertificateRecipientsRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 26);
+
+/**
+ * @generated from message meshgate.v1.CertificateRecipientsResponse
+ */
+export type CertificateRecipientsResponse = Message<"meshgate.v1.CertificateRecipientsResponse"> & {
+  /**
+   * @generated from field: repeated bytes keys = 1;
+   */
+  keys: Uint8Array[];
+};
+
+/**
+ * Describes the message meshgate.v1.CertificateRecipientsResponse.
+ * Use `create(CertificateRecipientsResponseSchema)` to create a new message.
+ */
+export const CertificateRecipientsResponseSchema: GenMessage<CertificateRecipientsResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 27);
+
+/**
+ * @generated from message meshgate.v1.ShareCertificateRequest
+ */
+export type ShareCertificateRequest = Message<"meshgate.v1.ShareCertificateRequest"> & {
+  /**
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * @generated from field: repeated string names = 2;
+   */
+  names: string[];
+
+  /**
+   * @generated from field: int64 not_after = 3;
+   */
+  notAfter: bigint;
+
+  /**
+   * at most 64
+   *
+   * @generated from field: repeated meshgate.v1.SealedCertificate sealed = 4;
+   */
+  sealed: SealedCertificate[];
+};
+
+/**
+ * Describes the message meshgate.v1.ShareCertificateRequest.
+ * Use `create(ShareCertificateRequestSchema)` to create a new message.
+ */
+export const ShareCertificateRequestSchema: GenMessage<ShareCertificateRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 28);
+
+/**
+ * @generated from message meshgate.v1.ShareCertificateResponse
+ */
+export type ShareCertificateResponse = Message<"meshgate.v1.ShareCertificateResponse"> & {
+};
+
+/**
+ * Describes the message meshgate.v1.ShareCertificateResponse.
+ * Use `create(ShareCertificateResponseSchema)` to create a new message.
+ */
+export const ShareCertificateResponseSchema: GenMessage<ShareCertificateResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 29);
+
+/**
+ * @generated from message meshgate.v1.CertificateState
+ */
+export type CertificateState = Message<"meshgate.v1.CertificateState"> & {
+  /**
+   * @generated from field: repeated string names = 1;
+   */
+  names: string[];
+
+  /**
+   * @generated from field: string source = 2;
+   */
+  source: string;
+
+  /**
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string issuer = 5;
+   */
+  issuer: string;
+
+  /**
+   * ISO 8601, as the others
+   *
+   * @generated from field: optional string not_before = 6;
+   */
+  notBefore?: string | undefined;
+
+  /**
+   * @generated from field: optional string not_after = 7;
+   */
+  notAfter?: string | undefined;
+
+  /**
+   * @generated from field: string next_action = 8;
+   */
+  nextAction: string;
+
+  /**
+   * @generated from field: optional string next_at = 9;
+   */
+  nextAt?: string | undefined;
+};
+
+/**
+ * Describes the message meshgate.v1.CertificateState.
+ * Use `create(CertificateStateSchema)` to create a new message.
+ */
+export const CertificateStateSchema: GenMessage<CertificateState> = /*@__PURE__*/
+  messageDesc(file_meshgate, 30);
+
+/**
+ * @generated from message meshgate.v1.ReportCertificatesRequest
+ */
+export type ReportCertificatesRequest = Message<"meshgate.v1.ReportCertificatesRequest"> & {
+  /**
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * at most 100
+   *
+   * @generated from field: repeated meshgate.v1.CertificateState changed = 2;
+   */
+  changed: CertificateState[];
+
+  /**
+   * source and names of each, joined by spaces
+   *
+   * @generated from field: repeated string gone = 3;
+   */
+  gone: string[];
+};
+
+/**
+ * Describes the message meshgate.v1.ReportCertificatesRequest.
+ * Use `create(ReportCertificatesRequestSchema)` to create a new message.
+ */
+export const ReportCertificatesRequestSchema: GenMessage<ReportCertificatesRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 31);
+
+/**
+ * @generated from message meshgate.v1.ReportCertificatesResponse
+ */
+export type ReportCertificatesResponse = Message<"meshgate.v1.ReportCertificatesResponse"> & {
+};
+
+/**
+ * Describes the message meshgate.v1.ReportCertificatesResponse.
+ * Use `create(ReportCertificatesResponseSchema)` to create a new message.
+ */
+export const ReportCertificatesResponseSchema: GenMessage<ReportCertificatesResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 32);
 
 /**
  * @generated from service meshgate.v1.GatewayService
@@ -480,64 +959,135 @@ export const GatewayService: GenService<{
    * @generated from rpc meshgate.v1.GatewayService.RelyingParty
    */
   relyingParty: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof RelyingPartyRequestSchema;
     output: typeof RelyingPartyResponseSchema;
-  };
+  },
   /**
    * Trades a verified sign-in for a session. The control plane checks the ID token and its nonce itself.
    *
    * @generated from rpc meshgate.v1.GatewayService.CreateSession
    */
   createSession: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof CreateSessionRequestSchema;
     output: typeof CreateSessionResponseSchema;
-  };
+  },
   /**
    * @generated from rpc meshgate.v1.GatewayService.FindSession
    */
   findSession: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof FindSessionRequestSchema;
     output: typeof FindSessionResponseSchema;
-  };
+  },
   /**
    * Ends a session; unknown ones are no error.
    *
    * @generated from rpc meshgate.v1.GatewayService.EndSession
    */
   endSession: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EndSessionRequestSchema;
     output: typeof EndSessionResponseSchema;
-  };
+  },
   /**
    * @generated from rpc meshgate.v1.GatewayService.VerifyServiceToken
    */
   verifyServiceToken: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof VerifyServiceTokenRequestSchema;
     output: typeof VerifyServiceTokenResponseSchema;
-  };
+  },
   /**
    * What ends trust at once. The first message is `ready`: from there on nothing is missed while the stream lives.
    *
    * @generated from rpc meshgate.v1.GatewayService.WatchRevocations
    */
   watchRevocations: {
-    methodKind: 'server_streaming';
+    methodKind: "server_streaming";
     input: typeof WatchRevocationsRequestSchema;
     output: typeof WatchRevocationsResponseSchema;
-  };
+  },
   /**
    * Access log records, many in one call and kept all or none. One that is there already is left alone, so they may be sent again.
    *
    * @generated from rpc meshgate.v1.GatewayService.SendAccessLogs
    */
   sendAccessLogs: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof SendAccessLogsRequestSchema;
     output: typeof SendAccessLogsResponseSchema;
-  };
-}> = /*@__PURE__*/ serviceDesc(file_meshgate, 0);
+  },
+  /**
+   * Certificates of a cluster: one gateway orders, and all have what it got. A gateway is known by its `x-meshgate-proxy-id`.
+   * Asks to be the only one of the cluster who orders these names.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.LeaseCertificate
+   */
+  leaseCertificate: {
+    methodKind: "unary";
+    input: typeof LeaseCertificateRequestSchema;
+    output: typeof LeaseCertificateResponseSchema;
+  },
+  /**
+   * Ends the lease, and the challenge answers that were presented under it.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.ReleaseCertificate
+   */
+  releaseCertificate: {
+    methodKind: "unary";
+    input: typeof ReleaseCertificateRequestSchema;
+    output: typeof ReleaseCertificateResponseSchema;
+  },
+  /**
+   * Shows challenge answers to the other gateways; only who holds the lease may.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.PresentChallenges
+   */
+  presentChallenges: {
+    methodKind: "unary";
+    input: typeof PresentChallengesRequestSchema;
+    output: typeof PresentChallengesResponseSchema;
+  },
+  /**
+   * @generated from rpc meshgate.v1.GatewayService.FindChallenge
+   */
+  findChallenge: {
+    methodKind: "unary";
+    input: typeof FindChallengeRequestSchema;
+    output: typeof FindChallengeResponseSchema;
+  },
+  /**
+   * The keys of the cluster's live gateways, to seal for.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.CertificateRecipients
+   */
+  certificateRecipients: {
+    methodKind: "unary";
+    input: typeof CertificateRecipientsRequestSchema;
+    output: typeof CertificateRecipientsResponseSchema;
+  },
+  /**
+   * Leaves a certificate for the others; the control plane cannot read it. Only who holds the lease may.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.ShareCertificate
+   */
+  shareCertificate: {
+    methodKind: "unary";
+    input: typeof ShareCertificateRequestSchema;
+    output: typeof ShareCertificateResponseSchema;
+  },
+  /**
+   * What this gateway's certificates are like; what is not named stays as it was.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.ReportCertificates
+   */
+  reportCertificates: {
+    methodKind: "unary";
+    input: typeof ReportCertificatesRequestSchema;
+    output: typeof ReportCertificatesResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_meshgate, 0);
+

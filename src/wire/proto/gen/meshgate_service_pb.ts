@@ -5,25 +5,22 @@
 // @generated from file meshgate_service.proto (package meshgate.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from '@bufbuild/protobuf/codegenv2';
-import { fileDesc, messageDesc } from '@bufbuild/protobuf/codegenv2';
-import type { Message } from '@bufbuild/protobuf';
+import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file meshgate_service.proto.
  */
-export const file_meshgate_service: GenFile =
-  /*@__PURE__*/
-  fileDesc(
-    'ChZtZXNoZ2F0ZV9zZXJ2aWNlLnByb3RvEgttZXNoZ2F0ZS52MSKXBAoMV2ViRXh0ZW5zaW9uEg8KB3ZlcnNpb24YASABKA0SJQoGcm91dGVzGAIgAygLMhUubWVzaGdhdGUudjEuV2ViUm91dGUSMQoPcmVxdWVzdF9oZWFkZXJzGAMgASgLMhgubWVzaGdhdGUudjEuSGVhZGVyRWRpdHMSMgoQcmVzcG9uc2VfaGVhZGVycxgEIAEoCzIYLm1lc2hnYXRlLnYxLkhlYWRlckVkaXRzEhcKD3Jld3JpdGVfY29va2llcxgFIAEoCBITCgtjb21wcmVzc2lvbhgGIAEoCBIRCgliYWxhbmNpbmcYByABKAkSDgoGc3RpY2t5GAggASgJEi4KDGhlYWx0aF9jaGVjaxgJIAEoCzIYLm1lc2hnYXRlLnYxLkhlYWx0aENoZWNrEhkKEWVqZWN0aW9uX2ZhaWx1cmVzGAogASgNEhMKC2VqZWN0aW9uX21zGAsgASgEEg8KB3JldHJpZXMYDCABKA0SGwoObWF4X2JvZHlfYnl0ZXMYDSABKARIAIgBARIWCglhbnN3ZXJfbXMYDiABKARIAYgBARIUCgdpZGxlX21zGA8gASgESAKIAQESGwoObWF4X2NvbmN1cnJlbnQYECABKA1IA4gBAUIRCg9fbWF4X2JvZHlfYnl0ZXNCDAoKX2Fuc3dlcl9tc0IKCghfaWRsZV9tc0IRCg9fbWF4X2NvbmN1cnJlbnQi7gEKCFdlYlJvdXRlEgwKBHBhdGgYASABKAkSDQoFZXhhY3QYAiABKAgSDwoHbWV0aG9kcxgDIAMoCRIpCgdoZWFkZXJzGAQgAygLMhgubWVzaGdhdGUudjEuSGVhZGVyTWF0Y2gSKgoHZm9yd2FyZBgFIAEoCzIXLm1lc2hnYXRlLnYxLkZvcndhcmRpbmdIABIoCgdyZXNwb25kGAYgASgLMhUubWVzaGdhdGUudjEuUmVzcG9uc2VIABIpCghyZWRpcmVjdBgHIAEoCzIVLm1lc2hnYXRlLnYxLlJlZGlyZWN0SABCCAoGYWN0aW9uIjkKC0hlYWRlck1hdGNoEgwKBG5hbWUYASABKAkSEgoFdmFsdWUYAiABKAlIAIgBAUIICgZfdmFsdWUi0wMKCkZvcndhcmRpbmcSJwoHdGFyZ2V0cxgBIAMoCzIWLm1lc2hnYXRlLnYxLldlYlRhcmdldBISCghwcmVzZXJ2ZRgCIAEoCEgAEhgKDnJlcGxhY2VfcHJlZml4GAMgASgJSAASKgoFcmVnZXgYBCABKAsyGS5tZXNoZ2F0ZS52MS5SZWdleFJld3JpdGVIABJCCg5jdXN0b21faGVhZGVycxgFIAMoCzIqLm1lc2hnYXRlLnYxLkZvcndhcmRpbmcuQ3VzdG9tSGVhZGVyc0VudHJ5Eh8KEnJlcXVlc3RfdGltZW91dF9tcxgGIAEoBEgBiAEBEhcKD2RpcmVjdF91cHN0cmVhbRgHIAEoCBIXCg9za2lwX3Rsc192ZXJpZnkYCCABKAgSJQoDdGxzGAkgASgLMhgubWVzaGdhdGUudjEuVXBzdHJlYW1UbHMSFAoMaHR0cF92ZXJzaW9uGAogASgJEhYKDnByb3h5X3Byb3RvY29sGAsgASgNGjQKEkN1c3RvbUhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgkKB3Jld3JpdGVCFQoTX3JlcXVlc3RfdGltZW91dF9tcyIoCglXZWJUYXJnZXQSCwoDdXJsGAEgASgJEg4KBndlaWdodBgCIAEoDSI0CgxSZWdleFJld3JpdGUSDwoHcGF0dGVybhgBIAEoCRITCgtyZXBsYWNlbWVudBgCIAEoCSKvAQoLVXBzdHJlYW1UbHMSDwoCY2EYASABKAlIAIgBARIYCgtzZXJ2ZXJfbmFtZRgCIAEoCUgBiAEBEh8KEmNsaWVudF9jZXJ0aWZpY2F0ZRgDIAEoCUgCiAEBEhcKCmNsaWVudF9rZXkYBCABKAlIA4gBAUIFCgNfY2FCDgoMX3NlcnZlcl9uYW1lQhUKE19jbGllbnRfY2VydGlmaWNhdGVCDQoLX2NsaWVudF9rZXkiPgoIUmVzcG9uc2USDgoGc3RhdHVzGAEgASgNEhQKDGNvbnRlbnRfdHlwZRgCIAEoCRIMCgRib2R5GAMgASgJIj8KCFJlZGlyZWN0Eg4KBnN0YXR1cxgBIAEoDRIQCghsb2NhdGlvbhgCIAEoCRIRCglrZWVwX3BhdGgYAyABKAgi1QEKC0hlYWRlckVkaXRzEg4KBnJlbW92ZRgBIAMoCRIuCgNzZXQYAiADKAsyIS5tZXNoZ2F0ZS52MS5IZWFkZXJFZGl0cy5TZXRFbnRyeRIuCgNhZGQYAyADKAsyIS5tZXNoZ2F0ZS52MS5IZWFkZXJFZGl0cy5BZGRFbnRyeRoqCghTZXRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGioKCEFkZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEinAEKC0hlYWx0aENoZWNrEgwKBHBhdGgYASABKAkSEwoLaW50ZXJ2YWxfbXMYAiABKAQSEgoKdGltZW91dF9tcxgDIAEoBBIVCg1oZWFsdGh5X2FmdGVyGAQgASgNEhcKD3VuaGVhbHRoeV9hZnRlchgFIAEoDRITCgtzdGF0dXNfZnJvbRgGIAEoDRIRCglzdGF0dXNfdG8YByABKA1iBnByb3RvMw',
-  );
+export const file_meshgate_service: GenFile = /*@__PURE__*/
+  fileDesc("ChZtZXNoZ2F0ZV9zZXJ2aWNlLnByb3RvEgttZXNoZ2F0ZS52MSKXBAoMV2ViRXh0ZW5zaW9uEg8KB3ZlcnNpb24YASABKA0SJQoGcm91dGVzGAIgAygLMhUubWVzaGdhdGUudjEuV2ViUm91dGUSMQoPcmVxdWVzdF9oZWFkZXJzGAMgASgLMhgubWVzaGdhdGUudjEuSGVhZGVyRWRpdHMSMgoQcmVzcG9uc2VfaGVhZGVycxgEIAEoCzIYLm1lc2hnYXRlLnYxLkhlYWRlckVkaXRzEhcKD3Jld3JpdGVfY29va2llcxgFIAEoCBITCgtjb21wcmVzc2lvbhgGIAEoCBIRCgliYWxhbmNpbmcYByABKAkSDgoGc3RpY2t5GAggASgJEi4KDGhlYWx0aF9jaGVjaxgJIAEoCzIYLm1lc2hnYXRlLnYxLkhlYWx0aENoZWNrEhkKEWVqZWN0aW9uX2ZhaWx1cmVzGAogASgNEhMKC2VqZWN0aW9uX21zGAsgASgEEg8KB3JldHJpZXMYDCABKA0SGwoObWF4X2JvZHlfYnl0ZXMYDSABKARIAIgBARIWCglhbnN3ZXJfbXMYDiABKARIAYgBARIUCgdpZGxlX21zGA8gASgESAKIAQESGwoObWF4X2NvbmN1cnJlbnQYECABKA1IA4gBAUIRCg9fbWF4X2JvZHlfYnl0ZXNCDAoKX2Fuc3dlcl9tc0IKCghfaWRsZV9tc0IRCg9fbWF4X2NvbmN1cnJlbnQi7gEKCFdlYlJvdXRlEgwKBHBhdGgYASABKAkSDQoFZXhhY3QYAiABKAgSDwoHbWV0aG9kcxgDIAMoCRIpCgdoZWFkZXJzGAQgAygLMhgubWVzaGdhdGUudjEuSGVhZGVyTWF0Y2gSKgoHZm9yd2FyZBgFIAEoCzIXLm1lc2hnYXRlLnYxLkZvcndhcmRpbmdIABIoCgdyZXNwb25kGAYgASgLMhUubWVzaGdhdGUudjEuUmVzcG9uc2VIABIpCghyZWRpcmVjdBgHIAEoCzIVLm1lc2hnYXRlLnYxLlJlZGlyZWN0SABCCAoGYWN0aW9uIjkKC0hlYWRlck1hdGNoEgwKBG5hbWUYASABKAkSEgoFdmFsdWUYAiABKAlIAIgBAUIICgZfdmFsdWUi0wMKCkZvcndhcmRpbmcSJwoHdGFyZ2V0cxgBIAMoCzIWLm1lc2hnYXRlLnYxLldlYlRhcmdldBISCghwcmVzZXJ2ZRgCIAEoCEgAEhgKDnJlcGxhY2VfcHJlZml4GAMgASgJSAASKgoFcmVnZXgYBCABKAsyGS5tZXNoZ2F0ZS52MS5SZWdleFJld3JpdGVIABJCCg5jdXN0b21faGVhZGVycxgFIAMoCzIqLm1lc2hnYXRlLnYxLkZvcndhcmRpbmcuQ3VzdG9tSGVhZGVyc0VudHJ5Eh8KEnJlcXVlc3RfdGltZW91dF9tcxgGIAEoBEgBiAEBEhcKD2RpcmVjdF91cHN0cmVhbRgHIAEoCBIXCg9za2lwX3Rsc192ZXJpZnkYCCABKAgSJQoDdGxzGAkgASgLMhgubWVzaGdhdGUudjEuVXBzdHJlYW1UbHMSFAoMaHR0cF92ZXJzaW9uGAogASgJEhYKDnByb3h5X3Byb3RvY29sGAsgASgNGjQKEkN1c3RvbUhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgkKB3Jld3JpdGVCFQoTX3JlcXVlc3RfdGltZW91dF9tcyIoCglXZWJUYXJnZXQSCwoDdXJsGAEgASgJEg4KBndlaWdodBgCIAEoDSI0CgxSZWdleFJld3JpdGUSDwoHcGF0dGVybhgBIAEoCRITCgtyZXBsYWNlbWVudBgCIAEoCSKvAQoLVXBzdHJlYW1UbHMSDwoCY2EYASABKAlIAIgBARIYCgtzZXJ2ZXJfbmFtZRgCIAEoCUgBiAEBEh8KEmNsaWVudF9jZXJ0aWZpY2F0ZRgDIAEoCUgCiAEBEhcKCmNsaWVudF9rZXkYBCABKAlIA4gBAUIFCgNfY2FCDgoMX3NlcnZlcl9uYW1lQhUKE19jbGllbnRfY2VydGlmaWNhdGVCDQoLX2NsaWVudF9rZXkiPgoIUmVzcG9uc2USDgoGc3RhdHVzGAEgASgNEhQKDGNvbnRlbnRfdHlwZRgCIAEoCRIMCgRib2R5GAMgASgJIj8KCFJlZGlyZWN0Eg4KBnN0YXR1cxgBIAEoDRIQCghsb2NhdGlvbhgCIAEoCRIRCglrZWVwX3BhdGgYAyABKAgi1QEKC0hlYWRlckVkaXRzEg4KBnJlbW92ZRgBIAMoCRIuCgNzZXQYAiADKAsyIS5tZXNoZ2F0ZS52MS5IZWFkZXJFZGl0cy5TZXRFbnRyeRIuCgNhZGQYAyADKAsyIS5tZXNoZ2F0ZS52MS5IZWFkZXJFZGl0cy5BZGRFbnRyeRoqCghTZXRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGioKCEFkZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEinAEKC0hlYWx0aENoZWNrEgwKBHBhdGgYASABKAkSEwoLaW50ZXJ2YWxfbXMYAiABKAQSEgoKdGltZW91dF9tcxgDIAEoBBIVCg1oZWFsdGh5X2FmdGVyGAQgASgNEhcKD3VuaGVhbHRoeV9hZnRlchgFIAEoDRITCgtzdGF0dXNfZnJvbRgGIAEoDRIRCglzdGF0dXNfdG8YByABKA1iBnByb3RvMw");
 
 /**
  * With it, a mapping's own paths are left out.
  *
  * @generated from message meshgate.v1.WebExtension
  */
-export type WebExtension = Message<'meshgate.v1.WebExtension'> & {
+export type WebExtension = Message<"meshgate.v1.WebExtension"> & {
   /**
    * A gateway refuses a version that it does not know.
    *
@@ -115,12 +112,13 @@ export type WebExtension = Message<'meshgate.v1.WebExtension'> & {
  * Describes the message meshgate.v1.WebExtension.
  * Use `create(WebExtensionSchema)` to create a new message.
  */
-export const WebExtensionSchema: GenMessage<WebExtension> = /*@__PURE__*/ messageDesc(file_meshgate_service, 0);
+export const WebExtensionSchema: GenMessage<WebExtension> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 0);
 
 /**
  * @generated from message meshgate.v1.WebRoute
  */
-export type WebRoute = Message<'meshgate.v1.WebRoute'> & {
+export type WebRoute = Message<"meshgate.v1.WebRoute"> & {
   /**
    * @generated from field: string path = 1;
    */
@@ -144,41 +142,38 @@ export type WebRoute = Message<'meshgate.v1.WebRoute'> & {
   /**
    * @generated from oneof meshgate.v1.WebRoute.action
    */
-  action:
-    | {
-        /**
-         * @generated from field: meshgate.v1.Forwarding forward = 5;
-         */
-        value: Forwarding;
-        case: 'forward';
-      }
-    | {
-        /**
-         * @generated from field: meshgate.v1.Response respond = 6;
-         */
-        value: Response;
-        case: 'respond';
-      }
-    | {
-        /**
-         * @generated from field: meshgate.v1.Redirect redirect = 7;
-         */
-        value: Redirect;
-        case: 'redirect';
-      }
-    | { case: undefined; value?: undefined };
+  action: {
+    /**
+     * @generated from field: meshgate.v1.Forwarding forward = 5;
+     */
+    value: Forwarding;
+    case: "forward";
+  } | {
+    /**
+     * @generated from field: meshgate.v1.Response respond = 6;
+     */
+    value: Response;
+    case: "respond";
+  } | {
+    /**
+     * @generated from field: meshgate.v1.Redirect redirect = 7;
+     */
+    value: Redirect;
+    case: "redirect";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message meshgate.v1.WebRoute.
  * Use `create(WebRouteSchema)` to create a new message.
  */
-export const WebRouteSchema: GenMessage<WebRoute> = /*@__PURE__*/ messageDesc(file_meshgate_service, 1);
+export const WebRouteSchema: GenMessage<WebRoute> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 1);
 
 /**
  * @generated from message meshgate.v1.HeaderMatch
  */
-export type HeaderMatch = Message<'meshgate.v1.HeaderMatch'> & {
+export type HeaderMatch = Message<"meshgate.v1.HeaderMatch"> & {
   /**
    * @generated from field: string name = 1;
    */
@@ -194,12 +189,13 @@ export type HeaderMatch = Message<'meshgate.v1.HeaderMatch'> & {
  * Describes the message meshgate.v1.HeaderMatch.
  * Use `create(HeaderMatchSchema)` to create a new message.
  */
-export const HeaderMatchSchema: GenMessage<HeaderMatch> = /*@__PURE__*/ messageDesc(file_meshgate_service, 2);
+export const HeaderMatchSchema: GenMessage<HeaderMatch> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 2);
 
 /**
  * @generated from message meshgate.v1.Forwarding
  */
-export type Forwarding = Message<'meshgate.v1.Forwarding'> & {
+export type Forwarding = Message<"meshgate.v1.Forwarding"> & {
   /**
    * @generated from field: repeated meshgate.v1.WebTarget targets = 1;
    */
@@ -208,31 +204,27 @@ export type Forwarding = Message<'meshgate.v1.Forwarding'> & {
   /**
    * @generated from oneof meshgate.v1.Forwarding.rewrite
    */
-  rewrite:
-    | {
-        /**
-         * neither: the prefix is taken off
-         *
-         * @generated from field: bool preserve = 2;
-         */
-        value: boolean;
-        case: 'preserve';
-      }
-    | {
-        /**
-         * @generated from field: string replace_prefix = 3;
-         */
-        value: string;
-        case: 'replacePrefix';
-      }
-    | {
-        /**
-         * @generated from field: meshgate.v1.RegexRewrite regex = 4;
-         */
-        value: RegexRewrite;
-        case: 'regex';
-      }
-    | { case: undefined; value?: undefined };
+  rewrite: {
+    /**
+     * neither: the prefix is taken off
+     *
+     * @generated from field: bool preserve = 2;
+     */
+    value: boolean;
+    case: "preserve";
+  } | {
+    /**
+     * @generated from field: string replace_prefix = 3;
+     */
+    value: string;
+    case: "replacePrefix";
+  } | {
+    /**
+     * @generated from field: meshgate.v1.RegexRewrite regex = 4;
+     */
+    value: RegexRewrite;
+    case: "regex";
+  } | { case: undefined; value?: undefined };
 
   /**
    * @generated from field: map<string, string> custom_headers = 5;
@@ -278,12 +270,13 @@ export type Forwarding = Message<'meshgate.v1.Forwarding'> & {
  * Describes the message meshgate.v1.Forwarding.
  * Use `create(ForwardingSchema)` to create a new message.
  */
-export const ForwardingSchema: GenMessage<Forwarding> = /*@__PURE__*/ messageDesc(file_meshgate_service, 3);
+export const ForwardingSchema: GenMessage<Forwarding> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 3);
 
 /**
  * @generated from message meshgate.v1.WebTarget
  */
-export type WebTarget = Message<'meshgate.v1.WebTarget'> & {
+export type WebTarget = Message<"meshgate.v1.WebTarget"> & {
   /**
    * @generated from field: string url = 1;
    */
@@ -299,12 +292,13 @@ export type WebTarget = Message<'meshgate.v1.WebTarget'> & {
  * Describes the message meshgate.v1.WebTarget.
  * Use `create(WebTargetSchema)` to create a new message.
  */
-export const WebTargetSchema: GenMessage<WebTarget> = /*@__PURE__*/ messageDesc(file_meshgate_service, 4);
+export const WebTargetSchema: GenMessage<WebTarget> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 4);
 
 /**
  * @generated from message meshgate.v1.RegexRewrite
  */
-export type RegexRewrite = Message<'meshgate.v1.RegexRewrite'> & {
+export type RegexRewrite = Message<"meshgate.v1.RegexRewrite"> & {
   /**
    * @generated from field: string pattern = 1;
    */
@@ -320,12 +314,13 @@ export type RegexRewrite = Message<'meshgate.v1.RegexRewrite'> & {
  * Describes the message meshgate.v1.RegexRewrite.
  * Use `create(RegexRewriteSchema)` to create a new message.
  */
-export const RegexRewriteSchema: GenMessage<RegexRewrite> = /*@__PURE__*/ messageDesc(file_meshgate_service, 5);
+export const RegexRewriteSchema: GenMessage<RegexRewrite> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 5);
 
 /**
  * @generated from message meshgate.v1.UpstreamTls
  */
-export type UpstreamTls = Message<'meshgate.v1.UpstreamTls'> & {
+export type UpstreamTls = Message<"meshgate.v1.UpstreamTls"> & {
   /**
    * @generated from field: optional string ca = 1;
    */
@@ -351,12 +346,13 @@ export type UpstreamTls = Message<'meshgate.v1.UpstreamTls'> & {
  * Describes the message meshgate.v1.UpstreamTls.
  * Use `create(UpstreamTlsSchema)` to create a new message.
  */
-export const UpstreamTlsSchema: GenMessage<UpstreamTls> = /*@__PURE__*/ messageDesc(file_meshgate_service, 6);
+export const UpstreamTlsSchema: GenMessage<UpstreamTls> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 6);
 
 /**
  * @generated from message meshgate.v1.Response
  */
-export type Response = Message<'meshgate.v1.Response'> & {
+export type Response = Message<"meshgate.v1.Response"> & {
   /**
    * @generated from field: uint32 status = 1;
    */
@@ -377,12 +373,13 @@ export type Response = Message<'meshgate.v1.Response'> & {
  * Describes the message meshgate.v1.Response.
  * Use `create(ResponseSchema)` to create a new message.
  */
-export const ResponseSchema: GenMessage<Response> = /*@__PURE__*/ messageDesc(file_meshgate_service, 7);
+export const ResponseSchema: GenMessage<Response> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 7);
 
 /**
  * @generated from message meshgate.v1.Redirect
  */
-export type Redirect = Message<'meshgate.v1.Redirect'> & {
+export type Redirect = Message<"meshgate.v1.Redirect"> & {
   /**
    * @generated from field: uint32 status = 1;
    */
@@ -403,12 +400,13 @@ export type Redirect = Message<'meshgate.v1.Redirect'> & {
  * Describes the message meshgate.v1.Redirect.
  * Use `create(RedirectSchema)` to create a new message.
  */
-export const RedirectSchema: GenMessage<Redirect> = /*@__PURE__*/ messageDesc(file_meshgate_service, 8);
+export const RedirectSchema: GenMessage<Redirect> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 8);
 
 /**
  * @generated from message meshgate.v1.HeaderEdits
  */
-export type HeaderEdits = Message<'meshgate.v1.HeaderEdits'> & {
+export type HeaderEdits = Message<"meshgate.v1.HeaderEdits"> & {
   /**
    * @generated from field: repeated string remove = 1;
    */
@@ -429,12 +427,13 @@ export type HeaderEdits = Message<'meshgate.v1.HeaderEdits'> & {
  * Describes the message meshgate.v1.HeaderEdits.
  * Use `create(HeaderEditsSchema)` to create a new message.
  */
-export const HeaderEditsSchema: GenMessage<HeaderEdits> = /*@__PURE__*/ messageDesc(file_meshgate_service, 9);
+export const HeaderEditsSchema: GenMessage<HeaderEdits> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 9);
 
 /**
  * @generated from message meshgate.v1.HealthCheck
  */
-export type HealthCheck = Message<'meshgate.v1.HealthCheck'> & {
+export type HealthCheck = Message<"meshgate.v1.HealthCheck"> & {
   /**
    * @generated from field: string path = 1;
    */
@@ -475,4 +474,6 @@ export type HealthCheck = Message<'meshgate.v1.HealthCheck'> & {
  * Describes the message meshgate.v1.HealthCheck.
  * Use `create(HealthCheckSchema)` to create a new message.
  */
-export const HealthCheckSchema: GenMessage<HealthCheck> = /*@__PURE__*/ messageDesc(file_meshgate_service, 10);
+export const HealthCheckSchema: GenMessage<HealthCheck> = /*@__PURE__*/
+  messageDesc(file_meshgate_service, 10);
+

@@ -5,28 +5,24 @@
 // @generated from file proxy_service.proto (package management, syntax proto3)
 /* eslint-disable */
 
-import type { GenEnum, GenFile, GenMessage, GenService } from '@bufbuild/protobuf/codegenv2';
-import { enumDesc, fileDesc, messageDesc, serviceDesc } from '@bufbuild/protobuf/codegenv2';
-import type { Duration, Timestamp } from '@bufbuild/protobuf/wkt';
-import { file_google_protobuf_duration, file_google_protobuf_timestamp } from '@bufbuild/protobuf/wkt';
-import type { WebExtension } from './meshgate_service_pb.ts';
-import { file_meshgate_service } from './meshgate_service_pb.ts';
-import type { Message, UnknownEnum } from '@bufbuild/protobuf';
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { WebExtension } from "./meshgate_service_pb.ts";
+import { file_meshgate_service } from "./meshgate_service_pb.ts";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file proxy_service.proto.
  */
-export const file_proxy_service: GenFile =
-  /*@__PURE__*/
-  fileDesc(
-    'ChNwcm94eV9zZXJ2aWNlLnByb3RvEgptYW5hZ2VtZW50IroCChFQcm94eUNhcGFiaWxpdGllcxIiChVzdXBwb3J0c19jdXN0b21fcG9ydHMYASABKAhIAIgBARIeChFyZXF1aXJlX3N1YmRvbWFpbhgCIAEoCEgBiAEBEh4KEXN1cHBvcnRzX2Nyb3dkc2VjGAMgASgISAKIAQESFAoHcHJpdmF0ZRgEIAEoCEgDiAEBEiUKGHN1cHBvcnRzX3ByaXZhdGVfc2VydmljZRgFIAEoCEgEiAEBEhUKDG1lc2hnYXRlX3dlYhjoByABKA1CGAoWX3N1cHBvcnRzX2N1c3RvbV9wb3J0c0IUChJfcmVxdWlyZV9zdWJkb21haW5CFAoSX3N1cHBvcnRzX2Nyb3dkc2VjQgoKCF9wcml2YXRlQhsKGV9zdXBwb3J0c19wcml2YXRlX3NlcnZpY2UidgoTU3luY01hcHBpbmdzUmVxdWVzdBIsCgRpbml0GAEgASgLMhwubWFuYWdlbWVudC5TeW5jTWFwcGluZ3NJbml0SAASKgoDYWNrGAIgASgLMhsubWFuYWdlbWVudC5TeW5jTWFwcGluZ3NBY2tIAEIFCgNtc2ciqwEKEFN5bmNNYXBwaW5nc0luaXQSEAoIcHJveHlfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIuCgpzdGFydGVkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhZGRyZXNzGAQgASgJEjMKDGNhcGFiaWxpdGllcxgFIAEoCzIdLm1hbmFnZW1lbnQuUHJveHlDYXBhYmlsaXRpZXMiEQoPU3luY01hcHBpbmdzQWNrImAKFFN5bmNNYXBwaW5nc1Jlc3BvbnNlEikKB21hcHBpbmcYASADKAsyGC5tYW5hZ2VtZW50LlByb3h5TWFwcGluZxIdChVpbml0aWFsX3N5bmNfY29tcGxldGUYAiABKAgisgEKF0dldE1hcHBpbmdVcGRhdGVSZXF1ZXN0EhAKCHByb3h5X2lkGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSLgoKc3RhcnRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYWRkcmVzcxgEIAEoCRIzCgxjYXBhYmlsaXRpZXMYBSABKAsyHS5tYW5hZ2VtZW50LlByb3h5Q2FwYWJpbGl0aWVzImQKGEdldE1hcHBpbmdVcGRhdGVSZXNwb25zZRIpCgdtYXBwaW5nGAEgAygLMhgubWFuYWdlbWVudC5Qcm94eU1hcHBpbmcSHQoVaW5pdGlhbF9zeW5jX2NvbXBsZXRlGAIgASgIIv0CChFQYXRoVGFyZ2V0T3B0aW9ucxIXCg9za2lwX3Rsc192ZXJpZnkYASABKAgSMgoPcmVxdWVzdF90aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjEKDHBhdGhfcmV3cml0ZRgDIAEoDjIbLm1hbmFnZW1lbnQuUGF0aFJld3JpdGVNb2RlEkgKDmN1c3RvbV9oZWFkZXJzGAQgAygLMjAubWFuYWdlbWVudC5QYXRoVGFyZ2V0T3B0aW9ucy5DdXN0b21IZWFkZXJzRW50cnkSFgoOcHJveHlfcHJvdG9jb2wYBSABKAgSNwoUc2Vzc2lvbl9pZGxlX3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPZGlyZWN0X3Vwc3RyZWFtGAcgASgIGjQKEkN1c3RvbUhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlsKC1BhdGhNYXBwaW5nEgwKBHBhdGgYASABKAkSDgoGdGFyZ2V0GAIgASgJEi4KB29wdGlvbnMYAyABKAsyHS5tYW5hZ2VtZW50LlBhdGhUYXJnZXRPcHRpb25zIjIKCkhlYWRlckF1dGgSDgoGaGVhZGVyGAEgASgJEhQKDGhhc2hlZF92YWx1ZRgCIAEoCSKhAQoOQXV0aGVudGljYXRpb24SEwoLc2Vzc2lvbl9rZXkYASABKAkSHwoXbWF4X3Nlc3Npb25fYWdlX3NlY29uZHMYAiABKAMSEAoIcGFzc3dvcmQYAyABKAgSCwoDcGluGAQgASgIEgwKBG9pZGMYBSABKAgSLAoMaGVhZGVyX2F1dGhzGAYgAygLMhYubWFuYWdlbWVudC5IZWFkZXJBdXRoIo8BChJBY2Nlc3NSZXN0cmljdGlvbnMSFQoNYWxsb3dlZF9jaWRycxgBIAMoCRIVCg1ibG9ja2VkX2NpZHJzGAIgAygJEhkKEWFsbG93ZWRfY291bnRyaWVzGAMgAygJEhkKEWJsb2NrZWRfY291bnRyaWVzGAQgAygJEhUKDWNyb3dkc2VjX21vZGUYBSABKAkipAMKDFByb3h5TWFwcGluZxIwCgR0eXBlGAEgASgOMiIubWFuYWdlbWVudC5Qcm94eU1hcHBpbmdVcGRhdGVUeXBlEgoKAmlkGAIgASgJEhIKCmFjY291bnRfaWQYAyABKAkSDgoGZG9tYWluGAQgASgJEiUKBHBhdGgYBSADKAsyFy5tYW5hZ2VtZW50LlBhdGhNYXBwaW5nEhIKCmF1dGhfdG9rZW4YBiABKAkSKAoEYXV0aBgHIAEoCzIaLm1hbmFnZW1lbnQuQXV0aGVudGljYXRpb24SGAoQcGFzc19ob3N0X2hlYWRlchgIIAEoCBIZChFyZXdyaXRlX3JlZGlyZWN0cxgJIAEoCBIMCgRtb2RlGAogASgJEhMKC2xpc3Rlbl9wb3J0GAsgASgFEjsKE2FjY2Vzc19yZXN0cmljdGlvbnMYDCABKAsyHi5tYW5hZ2VtZW50LkFjY2Vzc1Jlc3RyaWN0aW9ucxIPCgdwcml2YXRlGA0gASgIEicKA3dlYhjoByABKAsyGS5tZXNoZ2F0ZS52MS5XZWJFeHRlbnNpb24iOgoUU2VuZEFjY2Vzc0xvZ1JlcXVlc3QSIgoDbG9nGAEgASgLMhUubWFuYWdlbWVudC5BY2Nlc3NMb2ciFwoVU2VuZEFjY2Vzc0xvZ1Jlc3BvbnNlIsQDCglBY2Nlc3NMb2cSLQoJdGltZXN0YW1wGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZsb2dfaWQYAiABKAkSEgoKYWNjb3VudF9pZBgDIAEoCRISCgpzZXJ2aWNlX2lkGAQgASgJEgwKBGhvc3QYBSABKAkSDAoEcGF0aBgGIAEoCRITCgtkdXJhdGlvbl9tcxgHIAEoAxIOCgZtZXRob2QYCCABKAkSFQoNcmVzcG9uc2VfY29kZRgJIAEoBRIRCglzb3VyY2VfaXAYCiABKAkSFgoOYXV0aF9tZWNoYW5pc20YCyABKAkSDwoHdXNlcl9pZBgMIAEoCRIUCgxhdXRoX3N1Y2Nlc3MYDSABKAgSFAoMYnl0ZXNfdXBsb2FkGA4gASgDEhYKDmJ5dGVzX2Rvd25sb2FkGA8gASgDEhAKCHByb3RvY29sGBAgASgJEjUKCG1ldGFkYXRhGBEgAygLMiMubWFuYWdlbWVudC5BY2Nlc3NMb2cuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEizgEKE0F1dGhlbnRpY2F0ZVJlcXVlc3QSCgoCaWQYASABKAkSEgoKYWNjb3VudF9pZBgCIAEoCRIvCghwYXNzd29yZBgDIAEoCzIbLm1hbmFnZW1lbnQuUGFzc3dvcmRSZXF1ZXN0SAASJQoDcGluGAQgASgLMhYubWFuYWdlbWVudC5QaW5SZXF1ZXN0SAASNAoLaGVhZGVyX2F1dGgYBSABKAsyHS5tYW5hZ2VtZW50LkhlYWRlckF1dGhSZXF1ZXN0SABCCQoHcmVxdWVzdCIjCg9QYXNzd29yZFJlcXVlc3QSEAoIcGFzc3dvcmQYASABKAkiGQoKUGluUmVxdWVzdBILCgNwaW4YASABKAkiPgoRSGVhZGVyQXV0aFJlcXVlc3QSFAoMaGVhZGVyX3ZhbHVlGAEgASgJEhMKC2hlYWRlcl9uYW1lGAIgASgJIj4KFEF1dGhlbnRpY2F0ZVJlc3BvbnNlEg8KB3N1Y2Nlc3MYASABKAgSFQoNc2Vzc2lvbl90b2tlbhgCIAEoCSJQChRQcm94eUluYm91bmRMaXN0ZW5lchIRCgl0dW5uZWxfaXAYASABKAkSEgoKaHR0cHNfcG9ydBgCIAEoDRIRCglodHRwX3BvcnQYAyABKA0iigIKF1NlbmRTdGF0dXNVcGRhdGVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSEgoKYWNjb3VudF9pZBgCIAEoCRInCgZzdGF0dXMYAyABKA4yFy5tYW5hZ2VtZW50LlByb3h5U3RhdHVzEhoKEmNlcnRpZmljYXRlX2lzc3VlZBgEIAEoCBIaCg1lcnJvcl9tZXNzYWdlGAUgASgJSACIAQESPwoQaW5ib3VuZF9saXN0ZW5lchgyIAEoCzIgLm1hbmFnZW1lbnQuUHJveHlJbmJvdW5kTGlzdGVuZXJIAYgBAUIQCg5fZXJyb3JfbWVzc2FnZUITChFfaW5ib3VuZF9saXN0ZW5lciIaChhTZW5kU3RhdHVzVXBkYXRlUmVzcG9uc2UifgoWQ3JlYXRlUHJveHlQZWVyUmVxdWVzdBISCgpzZXJ2aWNlX2lkGAEgASgJEhIKCmFjY291bnRfaWQYAiABKAkSDQoFdG9rZW4YAyABKAkSHAoUd2lyZWd1YXJkX3B1YmxpY19rZXkYBCABKAkSDwoHY2x1c3RlchgFIAEoCSJYChdDcmVhdGVQcm94eVBlZXJSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIEhoKDWVycm9yX21lc3NhZ2UYAiABKAlIAIgBAUIQCg5fZXJyb3JfbWVzc2FnZSJJChFHZXRPSURDVVJMUmVxdWVzdBIKCgJpZBgBIAEoCRISCgphY2NvdW50X2lkGAIgASgJEhQKDHJlZGlyZWN0X3VybBgDIAEoCSIhChJHZXRPSURDVVJMUmVzcG9uc2USCwoDdXJsGAEgASgJIj8KFlZhbGlkYXRlU2Vzc2lvblJlcXVlc3QSDgoGZG9tYWluGAEgASgJEhUKDXNlc3Npb25fdG9rZW4YAiABKAkilgEKF1ZhbGlkYXRlU2Vzc2lvblJlc3BvbnNlEg0KBXZhbGlkGAEgASgIEg8KB3VzZXJfaWQYAiABKAkSEgoKdXNlcl9lbWFpbBgDIAEoCRIVCg1kZW5pZWRfcmVhc29uGAQgASgJEhYKDnBlZXJfZ3JvdXBfaWRzGAUgAygJEhgKEHBlZXJfZ3JvdXBfbmFtZXMYBiADKAkiPgoZVmFsaWRhdGVUdW5uZWxQZWVyUmVxdWVzdBIRCgl0dW5uZWxfaXAYASABKAkSDgoGZG9tYWluGAIgASgJIrABChpWYWxpZGF0ZVR1bm5lbFBlZXJSZXNwb25zZRINCgV2YWxpZBgBIAEoCBIPCgd1c2VyX2lkGAIgASgJEhIKCnVzZXJfZW1haWwYAyABKAkSFQoNZGVuaWVkX3JlYXNvbhgEIAEoCRIVCg1zZXNzaW9uX3Rva2VuGAUgASgJEhYKDnBlZXJfZ3JvdXBfaWRzGAYgAygJEhgKEHBlZXJfZ3JvdXBfbmFtZXMYByADKAkqZAoWUHJveHlNYXBwaW5nVXBkYXRlVHlwZRIXChNVUERBVEVfVFlQRV9DUkVBVEVEEAASGAoUVVBEQVRFX1RZUEVfTU9ESUZJRUQQARIXChNVUERBVEVfVFlQRV9SRU1PVkVEEAIqRgoPUGF0aFJld3JpdGVNb2RlEhgKFFBBVEhfUkVXUklURV9ERUZBVUxUEAASGQoVUEFUSF9SRVdSSVRFX1BSRVNFUlZFEAEqyAEKC1Byb3h5U3RhdHVzEhgKFFBST1hZX1NUQVRVU19QRU5ESU5HEAASFwoTUFJPWFlfU1RBVFVTX0FDVElWRRABEiMKH1BST1hZX1NUQVRVU19UVU5ORUxfTk9UX0NSRUFURUQQAhIkCiBQUk9YWV9TVEFUVVNfQ0VSVElGSUNBVEVfUEVORElORxADEiMKH1BST1hZX1NUQVRVU19DRVJUSUZJQ0FURV9GQUlMRUQQBBIWChJQUk9YWV9TVEFUVVNfRVJST1IQBTK4BgoMUHJveHlTZXJ2aWNlElUKDFN5bmNNYXBwaW5ncxIfLm1hbmFnZW1lbnQuU3luY01hcHBpbmdzUmVxdWVzdBogLm1hbmFnZW1lbnQuU3luY01hcHBpbmdzUmVzcG9uc2UoATABEl8KEEdldE1hcHBpbmdVcGRhdGUSIy5tYW5hZ2VtZW50LkdldE1hcHBpbmdVcGRhdGVSZXF1ZXN0GiQubWFuYWdlbWVudC5HZXRNYXBwaW5nVXBkYXRlUmVzcG9uc2UwARJUCg1TZW5kQWNjZXNzTG9nEiAubWFuYWdlbWVudC5TZW5kQWNjZXNzTG9nUmVxdWVzdBohLm1hbmFnZW1lbnQuU2VuZEFjY2Vzc0xvZ1Jlc3BvbnNlElEKDEF1dGhlbnRpY2F0ZRIfLm1hbmFnZW1lbnQuQXV0aGVudGljYXRlUmVxdWVzdBogLm1hbmFnZW1lbnQuQXV0aGVudGljYXRlUmVzcG9uc2USXQoQU2VuZFN0YXR1c1VwZGF0ZRIjLm1hbmFnZW1lbnQuU2VuZFN0YXR1c1VwZGF0ZVJlcXVlc3QaJC5tYW5hZ2VtZW50LlNlbmRTdGF0dXNVcGRhdGVSZXNwb25zZRJaCg9DcmVhdGVQcm94eVBlZXISIi5tYW5hZ2VtZW50LkNyZWF0ZVByb3h5UGVlclJlcXVlc3QaIy5tYW5hZ2VtZW50LkNyZWF0ZVByb3h5UGVlclJlc3BvbnNlEksKCkdldE9JRENVUkwSHS5tYW5hZ2VtZW50LkdldE9JRENVUkxSZXF1ZXN0Gh4ubWFuYWdlbWVudC5HZXRPSURDVVJMUmVzcG9uc2USWgoPVmFsaWRhdGVTZXNzaW9uEiIubWFuYWdlbWVudC5WYWxpZGF0ZVNlc3Npb25SZXF1ZXN0GiMubWFuYWdlbWVudC5WYWxpZGF0ZVNlc3Npb25SZXNwb25zZRJjChJWYWxpZGF0ZVR1bm5lbFBlZXISJS5tYW5hZ2VtZW50LlZhbGlkYXRlVHVubmVsUGVlclJlcXVlc3QaJi5tYW5hZ2VtZW50LlZhbGlkYXRlVHVubmVsUGVlclJlc3BvbnNlYgZwcm90bzM',
-    [file_google_protobuf_duration, file_google_protobuf_timestamp, file_meshgate_service],
-  );
+export const file_proxy_service: GenFile = /*@__PURE__*/
+  fileDesc("ChNwcm94eV9zZXJ2aWNlLnByb3RvEgptYW5hZ2VtZW50IroCChFQcm94eUNhcGFiaWxpdGllcxIiChVzdXBwb3J0c19jdXN0b21fcG9ydHMYASABKAhIAIgBARIeChFyZXF1aXJlX3N1YmRvbWFpbhgCIAEoCEgBiAEBEh4KEXN1cHBvcnRzX2Nyb3dkc2VjGAMgASgISAKIAQESFAoHcHJpdmF0ZRgEIAEoCEgDiAEBEiUKGHN1cHBvcnRzX3ByaXZhdGVfc2VydmljZRgFIAEoCEgEiAEBEhUKDG1lc2hnYXRlX3dlYhjoByABKA1CGAoWX3N1cHBvcnRzX2N1c3RvbV9wb3J0c0IUChJfcmVxdWlyZV9zdWJkb21haW5CFAoSX3N1cHBvcnRzX2Nyb3dkc2VjQgoKCF9wcml2YXRlQhsKGV9zdXBwb3J0c19wcml2YXRlX3NlcnZpY2UidgoTU3luY01hcHBpbmdzUmVxdWVzdBIsCgRpbml0GAEgASgLMhwubWFuYWdlbWVudC5TeW5jTWFwcGluZ3NJbml0SAASKgoDYWNrGAIgASgLMhsubWFuYWdlbWVudC5TeW5jTWFwcGluZ3NBY2tIAEIFCgNtc2ciqwEKEFN5bmNNYXBwaW5nc0luaXQSEAoIcHJveHlfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIuCgpzdGFydGVkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhZGRyZXNzGAQgASgJEjMKDGNhcGFiaWxpdGllcxgFIAEoCzIdLm1hbmFnZW1lbnQuUHJveHlDYXBhYmlsaXRpZXMiEQoPU3luY01hcHBpbmdzQWNrImAKFFN5bmNNYXBwaW5nc1Jlc3BvbnNlEikKB21hcHBpbmcYASADKAsyGC5tYW5hZ2VtZW50LlByb3h5TWFwcGluZxIdChVpbml0aWFsX3N5bmNfY29tcGxldGUYAiABKAgisgEKF0dldE1hcHBpbmdVcGRhdGVSZXF1ZXN0EhAKCHByb3h5X2lkGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSLgoKc3RhcnRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYWRkcmVzcxgEIAEoCRIzCgxjYXBhYmlsaXRpZXMYBSABKAsyHS5tYW5hZ2VtZW50LlByb3h5Q2FwYWJpbGl0aWVzImQKGEdldE1hcHBpbmdVcGRhdGVSZXNwb25zZRIpCgdtYXBwaW5nGAEgAygLMhgubWFuYWdlbWVudC5Qcm94eU1hcHBpbmcSHQoVaW5pdGlhbF9zeW5jX2NvbXBsZXRlGAIgASgIIv0CChFQYXRoVGFyZ2V0T3B0aW9ucxIXCg9za2lwX3Rsc192ZXJpZnkYASABKAgSMgoPcmVxdWVzdF90aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjEKDHBhdGhfcmV3cml0ZRgDIAEoDjIbLm1hbmFnZW1lbnQuUGF0aFJld3JpdGVNb2RlEkgKDmN1c3RvbV9oZWFkZXJzGAQgAygLMjAubWFuYWdlbWVudC5QYXRoVGFyZ2V0T3B0aW9ucy5DdXN0b21IZWFkZXJzRW50cnkSFgoOcHJveHlfcHJvdG9jb2wYBSABKAgSNwoUc2Vzc2lvbl9pZGxlX3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPZGlyZWN0X3Vwc3RyZWFtGAcgASgIGjQKEkN1c3RvbUhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlsKC1BhdGhNYXBwaW5nEgwKBHBhdGgYASABKAkSDgoGdGFyZ2V0GAIgASgJEi4KB29wdGlvbnMYAyABKAsyHS5tYW5hZ2VtZW50LlBhdGhUYXJnZXRPcHRpb25zIjIKCkhlYWRlckF1dGgSDgoGaGVhZGVyGAEgASgJEhQKDGhhc2hlZF92YWx1ZRgCIAEoCSKhAQoOQXV0aGVudGljYXRpb24SEwoLc2Vzc2lvbl9rZXkYASABKAkSHwoXbWF4X3Nlc3Npb25fYWdlX3NlY29uZHMYAiABKAMSEAoIcGFzc3dvcmQYAyABKAgSCwoDcGluGAQgASgIEgwKBG9pZGMYBSABKAgSLAoMaGVhZGVyX2F1dGhzGAYgAygLMhYubWFuYWdlbWVudC5IZWFkZXJBdXRoIo8BChJBY2Nlc3NSZXN0cmljdGlvbnMSFQoNYWxsb3dlZF9jaWRycxgBIAMoCRIVCg1ibG9ja2VkX2NpZHJzGAIgAygJEhkKEWFsbG93ZWRfY291bnRyaWVzGAMgAygJEhkKEWJsb2NrZWRfY291bnRyaWVzGAQgAygJEhUKDWNyb3dkc2VjX21vZGUYBSABKAkipAMKDFByb3h5TWFwcGluZxIwCgR0eXBlGAEgASgOMiIubWFuYWdlbWVudC5Qcm94eU1hcHBpbmdVcGRhdGVUeXBlEgoKAmlkGAIgASgJEhIKCmFjY291bnRfaWQYAyABKAkSDgoGZG9tYWluGAQgASgJEiUKBHBhdGgYBSADKAsyFy5tYW5hZ2VtZW50LlBhdGhNYXBwaW5nEhIKCmF1dGhfdG9rZW4YBiABKAkSKAoEYXV0aBgHIAEoCzIaLm1hbmFnZW1lbnQuQXV0aGVudGljYXRpb24SGAoQcGFzc19ob3N0X2hlYWRlchgIIAEoCBIZChFyZXdyaXRlX3JlZGlyZWN0cxgJIAEoCBIMCgRtb2RlGAogASgJEhMKC2xpc3Rlbl9wb3J0GAsgASgFEjsKE2FjY2Vzc19yZXN0cmljdGlvbnMYDCABKAsyHi5tYW5hZ2VtZW50LkFjY2Vzc1Jlc3RyaWN0aW9ucxIPCgdwcml2YXRlGA0gASgIEicKA3dlYhjoByABKAsyGS5tZXNoZ2F0ZS52MS5XZWJFeHRlbnNpb24iOgoUU2VuZEFjY2Vzc0xvZ1JlcXVlc3QSIgoDbG9nGAEgASgLMhUubWFuYWdlbWVudC5BY2Nlc3NMb2ciFwoVU2VuZEFjY2Vzc0xvZ1Jlc3BvbnNlIsQDCglBY2Nlc3NMb2cSLQoJdGltZXN0YW1wGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZsb2dfaWQYAiABKAkSEgoKYWNjb3VudF9pZBgDIAEoCRISCgpzZXJ2aWNlX2lkGAQgASgJEgwKBGhvc3QYBSABKAkSDAoEcGF0aBgGIAEoCRITCgtkdXJhdGlvbl9tcxgHIAEoAxIOCgZtZXRob2QYCCABKAkSFQoNcmVzcG9uc2VfY29kZRgJIAEoBRIRCglzb3VyY2VfaXAYCiABKAkSFgoOYXV0aF9tZWNoYW5pc20YCyABKAkSDwoHdXNlcl9pZBgMIAEoCRIUCgxhdXRoX3N1Y2Nlc3MYDSABKAgSFAoMYnl0ZXNfdXBsb2FkGA4gASgDEhYKDmJ5dGVzX2Rvd25sb2FkGA8gASgDEhAKCHByb3RvY29sGBAgASgJEjUKCG1ldGFkYXRhGBEgAygLMiMubWFuYWdlbWVudC5BY2Nlc3NMb2cuTWV0YWRhdGFFbnRyeRovCg1NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEizgEKE0F1dGhlbnRpY2F0ZVJlcXVlc3QSCgoCaWQYASABKAkSEgoKYWNjb3VudF9pZBgCIAEoCRIvCghwYXNzd29yZBgDIAEoCzIbLm1hbmFnZW1lbnQuUGFzc3dvcmRSZXF1ZXN0SAASJQoDcGluGAQgASgLMhYubWFuYWdlbWVudC5QaW5SZXF1ZXN0SAASNAoLaGVhZGVyX2F1dGgYBSABKAsyHS5tYW5hZ2VtZW50LkhlYWRlckF1dGhSZXF1ZXN0SABCCQoHcmVxdWVzdCIjCg9QYXNzd29yZFJlcXVlc3QSEAoIcGFzc3dvcmQYASABKAkiGQoKUGluUmVxdWVzdBILCgNwaW4YASABKAkiPgoRSGVhZGVyQXV0aFJlcXVlc3QSFAoMaGVhZGVyX3ZhbHVlGAEgASgJEhMKC2hlYWRlcl9uYW1lGAIgASgJIj4KFEF1dGhlbnRpY2F0ZVJlc3BvbnNlEg8KB3N1Y2Nlc3MYASABKAgSFQoNc2Vzc2lvbl90b2tlbhgCIAEoCSJQChRQcm94eUluYm91bmRMaXN0ZW5lchIRCgl0dW5uZWxfaXAYASABKAkSEgoKaHR0cHNfcG9ydBgCIAEoDRIRCglodHRwX3BvcnQYAyABKA0iigIKF1NlbmRTdGF0dXNVcGRhdGVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSEgoKYWNjb3VudF9pZBgCIAEoCRInCgZzdGF0dXMYAyABKA4yFy5tYW5hZ2VtZW50LlByb3h5U3RhdHVzEhoKEmNlcnRpZmljYXRlX2lzc3VlZBgEIAEoCBIaCg1lcnJvcl9tZXNzYWdlGAUgASgJSACIAQESPwoQaW5ib3VuZF9saXN0ZW5lchgyIAEoCzIgLm1hbmFnZW1lbnQuUHJveHlJbmJvdW5kTGlzdGVuZXJIAYgBAUIQCg5fZXJyb3JfbWVzc2FnZUITChFfaW5ib3VuZF9saXN0ZW5lciIaChhTZW5kU3RhdHVzVXBkYXRlUmVzcG9uc2UifgoWQ3JlYXRlUHJveHlQZWVyUmVxdWVzdBISCgpzZXJ2aWNlX2lkGAEgASgJEhIKCmFjY291bnRfaWQYAiABKAkSDQoFdG9rZW4YAyABKAkSHAoUd2lyZWd1YXJkX3B1YmxpY19rZXkYBCABKAkSDwoHY2x1c3RlchgFIAEoCSJYChdDcmVhdGVQcm94eVBlZXJSZXNwb25zZRIPCgdzdWNjZXNzGAEgASgIEhoKDWVycm9yX21lc3NhZ2UYAiABKAlIAIgBAUIQCg5fZXJyb3JfbWVzc2FnZSJJChFHZXRPSURDVVJMUmVxdWVzdBIKCgJpZBgBIAEoCRISCgphY2NvdW50X2lkGAIgASgJEhQKDHJlZGlyZWN0X3VybBgDIAEoCSIhChJHZXRPSURDVVJMUmVzcG9uc2USCwoDdXJsGAEgASgJIj8KFlZhbGlkYXRlU2Vzc2lvblJlcXVlc3QSDgoGZG9tYWluGAEgASgJEhUKDXNlc3Npb25fdG9rZW4YAiABKAkilgEKF1ZhbGlkYXRlU2Vzc2lvblJlc3BvbnNlEg0KBXZhbGlkGAEgASgIEg8KB3VzZXJfaWQYAiABKAkSEgoKdXNlcl9lbWFpbBgDIAEoCRIVCg1kZW5pZWRfcmVhc29uGAQgASgJEhYKDnBlZXJfZ3JvdXBfaWRzGAUgAygJEhgKEHBlZXJfZ3JvdXBfbmFtZXMYBiADKAkiPgoZVmFsaWRhdGVUdW5uZWxQZWVyUmVxdWVzdBIRCgl0dW5uZWxfaXAYASABKAkSDgoGZG9tYWluGAIgASgJIrABChpWYWxpZGF0ZVR1bm5lbFBlZXJSZXNwb25zZRINCgV2YWxpZBgBIAEoCBIPCgd1c2VyX2lkGAIgASgJEhIKCnVzZXJfZW1haWwYAyABKAkSFQoNZGVuaWVkX3JlYXNvbhgEIAEoCRIVCg1zZXNzaW9uX3Rva2VuGAUgASgJEhYKDnBlZXJfZ3JvdXBfaWRzGAYgAygJEhgKEHBlZXJfZ3JvdXBfbmFtZXMYByADKAkqZAoWUHJveHlNYXBwaW5nVXBkYXRlVHlwZRIXChNVUERBVEVfVFlQRV9DUkVBVEVEEAASGAoUVVBEQVRFX1RZUEVfTU9ESUZJRUQQARIXChNVUERBVEVfVFlQRV9SRU1PVkVEEAIqRgoPUGF0aFJld3JpdGVNb2RlEhgKFFBBVEhfUkVXUklURV9ERUZBVUxUEAASGQoVUEFUSF9SRVdSSVRFX1BSRVNFUlZFEAEqyAEKC1Byb3h5U3RhdHVzEhgKFFBST1hZX1NUQVRVU19QRU5ESU5HEAASFwoTUFJPWFlfU1RBVFVTX0FDVElWRRABEiMKH1BST1hZX1NUQVRVU19UVU5ORUxfTk9UX0NSRUFURUQQAhIkCiBQUk9YWV9TVEFUVVNfQ0VSVElGSUNBVEVfUEVORElORxADEiMKH1BST1hZX1NUQVRVU19DRVJUSUZJQ0FURV9GQUlMRUQQBBIWChJQUk9YWV9TVEFUVVNfRVJST1IQBTK4BgoMUHJveHlTZXJ2aWNlElUKDFN5bmNNYXBwaW5ncxIfLm1hbmFnZW1lbnQuU3luY01hcHBpbmdzUmVxdWVzdBogLm1hbmFnZW1lbnQuU3luY01hcHBpbmdzUmVzcG9uc2UoATABEl8KEEdldE1hcHBpbmdVcGRhdGUSIy5tYW5hZ2VtZW50LkdldE1hcHBpbmdVcGRhdGVSZXF1ZXN0GiQubWFuYWdlbWVudC5HZXRNYXBwaW5nVXBkYXRlUmVzcG9uc2UwARJUCg1TZW5kQWNjZXNzTG9nEiAubWFuYWdlbWVudC5TZW5kQWNjZXNzTG9nUmVxdWVzdBohLm1hbmFnZW1lbnQuU2VuZEFjY2Vzc0xvZ1Jlc3BvbnNlElEKDEF1dGhlbnRpY2F0ZRIfLm1hbmFnZW1lbnQuQXV0aGVudGljYXRlUmVxdWVzdBogLm1hbmFnZW1lbnQuQXV0aGVudGljYXRlUmVzcG9uc2USXQoQU2VuZFN0YXR1c1VwZGF0ZRIjLm1hbmFnZW1lbnQuU2VuZFN0YXR1c1VwZGF0ZVJlcXVlc3QaJC5tYW5hZ2VtZW50LlNlbmRTdGF0dXNVcGRhdGVSZXNwb25zZRJaCg9DcmVhdGVQcm94eVBlZXISIi5tYW5hZ2VtZW50LkNyZWF0ZVByb3h5UGVlclJlcXVlc3QaIy5tYW5hZ2VtZW50LkNyZWF0ZVByb3h5UGVlclJlc3BvbnNlEksKCkdldE9JRENVUkwSHS5tYW5hZ2VtZW50LkdldE9JRENVUkxSZXF1ZXN0Gh4ubWFuYWdlbWVudC5HZXRPSURDVVJMUmVzcG9uc2USWgoPVmFsaWRhdGVTZXNzaW9uEiIubWFuYWdlbWVudC5WYWxpZGF0ZVNlc3Npb25SZXF1ZXN0GiMubWFuYWdlbWVudC5WYWxpZGF0ZVNlc3Npb25SZXNwb25zZRJjChJWYWxpZGF0ZVR1bm5lbFBlZXISJS5tYW5hZ2VtZW50LlZhbGlkYXRlVHVubmVsUGVlclJlcXVlc3QaJi5tYW5hZ2VtZW50LlZhbGlkYXRlVHVubmVsUGVlclJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_meshgate_service]);
 
 /**
  * @generated from message management.ProxyCapabilities
  */
-export type ProxyCapabilities = Message<'management.ProxyCapabilities'> & {
+export type ProxyCapabilities = Message<"management.ProxyCapabilities"> & {
   /**
    * @generated from field: optional bool supports_custom_ports = 1;
    */
@@ -64,43 +60,42 @@ export type ProxyCapabilities = Message<'management.ProxyCapabilities'> & {
  * Describes the message management.ProxyCapabilities.
  * Use `create(ProxyCapabilitiesSchema)` to create a new message.
  */
-export const ProxyCapabilitiesSchema: GenMessage<ProxyCapabilities> = /*@__PURE__*/ messageDesc(file_proxy_service, 0);
+export const ProxyCapabilitiesSchema: GenMessage<ProxyCapabilities> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 0);
 
 /**
  * @generated from message management.SyncMappingsRequest
  */
-export type SyncMappingsRequest = Message<'management.SyncMappingsRequest'> & {
+export type SyncMappingsRequest = Message<"management.SyncMappingsRequest"> & {
   /**
    * @generated from oneof management.SyncMappingsRequest.msg
    */
-  msg:
-    | {
-        /**
-         * @generated from field: management.SyncMappingsInit init = 1;
-         */
-        value: SyncMappingsInit;
-        case: 'init';
-      }
-    | {
-        /**
-         * @generated from field: management.SyncMappingsAck ack = 2;
-         */
-        value: SyncMappingsAck;
-        case: 'ack';
-      }
-    | { case: undefined; value?: undefined };
+  msg: {
+    /**
+     * @generated from field: management.SyncMappingsInit init = 1;
+     */
+    value: SyncMappingsInit;
+    case: "init";
+  } | {
+    /**
+     * @generated from field: management.SyncMappingsAck ack = 2;
+     */
+    value: SyncMappingsAck;
+    case: "ack";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message management.SyncMappingsRequest.
  * Use `create(SyncMappingsRequestSchema)` to create a new message.
  */
-export const SyncMappingsRequestSchema: GenMessage<SyncMappingsRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 1);
+export const SyncMappingsRequestSchema: GenMessage<SyncMappingsRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 1);
 
 /**
  * @generated from message management.SyncMappingsInit
  */
-export type SyncMappingsInit = Message<'management.SyncMappingsInit'> & {
+export type SyncMappingsInit = Message<"management.SyncMappingsInit"> & {
   /**
    * @generated from field: string proxy_id = 1;
    */
@@ -133,23 +128,26 @@ export type SyncMappingsInit = Message<'management.SyncMappingsInit'> & {
  * Describes the message management.SyncMappingsInit.
  * Use `create(SyncMappingsInitSchema)` to create a new message.
  */
-export const SyncMappingsInitSchema: GenMessage<SyncMappingsInit> = /*@__PURE__*/ messageDesc(file_proxy_service, 2);
+export const SyncMappingsInitSchema: GenMessage<SyncMappingsInit> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 2);
 
 /**
  * @generated from message management.SyncMappingsAck
  */
-export type SyncMappingsAck = Message<'management.SyncMappingsAck'> & {};
+export type SyncMappingsAck = Message<"management.SyncMappingsAck"> & {
+};
 
 /**
  * Describes the message management.SyncMappingsAck.
  * Use `create(SyncMappingsAckSchema)` to create a new message.
  */
-export const SyncMappingsAckSchema: GenMessage<SyncMappingsAck> = /*@__PURE__*/ messageDesc(file_proxy_service, 3);
+export const SyncMappingsAckSchema: GenMessage<SyncMappingsAck> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 3);
 
 /**
  * @generated from message management.SyncMappingsResponse
  */
-export type SyncMappingsResponse = Message<'management.SyncMappingsResponse'> & {
+export type SyncMappingsResponse = Message<"management.SyncMappingsResponse"> & {
   /**
    * @generated from field: repeated management.ProxyMapping mapping = 1;
    */
@@ -165,12 +163,13 @@ export type SyncMappingsResponse = Message<'management.SyncMappingsResponse'> & 
  * Describes the message management.SyncMappingsResponse.
  * Use `create(SyncMappingsResponseSchema)` to create a new message.
  */
-export const SyncMappingsResponseSchema: GenMessage<SyncMappingsResponse> = /*@__PURE__*/ messageDesc(file_proxy_service, 4);
+export const SyncMappingsResponseSchema: GenMessage<SyncMappingsResponse> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 4);
 
 /**
  * @generated from message management.GetMappingUpdateRequest
  */
-export type GetMappingUpdateRequest = Message<'management.GetMappingUpdateRequest'> & {
+export type GetMappingUpdateRequest = Message<"management.GetMappingUpdateRequest"> & {
   /**
    * @generated from field: string proxy_id = 1;
    */
@@ -201,12 +200,13 @@ export type GetMappingUpdateRequest = Message<'management.GetMappingUpdateReques
  * Describes the message management.GetMappingUpdateRequest.
  * Use `create(GetMappingUpdateRequestSchema)` to create a new message.
  */
-export const GetMappingUpdateRequestSchema: GenMessage<GetMappingUpdateRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 5);
+export const GetMappingUpdateRequestSchema: GenMessage<GetMappingUpdateRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 5);
 
 /**
  * @generated from message management.GetMappingUpdateResponse
  */
-export type GetMappingUpdateResponse = Message<'management.GetMappingUpdateResponse'> & {
+export type GetMappingUpdateResponse = Message<"management.GetMappingUpdateResponse"> & {
   /**
    * @generated from field: repeated management.ProxyMapping mapping = 1;
    */
@@ -222,12 +222,13 @@ export type GetMappingUpdateResponse = Message<'management.GetMappingUpdateRespo
  * Describes the message management.GetMappingUpdateResponse.
  * Use `create(GetMappingUpdateResponseSchema)` to create a new message.
  */
-export const GetMappingUpdateResponseSchema: GenMessage<GetMappingUpdateResponse> = /*@__PURE__*/ messageDesc(file_proxy_service, 6);
+export const GetMappingUpdateResponseSchema: GenMessage<GetMappingUpdateResponse> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 6);
 
 /**
  * @generated from message management.PathTargetOptions
  */
-export type PathTargetOptions = Message<'management.PathTargetOptions'> & {
+export type PathTargetOptions = Message<"management.PathTargetOptions"> & {
   /**
    * @generated from field: bool skip_tls_verify = 1;
    */
@@ -270,12 +271,13 @@ export type PathTargetOptions = Message<'management.PathTargetOptions'> & {
  * Describes the message management.PathTargetOptions.
  * Use `create(PathTargetOptionsSchema)` to create a new message.
  */
-export const PathTargetOptionsSchema: GenMessage<PathTargetOptions> = /*@__PURE__*/ messageDesc(file_proxy_service, 7);
+export const PathTargetOptionsSchema: GenMessage<PathTargetOptions> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 7);
 
 /**
  * @generated from message management.PathMapping
  */
-export type PathMapping = Message<'management.PathMapping'> & {
+export type PathMapping = Message<"management.PathMapping"> & {
   /**
    * @generated from field: string path = 1;
    */
@@ -298,12 +300,13 @@ export type PathMapping = Message<'management.PathMapping'> & {
  * Describes the message management.PathMapping.
  * Use `create(PathMappingSchema)` to create a new message.
  */
-export const PathMappingSchema: GenMessage<PathMapping> = /*@__PURE__*/ messageDesc(file_proxy_service, 8);
+export const PathMappingSchema: GenMessage<PathMapping> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 8);
 
 /**
  * @generated from message management.HeaderAuth
  */
-export type HeaderAuth = Message<'management.HeaderAuth'> & {
+export type HeaderAuth = Message<"management.HeaderAuth"> & {
   /**
    * @generated from field: string header = 1;
    */
@@ -319,12 +322,13 @@ export type HeaderAuth = Message<'management.HeaderAuth'> & {
  * Describes the message management.HeaderAuth.
  * Use `create(HeaderAuthSchema)` to create a new message.
  */
-export const HeaderAuthSchema: GenMessage<HeaderAuth> = /*@__PURE__*/ messageDesc(file_proxy_service, 9);
+export const HeaderAuthSchema: GenMessage<HeaderAuth> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 9);
 
 /**
  * @generated from message management.Authentication
  */
-export type Authentication = Message<'management.Authentication'> & {
+export type Authentication = Message<"management.Authentication"> & {
   /**
    * @generated from field: string session_key = 1;
    */
@@ -360,12 +364,13 @@ export type Authentication = Message<'management.Authentication'> & {
  * Describes the message management.Authentication.
  * Use `create(AuthenticationSchema)` to create a new message.
  */
-export const AuthenticationSchema: GenMessage<Authentication> = /*@__PURE__*/ messageDesc(file_proxy_service, 10);
+export const AuthenticationSchema: GenMessage<Authentication> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 10);
 
 /**
  * @generated from message management.AccessRestrictions
  */
-export type AccessRestrictions = Message<'management.AccessRestrictions'> & {
+export type AccessRestrictions = Message<"management.AccessRestrictions"> & {
   /**
    * @generated from field: repeated string allowed_cidrs = 1;
    */
@@ -396,14 +401,15 @@ export type AccessRestrictions = Message<'management.AccessRestrictions'> & {
  * Describes the message management.AccessRestrictions.
  * Use `create(AccessRestrictionsSchema)` to create a new message.
  */
-export const AccessRestrictionsSchema: GenMessage<AccessRestrictions> = /*@__PURE__*/ messageDesc(file_proxy_service, 11);
+export const AccessRestrictionsSchema: GenMessage<AccessRestrictions> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 11);
 
 /**
  * Created and modified ones are complete; a removed one has its ids only.
  *
  * @generated from message management.ProxyMapping
  */
-export type ProxyMapping = Message<'management.ProxyMapping'> & {
+export type ProxyMapping = Message<"management.ProxyMapping"> & {
   /**
    * @generated from field: management.ProxyMappingUpdateType type = 1;
    */
@@ -481,12 +487,13 @@ export type ProxyMapping = Message<'management.ProxyMapping'> & {
  * Describes the message management.ProxyMapping.
  * Use `create(ProxyMappingSchema)` to create a new message.
  */
-export const ProxyMappingSchema: GenMessage<ProxyMapping> = /*@__PURE__*/ messageDesc(file_proxy_service, 12);
+export const ProxyMappingSchema: GenMessage<ProxyMapping> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 12);
 
 /**
  * @generated from message management.SendAccessLogRequest
  */
-export type SendAccessLogRequest = Message<'management.SendAccessLogRequest'> & {
+export type SendAccessLogRequest = Message<"management.SendAccessLogRequest"> & {
   /**
    * @generated from field: management.AccessLog log = 1;
    */
@@ -497,23 +504,26 @@ export type SendAccessLogRequest = Message<'management.SendAccessLogRequest'> & 
  * Describes the message management.SendAccessLogRequest.
  * Use `create(SendAccessLogRequestSchema)` to create a new message.
  */
-export const SendAccessLogRequestSchema: GenMessage<SendAccessLogRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 13);
+export const SendAccessLogRequestSchema: GenMessage<SendAccessLogRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 13);
 
 /**
  * @generated from message management.SendAccessLogResponse
  */
-export type SendAccessLogResponse = Message<'management.SendAccessLogResponse'> & {};
+export type SendAccessLogResponse = Message<"management.SendAccessLogResponse"> & {
+};
 
 /**
  * Describes the message management.SendAccessLogResponse.
  * Use `create(SendAccessLogResponseSchema)` to create a new message.
  */
-export const SendAccessLogResponseSchema: GenMessage<SendAccessLogResponse> = /*@__PURE__*/ messageDesc(file_proxy_service, 14);
+export const SendAccessLogResponseSchema: GenMessage<SendAccessLogResponse> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 14);
 
 /**
  * @generated from message management.AccessLog
  */
-export type AccessLog = Message<'management.AccessLog'> & {
+export type AccessLog = Message<"management.AccessLog"> & {
   /**
    * @generated from field: google.protobuf.Timestamp timestamp = 1;
    */
@@ -604,12 +614,13 @@ export type AccessLog = Message<'management.AccessLog'> & {
  * Describes the message management.AccessLog.
  * Use `create(AccessLogSchema)` to create a new message.
  */
-export const AccessLogSchema: GenMessage<AccessLog> = /*@__PURE__*/ messageDesc(file_proxy_service, 15);
+export const AccessLogSchema: GenMessage<AccessLog> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 15);
 
 /**
  * @generated from message management.AuthenticateRequest
  */
-export type AuthenticateRequest = Message<'management.AuthenticateRequest'> & {
+export type AuthenticateRequest = Message<"management.AuthenticateRequest"> & {
   /**
    * @generated from field: string id = 1;
    */
@@ -623,41 +634,38 @@ export type AuthenticateRequest = Message<'management.AuthenticateRequest'> & {
   /**
    * @generated from oneof management.AuthenticateRequest.request
    */
-  request:
-    | {
-        /**
-         * @generated from field: management.PasswordRequest password = 3;
-         */
-        value: PasswordRequest;
-        case: 'password';
-      }
-    | {
-        /**
-         * @generated from field: management.PinRequest pin = 4;
-         */
-        value: PinRequest;
-        case: 'pin';
-      }
-    | {
-        /**
-         * @generated from field: management.HeaderAuthRequest header_auth = 5;
-         */
-        value: HeaderAuthRequest;
-        case: 'headerAuth';
-      }
-    | { case: undefined; value?: undefined };
+  request: {
+    /**
+     * @generated from field: management.PasswordRequest password = 3;
+     */
+    value: PasswordRequest;
+    case: "password";
+  } | {
+    /**
+     * @generated from field: management.PinRequest pin = 4;
+     */
+    value: PinRequest;
+    case: "pin";
+  } | {
+    /**
+     * @generated from field: management.HeaderAuthRequest header_auth = 5;
+     */
+    value: HeaderAuthRequest;
+    case: "headerAuth";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message management.AuthenticateRequest.
  * Use `create(AuthenticateRequestSchema)` to create a new message.
  */
-export const AuthenticateRequestSchema: GenMessage<AuthenticateRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 16);
+export const AuthenticateRequestSchema: GenMessage<AuthenticateRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 16);
 
 /**
  * @generated from message management.PasswordRequest
  */
-export type PasswordRequest = Message<'management.PasswordRequest'> & {
+export type PasswordRequest = Message<"management.PasswordRequest"> & {
   /**
    * @generated from field: string password = 1;
    */
@@ -668,12 +676,13 @@ export type PasswordRequest = Message<'management.PasswordRequest'> & {
  * Describes the message management.PasswordRequest.
  * Use `create(PasswordRequestSchema)` to create a new message.
  */
-export const PasswordRequestSchema: GenMessage<PasswordRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 17);
+export const PasswordRequestSchema: GenMessage<PasswordRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 17);
 
 /**
  * @generated from message management.PinRequest
  */
-export type PinRequest = Message<'management.PinRequest'> & {
+export type PinRequest = Message<"management.PinRequest"> & {
   /**
    * @generated from field: string pin = 1;
    */
@@ -684,12 +693,13 @@ export type PinRequest = Message<'management.PinRequest'> & {
  * Describes the message management.PinRequest.
  * Use `create(PinRequestSchema)` to create a new message.
  */
-export const PinRequestSchema: GenMessage<PinRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 18);
+export const PinRequestSchema: GenMessage<PinRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 18);
 
 /**
  * @generated from message management.HeaderAuthRequest
  */
-export type HeaderAuthRequest = Message<'management.HeaderAuthRequest'> & {
+export type HeaderAuthRequest = Message<"management.HeaderAuthRequest"> & {
   /**
    * @generated from field: string header_value = 1;
    */
@@ -705,12 +715,13 @@ export type HeaderAuthRequest = Message<'management.HeaderAuthRequest'> & {
  * Describes the message management.HeaderAuthRequest.
  * Use `create(HeaderAuthRequestSchema)` to create a new message.
  */
-export const HeaderAuthRequestSchema: GenMessage<HeaderAuthRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 19);
+export const HeaderAuthRequestSchema: GenMessage<HeaderAuthRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 19);
 
 /**
  * @generated from message management.AuthenticateResponse
  */
-export type AuthenticateResponse = Message<'management.AuthenticateResponse'> & {
+export type AuthenticateResponse = Message<"management.AuthenticateResponse"> & {
   /**
    * @generated from field: bool success = 1;
    */
@@ -726,12 +737,13 @@ export type AuthenticateResponse = Message<'management.AuthenticateResponse'> & 
  * Describes the message management.AuthenticateResponse.
  * Use `create(AuthenticateResponseSchema)` to create a new message.
  */
-export const AuthenticateResponseSchema: GenMessage<AuthenticateResponse> = /*@__PURE__*/ messageDesc(file_proxy_service, 20);
+export const AuthenticateResponseSchema: GenMessage<AuthenticateResponse> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 20);
 
 /**
  * @generated from message management.ProxyInboundListener
  */
-export type ProxyInboundListener = Message<'management.ProxyInboundListener'> & {
+export type ProxyInboundListener = Message<"management.ProxyInboundListener"> & {
   /**
    * @generated from field: string tunnel_ip = 1;
    */
@@ -752,12 +764,13 @@ export type ProxyInboundListener = Message<'management.ProxyInboundListener'> & 
  * Describes the message management.ProxyInboundListener.
  * Use `create(ProxyInboundListenerSchema)` to create a new message.
  */
-export const ProxyInboundListenerSchema: GenMessage<ProxyInboundListener> = /*@__PURE__*/ messageDesc(file_proxy_service, 21);
+export const ProxyInboundListenerSchema: GenMessage<ProxyInboundListener> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 21);
 
 /**
  * @generated from message management.SendStatusUpdateRequest
  */
-export type SendStatusUpdateRequest = Message<'management.SendStatusUpdateRequest'> & {
+export type SendStatusUpdateRequest = Message<"management.SendStatusUpdateRequest"> & {
   /**
    * @generated from field: string service_id = 1;
    */
@@ -793,23 +806,26 @@ export type SendStatusUpdateRequest = Message<'management.SendStatusUpdateReques
  * Describes the message management.SendStatusUpdateRequest.
  * Use `create(SendStatusUpdateRequestSchema)` to create a new message.
  */
-export const SendStatusUpdateRequestSchema: GenMessage<SendStatusUpdateRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 22);
+export const SendStatusUpdateRequestSchema: GenMessage<SendStatusUpdateRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 22);
 
 /**
  * @generated from message management.SendStatusUpdateResponse
  */
-export type SendStatusUpdateResponse = Message<'management.SendStatusUpdateResponse'> & {};
+export type SendStatusUpdateResponse = Message<"management.SendStatusUpdateResponse"> & {
+};
 
 /**
  * Describes the message management.SendStatusUpdateResponse.
  * Use `create(SendStatusUpdateResponseSchema)` to create a new message.
  */
-export const SendStatusUpdateResponseSchema: GenMessage<SendStatusUpdateResponse> = /*@__PURE__*/ messageDesc(file_proxy_service, 23);
+export const SendStatusUpdateResponseSchema: GenMessage<SendStatusUpdateResponse> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 23);
 
 /**
  * @generated from message management.CreateProxyPeerRequest
  */
-export type CreateProxyPeerRequest = Message<'management.CreateProxyPeerRequest'> & {
+export type CreateProxyPeerRequest = Message<"management.CreateProxyPeerRequest"> & {
   /**
    * @generated from field: string service_id = 1;
    */
@@ -840,12 +856,13 @@ export type CreateProxyPeerRequest = Message<'management.CreateProxyPeerRequest'
  * Describes the message management.CreateProxyPeerRequest.
  * Use `create(CreateProxyPeerRequestSchema)` to create a new message.
  */
-export const CreateProxyPeerRequestSchema: GenMessage<CreateProxyPeerRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 24);
+export const CreateProxyPeerRequestSchema: GenMessage<CreateProxyPeerRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 24);
 
 /**
  * @generated from message management.CreateProxyPeerResponse
  */
-export type CreateProxyPeerResponse = Message<'management.CreateProxyPeerResponse'> & {
+export type CreateProxyPeerResponse = Message<"management.CreateProxyPeerResponse"> & {
   /**
    * @generated from field: bool success = 1;
    */
@@ -861,12 +878,13 @@ export type CreateProxyPeerResponse = Message<'management.CreateProxyPeerRespons
  * Describes the message management.CreateProxyPeerResponse.
  * Use `create(CreateProxyPeerResponseSchema)` to create a new message.
  */
-export const CreateProxyPeerResponseSchema: GenMessage<CreateProxyPeerResponse> = /*@__PURE__*/ messageDesc(file_proxy_service, 25);
+export const CreateProxyPeerResponseSchema: GenMessage<CreateProxyPeerResponse> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 25);
 
 /**
  * @generated from message management.GetOIDCURLRequest
  */
-export type GetOIDCURLRequest = Message<'management.GetOIDCURLRequest'> & {
+export type GetOIDCURLRequest = Message<"management.GetOIDCURLRequest"> & {
   /**
    * @generated from field: string id = 1;
    */
@@ -887,12 +905,13 @@ export type GetOIDCURLRequest = Message<'management.GetOIDCURLRequest'> & {
  * Describes the message management.GetOIDCURLRequest.
  * Use `create(GetOIDCURLRequestSchema)` to create a new message.
  */
-export const GetOIDCURLRequestSchema: GenMessage<GetOIDCURLRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 26);
+export const GetOIDCURLRequestSchema: GenMessage<GetOIDCURLRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 26);
 
 /**
  * @generated from message management.GetOIDCURLResponse
  */
-export type GetOIDCURLResponse = Message<'management.GetOIDCURLResponse'> & {
+export type GetOIDCURLResponse = Message<"management.GetOIDCURLResponse"> & {
   /**
    * @generated from field: string url = 1;
    */
@@ -903,12 +922,13 @@ export type GetOIDCURLResponse = Message<'management.GetOIDCURLResponse'> & {
  * Describes the message management.GetOIDCURLResponse.
  * Use `create(GetOIDCURLResponseSchema)` to create a new message.
  */
-export const GetOIDCURLResponseSchema: GenMessage<GetOIDCURLResponse> = /*@__PURE__*/ messageDesc(file_proxy_service, 27);
+export const GetOIDCURLResponseSchema: GenMessage<GetOIDCURLResponse> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 27);
 
 /**
  * @generated from message management.ValidateSessionRequest
  */
-export type ValidateSessionRequest = Message<'management.ValidateSessionRequest'> & {
+export type ValidateSessionRequest = Message<"management.ValidateSessionRequest"> & {
   /**
    * @generated from field: string domain = 1;
    */
@@ -924,12 +944,13 @@ export type ValidateSessionRequest = Message<'management.ValidateSessionRequest'
  * Describes the message management.ValidateSessionRequest.
  * Use `create(ValidateSessionRequestSchema)` to create a new message.
  */
-export const ValidateSessionRequestSchema: GenMessage<ValidateSessionRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 28);
+export const ValidateSessionRequestSchema: GenMessage<ValidateSessionRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 28);
 
 /**
  * @generated from message management.ValidateSessionResponse
  */
-export type ValidateSessionResponse = Message<'management.ValidateSessionResponse'> & {
+export type ValidateSessionResponse = Message<"management.ValidateSessionResponse"> & {
   /**
    * @generated from field: bool valid = 1;
    */
@@ -965,12 +986,13 @@ export type ValidateSessionResponse = Message<'management.ValidateSessionRespons
  * Describes the message management.ValidateSessionResponse.
  * Use `create(ValidateSessionResponseSchema)` to create a new message.
  */
-export const ValidateSessionResponseSchema: GenMessage<ValidateSessionResponse> = /*@__PURE__*/ messageDesc(file_proxy_service, 29);
+export const ValidateSessionResponseSchema: GenMessage<ValidateSessionResponse> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 29);
 
 /**
  * @generated from message management.ValidateTunnelPeerRequest
  */
-export type ValidateTunnelPeerRequest = Message<'management.ValidateTunnelPeerRequest'> & {
+export type ValidateTunnelPeerRequest = Message<"management.ValidateTunnelPeerRequest"> & {
   /**
    * @generated from field: string tunnel_ip = 1;
    */
@@ -986,12 +1008,13 @@ export type ValidateTunnelPeerRequest = Message<'management.ValidateTunnelPeerRe
  * Describes the message management.ValidateTunnelPeerRequest.
  * Use `create(ValidateTunnelPeerRequestSchema)` to create a new message.
  */
-export const ValidateTunnelPeerRequestSchema: GenMessage<ValidateTunnelPeerRequest> = /*@__PURE__*/ messageDesc(file_proxy_service, 30);
+export const ValidateTunnelPeerRequestSchema: GenMessage<ValidateTunnelPeerRequest> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 30);
 
 /**
  * @generated from message management.ValidateTunnelPeerResponse
  */
-export type ValidateTunnelPeerResponse = Message<'management.ValidateTunnelPeerResponse'> & {
+export type ValidateTunnelPeerResponse = Message<"management.ValidateTunnelPeerResponse"> & {
   /**
    * @generated from field: bool valid = 1;
    */
@@ -1032,7 +1055,8 @@ export type ValidateTunnelPeerResponse = Message<'management.ValidateTunnelPeerR
  * Describes the message management.ValidateTunnelPeerResponse.
  * Use `create(ValidateTunnelPeerResponseSchema)` to create a new message.
  */
-export const ValidateTunnelPeerResponseSchema: GenMessage<ValidateTunnelPeerResponse> = /*@__PURE__*/ messageDesc(file_proxy_service, 31);
+export const ValidateTunnelPeerResponseSchema: GenMessage<ValidateTunnelPeerResponse> = /*@__PURE__*/
+  messageDesc(file_proxy_service, 31);
 
 /**
  * @generated from enum management.ProxyMappingUpdateType
@@ -1062,7 +1086,8 @@ export type ProxyMappingUpdateType = (typeof ProxyMappingUpdateType)[keyof typeo
 /**
  * Describes the enum management.ProxyMappingUpdateType.
  */
-export const ProxyMappingUpdateTypeSchema: GenEnum<ProxyMappingUpdateType> = /*@__PURE__*/ enumDesc(file_proxy_service, 0);
+export const ProxyMappingUpdateTypeSchema: GenEnum<ProxyMappingUpdateType> = /*@__PURE__*/
+  enumDesc(file_proxy_service, 0);
 
 /**
  * @generated from enum management.PathRewriteMode
@@ -1089,7 +1114,8 @@ export type PathRewriteMode = (typeof PathRewriteMode)[keyof typeof PathRewriteM
 /**
  * Describes the enum management.PathRewriteMode.
  */
-export const PathRewriteModeSchema: GenEnum<PathRewriteMode> = /*@__PURE__*/ enumDesc(file_proxy_service, 1);
+export const PathRewriteModeSchema: GenEnum<PathRewriteMode> = /*@__PURE__*/
+  enumDesc(file_proxy_service, 1);
 
 /**
  * @generated from enum management.ProxyStatus
@@ -1134,7 +1160,8 @@ export type ProxyStatus = (typeof ProxyStatus)[keyof typeof ProxyStatus] | Unkno
 /**
  * Describes the enum management.ProxyStatus.
  */
-export const ProxyStatusSchema: GenEnum<ProxyStatus> = /*@__PURE__*/ enumDesc(file_proxy_service, 2);
+export const ProxyStatusSchema: GenEnum<ProxyStatus> = /*@__PURE__*/
+  enumDesc(file_proxy_service, 2);
 
 /**
  * @generated from service management.ProxyService
@@ -1146,76 +1173,78 @@ export const ProxyService: GenService<{
    * @generated from rpc management.ProxyService.SyncMappings
    */
   syncMappings: {
-    methodKind: 'bidi_streaming';
+    methodKind: "bidi_streaming";
     input: typeof SyncMappingsRequestSchema;
     output: typeof SyncMappingsResponseSchema;
-  };
+  },
   /**
    * The same without acknowledgements, for older gateways.
    *
    * @generated from rpc management.ProxyService.GetMappingUpdate
    */
   getMappingUpdate: {
-    methodKind: 'server_streaming';
+    methodKind: "server_streaming";
     input: typeof GetMappingUpdateRequestSchema;
     output: typeof GetMappingUpdateResponseSchema;
-  };
+  },
   /**
    * @generated from rpc management.ProxyService.SendAccessLog
    */
   sendAccessLog: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof SendAccessLogRequestSchema;
     output: typeof SendAccessLogResponseSchema;
-  };
+  },
   /**
    * @generated from rpc management.ProxyService.Authenticate
    */
   authenticate: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof AuthenticateRequestSchema;
     output: typeof AuthenticateResponseSchema;
-  };
+  },
   /**
    * @generated from rpc management.ProxyService.SendStatusUpdate
    */
   sendStatusUpdate: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof SendStatusUpdateRequestSchema;
     output: typeof SendStatusUpdateResponseSchema;
-  };
+  },
   /**
    * Registers the gateway's WireGuard key as a peer, proven by the one-time token of a mapping.
    *
    * @generated from rpc management.ProxyService.CreateProxyPeer
    */
   createProxyPeer: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof CreateProxyPeerRequestSchema;
     output: typeof CreateProxyPeerResponseSchema;
-  };
+  },
   /**
    * @generated from rpc management.ProxyService.GetOIDCURL
    */
   getOIDCURL: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof GetOIDCURLRequestSchema;
     output: typeof GetOIDCURLResponseSchema;
-  };
+  },
   /**
    * @generated from rpc management.ProxyService.ValidateSession
    */
   validateSession: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof ValidateSessionRequestSchema;
     output: typeof ValidateSessionResponseSchema;
-  };
+  },
   /**
    * @generated from rpc management.ProxyService.ValidateTunnelPeer
    */
   validateTunnelPeer: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof ValidateTunnelPeerRequestSchema;
     output: typeof ValidateTunnelPeerResponseSchema;
-  };
-}> = /*@__PURE__*/ serviceDesc(file_proxy_service, 0);
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_proxy_service, 0);
+

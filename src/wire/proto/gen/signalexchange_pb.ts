@@ -4,25 +4,22 @@
 // @generated from file signalexchange.proto (package signalexchange, syntax proto3)
 /* eslint-disable */
 
-import type { GenEnum, GenFile, GenMessage, GenService } from '@bufbuild/protobuf/codegenv2';
-import { enumDesc, fileDesc, messageDesc, serviceDesc } from '@bufbuild/protobuf/codegenv2';
-import type { Message, UnknownEnum } from '@bufbuild/protobuf';
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file signalexchange.proto.
  */
-export const file_signalexchange: GenFile =
-  /*@__PURE__*/
-  fileDesc(
-    'ChRzaWduYWxleGNoYW5nZS5wcm90bxIOc2lnbmFsZXhjaGFuZ2UiQAoQRW5jcnlwdGVkTWVzc2FnZRILCgNrZXkYAiABKAkSEQoJcmVtb3RlS2V5GAMgASgJEgwKBGJvZHkYBCABKAwizQMKBEJvZHkSJwoEdHlwZRgBIAEoDjIZLnNpZ25hbGV4Y2hhbmdlLkJvZHkuVHlwZRIPCgdwYXlsb2FkGAIgASgJEhQKDHdnTGlzdGVuUG9ydBgDIAEoDRIWCg5uZXRCaXJkVmVyc2lvbhgEIAEoCRIiCgRtb2RlGAUgASgLMhQuc2lnbmFsZXhjaGFuZ2UuTW9kZRIZChFmZWF0dXJlc1N1cHBvcnRlZBgGIAMoDRI4Cg9yb3NlbnBhc3NDb25maWcYByABKAsyHy5zaWduYWxleGNoYW5nZS5Sb3NlbnBhc3NDb25maWcSHwoScmVsYXlTZXJ2ZXJBZGRyZXNzGAggASgJSACIAQESFgoJc2Vzc2lvbklkGAogASgMSAGIAQESGgoNcmVsYXlTZXJ2ZXJJUBgLIAEoDEgCiAEBIlIKBFR5cGUSCQoFT0ZGRVIQABIKCgZBTlNXRVIQARINCglDQU5ESURBVEUQAhIICgRNT0RFEAQSCwoHR09fSURMRRAFEg0KCUhFQVJUQkVBVBAGQhUKE19yZWxheVNlcnZlckFkZHJlc3NCDAoKX3Nlc3Npb25JZEIQCg5fcmVsYXlTZXJ2ZXJJUEoECAkQCiImCgRNb2RlEhMKBmRpcmVjdBgBIAEoCEgAiAEBQgkKB19kaXJlY3QiRwoPUm9zZW5wYXNzQ29uZmlnEhcKD3Jvc2VucGFzc1B1YktleRgBIAEoDBIbChNyb3NlbnBhc3NTZXJ2ZXJBZGRyGAIgASgJMrkBCg5TaWduYWxFeGNoYW5nZRJMCgRTZW5kEiAuc2lnbmFsZXhjaGFuZ2UuRW5jcnlwdGVkTWVzc2FnZRogLnNpZ25hbGV4Y2hhbmdlLkVuY3J5cHRlZE1lc3NhZ2UiABJZCg1Db25uZWN0U3RyZWFtEiAuc2lnbmFsZXhjaGFuZ2UuRW5jcnlwdGVkTWVzc2FnZRogLnNpZ25hbGV4Y2hhbmdlLkVuY3J5cHRlZE1lc3NhZ2UiACgBMAFiBnByb3RvMw',
-  );
+export const file_signalexchange: GenFile = /*@__PURE__*/
+  fileDesc("ChRzaWduYWxleGNoYW5nZS5wcm90bxIOc2lnbmFsZXhjaGFuZ2UiQAoQRW5jcnlwdGVkTWVzc2FnZRILCgNrZXkYAiABKAkSEQoJcmVtb3RlS2V5GAMgASgJEgwKBGJvZHkYBCABKAwizQMKBEJvZHkSJwoEdHlwZRgBIAEoDjIZLnNpZ25hbGV4Y2hhbmdlLkJvZHkuVHlwZRIPCgdwYXlsb2FkGAIgASgJEhQKDHdnTGlzdGVuUG9ydBgDIAEoDRIWCg5uZXRCaXJkVmVyc2lvbhgEIAEoCRIiCgRtb2RlGAUgASgLMhQuc2lnbmFsZXhjaGFuZ2UuTW9kZRIZChFmZWF0dXJlc1N1cHBvcnRlZBgGIAMoDRI4Cg9yb3NlbnBhc3NDb25maWcYByABKAsyHy5zaWduYWxleGNoYW5nZS5Sb3NlbnBhc3NDb25maWcSHwoScmVsYXlTZXJ2ZXJBZGRyZXNzGAggASgJSACIAQESFgoJc2Vzc2lvbklkGAogASgMSAGIAQESGgoNcmVsYXlTZXJ2ZXJJUBgLIAEoDEgCiAEBIlIKBFR5cGUSCQoFT0ZGRVIQABIKCgZBTlNXRVIQARINCglDQU5ESURBVEUQAhIICgRNT0RFEAQSCwoHR09fSURMRRAFEg0KCUhFQVJUQkVBVBAGQhUKE19yZWxheVNlcnZlckFkZHJlc3NCDAoKX3Nlc3Npb25JZEIQCg5fcmVsYXlTZXJ2ZXJJUEoECAkQCiImCgRNb2RlEhMKBmRpcmVjdBgBIAEoCEgAiAEBQgkKB19kaXJlY3QiRwoPUm9zZW5wYXNzQ29uZmlnEhcKD3Jvc2VucGFzc1B1YktleRgBIAEoDBIbChNyb3NlbnBhc3NTZXJ2ZXJBZGRyGAIgASgJMrkBCg5TaWduYWxFeGNoYW5nZRJMCgRTZW5kEiAuc2lnbmFsZXhjaGFuZ2UuRW5jcnlwdGVkTWVzc2FnZRogLnNpZ25hbGV4Y2hhbmdlLkVuY3J5cHRlZE1lc3NhZ2UiABJZCg1Db25uZWN0U3RyZWFtEiAuc2lnbmFsZXhjaGFuZ2UuRW5jcnlwdGVkTWVzc2FnZRogLnNpZ25hbGV4Y2hhbmdlLkVuY3J5cHRlZE1lc3NhZ2UiACgBMAFiBnByb3RvMw");
 
 /**
  * `body` is a sealed Body between both peers' WireGuard keys.
  *
  * @generated from message signalexchange.EncryptedMessage
  */
-export type EncryptedMessage = Message<'signalexchange.EncryptedMessage'> & {
+export type EncryptedMessage = Message<"signalexchange.EncryptedMessage"> & {
   /**
    * @generated from field: string key = 2;
    */
@@ -43,12 +40,13 @@ export type EncryptedMessage = Message<'signalexchange.EncryptedMessage'> & {
  * Describes the message signalexchange.EncryptedMessage.
  * Use `create(EncryptedMessageSchema)` to create a new message.
  */
-export const EncryptedMessageSchema: GenMessage<EncryptedMessage> = /*@__PURE__*/ messageDesc(file_signalexchange, 0);
+export const EncryptedMessageSchema: GenMessage<EncryptedMessage> = /*@__PURE__*/
+  messageDesc(file_signalexchange, 0);
 
 /**
  * @generated from message signalexchange.Body
  */
-export type Body = Message<'signalexchange.Body'> & {
+export type Body = Message<"signalexchange.Body"> & {
   /**
    * @generated from field: signalexchange.Body.Type type = 1;
    */
@@ -106,7 +104,8 @@ export type Body = Message<'signalexchange.Body'> & {
  * Describes the message signalexchange.Body.
  * Use `create(BodySchema)` to create a new message.
  */
-export const BodySchema: GenMessage<Body> = /*@__PURE__*/ messageDesc(file_signalexchange, 1);
+export const BodySchema: GenMessage<Body> = /*@__PURE__*/
+  messageDesc(file_signalexchange, 1);
 
 /**
  * @generated from enum signalexchange.Body.Type
@@ -151,12 +150,13 @@ export type Body_Type = (typeof Body_Type)[keyof typeof Body_Type] | UnknownEnum
 /**
  * Describes the enum signalexchange.Body.Type.
  */
-export const Body_TypeSchema: GenEnum<Body_Type> = /*@__PURE__*/ enumDesc(file_signalexchange, 1, 0);
+export const Body_TypeSchema: GenEnum<Body_Type> = /*@__PURE__*/
+  enumDesc(file_signalexchange, 1, 0);
 
 /**
  * @generated from message signalexchange.Mode
  */
-export type Mode = Message<'signalexchange.Mode'> & {
+export type Mode = Message<"signalexchange.Mode"> & {
   /**
    * @generated from field: optional bool direct = 1;
    */
@@ -167,12 +167,13 @@ export type Mode = Message<'signalexchange.Mode'> & {
  * Describes the message signalexchange.Mode.
  * Use `create(ModeSchema)` to create a new message.
  */
-export const ModeSchema: GenMessage<Mode> = /*@__PURE__*/ messageDesc(file_signalexchange, 2);
+export const ModeSchema: GenMessage<Mode> = /*@__PURE__*/
+  messageDesc(file_signalexchange, 2);
 
 /**
  * @generated from message signalexchange.RosenpassConfig
  */
-export type RosenpassConfig = Message<'signalexchange.RosenpassConfig'> & {
+export type RosenpassConfig = Message<"signalexchange.RosenpassConfig"> & {
   /**
    * @generated from field: bytes rosenpassPubKey = 1;
    */
@@ -188,7 +189,8 @@ export type RosenpassConfig = Message<'signalexchange.RosenpassConfig'> & {
  * Describes the message signalexchange.RosenpassConfig.
  * Use `create(RosenpassConfigSchema)` to create a new message.
  */
-export const RosenpassConfigSchema: GenMessage<RosenpassConfig> = /*@__PURE__*/ messageDesc(file_signalexchange, 3);
+export const RosenpassConfigSchema: GenMessage<RosenpassConfig> = /*@__PURE__*/
+  messageDesc(file_signalexchange, 3);
 
 /**
  * @generated from service signalexchange.SignalExchange
@@ -200,18 +202,20 @@ export const SignalExchange: GenService<{
    * @generated from rpc signalexchange.SignalExchange.Send
    */
   send: {
-    methodKind: 'unary';
+    methodKind: "unary";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
+  },
   /**
    * Receives. The caller names itself in the request's metadata and never writes to this stream.
    *
    * @generated from rpc signalexchange.SignalExchange.ConnectStream
    */
   connectStream: {
-    methodKind: 'bidi_streaming';
+    methodKind: "bidi_streaming";
     input: typeof EncryptedMessageSchema;
     output: typeof EncryptedMessageSchema;
-  };
-}> = /*@__PURE__*/ serviceDesc(file_signalexchange, 0);
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_signalexchange, 0);
+
