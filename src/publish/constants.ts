@@ -122,3 +122,20 @@ export const UDP_SWEEP_MS = 1_000;
 export const COMPRESS_BYTES = 1_024;
 /** Bodies compressed at a time, about a megabyte each; further ones are sent as they are. */
 export const COMPRESSIONS = 256;
+
+/** A target that is ejected again and again stays away twice as long each time, at most so many times. */
+export const EJECT_GROWTH = 4;
+/** How many comparisons finding a number for a new visitor of a sticky service may take. */
+export const STICKY_WORK = 4_096;
+/** A request body is held for a retry up to this size; a longer one is sent once. */
+export const RETRY_BODY = 65_536;
+/** Retries of one service: in a burst, a second without traffic, and for each request. */
+export const RETRY_BURST = 500;
+export const RETRY_RATE = 10;
+export const RETRY_SHARE = 0.2;
+/** Health checks under way at once; more wait. */
+export const HEALTH_CHECKS = 64;
+/** Each interval between checks is longer or shorter by up to this share, so that they do not come at once. */
+export const HEALTH_JITTER = 0.1;
+/** The first check of a new target comes within this time. */
+export const HEALTH_FIRST_MS = 500;

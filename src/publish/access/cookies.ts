@@ -1,4 +1,4 @@
-// The two cookies that are ours: read from what a browser sends, taken out of what goes upstream, set by answers of our own.
+// The cookies that are ours: read from what a browser sends, taken out of what goes upstream, set by answers of our own.
 import { asId, type SessionId } from '#model/ids.ts';
 
 /** `__Host-` binds a cookie to this host, to TLS and to the path `/` (RFC 6265bis §4.1.3.2). */
@@ -9,32 +9,38 @@ const sessionIdLength = 256;
 /** Begins the names of the cookies that bind sign-ins under way to the browser that began them: one for each attempt. */
 export const loginCookiePrefix = '__Host-meshgate-login';
 
+/** What leads the visitor of a sticky service to its target again; see http/balance/visitor.ts. It is no proof of anything. */
+export const visitorCookie = '__Host-meshgate-visitor';
+
 /** Every name that begins like this is ours. */
 const ownPrefix = sessionCookie;
 
 export interface OwnCookies {
   readonly session: string | undefined;
+  readonly visitor: string | undefined;
   /** Whether any of ours is there and has to be taken out. */
   readonly present: boolean;
 }
 
-const none: OwnCookies = { session: undefined, present: false };
+const none: OwnCookies = { session: undefined, visitor: undefined, present: false };
 
 /** Finds our cookies in the Cookie fields. Two session cookies are nobody's: then there is none (cookie tossing). */
 export function readOwnCookies(cookieValues: readonly string[]): OwnCookies {
   let session: string | undefined;
+  let visitor: string | undefined;
   let sessions = 0;
   let present = false;
   for (const value of cookieValues) {
     for (let at = value.indexOf(ownPrefix); at >= 0; at = value.indexOf(ownPrefix, pairEnd(value, at))) {
       present = true;
       const { name, text } = splitPair(value.slice(pairStart(value, at), pairEnd(value, at)));
+      if (name === visitorCookie) visitor = text;
       if (name !== sessionCookie) continue;
       session = text;
       sessions++;
     }
   }
-  return present ? { session: sessions === 1 ? session : undefined, present } : none;
+  return present ? { session: sessions === 1 ? session : undefined, visitor, present } : none;
 }
 
 /** The session cookie's value as the id it claims to be. Any text may be claimed; what is too long to be one of ours is not worth a look-up. */

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { errorCode } from '#lib/errors.ts';
 import { fieldValue, listMembers, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
+import { ownCookie, visitorCookie } from '../access/cookies.ts';
 import type { OwnReason } from '../access/respond.ts';
 import { ANSWER_MS, PATH_CHECK_MS } from '../constants.ts';
 import type { AnswerEdits } from './answer-edits.ts';
@@ -11,8 +12,13 @@ import { dialReason } from './dial-reason.ts';
 import { codeAnswer } from './content-coding.ts';
 import type { EncodedBody, Encoders } from './encoded-body.ts';
 import type { Answer, AnswerSource, BodySink, Exchange } from './exchange.ts';
+import type { Balancer, Member } from './balance/balancer.ts';
+import type { Balancers } from './balance/balancers.ts';
+import type { Hash } from './balance/hash.ts';
+import { addressVisitor, formatVisitor, parseVisitor } from './balance/visitor.ts';
 import { noFields, type FieldClass } from './field-class.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
+import { HeldBody } from './held-body.ts';
 import type { Route, RouteTarget } from './routes.ts';
 import type { AnswerReceiver, UpstreamFailure, UpstreamLink } from './upstream-link.ts';
 import { ownUpstream, type UpstreamTarget } from './upstream-target.ts';
@@ -23,6 +29,9 @@ export interface ForwardDeps {
   readonly deadlines: Deadlines;
   readonly policy: RequestFieldPolicy;
   readonly encoders: Encoders;
+  readonly balancers: Balancers;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
 }
 
 /** What the handler hands over: everything that was decided. */
@@ -36,6 +45,10 @@ export interface ForwardOrder {
 }
 
 export interface ForwardEvents {
+  /** The route as it is now: the table may have changed since the request began. Undefined where it has none any more. */
+  currentRoute(): Route | undefined;
+  /** What a sticky service knows the visitor by: the value of its cookie, or the network that it comes from. */
+  visitor(by: 'cookie' | 'address'): string | undefined;
   /** The whole head for the target but framing fields and the empty line. */
   head(target: RouteTarget): string;
   /** Makes the route's edits in the head of a final answer, in place; asked only where there are some. */
@@ -55,6 +68,9 @@ export interface ForwardEvents {
 
 const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'PROPFIND', 'REPORT', 'SEARCH']);
 
+/** Failures that are not the target's. */
+const innocent: ReadonlySet<OwnReason> = new Set(['upstream_busy', 'draining']);
+
 export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadlined {
   slot = -1;
   deadline: number;
@@ -63,7 +79,12 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   readonly #events: ForwardEvents;
   /** When the head of the answer has to be there. */
   readonly #limit: number;
-  readonly #target: RouteTarget;
+  #target: RouteTarget;
+  /** Where there was a choice: what was chosen, by whom, for which visitor, and what was tried before. */
+  #member: Member | undefined;
+  #balancer: Balancer | undefined;
+  #visitor: Hash | undefined;
+  #tried: Set<Member> | undefined;
   readonly #use: UpstreamUse;
   readonly #signsIn: boolean;
   #connection: UpstreamLink | undefined;
@@ -71,10 +92,16 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   #abort: AbortController | undefined;
   #encoded: EncodedBody | undefined;
   #answered = false;
-  #bodySent = false;
+  /** Something of the request went to a target, of its body to the last one. */
+  #sent = false;
+  #reading = false;
+  #held: HeldBody | undefined;
+  #trailers: Fields | undefined;
   #requestOver = false;
   #over = false;
-  #retried = false;
+  /** Retries that count, and whether the one that does not has been used. */
+  #retries = 0;
+  #renewed = false;
 
   /** Begins at once; everything that comes of it is told through `events` and the exchange. */
   static start(deps: ForwardDeps, order: ForwardOrder, events: ForwardEvents): void {
@@ -85,7 +112,9 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     this.#deps = deps;
     this.#order = order;
     this.#events = events;
-    this.#target = order.route.targets[0];
+    const { route } = order;
+    this.#target = route.shared ? this.#choose(route) : route.targets[0];
+    route.service.retryBudget.earn();
     const now = deps.deadlines.now();
     this.#limit = now + (order.route.requestTimeoutMs ?? ANSWER_MS);
     this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
@@ -121,9 +150,24 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   expire(now: number): void {
-    if (now >= this.#limit) this.#fail('upstream_timeout', 'no answer in time');
-    else if (!this.#deps.upstreams.reachable(this.#target.upstream)) this.#fail('upstream_unreachable', 'the path to it was lost');
+    if (now >= this.#limit) this.#lost('upstream_timeout', 'no answer in time');
+    else if (!this.#deps.upstreams.reachable(this.#target.upstream)) this.#lost('upstream_unreachable', 'the path to it was lost');
     else this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
+  }
+
+  #choose(route: Route): RouteTarget {
+    const { balancers, deadlines, random } = this.#deps;
+    const balancer = balancers.of(route);
+    const { sticky } = balancer.rules.balancing;
+    const known = sticky === 'off' ? undefined : this.#events.visitor(sticky);
+    this.#visitor = known === undefined ? undefined : sticky === 'cookie' ? parseVisitor(known) : addressVisitor(known);
+    const now = deadlines.now();
+    const member = balancer.choose(now, random, this.#visitor, this.#tried) ?? balancer.choose(now, random, this.#visitor, undefined);
+    if (member === undefined) return route.targets[0];
+    member.health.inFlight++;
+    this.#balancer = balancer;
+    this.#member = member;
+    return member.target;
   }
 
   #dial(): void {
@@ -132,18 +176,68 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     this.#events.dialling(this.#target);
     this.#deps.upstreams.connect(this.#upstream, this.#use, abort.signal).then(
       (connection) => {
-        if (this.#over) return connection.destroy();
+        if (this.#over || this.#abort !== abort) return connection.destroy();
         this.#events.dialled();
         this.#send(connection);
       },
       (error: unknown) => {
-        if (!this.#over) this.#fail(dialReason(error), error instanceof Error ? `${errorCode(error) ?? ''} ${error.message}`.trim() : String(error));
+        if (this.#over || this.#abort !== abort) return;
+        this.#lost(dialReason(error), error instanceof Error ? `${errorCode(error) ?? ''} ${error.message}`.trim() : String(error));
       },
     );
   }
 
+  /** This attempt has failed. The next one goes to another target, or to the same by a new connection; where there is none, the request fails. */
+  #lost(reason: OwnReason, detail: string): void {
+    if (this.#over) return;
+    if (!this.#mayRepeat()) return this.#fail(reason, detail);
+    this.#blame(reason);
+    this.#abort?.abort();
+    this.#connection?.destroy();
+    this.#connection = undefined;
+    this.#retries++;
+    if (this.#member !== undefined) (this.#tried ??= new Set()).add(this.#member);
+    this.#release();
+    const route = this.#events.currentRoute() ?? this.#order.route;
+    this.#target = route.shared ? this.#choose(route) : route.targets[0];
+    if (!this.#deps.upstreams.reachable(this.#target.upstream)) {
+      this.#release();
+      return this.#fail(reason, detail);
+    }
+    this.deadline = Math.min(this.#limit, this.#deps.deadlines.now() + PATH_CHECK_MS);
+    this.#dial();
+  }
+
+  #mayRepeat(): boolean {
+    const { service } = this.#order.route;
+    const now = this.#deps.deadlines.now();
+    return (
+      !this.#answered && this.#retries < service.mapping.web.retries && now < this.#limit && this.#isRepeatable() && service.retryBudget.spend(now)
+    );
+  }
+
+  /** Whether sending it again does nothing twice (RFC 9110 §9.2.2), and all of it is still here. */
+  #isRepeatable(): boolean {
+    return !this.#sent || (idempotent.has(this.#order.exchange.request.method) && this.#holdsBody());
+  }
+
+  #holdsBody(): boolean {
+    return !this.#reading || this.#held?.whole === true;
+  }
+
+  #blame(reason: OwnReason): void {
+    if (this.#member !== undefined && !innocent.has(reason))
+      this.#balancer?.failed(this.#member, this.#deps.deadlines.now(), reason.replace('upstream_', ''));
+  }
+
+  #release(): void {
+    if (this.#member !== undefined) this.#member.health.inFlight--;
+    this.#member = undefined;
+  }
+
   #send(connection: UpstreamLink): void {
     this.#connection = connection;
+    this.#sent = true;
     const { exchange, upgrade } = this.#order;
     const plain = this.#events.head(this.#target);
     const head = takesTrailers(exchange.request.fields) ? `${plain}TE: trailers\r\nConnection: TE\r\n` : plain;
@@ -158,17 +252,37 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     } else {
       const framing = length === undefined ? 'Transfer-Encoding: chunked' : `Content-Length: ${length}`;
       connection.send(`${head}${framing}\r\n\r\n`, exchange.request.method, length === undefined ? 'chunked' : 'length', false, this);
-      if (!this.#retried) exchange.readBody(this);
+      if (this.#reading) this.#sendHeld(connection);
+      else this.#readBody();
       // A body may come only after its answer has begun.
       connection.flushRequest();
     }
   }
 
+  #readBody(): void {
+    const { exchange, route } = this.#order;
+    this.#reading = true;
+    if (route.service.mapping.web.retries > 0 && idempotent.has(exchange.request.method)) this.#held = new HeldBody();
+    exchange.readBody(this);
+  }
+
+  /** The body again, as far as it has come; then the rest. */
+  #sendHeld(connection: UpstreamLink): void {
+    this.#held?.replay((payload) => connection.writeBody(payload));
+    if (this.#requestOver) return connection.endBody(this.#trailers);
+    connection.flushRequest();
+    this.#order.exchange.resumeBody();
+  }
+
   // The request's body, from the client.
 
   write(payload: Buffer): boolean {
-    this.#bodySent = true;
-    return this.#over || this.#connection === undefined ? true : this.#connection.writeBody(payload);
+    if (this.#over) return true;
+    this.#held?.add(payload);
+    if (this.#connection !== undefined) return this.#connection.writeBody(payload);
+    // Between two attempts: what cannot be held cannot be sent again either.
+    if (!this.#holdsBody()) this.#fail('upstream_closed', 'the body grew too long to be sent again');
+    return false;
   }
 
   flush(): void {
@@ -177,7 +291,8 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
 
   end(trailers: Fields | undefined): void {
     this.#requestOver = true;
-    if (!this.#over) this.#connection?.endBody(safeTrailers(trailers, this.#deps.policy, this.#order.route.customKeys));
+    this.#trailers = safeTrailers(trailers, this.#deps.policy, this.#order.route.customKeys);
+    if (!this.#over) this.#connection?.endBody(this.#trailers);
   }
 
   fail(): void {
@@ -203,6 +318,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     const { edits } = this.#order.route;
     const fields = responseFields(head.fields, this.#without());
     if (edits !== undefined) this.#events.edit(fields, edits, this.#target);
+    if (this.#member !== undefined) this.#greet(this.#member, fields);
     const { exchange } = this.#order;
     const answer: Answer = {
       status: head.status,
@@ -220,6 +336,19 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   /** What the route takes out of answers. */
   #without(): FieldClass {
     return this.#order.route.edits?.headers?.names ?? noFields;
+  }
+
+  /** The target is well; and the visitor of a sticky service is given what leads to it again. */
+  #greet(member: Member, fields: Fields): void {
+    const balancer = this.#balancer;
+    member.health.succeeded(this.#deps.deadlines.now());
+    if (balancer === undefined || balancer.rules.balancing.sticky !== 'cookie') return;
+    if (this.#visitor !== undefined && balancer.belongs(this.#visitor, member)) return;
+    const visitor = balancer.visitorFor(member, this.#deps.random);
+    if (visitor === undefined) return;
+    fields.names.push('Set-Cookie');
+    fields.keys.push('set-cookie');
+    fields.values.push(ownCookie(visitorCookie, formatVisitor(visitor), undefined));
   }
 
   answerData(payload: Buffer): boolean {
@@ -241,6 +370,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
       stream.destroy();
       return;
     }
+    this.#member?.health.succeeded(this.#deps.deadlines.now());
     this.#settle();
     this.#events.switched(head, stream);
   }
@@ -248,18 +378,18 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   answerFailed(failure: UpstreamFailure, detail: string): void {
     if (this.#over) return;
     this.#connection = undefined;
-    const { request } = this.#order.exchange;
-    const harmless = failure === 'unprocessed' || (failure === 'stale' && idempotent.has(request.method));
-    if (harmless && !this.#retried && !this.#bodySent && request.length === 0) {
+    const harmless = (failure === 'unprocessed' && this.#holdsBody()) || (failure === 'stale' && this.#isRepeatable());
+    if (harmless && !this.#renewed && !this.#answered) {
       // The upstream closed a kept connection as we used it, or says that it has not looked at the request. Once, on a new connection.
-      this.#retried = true;
+      this.#renewed = true;
       return this.#dial();
     }
-    this.#fail(failure === 'bad_answer' ? 'upstream_bad_answer' : 'upstream_closed', detail);
+    this.#lost(failure === 'bad_answer' ? 'upstream_bad_answer' : 'upstream_closed', detail);
   }
 
   #fail(reason: OwnReason, detail: string): void {
     if (this.#over) return;
+    this.#blame(reason);
     this.#settle();
     this.#encoded?.destroy();
     this.#abort?.abort();
@@ -270,6 +400,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
 
   #settle(): void {
     this.#over = true;
+    this.#release();
     this.#deps.deadlines.remove(this);
     this.#order.exchange.source = undefined;
   }

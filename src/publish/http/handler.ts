@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { sessionKey } from '#identity/session-cache.ts';
 import type { Clock } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
-import type { IpPrefix } from '#lib/ip.ts';
+import { callerNetwork, type IpPrefix } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { fieldValue, joinedValue, type Fields } from '#wire/http1-fields.ts';
@@ -27,7 +27,7 @@ import type { OpenStream, OpenStreams } from './open-streams.ts';
 import type { Refusals } from './refusals.ts';
 import type { IdSource } from './request-id.ts';
 import { giveAnswer, redirectLocation } from './own-answer.ts';
-import type { AnsweredRoute, Route, RouteTable, RouteTarget, ServiceRoute } from './routes.ts';
+import { findRoute, type AnsweredRoute, type Route, type RouteTable, type RouteTarget, type ServiceRoute } from './routes.ts';
 import { innerPath, publicFrame } from './upstream-path.ts';
 import { joinUpgrade } from './upgrade.ts';
 
@@ -204,8 +204,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#innerPath = inner;
     this.#deps.streams.add(this);
     const identity = this.#deps.identityHeaders.lines(verdict.identity, this.#place(subject));
-    if (typeof identity === 'string') this.#send(route, identity);
-    else this.#later(identity, (lines) => this.#send(route, lines));
+    if (typeof identity === 'string') this.#send(identity);
+    else this.#later(identity, (lines) => this.#send(lines));
   }
 
   /** Of a route without a target. */
@@ -217,16 +217,26 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     giveAnswer(this.#exchange, answer, location, edits?.headers);
   }
 
-  #send(route: Route, identity: string): void {
+  #send(identity: string): void {
     const { request } = this.#exchange;
-    if (!this.#deps.routes().keeps(route.service)) return this.#again();
+    const current = this.currentRoute();
+    if (current === undefined) return this.#again();
+    this.#route = current;
     if (visitedBefore(joinedValue(request.fields, 'via'))) return this.#refuse('loop', 'Via names us');
     this.#identityLines = identity;
-    const order = { exchange: this.#exchange, route, source: this.#sourceIp, upgrade: allowedUpgrade(request.upgrade) };
+    const order = { exchange: this.#exchange, route: current, source: this.#sourceIp, upgrade: allowedUpgrade(request.upgrade) };
     Forward.start(this.#deps.forward, order, this);
   }
 
   // Of the forward.
+
+  currentRoute(): Route | undefined {
+    return this.#routeIn(this.#deps.routes());
+  }
+
+  visitor(by: 'cookie' | 'address'): string | undefined {
+    return by === 'cookie' ? this.#subject?.cookies.visitor : callerNetwork(this.#sourceIp);
+  }
 
   head(target: RouteTarget): string {
     const [subject, route] = this.#admitted();
@@ -284,7 +294,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
         this.#closeUpgrade = close;
         this.confirmAt = this.#deps.clock.now() + CONFIRM_MS;
         // The sweep after the change has seen a request, which may end under its old route; an upgraded stream may not.
-        if (!this.#deps.routes().keeps(route.service)) this.close();
+        if (!this.keptBy(this.#deps.routes())) this.close();
       },
       ended: (down, up) => this.#done(down, up),
       failed: (reason, detail) => this.#refuse(reason, detail),
@@ -377,12 +387,12 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
 
   // As an open stream, for whoever ends trust.
 
-  get service(): OpenStream['service'] {
-    return this.#openService();
+  get serviceId(): OpenStream['serviceId'] {
+    return this.#admitted()[1].service.id;
   }
 
-  get serviceId(): OpenStream['serviceId'] {
-    return this.#openService().id;
+  keptBy(routes: RouteTable): boolean {
+    return this.#routeIn(routes) !== undefined;
   }
 
   get identity(): OpenStream['identity'] {
@@ -426,11 +436,14 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     return [subject, route];
   }
 
-  /** A stream is registered only after its route has been found. */
-  #openService(): OpenStream['service'] {
-    const route = this.#route;
-    if (route === undefined) throw new TypeError('an exchange without a route is not open');
-    return route.service;
+  /** Its route in that table, where it leads the same way and lets the same in. */
+  #routeIn(routes: RouteTable): Route | undefined {
+    const [subject, route] = this.#admitted();
+    const service = routes.service(subject.host);
+    if (service === route.service) return route;
+    if (service?.id !== route.service.id || service.access !== route.service.access) return undefined;
+    const found = findRoute(service, subject.path, subject.request);
+    return found?.kind === 'forward' && found.fingerprint === route.fingerprint ? found : undefined;
   }
 }
 

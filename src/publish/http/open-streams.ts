@@ -2,11 +2,10 @@
 import { Slots, type Slotted } from '#lib/slots.ts';
 import type { Identity, Session } from '#model/identity.ts';
 import type { ServiceId } from '#model/ids.ts';
-import type { PublishedService, RouteTable } from './routes.ts';
+import type { RouteTable } from './routes.ts';
 
 export interface OpenStream extends Slotted {
   readonly kind: 'request' | 'upgrade';
-  readonly service: PublishedService;
   readonly serviceId: ServiceId;
   readonly identity: Identity | undefined;
   readonly session: Session | undefined;
@@ -14,6 +13,8 @@ export interface OpenStream extends Slotted {
   readonly trustKey: string | undefined;
   /** Monotonic milliseconds after which its trust is asked for again; Infinity for what ends soon anyway. */
   readonly confirmAt: number;
+  /** Whether its route is still there, under the same access. */
+  keptBy(routes: RouteTable): boolean;
   /** Asks again who it is, and cuts the stream where that is nobody any more. */
   confirm(now: number): void;
   /** Cuts it. */
@@ -70,7 +71,7 @@ export class OpenStreams {
     this.end((stream) => {
       if (stream.session !== undefined && stream.session.expiresAt <= wall) return true;
       // A plain request in work finishes under the route that it began with; only its service's end cuts it.
-      return changed && (stream.kind === 'upgrade' ? !routes.keeps(stream.service) : routes.serviceById(stream.serviceId) === undefined);
+      return changed && (stream.kind === 'upgrade' ? !stream.keptBy(routes) : routes.serviceById(stream.serviceId) === undefined);
     });
   }
 }

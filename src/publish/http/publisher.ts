@@ -6,6 +6,7 @@ import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Dial, Endpoint } from '#lib/net.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
+import type { ServiceId } from '#model/ids.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import type { AccessBackend, IdentityHeaders, SignIn } from '../access/backend.ts';
 import { clientAddress } from '../access/client-address.ts';
@@ -14,6 +15,8 @@ import { CONNECTIONS, CONNECTIONS_PER_ADDRESS, KEEP_ALIVE_PROBE_MS } from '../co
 import { publishError } from '../errors.ts';
 import { SecureContexts } from '../tls/secure-contexts.ts';
 import { terminateTls, type ChallengeSource, type Terminated } from '../tls/terminate.ts';
+import { Balancers, type TargetProblem } from './balance/balancers.ts';
+import { HealthChecks } from './balance/health-checks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
 import { Encoders } from './encoded-body.ts';
@@ -69,6 +72,8 @@ export interface HttpPublisher extends Closable {
   close(): Promise<void>;
   /** Cuts open requests and upgraded streams that the predicate names; returns how many. */
   endStreams(predicate: (stream: OpenStream) => boolean): number;
+  /** Targets of the service that are left out now, and why. Targets without another beside them or checks are never among them. */
+  targetProblems(service: ServiceId): readonly TargetProblem[];
   stats(): {
     readonly connections: number;
     readonly streams: number;
@@ -97,6 +102,8 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #deps: HttpPublisherDeps;
   readonly #handler: HandlerDeps;
   readonly #upstreams: Upstreams;
+  readonly #balancers: Balancers;
+  readonly #checks: HealthChecks;
   readonly #streams = new OpenStreams();
   readonly #encoders = new Encoders();
   readonly #refusals: Refusals;
@@ -122,8 +129,11 @@ class Publisher implements HttpPublisher, H1Owner {
     this.deadlines = new Deadlines(deps.clock, () => {
       this.#upstreams.sweep();
       this.#streams.sweep(deps.routes(), deps.clock.wall(), deps.clock.now());
+      this.#followTargets();
     });
     this.#upstreams = new Upstreams(deps, this.deadlines);
+    this.#balancers = new Balancers(({ upstream }) => this.#upstreams.reachable(upstream));
+    this.#checks = new HealthChecks({ upstreams: this.#upstreams, clock: deps.clock, random: Math.random });
     this.#handler = {
       routes: deps.routes,
       backend: deps.backend,
@@ -139,6 +149,8 @@ class Publisher implements HttpPublisher, H1Owner {
         deadlines: this.deadlines,
         policy: new RequestFieldPolicy(deps.identityHeaders),
         encoders: this.#encoders,
+        balancers: this.#balancers,
+        random: Math.random,
       },
       streams: this.#streams,
       ids: createIdSource(),
@@ -174,6 +186,10 @@ class Publisher implements HttpPublisher, H1Owner {
 
   endStreams(predicate: (stream: OpenStream) => boolean): number {
     return this.#streams.end(predicate);
+  }
+
+  targetProblems(service: ServiceId): readonly TargetProblem[] {
+    return this.#balancers.problems(service, this.#deps.clock.now());
   }
 
   stats(): ReturnType<HttpPublisher['stats']> {
@@ -213,6 +229,7 @@ class Publisher implements HttpPublisher, H1Owner {
     for (const connection of this.#serving) connection.destroy();
     for (const socket of this.#sockets) socket.destroy();
     this.#streams.end(() => true);
+    this.#checks.close();
     this.#upstreams.close();
     await Promise.all(closed);
     this.deadlines.close();
@@ -226,6 +243,12 @@ class Publisher implements HttpPublisher, H1Owner {
     this.#serving.add(
       terminated.protocol === 'h2' ? new H2Connection(terminated.socket, client, this) : new H1Connection(terminated.socket, client, this),
     );
+  }
+
+  /** What is checked follows the routes. */
+  #followTargets(): void {
+    const checked = this.#balancers.follow(this.#deps.routes());
+    if (checked !== undefined) this.#checks.follow(checked);
   }
 
   #forget(socket: Socket, caller: string): void {

@@ -4,6 +4,7 @@ import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
 import type { OwnAnswer } from '#model/web.ts';
 import { compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
+import { RetryBudget } from './balance/retry-budget.ts';
 import type { FieldClass } from './field-class.ts';
 import { compileAnswerEdits, type AnswerEdits } from './answer-edits.ts';
 import { compileRequestEdits } from './header-edits.ts';
@@ -31,6 +32,12 @@ export interface Route extends Matchable {
   readonly paths: PathMap;
   /** One at least; several share the load. */
   readonly targets: readonly [RouteTarget, ...RouteTarget[]];
+  /** Whether there is something to choose or to watch: several targets, or checks. */
+  readonly shared: boolean;
+  /** Which route of its service it is, whatever becomes of it. */
+  readonly key: string;
+  /** Equal for two versions of a route that lead the same way: what is open then stays open. Where to, and in what shares, is not in it. */
+  readonly fingerprint: string;
   readonly requestTimeoutMs: number | undefined;
   /** Field lines to set, and the classes of names of which copies by clients are removed. */
   readonly customHeaders: string;
@@ -58,8 +65,10 @@ export interface PublishedService {
   readonly restrictions: CompiledRestrictions;
   /** The most specific first. */
   readonly routes: readonly ServiceRoute[];
-  /** Equal for two versions of a service whose routes and access are the same: what is open then stays open. */
-  readonly fingerprint: string;
+  /** Equal for two versions of a service that lets the same in. */
+  readonly access: string;
+  /** Used by all requests of the service. */
+  readonly retryBudget: RetryBudget;
 }
 
 export class RouteTable {
@@ -87,9 +96,8 @@ export class RouteTable {
     return this.#byId.get(id);
   }
 
-  /** Whether an open stream of `service` may stay open under this table. */
-  keeps(service: PublishedService): boolean {
-    return this.#byId.get(service.id)?.fingerprint === service.fingerprint;
+  services(): Iterable<PublishedService> {
+    return this.#byId.values();
   }
 }
 
@@ -132,15 +140,16 @@ export function allowedMethods({ routes }: PublishedService, path: string, reque
 }
 
 function publishService(mapping: ServiceMapping, domain: string, onProblem: (problem: string) => void): PublishedService {
-  const { authToken: _token, ...lasting } = mapping;
+  const { accountId, auth, restrictions } = mapping;
   const routes: ServiceRoute[] = [];
   const service: PublishedService = {
     id: mapping.id,
     domain,
     mapping,
-    restrictions: compileRestrictions(mapping.restrictions),
+    restrictions: compileRestrictions(restrictions),
     routes,
-    fingerprint: JSON.stringify(lasting),
+    access: JSON.stringify([accountId, domain, auth, restrictions, mapping.private]),
+    retryBudget: new RetryBudget(),
   };
   const alone = mapping.paths.length + mapping.web.answers.length === 1;
   const edits = compileAnswerEdits(mapping, onProblem);
@@ -164,6 +173,7 @@ function publishPath(
   const paths = compilePathMap(place.prefix, options.pathRewrite);
   if (paths.problem !== undefined) onProblem(`the paths below ${path.path} cannot be rewritten: ${paths.problem}`);
   const { lines, names } = compileRequestEdits(service.mapping.web.requestHeaders, options.customHeaders, onProblem);
+  const { weight: _weight, requestTimeoutMs, sessionIdleTimeoutMs: _idle, ...lasting } = options;
   const bare = paths.inner === '' && paths.pattern === undefined && path.targets.every(({ basePath }) => trimSlash(basePath) === '');
   return {
     kind: 'forward',
@@ -173,7 +183,10 @@ function publishPath(
     whole: alone && place.prefix === '' && bare,
     paths,
     targets: [first, ...others],
-    requestTimeoutMs: options.requestTimeoutMs,
+    shared: others.length > 0 || service.mapping.web.healthCheck !== undefined,
+    key: `${path.path} ${JSON.stringify(options.match)}`,
+    fingerprint: JSON.stringify([path.path, lasting, [...new Set(path.targets.map(({ basePath }) => basePath))].toSorted()]),
+    requestTimeoutMs,
     customHeaders: lines,
     customKeys: names,
     compression: service.mapping.web.compression,

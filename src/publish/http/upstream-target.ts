@@ -62,3 +62,10 @@ function termsKey({ skipVerify, ca, serverName, clientCertificate, clientKey }: 
   const terms = JSON.stringify([skipVerify, ca ?? '', serverName ?? '', clientCertificate ?? '', clientKey ?? '']);
   return ` ${createHash('sha256').update(terms).digest('base64url').slice(0, 22)}`;
 }
+
+/** The upstream as the gateway itself asks it, on nobody's behalf: a PROXY header there is says so. */
+export function unownedUpstream(upstream: UpstreamTarget): UpstreamTarget {
+  if (upstream.proxyVersion === undefined) return upstream;
+  const nobody = { address: '', port: 0 };
+  return { ...upstream, key: `${upstream.key} for nobody`, preface: writeProxyHeader(upstream.proxyVersion, nobody, nobody) };
+}
