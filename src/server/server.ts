@@ -116,6 +116,9 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
     let codeFile = await offerSetupCode(config.stateDir, domain);
     const sweeper = setInterval(() => {
       domain.peers.reapAbandoned().catch((error: unknown) => log.error('abandoned peers could not be removed', { reason: describeError(error) }));
+      domain.clusters
+        .recheckDomains()
+        .catch((error: unknown) => log.error('custom domains could not be looked at', { reason: describeError(error) }));
       if (codeFile === undefined) return;
       offerSetupCode(config.stateDir, domain).then(
         (file) => (codeFile = file),

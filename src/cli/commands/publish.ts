@@ -124,6 +124,13 @@ const serviceDisable = apiCommand({
   run: (session) => change(session, { enabled: false }, 'disabled'),
 });
 
+/** What to put into DNS to prove a domain. */
+function recordFor(row: unknown): string {
+  const name = field(row, 'txt_name');
+  const cname = `a CNAME validation.${field(row, 'domain')} to ${field(row, 'target_cluster')}`;
+  return name === '' ? `put ${cname} into DNS` : `put a TXT record ${name} with ${field(row, 'txt_value')} into DNS, or ${cname}`;
+}
+
 const domainCreate = apiCommand({
   name: 'domain create',
   summary: 'serve a domain of one’s own at a cluster',
@@ -131,13 +138,13 @@ const domainCreate = apiCommand({
   async run(session) {
     const [domain, cluster] = session.input.positionals;
     const answer = await session.api.call('POST', domains, { domain, target_cluster: cluster });
-    done(session, `added ${domain} (${field(answer, 'id')}); next: meshgate domain validate ${domain}`, answer);
+    done(session, `added ${domain} (${field(answer, 'id')}); ${recordFor(answer)}, then: meshgate domain validate ${domain}`, answer);
   },
 });
 
 const domainValidate = apiCommand({
   name: 'domain validate',
-  summary: 'look whether the domain’s DNS record leads to its cluster',
+  summary: 'look whether a DNS record proves that the domain is ours',
   positionals: ['DOMAIN'],
   async run(session) {
     const { api, input } = session;
@@ -145,7 +152,7 @@ const domainValidate = apiCommand({
     await api.call('GET', `${domains}/${encodeURIComponent(found.id)}/validate`);
     const { row } = await find(api, domains, found.id, ['domain']);
     const valid = field(row, 'validated') === 'true';
-    done(session, `${found.name} is ${valid ? 'validated' : `not validated: its CNAME must lead to ${field(row, 'target_cluster')}`}`, row);
+    done(session, `${found.name} is ${valid ? 'validated' : `not validated: ${recordFor(row)}`}`, row);
   },
 });
 

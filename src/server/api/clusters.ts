@@ -20,7 +20,10 @@ function clusterShape(cluster: Cluster): Readonly<Record<string, unknown>> {
 }
 
 function domainShape(domain: Domain): Readonly<Record<string, unknown>> {
-  return { id: domain.id, domain: domain.domain, validated: domain.validated, type: domain.type, target_cluster: domain.cluster };
+  const { proof } = domain;
+  const shape = { id: domain.id, domain: domain.domain, validated: domain.validated, type: domain.type, target_cluster: domain.cluster };
+  // Our own addition: the record that proves the domain.
+  return proof === undefined ? shape : { ...shape, txt_name: proof.name, txt_value: proof.value };
 }
 
 function tokenShape(token: ProxyToken): Readonly<Record<string, unknown>> {

@@ -1,17 +1,14 @@
 // Clusters of gateways and the domains that lead to them. A cluster is known from the first time one of its gateways connects.
-import type { Clock } from '#lib/clock.ts';
-import { errorCode } from '#lib/errors.ts';
+import type { DomainRecord } from '../store/cluster-table.ts';
 import { canonicalCluster, canonicalHost, checkLimit, isAtOrBelow } from './checks.ts';
-import { cnameDeadlineMs, proxyLiveMs } from './constants.ts';
+import { proxyLiveMs } from './constants.ts';
 import { write, type Context } from './context.ts';
-import type { ClusterUseCases } from './contract.ts';
+import type { ClusterUseCases, Domain } from './contract.ts';
+import { isProven, newChallenge, proofRecord, recheckDomains, type DomainResolvers } from './domain-proof.ts';
 import { domainError, domainErrorNaming, invalid } from './errors.ts';
 import { newId } from './ids.ts';
 
-/** Answers the CNAMEs of a name; rejects as `node:dns` does. */
-export type ResolveCname = (name: string) => Promise<readonly string[]>;
-
-export function clusterUseCases(context: Context, resolveCname: ResolveCname): ClusterUseCases {
+export function clusterUseCases(context: Context, resolvers: DomainResolvers): ClusterUseCases {
   const { store, random, limits, clock } = context;
   return {
     async clusters() {
@@ -42,7 +39,7 @@ export function clusterUseCases(context: Context, resolveCname: ResolveCname): C
       return await store.read(async (tables) => {
         const free = (await tables.clusters.list()).map(({ id, address }) => ({ id, domain: address, cluster: address, validated: true }));
         const custom = await tables.clusters.domains();
-        return [...free.map((entry) => ({ ...entry, type: 'free' as const })), ...custom.map((entry) => ({ ...entry, type: 'custom' as const }))];
+        return [...free.map((entry) => ({ ...entry, type: 'free' as const })), ...custom.map(customDomain)];
       });
     },
 
@@ -56,10 +53,18 @@ export function clusterUseCases(context: Context, resolveCname: ResolveCname): C
         checkLimit(domains.length, limits.domains);
         const taken = domains.some((entry) => entry.domain === name) || clusters.some((entry) => isAtOrBelow(name, entry.address));
         if (taken) throw domainError('DOMAIN_DOMAIN_TAKEN');
-        const record = { id: newId(random), domain: name, cluster, validated: false };
+        const record = {
+          id: newId(random),
+          domain: name,
+          cluster,
+          validated: false,
+          challenge: newChallenge(context),
+          checkedAt: undefined,
+          failingSince: undefined,
+        };
         await tables.clusters.insertDomain(record);
         await audit('domain.add', actor, record.id, { domain: name, cluster });
-        return { ...record, type: 'custom' };
+        return customDomain(record);
       });
     },
 
@@ -77,13 +82,15 @@ export function clusterUseCases(context: Context, resolveCname: ResolveCname): C
     async validateDomain(id) {
       const domain = (await store.tables.clusters.domains()).find((entry) => entry.id === id);
       if (domain === undefined) throw domainError('DOMAIN_NOT_FOUND', 'domain');
-      const answers = await lookUp(resolveCname, `validation.${domain.domain}`, clock);
-      const validated = answers.some((answer) => canonicalHost(answer) === domain.cluster);
-      await write(context, async ({ tables, audit }) => {
-        if (!(await tables.clusters.setValidated(id, validated))) throw domainError('DOMAIN_NOT_FOUND', 'domain');
+      const validated = await isProven(context, resolvers, domain);
+      await write(context, async ({ tables, now, audit }) => {
+        const proof = { validated, checkedAt: now, failingSince: undefined };
+        if (!(await tables.clusters.setProof(id, proof))) throw domainError('DOMAIN_NOT_FOUND', 'domain');
         await audit('domain.validate', { kind: 'system' }, id, { domain: domain.domain, validated: String(validated) });
       });
     },
+
+    recheckDomains: () => recheckDomains(context, resolvers),
 
     async proxyConnected({ proxyId, tokenId, cluster, version }) {
       const address = canonicalCluster(cluster);
@@ -110,17 +117,7 @@ export function clusterUseCases(context: Context, resolveCname: ResolveCname): C
   };
 }
 
-/** The CNAMEs, none where the name server says so. DOMAIN_DNS_UNAVAILABLE where it says nothing in time. */
-async function lookUp(resolveCname: ResolveCname, name: string, clock: Clock): Promise<readonly string[]> {
-  const late = Promise.withResolvers<never>();
-  const timer = clock.after(cnameDeadlineMs, () => late.reject(domainError('DOMAIN_DNS_UNAVAILABLE', 'timeout')));
-  try {
-    return await Promise.race([resolveCname(name), late.promise]);
-  } catch (error) {
-    const code = errorCode(error);
-    if (code === 'ENOTFOUND' || code === 'ENODATA') return [];
-    throw code === 'DOMAIN_DNS_UNAVAILABLE' ? error : domainError('DOMAIN_DNS_UNAVAILABLE', name, error);
-  } finally {
-    timer.cancel();
-  }
+function customDomain(record: DomainRecord): Domain {
+  const { id, domain, cluster, validated, challenge } = record;
+  return { id, domain, cluster, validated, type: 'custom', ...(challenge === '' ? {} : { proof: proofRecord(record) }) };
 }

@@ -177,3 +177,9 @@ export const maxSealedCopies = 64;
 export const maxSealedBytes = 65_536;
 /** How long the key of a gateway that orders nothing is kept, milliseconds. */
 export const sealKeyKeptMs = 180 * day;
+
+/** How often the proof of a custom domain is looked at again, and for how long it may be missing, milliseconds. */
+export const domainRecheckMs = day;
+export const domainToleranceMs = 7 * day;
+/** Domains that one round looks at, one after another. */
+export const domainsInRecheck = 20;

@@ -263,6 +263,8 @@ export interface Domain {
   readonly type: 'free' | 'custom';
   readonly cluster: string;
   readonly validated: boolean;
+  /** The TXT record that proves a custom domain. */
+  readonly proof?: { readonly name: string; readonly value: string };
 }
 
 export interface Cluster {
@@ -285,8 +287,10 @@ export interface ClusterUseCases {
   domains(): Promise<readonly Domain[]>;
   createDomain(domain: string, cluster: string, actor: Actor): Promise<Domain>;
   deleteDomain(id: string, actor: Actor): Promise<void>;
-  /** Looks the CNAME up (injected resolver) and stores the outcome. */
+  /** Looks for the TXT record or the CNAME (injected resolvers) and stores the outcome. DOMAIN_DNS_UNAVAILABLE. */
   validateDomain(id: string): Promise<void>;
+  /** Looks again at proofs that are a day old; to be called now and then. */
+  recheckDomains(): Promise<void>;
   proxyConnected(connection: ProxyConnection): Promise<void>;
   proxyHeartbeat(proxyId: ProxyId): Promise<void>;
   proxyDisconnected(proxyId: ProxyId): Promise<void>;

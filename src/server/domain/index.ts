@@ -1,6 +1,6 @@
 // The door of the control plane's domain: opens the store, makes the account where there is none, and hands out the use cases.
 import { randomBytes } from 'node:crypto';
-import { resolveCname as systemResolveCname } from 'node:dns/promises';
+import { resolveCname as systemResolveCname, resolveTxt as systemResolveTxt } from 'node:dns/promises';
 import { PasswordHasher } from '#crypto/password.ts';
 import { utf8 } from '#lib/bytes.ts';
 import type { Clock } from '#lib/clock.ts';
@@ -13,10 +13,11 @@ import { newNetwork } from './addresses.ts';
 import { certificateUseCases } from './certificates.ts';
 import { Changes } from './changes.ts';
 import { canonicalHost } from './checks.ts';
-import { clusterUseCases, type ResolveCname } from './clusters.ts';
+import { clusterUseCases } from './clusters.ts';
 import { defaultLimits, serverGoneMs, type DomainLimits } from './constants.ts';
 import type { Account, Context } from './context.ts';
 import type { ControlDomain, ServiceUseCases } from './contract.ts';
+import type { DomainResolvers } from './domain-proof.ts';
 import { domainError, invalid } from './errors.ts';
 import { eventUseCases } from './events.ts';
 import { allGroupName, groupUseCases } from './groups.ts';
@@ -56,7 +57,9 @@ export interface ControlDomainOptions {
   /** Cryptographically strong random bytes; Node's where left out. */
   readonly random?: RandomBytes;
   /** CNAMEs of a name, for custom domains; the system's resolver where left out. Each look-up has 10 s. */
-  readonly resolveCname?: ResolveCname;
+  readonly resolveCname?: DomainResolvers['cname'];
+  /** TXT records likewise. */
+  readonly resolveTxt?: DomainResolvers['txt'];
   readonly limits?: Partial<DomainLimits>;
   /** Hashes passwords and PINs; one of its own where left out. */
   readonly hasher?: PasswordHasher;
@@ -87,7 +90,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
     const hasher = options.hasher ?? new PasswordHasher();
     const context: Context = { account, dnsDomain, store, clock, log, random, limits, hasher, sealer, changes, serial, serverId };
     const oneTimeTokens = new OneTimeTokens(clock, random, limits.oneTimeTokens);
-    const resolve: ResolveCname = options.resolveCname ?? systemResolveCname;
+    const resolvers = { cname: options.resolveCname ?? systemResolveCname, txt: options.resolveTxt ?? systemResolveTxt };
     return {
       accountId: account.id,
       dnsDomain,
@@ -108,7 +111,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       zones: zoneUseCases(context),
       posture: postureUseCases(context),
       services: serviceUseCases(context, oneTimeTokens),
-      clusters: clusterUseCases(context, resolve),
+      clusters: clusterUseCases(context, resolvers),
       certificates: certificateUseCases(context),
       sessions: sessionUseCases(context),
       events: eventUseCases(context),

@@ -6,7 +6,8 @@ import { isAtOrBelow } from './checks.ts';
 import { autoPortFirst, autoPortLast } from './constants.ts';
 import type { Context } from './context.ts';
 import type { ServiceInput } from './contract.ts';
-import { domainError } from './errors.ts';
+import { proofRecord } from './domain-proof.ts';
+import { domainError, domainErrorNaming } from './errors.ts';
 import { randomBelow } from './ids.ts';
 
 /** Tries at random before the ports are gone through. */
@@ -15,13 +16,20 @@ const randomTries = 100;
 /** The address of the cluster: the longest cluster address or custom domain that the domain is at or below. It must be validated. */
 export async function clusterOf(tables: Tables, domain: string): Promise<string> {
   const free = (await tables.clusters.list()).map(({ address }) => ({ domain: address, cluster: address, validated: true }));
-  const candidates = [...free, ...(await tables.clusters.domains())].filter((entry) => isAtOrBelow(domain, entry.domain));
+  const custom = await tables.clusters.domains();
+  const candidates = [...free, ...custom].filter((entry) => isAtOrBelow(domain, entry.domain));
   const longest = candidates.reduce<(typeof candidates)[number] | undefined>(
     (best, entry) => (best === undefined || entry.domain.length > best.domain.length ? entry : best),
     undefined,
   );
   if (longest === undefined) throw domainError('DOMAIN_SERVICE_CLUSTER_UNKNOWN');
-  if (!longest.validated) throw domainError('DOMAIN_SERVICE_DOMAIN_NOT_VALIDATED');
+  const unproven = longest.validated ? undefined : custom.find((entry) => entry.domain === longest.domain);
+  if (unproven !== undefined) {
+    const { name, value } = proofRecord(unproven);
+    const txt = unproven.challenge === '' ? '' : `a TXT record ${name} with ${value}, or `;
+    const cname = `a CNAME validation.${unproven.domain} to ${unproven.cluster}`;
+    throw domainErrorNaming('DOMAIN_SERVICE_DOMAIN_NOT_VALIDATED', `Put ${txt}${cname} into DNS, and validate ${unproven.domain} then.`);
+  }
   return longest.cluster;
 }
 

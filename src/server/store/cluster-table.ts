@@ -1,7 +1,7 @@
 // Clusters of gateways, the gateways that are connected now, and domains that point to a cluster.
 import type { ProxyId, TokenId } from '#model/ids.ts';
 import type { Sql } from './database.ts';
-import { countRows, deleteRow, flag, insertRow, number, text, updateRow, upsertRow } from './row.ts';
+import { countRows, deleteRow, flag, insertRow, number, optionalNumber, text, updateRow, upsertRow } from './row.ts';
 
 export interface ClusterRecord {
   readonly id: string;
@@ -23,6 +23,11 @@ export interface DomainRecord {
   readonly domain: string;
   readonly cluster: string;
   readonly validated: boolean;
+  /** What its TXT record holds; empty for one from before there were any. */
+  readonly challenge: string;
+  /** When its proof was looked at last, and since when it is missing. */
+  readonly checkedAt: number | undefined;
+  readonly failingSince: number | undefined;
 }
 
 export class ClusterTable {
@@ -89,15 +94,27 @@ export class ClusterTable {
       domain: text(row, 'domain'),
       cluster: text(row, 'cluster'),
       validated: flag(row, 'validated'),
+      challenge: text(row, 'challenge'),
+      checkedAt: optionalNumber(row, 'checked_at'),
+      failingSince: optionalNumber(row, 'failing_since'),
     }));
   }
 
   async insertDomain(domain: DomainRecord): Promise<void> {
-    await insertRow(this.#sql, 'domains', { id: domain.id, domain: domain.domain, cluster: domain.cluster, validated: domain.validated });
+    await insertRow(this.#sql, 'domains', {
+      id: domain.id,
+      domain: domain.domain,
+      cluster: domain.cluster,
+      validated: domain.validated,
+      challenge: domain.challenge,
+      checked_at: domain.checkedAt,
+      failing_since: domain.failingSince,
+    });
   }
 
-  async setValidated(id: string, validated: boolean): Promise<boolean> {
-    return await updateRow(this.#sql, 'domains', id, { validated });
+  async setProof(id: string, proof: Pick<DomainRecord, 'validated' | 'checkedAt' | 'failingSince'>): Promise<boolean> {
+    const { validated, checkedAt, failingSince } = proof;
+    return await updateRow(this.#sql, 'domains', id, { validated, checked_at: checkedAt, failing_since: failingSince });
   }
 
   async deleteDomain(id: string): Promise<boolean> {

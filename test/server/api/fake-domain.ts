@@ -341,6 +341,7 @@ export function fakeDomain(): FakeDomain {
       async validateDomain(domainId) {
         domains.put({ ...(await domains.get(domainId)), validated: true });
       },
+      recheckDomains: never,
       proxyConnected: never,
       proxyHeartbeat: never,
       proxyDisconnected: never,

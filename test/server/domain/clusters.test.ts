@@ -32,7 +32,13 @@ t.test('custom domains belong to a cluster and are checked by CNAME', async (t) 
   await t.rejects(domain.clusters.createDomain('example.com', 'proxy.test', system), { code: 'DOMAIN_NOT_FOUND' });
   await addCluster(domain);
   const { id, ...made } = await domain.clusters.createDomain('Example.COM', 'proxy.test', system);
-  t.same(made, { domain: 'example.com', type: 'custom', cluster: 'proxy.test', validated: false });
+  t.match(made, {
+    domain: 'example.com',
+    type: 'custom',
+    cluster: 'proxy.test',
+    validated: false,
+    proof: { name: '_meshgate-challenge.example.com' },
+  });
   for (const name of ['example.com', 'proxy.test', 'a.proxy.test']) {
     await t.rejects(domain.clusters.createDomain(name, 'proxy.test', system), { code: 'DOMAIN_DOMAIN_TAKEN' }, name);
   }
@@ -64,6 +70,55 @@ t.test('custom domains belong to a cluster and are checked by CNAME', async (t) 
   await domain.clusters.deleteDomain(id, system);
   await domain.clusters.deleteCluster('proxy.test', system);
   t.same(await domain.clusters.domains(), []);
+  await domain.close();
+});
+
+t.test('a custom domain is proven by a TXT record of its own token before anything is published below it, and again later', async (t) => {
+  const records = new Map<string, readonly (readonly string[])[]>();
+  let down = false;
+  const resolveTxt = async (name: string): Promise<readonly (readonly string[])[]> => {
+    if (down) throw Object.assign(new Error('DNS'), { code: 'ESERVFAIL' });
+    return records.get(name) ?? [];
+  };
+  const { domain, clock } = await openDomain({ resolveTxt });
+  await addCluster(domain);
+  const { id, proof } = await domain.clusters.createDomain('example.com', 'proxy.test', system);
+  const other = await domain.clusters.createDomain('example.org', 'proxy.test', system);
+  t.not(proof?.value, other.proof?.value, 'each has a token of its own');
+  const peerId = (await domain.peers.self(await addPeer(domain, 'web'))).peer.id;
+  const create = (name: string) => domain.services.create(serviceOf(peerId, { name, domain: `${name}.example.com` }), system);
+  await t.rejects(create('app'), {
+    code: 'DOMAIN_SERVICE_DOMAIN_NOT_VALIDATED',
+    message: new RegExp(`TXT record _meshgate-challenge.example.com with ${proof?.value}`),
+  });
+  const validated = async (): Promise<boolean | undefined> => (await domain.clusters.domains()).find((entry) => entry.id === id)?.validated;
+
+  records.set('_meshgate-challenge.example.com', [[other.proof?.value ?? '']]);
+  await domain.clusters.validateDomain(id);
+  t.equal(await validated(), false, 'a token of another domain proves nothing');
+  const value = proof?.value ?? '';
+  records.set('_meshgate-challenge.example.com', [['something else'], [value.slice(0, 10), value.slice(10)]]);
+  await domain.clusters.validateDomain(id);
+  t.equal(await validated(), true);
+  await create('app');
+
+  records.delete('_meshgate-challenge.example.com');
+  const days = async (count: number): Promise<void> => {
+    for (let day = 0; day < count; day++) {
+      clock.advance(86_400_000);
+      await domain.clusters.proxyHeartbeat(asId('gateway-1'));
+      await domain.clusters.recheckDomains();
+    }
+  };
+  await days(6);
+  t.equal(await validated(), true, 'a record that is away for some days');
+  down = true;
+  await days(10);
+  t.equal(await validated(), true, 'DNS that says nothing changes nothing');
+  down = false;
+  await days(2);
+  t.equal(await validated(), false);
+  await t.rejects(create('late'), { code: 'DOMAIN_SERVICE_DOMAIN_NOT_VALIDATED' });
   await domain.close();
 });
 

@@ -48,6 +48,7 @@ export async function openDomain(options: Partial<ControlDomainOptions> = {}): P
     random: seeded('domain'),
     hasher: quickHasher,
     resolveCname: async () => [],
+    resolveTxt: async () => [],
     ...options,
   });
   const changes: Change[] = [];
