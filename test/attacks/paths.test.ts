@@ -30,6 +30,10 @@ async function start(t: Test): Promise<Field> {
     ...twins.map((twin) =>
       mapping(`base.${hostOf(twin)}`.replace('.', '-'), [path(twin.port, { path: '/p', pathRewrite: 'strip', basePath: '/public' })]),
     ),
+    ...twins.map((twin) => mapping(`new-${hostOf(twin)}`, [path(twin.port, { path: '/p', pathRewrite: { kind: 'replace', prefix: '/public' } })])),
+    ...twins.map((twin) =>
+      mapping(`re-${hostOf(twin)}`, [path(twin.port, { path: '/p', pathRewrite: { kind: 'regex', pattern: '/(.*)', replacement: '/public/$1' } })]),
+    ),
   ];
   return { range: await Range.start(t, mappings, [open, admin, whole]), open, admin, whole, twins };
 }
@@ -81,6 +85,18 @@ const rows: readonly { readonly id: string; readonly what: string; readonly make
     what: 'empty and single-dot segments',
     make: (random) => `${pick(random, ['/public//', '//', '/./', '/public/.//', '///', '/public/./'])}${pick(random, ['', '../', '..//'])}admin/`,
   },
+  {
+    id: 'P-3',
+    what: 'a backslash that is a letter to some, so that dots take back more',
+    make: (random) =>
+      `/public/${Array.from({ length: 1 + random.below(3) }, () => pick(random, ['a\\b', 'a%5cb', '\\', 'a%255cb', 'x;y\\z', ';\\;'])).join('/')}/${'../'.repeat(1 + random.below(5))}admin/`,
+  },
+  {
+    id: 'P-4',
+    what: 'empty segments that are kept by some, so that dots take back less',
+    make: (random) =>
+      `/public/${pick(random, ['x//', 'x/;/', '/', 'x///', 'x/./', ';a/'])}${pick(random, ['', 'y/', '/', ';/'])}${'../'.repeat(1 + random.below(4))}${pick(random, ['admin/', 'public/../admin/', '/admin/'])}`,
+  },
   { id: 'P-6', what: 'encoded letters, once and twice', make: (random) => `/${word(random, 'public')}/../${word(random, 'admin')}/` },
   {
     id: 'P-7',
@@ -118,7 +134,7 @@ void t.test('paths of two readings', async (t) => {
         for (const twin of twins) {
           for (const [host, asked] of [
             [hostOf(twin), target],
-            [`base-${hostOf(twin)}`, target.replace(/^\/public/, '/p')],
+            ...['base-', 'new-', 're-'].map((before) => [before + hostOf(twin), target.replace(/^\/public/, '/p')] as const),
           ] as const) {
             const got = await range.ask(pick(random, ['h1 direct', 'h1 behind', 'h2 direct', 'h2 behind']), {
               target: asked,

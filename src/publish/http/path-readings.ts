@@ -6,29 +6,49 @@ const ambiguous = /[%\\;]|\/[./]/;
 /** Times that a path is decoded: as sent, once, and once more by a server behind the server. */
 const decodings = 2;
 
+/** What some servers do with a path and others do not. No choice is the careful one: each makes `..` take back what another would not have kept. */
+interface Habits {
+  /** `\` separates segments. */
+  readonly backslash: boolean;
+  /** Parameters are cut off before segments are looked at. */
+  readonly parameters: boolean;
+  /** Empty segments are left out. */
+  readonly merging: boolean;
+}
+
+const both = [true, false] as const;
+const habits: readonly Habits[] = both.flatMap((backslash) =>
+  both.flatMap((parameters) => both.map((merging) => ({ backslash, parameters, merging }))),
+);
+
 /**
- * The plain readings of a path, each with one slash before every segment; undefined where one of them climbs above its beginning.
- * A path that cannot be misread is its own only reading.
+ * The readings of a path behind a prefix, each with a slash before every segment and without dot segments; undefined where one of them climbs
+ * above its beginning. A path that cannot be misread is its own only reading.
  */
 export function pathReadings(path: string): readonly string[] | undefined {
   if (!ambiguous.test(path)) return [path];
-  const readings: string[] = [];
+  const readings = new Set<string>();
   for (let text = path, round = 0; ; round++) {
-    const plain = plainPath(text);
-    if (plain === undefined) return undefined;
-    readings.push(plain);
+    for (const habit of habits) {
+      const plain = plainPath(text, habit);
+      if (plain === undefined) return undefined;
+      readings.add(plain);
+    }
     const decoded = text.replaceAll(/%([0-9a-f]{2})/gi, (_whole, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
-    if (decoded === text || round === decodings) return readings;
+    if (decoded === text || round === decodings) return [...readings];
     text = decoded;
   }
 }
 
-/** Every step that some server takes, at once: parameters cut off, empty and single-dot segments left out, `..` taking one back. */
-function plainPath(text: string): string | undefined {
+/** Dot segments taken out as RFC 3986 §5.2.4 says, with one server's habits. A slash at the end makes no segment. */
+function plainPath(text: string, { backslash, parameters, merging }: Habits): string | undefined {
+  const segments = text.split(backslash ? /[/\\]/ : '/');
   const kept: string[] = [];
-  for (const segment of text.split(/[/\\]/)) {
-    const name = segment.split(';', 1)[0] ?? '';
-    if (name === '' || name === '.') continue;
+  // What comes before the first slash is the prefix's.
+  for (let i = segments[0] === '' ? 1 : 0; i < segments.length; i++) {
+    const segment = segments[i] ?? '';
+    const name = parameters ? (segment.split(';', 1)[0] ?? '') : segment;
+    if (name === '.' || (name === '' && (merging || i === segments.length - 1))) continue;
     if (name !== '..') kept.push(name);
     else if (kept.pop() === undefined) return undefined;
   }
