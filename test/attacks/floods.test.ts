@@ -2,6 +2,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
+import { compilePathPattern } from '#model/path-rewrite.ts';
 import { BODY_STALL_MS, H2_RESETS, HEAD_MS, SWEEP_MS, WRITE_STALL_MS } from '#publish/constants.ts';
 import { listenTcp, mapping, path, readAll, startEcho, startFixture, type Echo, type Fixture } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
@@ -413,4 +414,21 @@ void t.test('D-7: names and cookies that fall into one bucket of a table cost no
   // Names that look like array indices, whose hash was the number itself (CVE-2026-21717).
   const keys = await time((i) => String(1_000_000 + i * 65_536));
   t.ok(keys < plain * 5 + 100, `${Math.round(keys)} ms against ${Math.round(plain)} ms`);
+});
+
+void t.test('D-8: patterns that people write cost time in proportion to the text', async (t) => {
+  const patterns = ['/(a+)+', '/(a|a)*', '/(a|aa)+', '/(.*a){12}', '/(.*)(.*)(.*)(.*)x', '/([a-z]+)*', '/(a*)*(a*)*', '/(x+x+)+y'];
+  let worst = 0;
+  for (const pattern of patterns) {
+    const compiled = compilePathPattern(pattern, '/x/$1');
+    if ('problem' in compiled) continue;
+    for (const text of [`/${'a'.repeat(8_000)}!`, `/${'x'.repeat(8_000)}`]) {
+      const before = performance.now();
+      compiled.apply(text);
+      worst = Math.max(worst, performance.now() - before);
+    }
+  }
+  t.ok(worst < 1_000, `${Math.round(worst)} ms`);
+  t.comment(`figure: the worst of ${patterns.length} hostile patterns takes ${Math.round(worst)} ms for a path of 8,000 characters`);
+  t.notOk('problem' in compilePathPattern('/(.*)', '/x/$1'), 'a plain one is taken');
 });

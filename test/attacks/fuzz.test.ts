@@ -426,7 +426,7 @@ void t.test('D-17: hosts, addresses, cookies and paths of any text keep their pr
 
     const path = `/${noise(random, ['a', '/', '..', '.', '%2e', '%2f', '%5c', '\\', ';', '%25', '%', '%00', '%zz'], 14)}`;
     const readings = pathReadings(path);
-    if (readings?.some((reading) => /\/\.\.?(?:\/|$)|\/\/|\\|^\.\./.test(reading)) === true)
+    if (readings?.some((reading) => /\/\.\.?(?:\/|$)|^\.\./.test(reading)) === true)
       t.fail(`path ${JSON.stringify(path)} ${JSON.stringify(readings)}`);
   }
   t.pass('none broke');

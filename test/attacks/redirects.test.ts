@@ -1,5 +1,7 @@
 // Attack rows R: no address that a visitor brings along leads a browser off the host it is on.
+import { connect } from 'node:net';
 import t, { type Test } from 'tap';
+import { listenPlainHttp } from '../../src/gateway/listen/plain-http.ts';
 import { mapping, path, withLogin } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
 import { pick, Range, rounds, seed, startRecorder, variants, type Recorder } from './harness.ts';
@@ -144,6 +146,80 @@ void t.test('R-4: hostile Host and forwarding fields lead no redirect of ours el
       t.equal(locationOf(back.text), 'https://a.test/page', name);
     }
   }
+});
+
+void t.test('R-4: plain HTTP sends only configured hosts to https, and only to themselves', async (t) => {
+  const plain = await listenPlainHttp(
+    { host: '127.0.0.1', port: 0 },
+    { known: (host) => host === 'a.test' || host === 'b.test', token: () => Promise.resolve(undefined), httpsPort: 443 },
+  );
+  t.teardown(() => plain.close());
+  const random = new Seeded(seed);
+  const ask = (text: string): Promise<string> =>
+    new Promise((resolve) => {
+      const socket = connect(plain.port, '127.0.0.1', () => socket.end(text, 'latin1'));
+      let got = '';
+      socket.on('error', () => undefined);
+      socket.on('data', (chunk: Buffer) => (got += chunk.toString('latin1')));
+      socket.once('close', () => resolve(got));
+    });
+  for (let i = 0; i < rounds(150); i++) {
+    const host = pick(random, [
+      'a.test',
+      'A.TEST.',
+      'a.test:80',
+      'b.test:9',
+      'evil.test',
+      'a.test.evil.test',
+      'a.test@evil.test',
+      'evil.test/a.test',
+      'a.test\r\nHost: evil.test',
+      '',
+      'a.test, evil.test',
+      'a.test#',
+      '[::1]',
+      'a.test%00',
+      'xa.test',
+    ]);
+    const target = pick(random, [
+      '/',
+      '/x?y=//evil.test',
+      '//evil.test',
+      '/\\\\evil.test',
+      '/%0d%0aLocation:%20https://evil.test',
+      'http://evil.test/',
+      '*',
+      '/.well-known/acme-challenge/x',
+      '/.well-known/acme-challenge/../x',
+      '@evil.test',
+      '/\t/evil.test',
+      '?x',
+      'https://a.test/',
+    ]);
+    const extra = pick(random, [
+      '',
+      'X-Forwarded-Host: evil.test\r\n',
+      'X-Forwarded-Port: 1\r\n',
+      'X-Forwarded-Proto: https\r\n',
+      'Forwarded: host=evil.test\r\n',
+    ]);
+    const answer = await ask(`${pick(random, ['GET', 'POST', 'HEAD', 'PROPFIND'])} ${target} HTTP/1.1\r\nHost: ${host}\r\n${extra}\r\n`);
+    const location = locationOf(answer);
+    const shown = `${JSON.stringify({ host, target, extra })} gave ${JSON.stringify(answer.slice(0, 200))}`;
+    if (location === '') {
+      if (!/^(?:HTTP\/1\.1 (?:400|404) |$)/.test(answer)) t.fail(shown);
+      continue;
+    }
+    const name = host.toLowerCase().replace(/\.?(?::\d+)?$/, '');
+    if (
+      !answer.startsWith('HTTP/1.1 308 ') ||
+      !['a.test', 'b.test'].includes(name) ||
+      new URL(location).origin !== `https://${name}` ||
+      location !== `https://${name}${target}`
+    )
+      t.fail(shown);
+  }
+  t.pass('none led elsewhere');
 });
 
 void t.test('R-5: path and query survive sign-in to the byte; a body is never lost without a word', async (t) => {
