@@ -192,6 +192,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       state: (mapping) =>
         serviceState(mapping, {
           ...surroundings(certificates, directory, node, registration),
+          leftOut: (host, port) => publisher.targetProblems(mapping.id).find((target) => target.host === host && target.port === port)?.problem ?? '',
           portProblem: (protocol, port) => sockets.problem(protocol, port),
         }),
       hasCertificate: (host) => certificates.find(host) !== undefined,
@@ -272,7 +273,7 @@ function surroundings(
   directory: CertificateDirectory,
   node: MeshNode,
   registration: Registration,
-): Omit<Parameters<typeof serviceState>[1], 'portProblem'> {
+): Omit<Parameters<typeof serviceState>[1], 'portProblem' | 'leftOut'> {
   return {
     certificate: (host) => certificates.find(host) !== undefined,
     automatic: certificates.status,

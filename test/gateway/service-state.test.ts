@@ -40,7 +40,14 @@ const mesh: MeshStatus = {
   overlay,
   pathReports: { state: 'waiting', at: undefined, reason: '' },
 };
-const well: Surroundings = { certificate: () => true, automatic: () => undefined, certificateProblem: () => '', portProblem: () => '', mesh };
+const well: Surroundings = {
+  certificate: () => true,
+  automatic: () => undefined,
+  certificateProblem: () => '',
+  portProblem: () => '',
+  leftOut: () => '',
+  mesh,
+};
 
 void t.test('active where nothing is missing', async (t) => {
   t.same(serviceState(mapping('a'), well), { state: 'active', reason: '' });
@@ -109,5 +116,27 @@ void t.test('targets behind a peer are as reachable as the peer that leads there
   t.match(stateOf('10.7.0.1', [route('10.7.0.0/16')], [{ ...lost, path: undefined }]), {
     state: 'tunnel_not_created',
     reason: /router.*the relay was lost/,
+  });
+});
+
+void t.test('of several targets one is enough, and the reason counts them', async (t) => {
+  const [path] = mapping('a').paths;
+  if (path === undefined) return t.fail('no path');
+  const [target] = path.targets;
+  if (target === undefined) return t.fail('no target');
+  const three = mapping('a', { paths: [{ ...path, targets: [target, { ...target, port: 81 }, { ...target, host: '100.64.0.10' }] }] });
+  const leftOut = (...ports: readonly number[]) => ({
+    ...well,
+    leftOut: (_host: string, port: number) => (ports.includes(port) ? 'the check got status 500' : ''),
+  });
+  t.match(serviceState(three, well), { state: 'active', reason: /^2 of 3 targets healthy: 100\.64\.0\.10:80: 100\.64\.0\.10 is no peer/ });
+  t.match(serviceState(three, leftOut(81)), { state: 'active', reason: '1 of 3 targets healthy: 100.64.0.9:81: the check got status 500' });
+  t.match(serviceState(three, leftOut(80, 81)), {
+    state: 'tunnel_not_created',
+    reason: /^0 of 3 targets healthy: 100\.64\.0\.9:80: the check got status 500$/,
+  });
+  return t.match(serviceState(mapping('a'), leftOut(80)), {
+    state: 'error',
+    reason: '0 of 1 targets healthy: 100.64.0.9:80: the check got status 500',
   });
 });

@@ -6,6 +6,9 @@ import { WebSocket, WebSocketServer, type ClientOptions } from 'ws';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { sessionKey } from '#identity/session-cache.ts';
+import { SWEEP_MS } from '#publish/constants.ts';
+import { noRestrictions } from '#model/service.ts';
+import { defaultWeb } from '#model/web.ts';
 import { exchange, listenTcp, mapping, path, readUntil, session, startFixture, withLogin, type Fixture } from './harness.ts';
 
 const upgrade = (extra = '', host = 'a.test'): string =>
@@ -109,6 +112,53 @@ void t.test('a change of routes ends what it concerns, and nothing else', async 
   const aClosed = closed(a);
   fixture.setRoutes([]);
   await aClosed;
+});
+
+void t.test('a stream survives every edit that leaves its route and its access alone', async (t) => {
+  const { fixture, port } = await start(t);
+  const a = await open(fixture, 'a.test');
+  const health = { path: '/', intervalMs: 50, timeoutMs: 1_000, healthyAfter: 1, unhealthyAfter: 1, statuses: [200, 299] } as const;
+  const plain = path(port);
+  const [target] = plain.targets;
+  if (target === undefined) return;
+  const heavy = { ...plain, targets: [{ ...target, weight: 7 }], options: { ...plain.options, weight: 7, requestTimeoutMs: 9_000 } };
+  const other = { ...target, port: await listenTcp((socket) => socket.destroy()).then(async ({ port: gone, close }) => (await close(), gone)) };
+  const edits: Record<string, Parameters<typeof mapping>> = {
+    'another token': ['a.test', [plain], { ...withLogin, authToken: 'another' }],
+    'weights and times': ['a.test', [heavy], withLogin],
+    'health settings': [
+      'a.test',
+      [plain],
+      { ...withLogin, web: { ...defaultWeb, healthCheck: health, retries: 3, ejection: { failures: 1, ejectMs: 1 } } },
+    ],
+    'an unrelated path': ['a.test', [plain, path(port, { path: '/other' })], withLogin],
+    'another target beside it': ['a.test', [{ ...plain, targets: [target, other] }], withLogin],
+    'its target taken off the list': ['a.test', [{ ...plain, targets: [other] }], withLogin],
+    'header edits': ['a.test', [plain], { ...withLogin, rewriteRedirects: true, web: { ...defaultWeb, rewriteCookies: true } }],
+  };
+  for (const [name, edit] of Object.entries(edits)) {
+    fixture.setRoutes([mapping(...edit)]);
+    // Two sweeps later at the latest it would be gone.
+    await new Promise((resolve) => setTimeout(resolve, 2 * SWEEP_MS + 100));
+    t.equal(a.destroyed, false, name);
+    const echoed = readUntil(a, (text) => text.endsWith('x'));
+    a.write('x');
+    t.equal(await echoed, 'x', name);
+  }
+  a.destroy();
+  const closing: Record<string, Parameters<typeof mapping>> = {
+    'access for fewer': ['a.test', [plain], { ...withLogin, restrictions: { ...noRestrictions, blockedCidrs: ['192.0.2.0/24'] } }],
+    'a path that takes it over': ['a.test', [plain, path(port, { path: '/ws' })], withLogin],
+    'another rewriting': ['a.test', [path(port, { pathRewrite: 'strip' })], withLogin],
+  };
+  for (const [name, edit] of Object.entries(closing)) {
+    fixture.setRoutes([mapping('a.test', [plain], withLogin)]);
+    const stream = await open(fixture, 'a.test');
+    const gone = closed(stream);
+    fixture.setRoutes([mapping(...edit)]);
+    await gone;
+    t.pass(name);
+  }
 });
 
 void t.test('the end of a session closes its streams at once', async (t) => {

@@ -2,7 +2,7 @@
 import { parseIp, parsePrefix, prefixContains } from '#lib/ip.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { matchesDomain } from '#model/dns.ts';
-import type { ServiceMapping } from '#model/service.ts';
+import type { MappingPath, ServiceMapping } from '#model/service.ts';
 import { streamRefusal } from '#publish/index.ts';
 import type { CertificateStatus, MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
 
@@ -15,6 +15,8 @@ export interface Surroundings {
   readonly certificateProblem: (host: string) => string;
   /** Why a service's own port is not open; empty where it is. */
   readonly portProblem: (protocol: 'tcp' | 'udp', port: number) => string;
+  /** Why a target gets no requests of this service now; empty where it does. */
+  readonly leftOut: (host: string, port: number) => string;
   /** Undefined while this gateway has not joined the mesh. */
   readonly mesh: MeshStatus | undefined;
 }
@@ -28,12 +30,31 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
   if (crowdsecMode === 'enforce') return { state: 'error', reason: 'CrowdSec cannot be asked by this gateway' };
   const way = mapping.mode === 'http' ? certificateState(mapping, around) : portState(mapping, around);
   if (way !== undefined) return way;
-  const overlayPaths = mapping.paths.filter(({ options }) => !options.directUpstream);
-  if (overlayPaths.length === 0) return active(mapping);
-  if (around.mesh?.address === undefined) return { state: 'tunnel_not_created', reason: 'the gateway has not joined the mesh yet' };
   const { mesh } = around;
-  const missing = overlayPaths.flatMap(({ targets }) => targets.map(({ host }) => targetProblem(host, mesh))).find((problem) => problem !== '');
-  return missing === undefined ? active(mapping) : { state: 'tunnel_not_created', reason: missing };
+  const overlay = mapping.paths.some(({ options }) => !options.directUpstream);
+  if (overlay && mesh?.address === undefined) return { state: 'tunnel_not_created', reason: 'the gateway has not joined the mesh yet' };
+  let less = '';
+  for (const path of mapping.paths) {
+    const state = pathState(path, mesh, around);
+    if (state.state !== 'active') return state;
+    if (less === '') less = state.reason;
+  }
+  return active(mapping, less);
+}
+
+/** Whether one target at least takes the path's requests; where not all of them do, the reason says how many. */
+function pathState({ targets, options }: MappingPath, mesh: MeshStatus | undefined, around: Surroundings): ServiceStatus {
+  const problems = targets.flatMap(({ host, port }) => {
+    const missing = options.directUpstream || mesh === undefined ? '' : targetProblem(host, mesh);
+    const problem = missing === '' ? around.leftOut(host, port) : missing;
+    return problem === '' ? [] : [{ place: formatHostPort(host, port), problem, missing: missing !== '' }];
+  });
+  const [first] = problems;
+  if (first === undefined) return { state: 'active', reason: '' };
+  const well = targets.length - problems.length;
+  const reason =
+    targets.length === 1 && first.missing ? first.problem : `${well} of ${targets.length} targets healthy: ${first.place}: ${first.problem}`;
+  return { state: well > 0 ? 'active' : problems.some(({ missing }) => missing) ? 'tunnel_not_created' : 'error', reason };
 }
 
 /** Why nobody gets through to a web service, whoever it is. */
@@ -59,12 +80,13 @@ function portState({ mode, listenPort }: ServiceMapping, around: Surroundings): 
 }
 
 /** Served; what its owner has switched off is said all the same (attack row T-17). */
-function active({ paths }: ServiceMapping): ServiceStatus {
+function active({ paths }: ServiceMapping, less: string): ServiceStatus {
   const unchecked = paths.flatMap(({ targets, options }) =>
     options.skipTlsVerify ? targets.filter(({ protocol }) => protocol === 'https').map(({ host, port }) => formatHostPort(host, port)) : [],
   );
   const shown = unchecked.slice(0, 3).join(', ') + (unchecked.length > 3 ? ' and others' : '');
-  return { state: 'active', reason: unchecked.length === 0 ? '' : `warning: the certificate of ${shown} is not checked (skip_tls_verify)` };
+  const warning = unchecked.length === 0 ? '' : `warning: the certificate of ${shown} is not checked (skip_tls_verify)`;
+  return { state: 'active', reason: [less, warning].filter((text) => text !== '').join('; ') };
 }
 
 /** A certificate that is ordered: on its way, or why not and what comes next. */

@@ -27,7 +27,7 @@ export class TargetHealth {
   /** Why it is not available; empty where it is. */
   problem(now: number): string {
     if (this.#checked === 'unhealthy') return this.#checkReason;
-    return this.#ejectedUntil > now ? `left out for ${Math.ceil((this.#ejectedUntil - now) / 1000)} s: ${this.#ejectReason}` : '';
+    return this.#ejectedUntil > now ? `left out for ${this.#ejectedFor / 1000} s: ${this.#ejectReason}` : '';
   }
 
   /** A check's result. The first good one counts at once; all others only `healthyAfter` or `unhealthyAfter` in a row. */
