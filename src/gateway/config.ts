@@ -2,9 +2,10 @@
 import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import { logLevels } from '#lib/log.ts';
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
-import { convert, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
+import { convert, integer, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
 import { controlSettings, wireguardSettings } from '#mesh/index.ts';
 import { metricsSettings } from '#metrics/index.ts';
+import { lineFormats } from '#publish/index.ts';
 import { acmeSettings } from './acme-config.ts';
 
 export const gatewaySchema = object({
@@ -62,7 +63,17 @@ export const gatewaySchema = object({
   }),
   wireguard: wireguardSettings,
   metrics: metricsSettings,
-  accessLog: string({ about: 'Where a JSON line per request goes, besides the control plane: off, stdout, or a file.', default: 'off' }),
+  accessLog: string({ about: 'Where a line per request goes, besides the control plane: off, stdout, or a file.', default: 'off' }),
+  accessLogFormat: oneOf(lineFormats, {
+    about: 'Of those lines: JSON with every field, or the common or combined format that Apache and nginx write.',
+    default: 'json',
+  }),
+  accessLogSpool: integer({
+    about:
+      'Megabytes on disk, below stateDir, for access log records while the control plane is away; the oldest go first. 0 keeps them in memory only.',
+    max: 1_000_000,
+    default: 64,
+  }),
 });
 
 export type GatewayConfig = Infer<typeof gatewaySchema>;

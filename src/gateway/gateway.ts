@@ -15,6 +15,7 @@ import { formatHostPort } from '#lib/net.ts';
 import { serveStatus } from '#lib/status-socket.ts';
 import { createMeshNode, hostMeta, type MeshNode, overlayOptions } from '#mesh/index.ts';
 import { serveMetrics } from '#metrics/index.ts';
+import type { AccessLogEntry } from '#model/access-log.ts';
 import { asId, type ProxyId } from '#model/ids.ts';
 import {
   buildRouteTable,
@@ -114,7 +115,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       log,
     });
     const accessLog = scope.use(
-      await openAccessLog(config.accessLog, {
+      await openAccessLog(config, {
         send: control.sendAccessLog.bind(control),
         accountOf: (service) => accounts.of(service),
         clock,
@@ -122,6 +123,10 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       }),
     );
     const traffic = new Traffic((service) => mappings.current.has(service));
+    const record = (entry: AccessLogEntry): void => {
+      traffic.record(entry);
+      accessLog.push(entry);
+    };
     const publisher = createHttpPublisher({
       routes: () => routes,
       dial: node.overlay.dial,
@@ -140,10 +145,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         log: log.with({ part: 'sign-in' }),
       }),
       identityHeaders: createIdentityHeaders(signer),
-      accessLog: (entry) => {
-        traffic.record(entry);
-        accessLog.push(entry);
-      },
+      accessLog: record,
       certificates,
       challenges: certificates.challenges,
       log: log.with({ part: 'http' }),
@@ -162,7 +164,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         directDial: hostDial,
         openUdp: openOverlayUdp(node.overlay),
         openDirectUdp: openHostUdp,
-        accessLog: (entry) => accessLog.push(entry),
+        accessLog: record,
         clock,
         log: log.with({ part: 'stream' }),
       }),
@@ -237,7 +239,8 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       mesh: node.status(),
       services: reporter.status(),
       certificates: certificates.list(),
-      accessLogDropped: accessLog.dropped,
+      accessLog: { waiting: accessLog.waiting, dropped: accessLog.dropped },
+      problems: accessLog.problem === '' ? [] : [accessLog.problem],
       http: publisher.stats(),
       streams: streams.stats(),
     }));
@@ -247,6 +250,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       const families = gatewayFamilies({
         traffic,
         publisher,
+        streams,
         certificates: () =>
           certificates.list().flatMap(({ names, notAfter }) => (notAfter === undefined ? [] : [{ names, notAfter: Date.parse(notAfter) }])),
         accessLog,

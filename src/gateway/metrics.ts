@@ -3,11 +3,12 @@ import type { Clock } from '#lib/clock.ts';
 import type { MeshNode } from '#mesh/index.ts';
 import { type CertificateFigures, certificateFamilies, counter, type Family, gauge, histogram, meshFamilies, single } from '#metrics/index.ts';
 import type { LinkStatus, ServiceStatus } from '#model/status.ts';
-import type { AccessLogSink, HttpPublisher, Traffic } from '#publish/index.ts';
+import type { AccessLogSink, HttpPublisher, StreamPublisher, Traffic } from '#publish/index.ts';
 
 export interface GatewayFigures {
   readonly traffic: Traffic;
   readonly publisher: Pick<HttpPublisher, 'stats'>;
+  readonly streams: Pick<StreamPublisher, 'stats'>;
   readonly certificates: () => Iterable<CertificateFigures>;
   readonly accessLog: Pick<AccessLogSink, 'dropped' | 'waiting'>;
   readonly services: () => readonly ServiceStatus[];
@@ -21,7 +22,7 @@ export function gatewayFamilies(figures: GatewayFigures): readonly Family[] {
   const { node, clock, link } = figures;
   return [
     ...trafficFamilies(figures.traffic),
-    ...connectionFamilies(figures.publisher),
+    ...connectionFamilies(figures.publisher, figures.streams),
     ...certificateFamilies(figures.certificates, clock),
     gauge('meshgate_services', 'Services by state.', () => countBy(figures.services(), ({ state }) => state, 'state')),
     gauge(
@@ -47,7 +48,7 @@ function trafficFamilies(traffic: Traffic): readonly Family[] {
         .all()
         .flatMap((of) => [...of.requests()].map(({ method, status, count }) => ({ labels: { service: of.service, method, status }, value: count }))),
     ),
-    counter('meshgate_http_refusals_total', 'Requests that ended before their time, by the stage and the reason.', () =>
+    counter('meshgate_refusals_total', 'Requests and streams that ended before their time, by the stage and the reason.', () =>
       traffic
         .all()
         .flatMap((of) => [...of.refusals()].map(({ stage, reason, count }) => ({ labels: { service: of.service, stage, reason }, value: count }))),
@@ -62,10 +63,13 @@ function trafficFamilies(traffic: Traffic): readonly Family[] {
             stages.flatMap((stage) => (of[stage].count === 0 ? [] : [{ labels: { service: of.service, stage: names[stage] }, value: of[stage] }])),
           ),
     ),
+    counter('meshgate_streams_total', 'Connections of TCP and TLS services, when they ended.', () =>
+      traffic.all().flatMap((of) => [...of.streams()].map(({ protocol, count }) => ({ labels: { service: of.service, protocol }, value: count }))),
+    ),
     counter('meshgate_http_upgrades_total', 'Streams that were upgraded, when they ended.', () =>
       traffic.all().map(({ service, upgrades }) => ({ labels: { service }, value: upgrades })),
     ),
-    counter('meshgate_http_body_bytes_total', 'Bytes of bodies and upgraded streams, counted when they ended: up is from the client.', () =>
+    counter('meshgate_bytes_total', 'Bytes of bodies and streams, counted when they ended: up is from the client.', () =>
       traffic.all().flatMap(({ service, bytesUp, bytesDown }) => [
         { labels: { service, direction: 'up' }, value: bytesUp },
         { labels: { service, direction: 'down' }, value: bytesDown },
@@ -76,7 +80,7 @@ function trafficFamilies(traffic: Traffic): readonly Family[] {
 
 const handshakePrefix = 'tls_';
 
-function connectionFamilies(publisher: GatewayFigures['publisher']): readonly Family[] {
+function connectionFamilies(publisher: GatewayFigures['publisher'], open: GatewayFigures['streams']): readonly Family[] {
   return [
     gauge(
       'meshgate_connections',
@@ -88,11 +92,12 @@ function connectionFamilies(publisher: GatewayFigures['publisher']): readonly Fa
       'Connections that were closed at once because a limit was reached.',
       single(() => publisher.stats().refusedConnections),
     ),
-    gauge('meshgate_open_streams', 'Requests that are forwarded now, and upgraded streams.', () => {
+    gauge('meshgate_open_streams', 'Requests that are forwarded now, upgraded streams, and connections of TCP and TLS services.', () => {
       const { streams, upgrades } = publisher.stats();
       return [
         { labels: { kind: 'request' }, value: streams - upgrades },
         { labels: { kind: 'upgrade' }, value: upgrades },
+        { labels: { kind: 'stream' }, value: open.stats().streams },
       ];
     }),
     counter(

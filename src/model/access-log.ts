@@ -25,6 +25,8 @@ export interface AccessLogEntry {
 
   // What only the gateway's own log and figures say; the control plane keeps none of it.
 
+  /** `1.0`, `1.1` or `2`. */
+  readonly httpVersion?: string | undefined;
   /** As sent, cut. */
   readonly userAgent?: string | undefined;
   /** As sent until the access log reduces it to its host. */

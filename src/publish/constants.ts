@@ -91,6 +91,11 @@ export const LOG_TEXT = 2_048;
 export const LOG_BATCH = 256;
 export const LOG_BATCH_MS = 1_000;
 
+/** Bytes of one file of the spool. */
+export const SPOOL_SEGMENT_BYTES = 1_048_576;
+/** A log file that could not be written is opened again after this. */
+export const LOG_REOPEN_MS = 30_000;
+
 /** Time that handing over one batch may take. */
 export const LOG_SEND_MS = 10_000;
 

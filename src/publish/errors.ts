@@ -26,5 +26,11 @@ export const publishError = defineErrors('publish', {
     retry: true,
     status: 503,
   },
+  PUBLISH_LOG_SPOOL: {
+    text: 'The folder for access log records that wait cannot be used. Check stateDir and the free space.',
+    origin: 'input',
+    retry: true,
+    status: 500,
+  },
   PUBLISH_LOG_FILE: { text: 'The access log cannot be written. Check its path and the free space.', origin: 'input', retry: true, status: 500 },
 });

@@ -10,4 +10,6 @@ export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingPar
 export { createAccessLog, type AccessLogSink } from './accesslog/access-log.ts';
 export { createBatchSink } from './accesslog/batch-sink.ts';
 export { Traffic } from './accesslog/traffic.ts';
+export { lineFormats, type LineFormat } from './accesslog/line-format.ts';
 export { createLineSink, openFileSink } from './accesslog/line-sink.ts';
+export { Spool } from './accesslog/spool.ts';

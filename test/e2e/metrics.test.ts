@@ -1,5 +1,5 @@
 // The metrics of all three processes while a request goes through them, and readiness while the control plane is away.
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { Agent, request } from 'undici';
@@ -78,7 +78,7 @@ void t.test('server, gateway and agent tell what they do', async (t) => {
   t.comment(`figure: one scrape of the gateway ${(performance.now() - begun).toFixed(1)} ms, ${answer.text.length} bytes`);
   const samples = samplesOf(answer.text);
   t.ok((samples.get(`meshgate_http_requests_total{service="${domain}",method="GET",status="2xx"}`) ?? 0) >= 1);
-  t.equal(samples.get(`meshgate_http_refusals_total{service="${domain}",stage="access",reason="token_invalid"}`), 1);
+  t.equal(samples.get(`meshgate_refusals_total{service="${domain}",stage="access",reason="token_invalid"}`), 1);
   for (const stage of ['access', 'dial', 'first_byte', 'total'])
     t.ok((samples.get(`meshgate_http_duration_seconds_count{service="${domain}",stage="${stage}"}`) ?? 0) >= 1, stage);
   t.ok((samples.get('meshgate_tls_handshakes_total') ?? 0) >= 1);
@@ -114,10 +114,29 @@ void t.test('server, gateway and agent tell what they do', async (t) => {
   t.equal((await ask(serverPort, '/healthz/ready')).status, 200);
 
   await plane.part.end('SIGKILL');
+  // A token that was never seen cannot be checked now: the visitor is told so, and the record of it waits on disk.
+  t.equal(await get('nbp_111111111111111111111111111111111111'), 503);
+  const spool = join(gateway.stateDir, 'access-log');
+  const spooled = async (): Promise<string> => {
+    const names = await readdir(spool);
+    return (await Promise.all(names.map((name) => readFile(join(spool, name), 'utf8')))).join('');
+  };
+  await until('the record is on disk', async () => (await spooled()).includes('auth_unavailable'), 20_000);
+  t.notMatch(await spooled(), /secret-query|nbp_/, 'without the query and the token');
   await gateway.end('SIGKILL');
   const settings = JSON.parse(await readFile(join(gateway.stateDir, 'config.json'), 'utf8')) as Json;
-  await startPart(t, 'gateway', gateway.stateDir, settings, { MESHGATE_GATEWAY_TOKEN: 'nbx_not-asked-for-while-nobody-answers' });
+  const alone = await startPart(t, 'gateway', gateway.stateDir, settings, { MESHGATE_GATEWAY_TOKEN: 'nbx_not-asked-for-while-nobody-answers' });
   t.equal((await ask(gatewayPort, '/healthz/ready')).status, 200, 'a gateway with a kept configuration is ready while the control plane is away');
   t.equal(samplesOf((await ask(gatewayPort, '/metrics')).text).get('meshgate_link_up{link="proxy"}'), 0);
   t.equal((await ask(agentPort, '/healthz/ready')).status, 200, 'and an agent that has a map stays ready');
+
+  await alone.end('SIGKILL');
+  await plane.restart();
+  await startGatewayPart(t, plane);
+  const kept = async (): Promise<readonly Json[]> => (await call(plane, 'GET', '/api/events/proxy?status_code=503'))['data'] as readonly Json[];
+  await until(
+    'the record came through an outage and two kills',
+    async () => (await kept()).some(({ reason }) => reason === 'auth_unavailable'),
+    30_000,
+  );
 });

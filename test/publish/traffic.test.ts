@@ -50,6 +50,23 @@ void t.test('requests are counted by service, method and status class', async (t
   t.equal(a?.totalTime.count, 3);
 });
 
+void t.test('streams of TCP and TLS services are no requests', async (t) => {
+  const traffic = new Traffic(() => true);
+  traffic.record(entry('a', { protocol: 'tcp', method: '', status: 0, reason: 'done' }));
+  traffic.record(entry('a', { protocol: 'tls', method: '', status: 0, reason: 'too_many_streams' }));
+  const [a] = traffic.all();
+  t.same(
+    [...(a?.streams() ?? [])],
+    [
+      { protocol: 'tcp', count: 1 },
+      { protocol: 'tls', count: 1 },
+    ],
+  );
+  t.same([...(a?.refusals() ?? [])], [{ stage: 'access', reason: 'too_many_streams', count: 1 }]);
+  t.same([...(a?.requests() ?? [])], []);
+  t.equal(a?.bytesDown, 4);
+});
+
 void t.test('services beyond the bound are counted together; one that is gone gives its place away, and its counts to the sum', async (t) => {
   const gone = new Set<string>();
   const traffic = new Traffic((id) => !gone.has(id));

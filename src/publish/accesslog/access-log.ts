@@ -10,6 +10,8 @@ export interface AccessLogSink extends Closable {
   readonly dropped: number;
   /** Records that wait to be written or taken. */
   readonly waiting: number;
+  /** What keeps records from being kept, for the status; empty where all is well. */
+  readonly problem: string;
 }
 
 /** One sink for several. Text that strangers chose is made safe to show, once for all of them. */
@@ -25,18 +27,33 @@ export function createAccessLog(sinks: readonly AccessLogSink[]): AccessLogSink 
     get waiting() {
       return sinks.reduce((sum, sink) => sum + sink.waiting, 0);
     },
+    get problem() {
+      return sinks
+        .map((sink) => sink.problem)
+        .filter((problem) => problem !== '')
+        .join('; ');
+    },
     close: async () => {
       await Promise.all(sinks.map((sink) => sink.close()));
     },
   };
 }
 
-/** Caps what strangers chose, removes queries and service tokens from paths, and shows controls and bytes beyond ASCII as escapes. */
+/** Caps what strangers chose, removes queries, service tokens and what a referer says beyond its host, and shows controls and bytes beyond ASCII as escapes. */
 function sanitize(entry: AccessLogEntry): AccessLogEntry {
-  const { method, host, path, reason } = entry;
+  const { method, host, path, reason, referer, userAgent = '' } = entry;
+  const plain = isSafe(path) && !path.includes('?') && !path.includes('nb') && isSafe(userAgent) && !userAgent.includes('nb');
   // Nearly all are safe as they are.
-  if (isSafe(method) && isSafe(host) && isSafe(reason) && isSafe(path) && !path.includes('?') && !path.includes('nb')) return entry;
-  return { ...entry, method: visible(method), host: visible(host), path: redactPath(visible(path)), reason: visible(reason) };
+  if (plain && referer === undefined && isSafe(method) && isSafe(host) && isSafe(reason)) return entry;
+  return {
+    ...entry,
+    method: visible(method),
+    host: visible(host),
+    path: redact(withoutQuery(visible(path))),
+    reason: visible(reason),
+    userAgent: redact(visible(userAgent)),
+    referer: referer === undefined ? undefined : hostOf(referer),
+  };
 }
 
 function isSafe(text: string): boolean {
@@ -55,8 +72,17 @@ function visible(text: string): string {
     : short.replaceAll(/[^\x20-\x7e…]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
-function redactPath(path: string): string {
+function withoutQuery(path: string): string {
   const mark = path.indexOf('?');
-  const bare = mark < 0 ? path : path.slice(0, mark);
-  return bare.includes('nb') ? bare.replaceAll(/nb[a-z]_[0-9A-Za-z]{8,}/g, '[redacted]') : bare;
+  return mark < 0 ? path : path.slice(0, mark);
+}
+
+function redact(text: string): string {
+  return text.includes('nb') ? text.replaceAll(/nb[a-z]_[0-9A-Za-z]{8,}/g, '[redacted]') : text;
+}
+
+/** Paths and queries of other sites are none of ours, and user information is nobody's. */
+function hostOf(referer: string): string {
+  const match = /^[a-z][a-z0-9+.-]{0,20}:\/\/(?:[^/?#@]*@)?([\w.:[\]-]{1,255})(?:[/?#]|$)/i.exec(referer);
+  return match?.[1] ?? '';
 }

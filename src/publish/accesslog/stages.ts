@@ -5,7 +5,10 @@ import type { OwnReason } from '../access/respond.ts';
 /** `request`: its grammar; `client`: the client went away; `gateway`: ours. */
 export type Stage = 'request' | 'route' | 'access' | 'sign_in' | 'dial' | 'upstream' | 'client' | 'gateway';
 
-const stages: Readonly<Record<OwnReason | 'client_closed', Stage>> = {
+/** Reasons of TCP and TLS services beyond those of requests. */
+type StreamReason = 'auth_unsupported' | 'too_many_streams' | 'service_changed' | 'broken';
+
+const stages: Readonly<Record<OwnReason | StreamReason | 'client_closed', Stage>> = {
   bad_request: 'request',
   unknown_host: 'route',
   no_route: 'route',
@@ -37,23 +40,28 @@ const stages: Readonly<Record<OwnReason | 'client_closed', Stage>> = {
   upstream_timeout: 'upstream',
   upstream_bad_answer: 'upstream',
   upstream_closed: 'upstream',
+  auth_unsupported: 'access',
+  too_many_streams: 'access',
+  service_changed: 'route',
+  broken: 'upstream',
   loop: 'gateway',
   draining: 'gateway',
   internal_error: 'gateway',
   client_closed: 'client',
 };
 
-const passing: Readonly<Record<AllowReason | 'jwks' | 'signed_in' | 'signed_out', true>> = {
+const passing: Readonly<Record<AllowReason | 'jwks' | 'signed_in' | 'signed_out' | 'done', true>> = {
   public_service: true,
   session: true,
   service_token: true,
   jwks: true,
   signed_in: true,
   signed_out: true,
+  done: true,
 };
 
 /** The stage where a request ended before its time; undefined where it got what it asked for. Faults of the grammar have words of their own. */
 export function stageOf(reason: string): Stage | undefined {
   if (Object.hasOwn(passing, reason)) return undefined;
-  return Object.hasOwn(stages, reason) ? stages[reason as OwnReason] : 'request';
+  return Object.hasOwn(stages, reason) ? stages[reason as keyof typeof stages] : 'request';
 }

@@ -8,6 +8,7 @@ import { stageOf } from './stages.ts';
 /** Methods that are counted by name; others together. */
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 const statusClasses = 5;
+const streamKinds = ['tcp', 'tls', 'udp'] as const;
 /** Where all places are taken, every so many requests it is looked whether one is free. */
 const lookEvery = 1_000;
 
@@ -22,6 +23,7 @@ export class ServiceTraffic {
   bytesUp = 0;
   bytesDown = 0;
   readonly #requests = new Float64Array((methods.length + 1) * statusClasses);
+  readonly #streams = new Float64Array(streamKinds.length);
   readonly #refusals = new Map<string, number>();
 
   constructor(service: string) {
@@ -29,24 +31,33 @@ export class ServiceTraffic {
   }
 
   record(entry: AccessLogEntry, reason: string | undefined): void {
+    if (reason !== undefined) this.#refusals.set(reason, (this.#refusals.get(reason) ?? 0) + 1);
+    this.bytesUp += entry.bytesUp;
+    this.bytesDown += entry.bytesDown;
+    if (entry.protocol === 'http') this.#request(entry);
+    else {
+      const at = streamKinds.indexOf(entry.protocol);
+      this.#streams[at] = (this.#streams[at] ?? 0) + 1;
+    }
+  }
+
+  #request(entry: AccessLogEntry): void {
     const method = methods.indexOf(entry.method as (typeof methods)[number]);
     const status = Math.min(statusClasses, Math.max(1, Math.floor(entry.status / 100))) - 1;
     const at = (method < 0 ? methods.length : method) * statusClasses + status;
     this.#requests[at] = (this.#requests[at] ?? 0) + 1;
-    if (reason !== undefined) this.#refusals.set(reason, (this.#refusals.get(reason) ?? 0) + 1);
     if (entry.status === 101) this.upgrades++;
     // How long an upgraded stream stayed open says nothing about speed.
     else this.totalTime.observe(entry.durationMs);
     if (entry.accessMs !== undefined) this.accessTime.observe(entry.accessMs);
     if (entry.dialMs !== undefined) this.dialTime.observe(entry.dialMs);
     if (entry.firstByteMs !== undefined) this.firstByteTime.observe(entry.firstByteMs);
-    this.bytesUp += entry.bytesUp;
-    this.bytesDown += entry.bytesDown;
   }
 
   /** Takes over what another has counted. */
   add(other: ServiceTraffic): void {
     for (let at = 0; at < this.#requests.length; at++) this.#requests[at] = (this.#requests[at] ?? 0) + (other.#requests[at] ?? 0);
+    for (let at = 0; at < this.#streams.length; at++) this.#streams[at] = (this.#streams[at] ?? 0) + (other.#streams[at] ?? 0);
     for (const [reason, count] of other.#refusals) this.#refusals.set(reason, (this.#refusals.get(reason) ?? 0) + count);
     this.accessTime.add(other.accessTime);
     this.dialTime.add(other.dialTime);
@@ -62,6 +73,11 @@ export class ServiceTraffic {
     for (const [at, count] of this.#requests.entries()) {
       if (count > 0) yield { method: methods[Math.floor(at / statusClasses)] ?? 'other', status: `${(at % statusClasses) + 1}xx`, count };
     }
+  }
+
+  /** Connections of TCP and TLS services that have ended, and flows of UDP ones. */
+  *streams(): Iterable<{ readonly protocol: string; readonly count: number }> {
+    for (const [at, count] of this.#streams.entries()) if (count > 0) yield { protocol: streamKinds[at] ?? '', count };
   }
 
   *refusals(): Iterable<{ readonly stage: string; readonly reason: string; readonly count: number }> {

@@ -375,6 +375,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
       authSuccess: this.#verdict?.kind === 'allow',
       bytesUp,
       bytesDown,
+      httpVersion: request.version,
       userAgent: fieldValue(request.fields, 'user-agent')?.slice(0, LOG_TEXT),
       referer: fieldValue(request.fields, 'referer')?.slice(0, LOG_TEXT),
       upstream: this.#upstream,
