@@ -59,6 +59,8 @@ export const PING_ANSWER_MS = 5_000;
 export const CONNECT_MS = 6_000;
 /** Time from the request to the head of the answer, unless the target says otherwise. */
 export const ANSWER_MS = 120_000;
+/** A client that sends its body only after a word (100) is given it after this, where the upstream has said nothing. */
+export const CONTINUE_MS = 1_000;
 /** A request that waits for its answer is told at this interval whether there still is a path to its upstream. */
 export const PATH_CHECK_MS = 6_000;
 /** Interim answers (1xx) to one request; more are a fault of the upstream. */

@@ -27,6 +27,8 @@ export type OwnReason =
   | 'upstream_expired'
   | 'upstream_protocol'
   | 'upstream_busy'
+  | 'service_busy'
+  | 'body_too_large'
   | 'loop'
   | 'draining';
 
@@ -83,6 +85,8 @@ const pages: Readonly<Record<OwnReason, Page>> = {
     text: 'It cannot be checked right now who you are. Try again in a moment.',
   },
   upstream_busy: busy,
+  service_busy: busy,
+  body_too_large: { status: 413, title: 'Too large', text: 'What was sent is larger than this service takes.' },
   draining: busy,
   upstream_timeout: { status: 504, title: 'No answer', text: 'The service did not answer in time.' },
   loop: { status: 508, title: 'Loop detected', text: 'The request came back to where it had been.' },

@@ -37,6 +37,8 @@ const stages: Readonly<Record<OwnReason | StreamReason | 'client_closed', Stage>
   upstream_untrusted: 'dial',
   upstream_wrong_name: 'dial',
   upstream_busy: 'dial',
+  service_busy: 'gateway',
+  body_too_large: 'request',
   upstream_timeout: 'upstream',
   upstream_bad_answer: 'upstream',
   upstream_closed: 'upstream',

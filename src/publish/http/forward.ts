@@ -1,17 +1,18 @@
 // One request forwarded: it goes to its target, the answer comes back, both as streams that hold each other back.
 import type { Duplex } from 'node:stream';
 import { errorCode } from '#lib/errors.ts';
-import { fieldValue, listMembers, type Fields } from '#wire/http1-fields.ts';
+import type { WebLimits } from '#model/web.ts';
+import { fieldValue, joinedValue, listMembers, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import { ownCookie, visitorCookie } from '../access/cookies.ts';
 import type { OwnReason } from '../access/respond.ts';
-import { ANSWER_MS, PATH_CHECK_MS } from '../constants.ts';
+import { ANSWER_MS, CONTINUE_MS, PATH_CHECK_MS } from '../constants.ts';
 import type { AnswerEdits } from './answer-edits.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';
 import { dialReason } from './dial-reason.ts';
 import { codeAnswer } from './content-coding.ts';
 import type { EncodedBody, Encoders } from './encoded-body.ts';
-import type { Answer, AnswerSource, BodySink, Exchange } from './exchange.ts';
+import type { Answer, AnswerSource, BodySink, Exchange, ExchangeRequest } from './exchange.ts';
 import type { Balancer, Member } from './balance/balancer.ts';
 import type { Balancers } from './balance/balancers.ts';
 import type { Hash } from './balance/hash.ts';
@@ -69,7 +70,7 @@ export interface ForwardEvents {
 const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'PROPFIND', 'REPORT', 'SEARCH']);
 
 /** Failures that are not the target's. */
-const innocent: ReadonlySet<OwnReason> = new Set(['upstream_busy', 'draining']);
+const innocent: ReadonlySet<OwnReason> = new Set(['upstream_busy', 'draining', 'body_too_large']);
 
 export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadlined {
   slot = -1;
@@ -78,7 +79,11 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   readonly #order: ForwardOrder;
   readonly #events: ForwardEvents;
   /** When the head of the answer has to be there. */
-  readonly #limit: number;
+  #limit: number;
+  readonly #limits: WebLimits;
+  #bodyBytes = 0;
+  /** When the body is asked for also without the upstream's word; Infinity where that is not awaited. */
+  #continueBy = Infinity;
   #target: RouteTarget;
   /** Where there was a choice: what was chosen, by whom, for which visitor, and what was tried before. */
   #member: Member | undefined;
@@ -116,7 +121,8 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     this.#target = route.shared ? this.#choose(route) : route.targets[0];
     route.service.retryBudget.earn();
     const now = deps.deadlines.now();
-    this.#limit = now + (order.route.requestTimeoutMs ?? ANSWER_MS);
+    this.#limits = route.service.mapping.web.limits;
+    this.#limit = now + (statedAnswerMs(route) ?? ANSWER_MS);
     this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
     deps.deadlines.add(this);
     this.#signsIn = signsConnectionIn(order.exchange.request.fields);
@@ -126,6 +132,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   #begin(): void {
+    if (!this.#takesBody(this.#order.exchange.request.length ?? 0)) return this.#fail('body_too_large', 'stated so');
     const kept = this.#deps.upstreams.take(this.#upstream, this.#use);
     if (kept === undefined) this.#dial();
     else this.#send(kept);
@@ -150,9 +157,11 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   expire(now: number): void {
+    if (this.#answered) return this.#fail('upstream_timeout', 'nothing came either way');
+    if (now >= this.#continueBy) this.#continue();
     if (now >= this.#limit) this.#lost('upstream_timeout', 'no answer in time');
     else if (!this.#deps.upstreams.reachable(this.#target.upstream)) this.#lost('upstream_unreachable', 'the path to it was lost');
-    else this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
+    else this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS, this.#continueBy);
   }
 
   #choose(route: Route): RouteTarget {
@@ -240,7 +249,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     this.#sent = true;
     const { exchange, upgrade } = this.#order;
     const plain = this.#events.head(this.#target);
-    const head = takesTrailers(exchange.request.fields) ? `${plain}TE: trailers\r\nConnection: TE\r\n` : plain;
+    const head = takesTrailers(exchange.request) ? `${plain}TE: trailers\r\nConnection: TE\r\n` : plain;
     const length = exchange.request.length;
     if (this.#signsIn) connection.retire();
     if (upgrade !== undefined) {
@@ -251,11 +260,39 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
       connection.send(none ? `${head}Content-Length: 0\r\n\r\n` : `${head}\r\n`, exchange.request.method, 'none', false, this);
     } else {
       const framing = length === undefined ? 'Transfer-Encoding: chunked' : `Content-Length: ${length}`;
-      connection.send(`${head}${framing}\r\n\r\n`, exchange.request.method, length === undefined ? 'chunked' : 'length', false, this);
+      const expect = !this.#reading && expectsContinue(exchange.request) ? 'Expect: 100-continue\r\n' : '';
+      connection.send(`${head}${expect}${framing}\r\n\r\n`, exchange.request.method, length === undefined ? 'chunked' : 'length', false, this);
       if (this.#reading) this.#sendHeld(connection);
-      else this.#readBody();
+      else if (expect === '') this.#readBody();
+      else this.#awaitContinue();
       // A body may come only after its answer has begun.
       connection.flushRequest();
+    }
+  }
+
+  /** The upstream is given the choice that the client gives (RFC 9110 §10.1.1): its answer may come without the body. */
+  #awaitContinue(): void {
+    this.#continueBy = this.#deps.deadlines.now() + CONTINUE_MS;
+    this.deadline = Math.min(this.deadline, this.#continueBy);
+  }
+
+  #continue(): void {
+    if (this.#continueBy === Infinity) return;
+    this.#continueBy = Infinity;
+    if (!this.#reading) this.#readBody();
+  }
+
+  #takesBody(bytes: number): boolean {
+    return this.#limits.maxBodyBytes === undefined || bytes <= this.#limits.maxBodyBytes;
+  }
+
+  /** Something moved. */
+  #stir(): void {
+    if (this.#answered) {
+      if (this.#limits.idleMs !== undefined) this.deadline = this.#deps.deadlines.now() + this.#limits.idleMs;
+    } else if (statedAnswerMs(this.#order.route) === undefined) {
+      // A long upload is no slow answer, unless somebody says so.
+      this.#limit = this.#deps.deadlines.now() + ANSWER_MS;
     }
   }
 
@@ -278,6 +315,12 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
 
   write(payload: Buffer): boolean {
     if (this.#over) return true;
+    this.#bodyBytes += payload.length;
+    if (!this.#takesBody(this.#bodyBytes)) {
+      this.#fail('body_too_large', 'found so');
+      return true;
+    }
+    this.#stir();
     this.#held?.add(payload);
     if (this.#connection !== undefined) return this.#connection.writeBody(payload);
     // Between two attempts: what cannot be held cannot be sent again either.
@@ -306,13 +349,17 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   // The answer, from the upstream.
 
   interim(head: ResponseHead): void {
-    // 100 was sent by ourselves where it was awaited; other interim answers (103) are the client's.
-    if (head.status !== 100) this.#order.exchange.inform(head.status, responseFields(head.fields, this.#without()));
+    if (this.#over) return;
+    // The client's 100 is sent with the first look at its body; other interim answers (103) are passed on.
+    if (head.status === 100) this.#continue();
+    else this.#order.exchange.inform(head.status, responseFields(head.fields, this.#without()));
   }
 
   answerHead(head: ResponseHead): void {
     this.#answered = true;
+    this.#continueBy = Infinity;
     this.deadline = Infinity;
+    this.#stir();
     this.#events.answered(head.status);
     const stated = statedLength(head);
     const { edits } = this.#order.route;
@@ -352,7 +399,9 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   answerData(payload: Buffer): boolean {
-    return this.#over ? true : (this.#encoded ?? this.#order.exchange).write(payload);
+    if (this.#over) return true;
+    this.#stir();
+    return (this.#encoded ?? this.#order.exchange).write(payload);
   }
 
   answerFlush(): void {
@@ -412,10 +461,21 @@ function signsConnectionIn(fields: Fields): boolean {
   return authorization !== undefined && /^(?:ntlm|negotiate)(?:$|[ \t])/i.test(authorization);
 }
 
-/** Whether the client says that it reads trailers, which gRPC servers insist on. */
-function takesTrailers(fields: Fields): boolean {
+/** From the request's head to the answer's, where the route or the service says it. */
+function statedAnswerMs({ requestTimeoutMs, service }: Route): number | undefined {
+  return requestTimeoutMs ?? service.mapping.web.limits.answerMs;
+}
+
+/** Whether the client waits for a word before it sends its body; HTTP/1.0 has none. Other expectations were refused. */
+function expectsContinue({ version, fields }: ExchangeRequest): boolean {
+  return version !== '1.0' && fieldValue(fields, 'expect')?.toLowerCase() === '100-continue';
+}
+
+/** Whether the client says that it reads trailers, which gRPC servers insist on; over HTTP/1.1 it says so to us only with Connection (RFC 9110 §10.1.4). */
+function takesTrailers({ version, fields }: ExchangeRequest): boolean {
   const te = fieldValue(fields, 'te');
-  return te !== undefined && listMembers(te).includes('trailers');
+  if (te === undefined || !listMembers(te).includes('trailers')) return false;
+  return version === '2' || listMembers(joinedValue(fields, 'connection') ?? '').includes('te');
 }
 
 /** Content-Length of an answer without a body (HEAD, 304), which says what a GET would bring. */

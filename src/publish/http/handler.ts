@@ -6,6 +6,7 @@ import { describeError } from '#lib/errors.ts';
 import { callerNetwork, type IpPrefix } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
+import type { ServiceId } from '#model/ids.ts';
 import { fieldValue, joinedValue, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { AccessBackend, IdentityHeaders, SignIn, SignInPlace } from '../access/backend.ts';
@@ -15,17 +16,19 @@ import { answerOwnPath, isOwnPath, loginRedirect } from '../access/own-paths.ts'
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access/respond.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
-import { CONFIRM_MS, LOG_TEXT } from '../constants.ts';
+import { CONFIRM_MS, LOG_TEXT, UPGRADE_IDLE_MS } from '../constants.ts';
 import type { Deadlines } from './deadlines.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
-import type { Client, Exchange, ExchangeOwner } from './exchange.ts';
+import type { Exchange, ExchangeOwner } from './exchange.ts';
 import { noFields } from './field-class.ts';
 import { Forward, type ForwardDeps, type ForwardEvents } from './forward.ts';
 import { requestLines } from './headers.ts';
 import { authorityPort } from './host.ts';
+import { via, visitedBefore } from './loop-guard.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
 import type { Refusals } from './refusals.ts';
 import type { IdSource } from './request-id.ts';
+import type { ServiceLoad } from './service-load.ts';
 import { giveAnswer, redirectLocation } from './own-answer.ts';
 import { findRoute, type AnsweredRoute, type Route, type RouteTable, type RouteTarget, type ServiceRoute } from './routes.ts';
 import { innerPath, publicFrame } from './upstream-path.ts';
@@ -43,6 +46,7 @@ export interface HandlerDeps {
   readonly clock: Clock;
   readonly forward: ForwardDeps;
   readonly streams: OpenStreams;
+  readonly load: ServiceLoad;
   readonly ids: IdSource;
 }
 
@@ -54,28 +58,6 @@ export function handleExchange(exchange: Exchange, deps: HandlerDeps): void {
   } catch (error) {
     work.crash(error);
   }
-}
-
-/** The record of a request that was refused by its grammar, before there was an exchange. */
-export function refusedEntry(client: Client, reason: string, status: number, deps: HandlerDeps): AccessLogEntry {
-  return {
-    id: deps.ids.next(),
-    serviceId: undefined,
-    timestamp: deps.clock.wall(),
-    protocol: 'http',
-    method: '',
-    host: client.serverName ?? '',
-    path: '',
-    durationMs: 0,
-    status,
-    sourceIp: client.remote.address,
-    userId: '',
-    authMethod: '',
-    authSuccess: false,
-    bytesUp: 0,
-    bytesDown: 0,
-    reason,
-  };
 }
 
 /** One request on its way. */
@@ -105,6 +87,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #gone = false;
   #closeUpgrade: (() => void) | undefined;
   #identityLines = '';
+  /** The service among whose requests this one is counted. */
+  #entered: ServiceId | undefined;
 
   constructor(exchange: Exchange, deps: HandlerDeps) {
     this.#exchange = exchange;
@@ -202,10 +186,20 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     const inner = innerPath(route.paths, subject.path);
     if (inner === undefined) return this.#refuse('bad_request', 'path_not_rewritten');
     this.#innerPath = inner;
+    if (!this.#enter(route)) return this.#refuse('service_busy', '');
     this.#deps.streams.add(this);
     const identity = this.#deps.identityHeaders.lines(verdict.identity, this.#place(subject));
     if (typeof identity === 'string') this.#send(identity);
     else this.#later(identity, (lines) => this.#send(lines));
+  }
+
+  /** Takes a place among the service's requests, where they are numbered; false where all are taken. */
+  #enter({ service }: Route): boolean {
+    const { maxConcurrent } = service.mapping.web.limits;
+    if (maxConcurrent === undefined || this.#entered !== undefined) return true;
+    if (!this.#deps.load.enter(service.id, maxConcurrent)) return false;
+    this.#entered = service.id;
+    return true;
   }
 
   /** Of a route without a target. */
@@ -287,7 +281,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   switched(head: ResponseHead, stream: Duplex): void {
     this.#firstByteMs = this.#deps.clock.now() - this.#allowedAt;
     const [, route] = this.#admitted();
-    joinUpgrade(this.#exchange, head, stream, route.edits?.headers?.names ?? noFields, {
+    joinUpgrade(this.#exchange, head, stream, route.edits?.headers?.names ?? noFields, route.service.mapping.web.limits.idleMs ?? UPGRADE_IDLE_MS, {
       begun: (close) => {
         this.kind = 'upgrade';
         this.#status = 101;
@@ -356,6 +350,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
 
   #done(bytesDown: number, bytesUp: number): void {
     this.#deps.streams.remove(this);
+    if (this.#entered !== undefined) this.#deps.load.leave(this.#entered);
+    this.#entered = undefined;
     const { request, fault } = this.#exchange;
     const identity = this.identity;
     this.#deps.accessLog({
@@ -484,13 +480,6 @@ class RequestInput implements CheckInput {
   get signal(): AbortSignal {
     return (this.#signal ??= this.#deadlines.accessLimit());
   }
-}
-
-/** Also the mark by which a request that comes back is known (attack row X-5). One in a cluster is like another: two hops end a loop. */
-const via = '1.1 meshgate';
-
-function visitedBefore(value: string | undefined): boolean {
-  return value !== undefined && value.split('meshgate').length > 2;
 }
 
 /** An upgrade to another version of HTTP would carry requests past the checks (attack row S-12); such a request is an ordinary one. */

@@ -20,14 +20,16 @@ import { HealthChecks } from './balance/health-checks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
 import { Encoders } from './encoded-body.ts';
-import { handleExchange, refusedEntry, type HandlerDeps } from './handler.ts';
+import { handleExchange, type HandlerDeps } from './handler.ts';
 import { RequestFieldPolicy } from './headers.ts';
 import { OpenStreams, type OpenStream } from './open-streams.ts';
 import { Refusals } from './refusals.ts';
+import { refusedEntry } from './refused-entry.ts';
 import { createIdSource } from './request-id.ts';
 import type { RouteTable } from './routes.ts';
 import { H1Connection, type H1Owner } from './server-h1.ts';
 import { H2Connection } from './server-h2.ts';
+import { ServiceLoad } from './service-load.ts';
 import { Upstreams } from './upstreams.ts';
 
 export interface HttpPublisherDeps {
@@ -153,6 +155,7 @@ class Publisher implements HttpPublisher, H1Owner {
         random: Math.random,
       },
       streams: this.#streams,
+      load: new ServiceLoad(),
       ids: createIdSource(),
     };
   }

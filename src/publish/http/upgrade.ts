@@ -3,7 +3,6 @@ import type { Duplex } from 'node:stream';
 import { splice } from '#lib/splice.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { OwnReason } from '../access/respond.ts';
-import { UPGRADE_IDLE_MS } from '../constants.ts';
 import type { Exchange } from './exchange.ts';
 import type { FieldClass } from './field-class.ts';
 import { responseFields } from './headers.ts';
@@ -15,8 +14,15 @@ export interface UpgradeEvents {
   failed(reason: OwnReason, detail: string): void;
 }
 
-/** Answers the client with an upstream's 101, its fields but `without`, and joins the streams. */
-export function joinUpgrade(exchange: Exchange, head: ResponseHead, upstream: Duplex, without: FieldClass, events: UpgradeEvents): void {
+/** Answers the client with an upstream's 101, its fields but `without`, and joins the streams until both were silent for `idleMs`. */
+export function joinUpgrade(
+  exchange: Exchange,
+  head: ResponseHead,
+  upstream: Duplex,
+  without: FieldClass,
+  idleMs: number,
+  events: UpgradeEvents,
+): void {
   const asked = exchange.request.upgrade?.toLowerCase().split(/[ \t]*,[ \t]*/) ?? [];
   if (head.upgrade === undefined || !asked.includes(head.upgrade.toLowerCase())) {
     upstream.destroy();
@@ -35,7 +41,7 @@ export function joinUpgrade(exchange: Exchange, head: ResponseHead, upstream: Du
     client.destroy();
     upstream.destroy();
   });
-  const joined = splice(client, upstream, { idleMs: UPGRADE_IDLE_MS });
+  const joined = splice(client, upstream, { idleMs });
   // Both were paused while they changed hands.
   client.resume();
   upstream.resume();
