@@ -16,15 +16,14 @@ import { serveStatus } from '#lib/status-socket.ts';
 import { createMeshNode, hostMeta, type MeshNode, overlayOptions } from '#mesh/index.ts';
 import { serveMetrics } from '#metrics/index.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
-import { asId, type ProxyId } from '#model/ids.ts';
+import { asId, type ProxyId, type ServiceId } from '#model/ids.ts';
 import {
-  buildRouteTable,
   buildStreamTable,
   createHttpPublisher,
   createIdentityHeaders,
   createSignIn,
   createStreamPublisher,
-  emptyRoutes,
+  RouteTable,
   openCertificateDirectory,
   Traffic,
   type CertificateDirectory,
@@ -94,15 +93,27 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     const registration = new Registration({ node, createProxyPeer: control.createProxyPeer.bind(control), log });
     scope.defer(() => registration.close());
 
-    let routes = emptyRoutes;
     let applyStreams = (): void => undefined;
     const accounts = new ServiceAccounts(() => mappings.current);
-    const mappings: Mappings = new Mappings(config.stateDir, log, (now, gone) => {
-      accounts.remember(gone);
-      for (const { id, domain } of gone) log.info('service removed', { service: domain, id });
-      routes = buildRouteTable(now.values(), (service, problem) => log.warn('a service cannot be served', { service, problem }));
-      applyStreams();
-      certificates.want(hostsWithCertificates(now.values()));
+    const unserved = (service: ServiceId, problem: string): void => log.warn('a service cannot be served', { service, problem });
+    const routes = new RouteTable(unserved);
+    let streamsChanged = false;
+    const mappings: Mappings = new Mappings(config.stateDir, log, {
+      set: (mapping, before) => {
+        routes.set(mapping);
+        streamsChanged ||= mapping.mode !== 'http' || (before !== undefined && before.mode !== 'http');
+      },
+      removed: (mapping) => {
+        accounts.remember([mapping]);
+        log.info('service removed', { service: mapping.domain, id: mapping.id });
+        routes.remove(mapping.id);
+        streamsChanged ||= mapping.mode !== 'http';
+      },
+      settled: () => {
+        if (streamsChanged) applyStreams();
+        streamsChanged = false;
+        certificates.want(hostsWithCertificates(mappings.current.values()));
+      },
     });
     await mappings.load();
 
@@ -183,7 +194,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       await closed;
     });
     applyStreams = () => {
-      const table = buildStreamTable(mappings.current.values(), (service, problem) => log.warn('a service cannot be served', { service, problem }));
+      const table = buildStreamTable(mappings.current.values(), unserved);
       streams.apply(table);
       sockets.open(table);
     };

@@ -1,6 +1,6 @@
 // What processes use of publish/: the HTTP publisher, route tables, the certificate directory and the access log.
 export { createHttpPublisher, type HttpPublisher, type HttpPublisherDeps } from './http/publisher.ts';
-export { buildRouteTable, emptyRoutes, type RouteTable } from './http/routes.ts';
+export { buildRouteTable, RouteTable } from './http/routes.ts';
 export { buildStreamTable, streamRefusal, type StreamTable } from './stream/services.ts';
 export { createStreamPublisher, type StreamPublisher } from './stream/publisher.ts';
 export { openCertificateDirectory, type CertificateDirectory } from './certs/directory.ts';

@@ -10,6 +10,8 @@ export interface CompiledRestrictions {
   readonly unsupported: string | undefined;
 }
 
+const unrestricted: CompiledRestrictions = { allowed: [], blocked: [], unsupported: undefined };
+
 /** Worked out once for each version of a service. */
 export function compileRestrictions(restrictions: AccessRestrictions): CompiledRestrictions {
   const { allowedCidrs, blockedCidrs, allowedCountries, blockedCountries, crowdsecMode } = restrictions;
@@ -24,7 +26,7 @@ export function compileRestrictions(restrictions: AccessRestrictions): CompiledR
   const blocked = prefixes(blockedCidrs);
   if (allowedCountries.length + blockedCountries.length > 0) unsupported = 'countries cannot be checked by this gateway';
   if (crowdsecMode === 'enforce') unsupported = 'CrowdSec cannot be asked by this gateway';
-  return { allowed, blocked, unsupported };
+  return allowed.length + blocked.length === 0 && unsupported === undefined ? unrestricted : { allowed, blocked, unsupported };
 }
 
 /** Why this address may not pass, or undefined where it may. An allow list admits only its members; a block list wins over it. */

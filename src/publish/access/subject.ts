@@ -36,7 +36,7 @@ export function readSubject(
   address: IpAddress | undefined,
   routes: RouteTable,
 ): Subject | Malformed {
-  const host = canonicalHost(request.authority);
+  const host = routes.host(request.authority);
   if (host === undefined) return 'host_malformed';
   let target = request.target;
   if (target.charCodeAt(0) !== 0x2f) {

@@ -24,6 +24,7 @@ export interface OpenStream extends Slotted {
 export class OpenStreams {
   readonly #streams = new Slots<OpenStream>();
   #routes: RouteTable | undefined;
+  #version = 0;
 
   get size(): number {
     return this.#streams.size;
@@ -66,8 +67,9 @@ export class OpenStreams {
     this.#streams.forEach((stream) => {
       if (stream.confirmAt <= now) stream.confirm(now);
     });
-    const changed = this.#routes !== routes;
+    const changed = this.#routes !== routes || this.#version !== routes.version;
     this.#routes = routes;
+    this.#version = routes.version;
     this.end((stream) => {
       if (stream.session !== undefined && stream.session.expiresAt <= wall) return true;
       // A plain request in work finishes under the route that it began with; only its service's end cuts it.

@@ -1,4 +1,4 @@
-// Which service and which target a request means: an immutable table, made anew from all mappings and swapped whole.
+// Which service and which target a request means: a table of immutable services, changed one by one.
 import { formatHostPort } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
@@ -8,7 +8,7 @@ import { RetryBudget } from './balance/retry-budget.ts';
 import type { FieldClass } from './field-class.ts';
 import { compileAnswerEdits, type AnswerEdits } from './answer-edits.ts';
 import { compileRequestEdits } from './header-edits.ts';
-import { canonicalDomain, wildcardOf } from './host.ts';
+import { canonicalDomain, canonicalHost, wildcardOf } from './host.ts';
 import { compileAnswer, leadsBelow, type CompiledAnswer } from './own-answer.ts';
 import { compileConditions, findMatch, moreSpecific, otherMethods, type Matchable, type MatchedRequest } from './route-match.ts';
 import { compilePathMap, type PathMap } from './upstream-path.ts';
@@ -71,15 +71,23 @@ export interface PublishedService {
   readonly retryBudget: RetryBudget;
 }
 
+/**
+ * All services of mode `http`; others are not HTTP's. It changes service by service, and nobody sees half of a change. Of several services
+ * with one domain the first stays, and the next takes its place when it goes; that is told to `onProblem`, as is a domain that is no host name.
+ */
 export class RouteTable {
-  readonly #byHost: ReadonlyMap<string, PublishedService>;
-  readonly #byId: ReadonlyMap<ServiceId, PublishedService>;
-  readonly #wildcards: boolean;
+  readonly #onProblem: (id: ServiceId, problem: string) => void;
+  readonly #byHost = new Map<string, PublishedService>();
+  readonly #byId = new Map<ServiceId, PublishedService>();
+  /** Services whose domain is another's, by that domain, in the order in which they came. */
+  readonly #waiting = new Map<string, ServiceMapping[]>();
+  /** Domains in use that are wildcards. */
+  #wildcards = 0;
+  /** Grows with each change. */
+  version = 0;
 
-  constructor(byHost: ReadonlyMap<string, PublishedService>, byId: ReadonlyMap<ServiceId, PublishedService>) {
-    this.#byHost = byHost;
-    this.#byId = byId;
-    this.#wildcards = byHost.keys().some((host) => host.startsWith('*'));
+  constructor(onProblem: (id: ServiceId, problem: string) => void = () => undefined) {
+    this.#onProblem = onProblem;
   }
 
   get size(): number {
@@ -89,7 +97,14 @@ export class RouteTable {
   /** By canonical host name: the service of that name, else the one whose wildcard stands for its first label. */
   service(host: string): PublishedService | undefined {
     const exact = this.#byHost.get(host);
-    return exact !== undefined || !this.#wildcards ? exact : this.#byHost.get(wildcardOf(host));
+    return exact !== undefined || this.#wildcards === 0 ? exact : this.#byHost.get(wildcardOf(host));
+  }
+
+  /** The canonical host of a Host value, undefined where it is none. One look does where it is spelled as the service's domain is. */
+  host(authority: string): string | undefined {
+    // A wildcard is a domain, and no Host value.
+    const known = authority.charCodeAt(0) === 0x2a ? undefined : this.#byHost.get(authority);
+    return known?.domain ?? canonicalHost(authority);
   }
 
   serviceById(id: ServiceId): PublishedService | undefined {
@@ -99,34 +114,61 @@ export class RouteTable {
   services(): Iterable<PublishedService> {
     return this.#byId.values();
   }
+
+  /** A new service, or a new version of one, in its old place. */
+  set(mapping: ServiceMapping): void {
+    this.version++;
+    const host = mapping.mode === 'http' ? canonicalDomain(mapping.domain) : undefined;
+    if (mapping.mode === 'http' && host === undefined) this.#onProblem(mapping.id, `${mapping.domain} is not a host name`);
+    if (host !== undefined && this.#byId.get(mapping.id)?.domain === host) return this.#publish(mapping, host);
+    this.#leave(mapping.id);
+    if (host === undefined) return;
+    if (!this.#byHost.has(host)) return this.#publish(mapping, host);
+    this.#onProblem(mapping.id, `${host} belongs to another service already`);
+    const waiting = this.#waiting.get(host);
+    if (waiting === undefined) this.#waiting.set(host, [mapping]);
+    else waiting.push(mapping);
+  }
+
+  remove(id: ServiceId): void {
+    this.version++;
+    this.#leave(id);
+  }
+
+  #publish(mapping: ServiceMapping, host: string): void {
+    const service = publishService(mapping, host, (problem) => this.#onProblem(mapping.id, problem));
+    if (host.startsWith('*') && !this.#byHost.has(host)) this.#wildcards++;
+    this.#byHost.set(host, service);
+    this.#byId.set(mapping.id, service);
+  }
+
+  /** Takes a service out, and lets the next one have its domain. */
+  #leave(id: ServiceId): void {
+    const { domain } = this.#byId.get(id) ?? {};
+    if (domain === undefined) {
+      // Rare, as control planes give each domain once.
+      for (const [host, waiting] of this.#waiting) {
+        const left = waiting.filter((mapping) => mapping.id !== id);
+        if (left.length === 0) this.#waiting.delete(host);
+        else this.#waiting.set(host, left);
+      }
+      return;
+    }
+    this.#byId.delete(id);
+    this.#byHost.delete(domain);
+    if (domain.startsWith('*')) this.#wildcards--;
+    const [next, ...others] = this.#waiting.get(domain) ?? [];
+    if (others.length === 0) this.#waiting.delete(domain);
+    else this.#waiting.set(domain, others);
+    if (next !== undefined) this.#publish(next, domain);
+  }
 }
 
-export const emptyRoutes = new RouteTable(new Map(), new Map());
-
-/**
- * Builds the table from all mappings of mode `http`; others are not HTTP's. Of two services with one domain the first stays and the
- * second is told to `onProblem`, as is a mapping with a domain that is no host name.
- */
-export function buildRouteTable(
-  mappings: Iterable<ServiceMapping>,
-  onProblem: (id: ServiceId, problem: string) => void = () => undefined,
-): RouteTable {
-  const byHost = new Map<string, PublishedService>();
-  const byId = new Map<ServiceId, PublishedService>();
-  for (const mapping of mappings) {
-    if (mapping.mode !== 'http') continue;
-    const host = canonicalDomain(mapping.domain);
-    if (host === undefined) {
-      onProblem(mapping.id, `${mapping.domain} is not a host name`);
-    } else if (byHost.has(host)) {
-      onProblem(mapping.id, `${host} belongs to another service already`);
-    } else {
-      const service = publishService(mapping, host, (problem) => onProblem(mapping.id, problem));
-      byHost.set(host, service);
-      byId.set(mapping.id, service);
-    }
-  }
-  return new RouteTable(byHost, byId);
+/** The table of all these services. */
+export function buildRouteTable(mappings: Iterable<ServiceMapping>, onProblem?: (id: ServiceId, problem: string) => void): RouteTable {
+  const table = new RouteTable(onProblem);
+  for (const mapping of mappings) table.set(mapping);
+  return table;
 }
 
 /** The route that takes a request; see `findMatch` for the order, and for what is refused. */

@@ -328,6 +328,7 @@ async function scale(bench: Bench): Promise<Pair[]> {
         bar: 2,
         lowerIsBetter: true,
       }),
+      pair('http', ours, { metric: `route look-up, ${many} in turn`, unit: 'ns', value: found.coldNs }),
       atMost(`change in force, ${many}`, 'ms', found.appliedMs, 100),
       pair('http', ours, { metric: `change on disk, ${many}`, unit: 'ms', value: found.keptMs }),
       pair('http', ours, { metric: `snapshot of ${many}`, unit: 'ms', value: found.snapshotMs }),

@@ -4,19 +4,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLogger } from '#lib/log.ts';
 import type { ServiceMapping } from '#model/service.ts';
-import { buildRouteTable, readCertificate, type Certificate, type RouteTable } from '#publish/index.ts';
+import { buildRouteTable, readCertificate, RouteTable, type Certificate } from '#publish/index.ts';
 import { emptyFields } from '#wire/http1-fields.ts';
 import { Mappings } from '../../../src/gateway/routes/mappings.ts';
-import { canonicalHost } from '../../../src/publish/http/host.ts';
 import { findRoute } from '../../../src/publish/http/routes.ts';
 import { mapping } from '../../gateway/mappings.ts';
 import { createTestCa } from '../../support/test-ca.ts';
 import { answerQuestions } from './asking.ts';
 
 export interface ScaleFigures {
-  /** Nanoseconds from a Host value to its route, few services and many. */
+  /** Nanoseconds from a Host value to its route: ten services of ten, ten of many, and all of many in turn, whose memory is cold. */
   readonly fewNs: number;
   readonly manyNs: number;
+  readonly coldNs: number;
   /** Milliseconds until a change is in force, and until it is on disk: the slowest of all. */
   readonly appliedMs: number;
   readonly keptMs: number;
@@ -50,33 +50,35 @@ const plainGet = { method: 'GET', fields: emptyFields() };
 function lookUp(table: RouteTable, hosts: readonly string[]): number {
   let best = Infinity;
   let found = 0;
-  const each = 200_000;
-  for (let round = 0; round < 8; round++) {
+  const each = 20_000;
+  const lines = hosts.map((host) => `Host: ${host}\r\n`);
+  for (let round = 0; round < 60; round++) {
     const start = performance.now();
     for (let i = 0; i < each; i++) {
-      const host = canonicalHost(hosts[(i * 7_919) % hosts.length] ?? '');
+      // As from a request's head: text whose hash nobody has worked out yet.
+      const host = table.host(lines[(i * 7_919) % hosts.length]?.slice(6, -2) ?? '');
       const service = host === undefined ? undefined : table.service(host);
       if (service !== undefined && findRoute(service, '/1k', plainGet) !== undefined) found++;
     }
     best = Math.min(best, ((performance.now() - start) / each) * 1e6);
   }
-  if (found !== each * 8) throw new Error('a route was not found');
+  if (found !== each * 60) throw new Error('a route was not found');
   return best;
 }
 
 interface Served {
   readonly mappings: Mappings;
-  table: RouteTable;
+  readonly table: RouteTable;
 }
 
 function serve(directory: string): Served {
-  const served: Served = {
-    mappings: new Mappings(directory, silentLogger, (now) => {
-      served.table = buildRouteTable(now.values());
-    }),
-    table: buildRouteTable([]),
-  };
-  return served;
+  const table = new RouteTable();
+  const mappings = new Mappings(directory, silentLogger, {
+    set: (changed) => table.set(changed),
+    removed: ({ id }) => table.remove(id),
+    settled: () => undefined,
+  });
+  return { mappings, table };
 }
 
 async function loadCertificates(names: readonly string[]): Promise<readonly Certificate[]> {
@@ -122,7 +124,8 @@ async function times(directory: string, names: readonly string[]): Promise<Omit<
   const snapshotMs = performance.now() - start;
   const changed = await change(served, (host) => served.table.service(host) !== undefined);
   const fewNs = lookUp(buildRouteTable(fewNames.map(received)), hostsOf(fewNames));
-  return { fewNs, manyNs: lookUp(served.table, hostsOf(names)), snapshotMs, ...changed };
+  const hosts = hostsOf(names);
+  return { fewNs, manyNs: lookUp(served.table, hosts.slice(0, few)), coldNs: lookUp(served.table, hosts), snapshotMs, ...changed };
 }
 
 async function measure({ services }: { readonly services: number }): Promise<ScaleFigures> {

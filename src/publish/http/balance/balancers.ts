@@ -32,6 +32,7 @@ export class Balancers {
   readonly #health = new Map<string, TargetHealth>();
   #byService: ReadonlyMap<ServiceId, readonly Balancer[]> = new Map();
   #table: RouteTable | undefined;
+  #version = 0;
 
   constructor(reachable: (target: RouteTarget) => boolean) {
     this.#reachable = reachable;
@@ -50,8 +51,9 @@ export class Balancers {
 
   /** Takes a new table as the truth: what no route needs is forgotten. Returns all targets to be checked, or undefined where nothing is new. */
   follow(table: RouteTable): ReadonlyMap<string, CheckedTarget> | undefined {
-    if (this.#table === table) return undefined;
+    if (this.#table === table && this.#version === table.version) return undefined;
     this.#table = table;
+    this.#version = table.version;
     const checked = new Map<string, CheckedTarget>();
     const byService = new Map<ServiceId, Balancer[]>();
     const routes = new Set<string>();
