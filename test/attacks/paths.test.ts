@@ -43,7 +43,7 @@ function readings(target: string): string[] {
   const out: string[] = [];
   let text = target.split('?')[0] ?? '';
   for (let round = 0; round < 3; round++) {
-    for (const cut of [text, text.replaceAll(/;[^/\\]*/g, '')]) {
+    for (const cut of [text, text.replaceAll(/;[^/\\]*/g, ''), text.replaceAll(/\0[^/\\]*| +(?=[/\\]|$)/g, '')]) {
       const slashed = cut.replaceAll('\\', '/');
       out.push(posix.normalize(cut), posix.normalize(slashed), new URL(`http://x/${cut.replace(/^\/+/, '')}`).pathname);
     }

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap';
 import { CHUNK_EXTENSION_BYTES } from '#wire/http1-limits.ts';
 import { listenTcp, mapping, path } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
-import { block, END_HEADERS, END_STREAM, frame, HEADERS, preface, request, SETTINGS, type Field } from './h2-raw.ts';
+import { block, DATA, END_HEADERS, END_STREAM, frame, HEADERS, preface, request, SETTINGS, uint32, type Field } from './h2-raw.ts';
 import { lines, pick, proxied, Range, rounds, seed, startRecorder, until, variants, type Outcome, type Recorder, type Variant } from './harness.ts';
 
 async function start(t: Test, answer?: (request: string) => string | undefined): Promise<{ range: Range; recorder: Recorder }> {
@@ -605,4 +605,238 @@ void t.test('S-17: clients that leave in the middle free the upstream at once', 
   t.match((await range.ask('h1 direct', { target: '/whole' })).text, /ok$/);
   t.ok(ms < 2_000, `${Math.round(ms)} ms`);
   t.comment(`figure: ${count} clients gone in the middle, their upstream connections closed within ${Math.round(ms)} ms`);
+});
+
+/** Answers over HTTP/2 that are not exactly one answer; `right` is what should have come. */
+const badFrames: readonly (readonly [what: string, frames: (stream: number, right: Buffer, token: string) => Buffer, whole?: true])[] = [
+  ['payload before a head', (stream, right) => Buffer.concat([frame(DATA, 0, stream, 'poison'), right])],
+  ['no status', (stream) => frame(HEADERS, END_HEADERS | END_STREAM, stream, block([['x', 'y']]))],
+  ['a status that is none', (stream) => frame(HEADERS, END_HEADERS | END_STREAM, stream, block([[':status', 'abc']]))],
+  ['a status below all', (stream) => frame(HEADERS, END_HEADERS | END_STREAM, stream, block([[':status', '099']]))],
+  ['101', (stream) => frame(HEADERS, END_HEADERS | END_STREAM, stream, block([[':status', '101']]))],
+  [
+    'two statuses',
+    (stream) =>
+      frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        stream,
+        block([
+          [':status', '200'],
+          [':status', '204'],
+        ]),
+      ),
+  ],
+  [
+    'a pseudo-header field of requests',
+    (stream) =>
+      frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        stream,
+        block([
+          [':status', '200'],
+          [':path', '/'],
+        ]),
+      ),
+  ],
+  [
+    'a length that is too short',
+    (stream, _right, token) =>
+      Buffer.concat([
+        frame(
+          HEADERS,
+          END_HEADERS,
+          stream,
+          block([
+            [':status', '200'],
+            ['content-length', '1'],
+          ]),
+        ),
+        frame(DATA, END_STREAM, stream, token),
+      ]),
+  ],
+  [
+    'a length that is too long',
+    (stream, _right, token) =>
+      Buffer.concat([
+        frame(
+          HEADERS,
+          END_HEADERS,
+          stream,
+          block([
+            [':status', '200'],
+            ['content-length', '99'],
+          ]),
+        ),
+        frame(DATA, END_STREAM, stream, token),
+      ]),
+  ],
+  [
+    'two lengths',
+    (stream, _right, token) =>
+      Buffer.concat([
+        frame(
+          HEADERS,
+          END_HEADERS,
+          stream,
+          block([
+            [':status', '200'],
+            ['content-length', '2'],
+            ['content-length', '3'],
+          ]),
+        ),
+        frame(DATA, END_STREAM, stream, token),
+      ]),
+  ],
+  [
+    'a reset in the middle',
+    (stream) =>
+      Buffer.concat([
+        frame(
+          HEADERS,
+          END_HEADERS,
+          stream,
+          block([
+            [':status', '200'],
+            ['content-length', '9'],
+          ]),
+        ),
+        frame(DATA, 0, stream, 'abc'),
+        frame(3, 0, stream, uint32(2)),
+      ]),
+  ],
+  ['a push', (stream) => frame(5, END_HEADERS, stream, Buffer.concat([uint32(2), block(request())]))],
+  ['a block that is no HPACK', (stream) => frame(HEADERS, END_HEADERS | END_STREAM, stream, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff]))],
+  [
+    'an endless row of interim answers',
+    (stream) =>
+      Buffer.concat(
+        Array.from({ length: 500 }, () =>
+          frame(
+            HEADERS,
+            END_HEADERS,
+            stream,
+            block([
+              [':status', '103'],
+              ['link', '</x>'],
+            ]),
+          ),
+        ),
+      ),
+  ],
+  ['a window that overflows', (stream) => Buffer.concat([frame(8, 0, stream, uint32(0x7fffffff)), frame(8, 0, stream, uint32(0x7fffffff))])],
+  ['frames of a stream that nobody opened', (stream, right) => Buffer.concat([frame(DATA, 0, stream + 2, 'poison'), right])],
+  ['more after the end', (stream, right) => Buffer.concat([right, frame(DATA, END_STREAM, stream, 'poison')]), true],
+  [
+    'another answer after the end',
+    (stream, right) =>
+      Buffer.concat([
+        right,
+        frame(
+          HEADERS,
+          END_HEADERS | END_STREAM,
+          stream,
+          block([
+            [':status', '200'],
+            ['x', 'poison'],
+          ]),
+        ),
+      ]),
+    true,
+  ],
+  [
+    'lines in a value',
+    (stream, _right, token) =>
+      Buffer.concat([
+        frame(
+          HEADERS,
+          END_HEADERS,
+          stream,
+          block([
+            [':status', '200'],
+            ['x-a', 'b\r\nSet-Cookie: poison=1'],
+          ]),
+        ),
+        frame(DATA, END_STREAM, stream, token),
+      ]),
+    true,
+  ],
+  [
+    'lines in a name',
+    (stream, _right, token) =>
+      Buffer.concat([
+        frame(
+          HEADERS,
+          END_HEADERS,
+          stream,
+          block([
+            [':status', '200'],
+            ['x-a\r\nset-cookie', 'poison=1'],
+          ]),
+        ),
+        frame(DATA, END_STREAM, stream, token),
+      ]),
+    true,
+  ],
+  [
+    'fields of connections',
+    (stream, _right, token) =>
+      Buffer.concat([
+        frame(
+          HEADERS,
+          END_HEADERS,
+          stream,
+          block([
+            [':status', '200'],
+            ['connection', 'x-b'],
+            ['transfer-encoding', 'chunked'],
+            ['keep-alive', 'poison'],
+          ]),
+        ),
+        frame(DATA, END_STREAM, stream, token),
+      ]),
+    true,
+  ],
+];
+
+void t.test('S-10: an upstream of HTTP/2 is believed no further, and nobody gets what it left over', async (t) => {
+  let bad: ((stream: number, right: Buffer, token: string) => Buffer) | undefined;
+  let token = '';
+  const server = await listenTcp((socket) => {
+    let rest: Buffer = Buffer.alloc(0);
+    let greeted = false;
+    socket.on('data', (chunk: Buffer) => {
+      rest = Buffer.concat([rest, chunk]);
+      if (!greeted && rest.length >= preface.length) {
+        greeted = true;
+        rest = rest.subarray(preface.length);
+        socket.write(frame(SETTINGS, 0, 0));
+      }
+      while (greeted && rest.length >= 9 && rest.length >= 9 + rest.readUIntBE(0, 3)) {
+        const [type, flags, stream] = [rest[3], rest[4] ?? 0, rest.readUInt32BE(5)];
+        rest = rest.subarray(9 + rest.readUIntBE(0, 3));
+        if (type === SETTINGS && (flags & 1) === 0) socket.write(frame(SETTINGS, 1, 0));
+        if (type !== HEADERS) continue;
+        const right = Buffer.concat([frame(HEADERS, END_HEADERS, stream, block([[':status', '200']])), frame(DATA, END_STREAM, stream, token)]);
+        socket.write(bad === undefined ? right : bad(stream, right, token));
+      }
+    });
+  });
+  t.teardown(server.close);
+  const range = await Range.start(t, [mapping('a.test', [path(server.port, { httpVersion: 'h2' })])], []);
+  for (const [what, frames, whole] of badFrames) {
+    for (const variant of variants) {
+      bad = frames;
+      token = `token-${what.replaceAll(' ', '-')}`;
+      const got = await range.ask(variant, {});
+      const broken = got.status === 502 || got.ended;
+      if (!broken && !(whole === true && got.status === 200)) t.fail(`${variant}, ${what}: ${got.status} ${JSON.stringify(got.text)}`);
+      t.notMatch(got.text, /poison/, what);
+      bad = undefined;
+      token = 'token-after';
+      const after = await range.ask(variant, {});
+      t.ok(after.status === 200 && after.text.includes('token-after'), `${variant}, after ${what}: ${after.status}`);
+    }
+  }
 });

@@ -10,16 +10,14 @@ const decodings = 2;
 interface Habits {
   /** `\` separates segments. */
   readonly backslash: boolean;
-  /** Parameters are cut off before segments are looked at. */
-  readonly parameters: boolean;
+  /** What some take for no part of a name is cut off it: parameters, all behind a NUL, spaces at the end. */
+  readonly cutting: boolean;
   /** Empty segments are left out. */
   readonly merging: boolean;
 }
 
 const both = [true, false] as const;
-const habits: readonly Habits[] = both.flatMap((backslash) =>
-  both.flatMap((parameters) => both.map((merging) => ({ backslash, parameters, merging }))),
-);
+const habits: readonly Habits[] = both.flatMap((backslash) => both.flatMap((cutting) => both.map((merging) => ({ backslash, cutting, merging }))));
 
 /**
  * The readings of a path behind a prefix, each with a slash before every segment and without dot segments; undefined where one of them climbs
@@ -41,13 +39,13 @@ export function pathReadings(path: string): readonly string[] | undefined {
 }
 
 /** Dot segments taken out as RFC 3986 §5.2.4 says, with one server's habits. A slash at the end makes no segment. */
-function plainPath(text: string, { backslash, parameters, merging }: Habits): string | undefined {
+function plainPath(text: string, { backslash, cutting, merging }: Habits): string | undefined {
   const segments = text.split(backslash ? /[/\\]/ : '/');
   const kept: string[] = [];
   // What comes before the first slash is the prefix's.
   for (let i = segments[0] === '' ? 1 : 0; i < segments.length; i++) {
     const segment = segments[i] ?? '';
-    const name = parameters ? (segment.split(';', 1)[0] ?? '') : segment;
+    const name = cutting ? (segment.split(/[;\0]/, 1)[0] ?? '').trimEnd() : segment;
     if (name === '.' || (name === '' && (merging || i === segments.length - 1))) continue;
     if (name !== '..') kept.push(name);
     else if (kept.pop() === undefined) return undefined;
