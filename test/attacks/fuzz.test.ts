@@ -10,10 +10,12 @@ import t from 'tap';
 import { parseIp, parsePrefix } from '#lib/ip.ts';
 import { clientAddress } from '#publish/access/client-address.ts';
 import { readOwnCookies, setsOwnCookie, stripOwnCookies } from '#publish/access/cookies.ts';
+import { readChain } from '#publish/access/proxy-chain.ts';
 import { canonicalHost } from '#publish/http/host.ts';
 import { pathReadings } from '#publish/http/path-readings.ts';
 import { ClientHelloReader, type HelloResult } from '#wire/client-hello.ts';
 import { BodyReader } from '#wire/http1-body.ts';
+import { addField, emptyFields } from '#wire/http1-fields.ts';
 import { HeadReader, parseRequestHead, parseResponseHead, type Framing } from '#wire/http1-head.ts';
 import { fieldLines } from '#wire/http1-write.ts';
 import { listenTcp } from '../publish/harness.ts';
@@ -409,9 +411,12 @@ void t.test('D-17: hosts, addresses, cookies and paths of any text keep their pr
       ['10.0.0.1', '9.9.9.9', ', ', ',', ' ', '::1', '::ffff:10.0.0.2', '"', 'for=', '%eth0', '[', ']:80', '256.1.1.1', '1'],
       14,
     );
-    const address = clientAddress('10.0.0.9', chain, trusted);
+    const said = emptyFields();
+    addField(said, i % 2 === 0 ? 'X-Forwarded-For' : 'Forwarded', chain);
+    const nodes = readChain(said)?.nodes;
+    const address = clientAddress('10.0.0.9', nodes, trusted);
     if (address !== undefined && parseIp(address.text) === undefined) t.fail(`chain ${JSON.stringify(chain)}`);
-    if (clientAddress('9.9.9.1', chain, trusted)?.text !== '9.9.9.1') t.fail(`a stranger is believed: ${JSON.stringify(chain)}`);
+    if (clientAddress('9.9.9.1', nodes, trusted)?.text !== '9.9.9.1') t.fail(`a stranger is believed: ${JSON.stringify(chain)}`);
 
     const cookie = noise(
       random,

@@ -1,5 +1,6 @@
 // Whose request it is by address: the connection's other end, or what trusted proxies before us say (attack rows H-10 to H-12).
 import { formatIp, parseIp, prefixContains, unmapIp, type IpAddress, type IpPrefix } from '#lib/ip.ts';
+import { nodeAddress } from './proxy-chain.ts';
 
 export interface ClientAddress {
   readonly ip: IpAddress;
@@ -7,16 +8,15 @@ export interface ClientAddress {
 }
 
 /**
- * The client's address. From a trusted peer, X-Forwarded-For is read from the right up to the first address that is not trusted; a member that
- * is no address there makes the whole chain worthless, and the result is undefined: nothing can be allowed by it.
+ * The client's address. From a trusted peer, the chain that it tells is read from the right up to the first address that is not trusted; a node
+ * that is no address there makes the whole chain worthless, and the result is undefined: nothing can be allowed by it.
  * Nobody is trusted where the list is empty.
  */
-export function clientAddress(remote: string, forwardedFor: string | undefined, trusted: readonly IpPrefix[]): ClientAddress | undefined {
+export function clientAddress(remote: string, chain: readonly string[] | undefined, trusted: readonly IpPrefix[]): ClientAddress | undefined {
   let ip = parse(remote);
-  if (ip === undefined || forwardedFor === undefined || !isTrusted(ip, trusted)) return describe(ip);
-  const chain = forwardedFor.split(',');
+  if (ip === undefined || chain === undefined || !isTrusted(ip, trusted)) return describe(ip);
   for (let i = chain.length - 1; i >= 0; i--) {
-    ip = parse((chain[i] ?? '').trim());
+    ip = nodeAddress(chain[i] ?? '');
     if (ip === undefined || !isTrusted(ip, trusted)) break;
   }
   return describe(ip);

@@ -13,6 +13,7 @@ import type { AccessBackend, IdentityHeaders, SignIn, SignInPlace } from '../acc
 import type { CheckInput, Verdict } from '../access/check.ts';
 import { clientAddress, isTrustedPeer } from '../access/client-address.ts';
 import { answerOwnPath, isOwnPath, loginRedirect } from '../access/own-paths.ts';
+import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access/respond.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
@@ -20,9 +21,9 @@ import { CONFIRM_MS, LOG_TEXT, UPGRADE_IDLE_MS } from '../constants.ts';
 import type { Deadlines } from './deadlines.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
 import type { Exchange, ExchangeOwner } from './exchange.ts';
+import { forwardingLines } from './forwarding.ts';
 import { noFields } from './field-class.ts';
 import { Forward, type ForwardDeps, type ForwardEvents } from './forward.ts';
-import { requestLines } from './headers.ts';
 import { authorityPort } from './host.ts';
 import { via, visitedBefore } from './loop-guard.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
@@ -31,6 +32,7 @@ import type { IdSource } from './request-id.ts';
 import type { ServiceLoad } from './service-load.ts';
 import { giveAnswer, redirectLocation } from './own-answer.ts';
 import { findRoute, type AnsweredRoute, type Route, type RouteTable, type RouteTarget, type ServiceRoute } from './routes.ts';
+import { allowedUpgrade, upstreamHead } from './upstream-head.ts';
 import { innerPath, publicFrame } from './upstream-path.ts';
 import { joinUpgrade } from './upgrade.ts';
 
@@ -71,6 +73,9 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   readonly #started: number;
   readonly #wall: number;
   #sourceIp: string;
+  /** Whether the peer is a proxy that is believed, and what it says then. */
+  #trusted = false;
+  #chain: ProxyChain | undefined;
   #subject: Subject | undefined;
   #route: ServiceRoute | undefined;
   #innerPath = '';
@@ -103,10 +108,9 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   run(): void {
     const { client, request } = this.#exchange;
     const { trustedProxies, routes } = this.#deps;
-    const address =
-      trustedProxies.length === 0
-        ? client.peer
-        : clientAddress(client.remote.address, joinedValue(request.fields, 'x-forwarded-for'), trustedProxies);
+    this.#trusted = isTrustedPeer(client.remote.address, trustedProxies);
+    this.#chain = this.#trusted ? readChain(request.fields) : undefined;
+    const address = this.#trusted ? clientAddress(client.remote.address, this.#chain?.nodes, trustedProxies) : client.peer;
     if (address !== undefined) this.#sourceIp = address.text;
     const subject = readSubject(request, client.serverName, address?.ip, routes());
     if (typeof subject === 'string') return this.#refuse('bad_request', subject);
@@ -235,7 +239,18 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   head(target: RouteTarget): string {
     const [subject, route] = this.#admitted();
     this.#upstream = target.upstream.address;
-    return this.#head(subject, route, target, this.#identityLines);
+    const { request, client } = this.#exchange;
+    return (
+      upstreamHead(subject, route, target, this.#innerPath, this.#deps.forward.policy) +
+      forwardingLines({
+        peer: client.remote.address,
+        source: this.#sourceIp,
+        authority: request.authority,
+        tls: client.serverName !== undefined,
+        trusted: this.#trusted ? { fields: request.fields, chain: this.#chain } : undefined,
+      }) +
+      `Via: ${via}\r\nX-Request-Id: ${this.#id}\r\n${route.customHeaders}${this.#identityLines}`
+    );
   }
 
   edit(fields: Fields, edits: AnswerEdits, target: RouteTarget): void {
@@ -310,29 +325,6 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#deps.streams.remove(this);
     this.#verdict = undefined;
     this.run();
-  }
-
-  /** The head for the upstream: request line, the client's fields without claims, then ours. */
-  #head(subject: Subject, route: Route, target: RouteTarget, identity: string): string {
-    const { request, client } = this.#exchange;
-    const mapping = route.service.mapping;
-    const trusted = isTrustedPeer(client.remote.address, this.#deps.trustedProxies);
-    const said = (key: string): string | undefined => (trusted ? fieldValue(request.fields, key) : undefined);
-    const proto =
-      said('x-forwarded-proto') === 'http' ? 'http' : client.serverName === undefined && said('x-forwarded-proto') !== 'https' ? 'http' : 'https';
-    const host = mapping.passHostHeader ? request.authority : target.host;
-    const chain = trusted ? joinedValue(request.fields, 'x-forwarded-for') : undefined;
-    const forwardedFor = chain === undefined ? this.#sourceIp : `${chain}, ${client.remote.address}`;
-    const node = this.#sourceIp.includes(':') ? `"[${this.#sourceIp}]"` : this.#sourceIp;
-    return (
-      `${request.method} ${target.basePath}${this.#innerPath}${subject.query} HTTP/1.1\r\nHost: ${host}\r\n` +
-      requestLines(request.fields, this.#deps.forward.policy, route.customKeys, subject.token?.key, subject.cookies.present) +
-      `X-Forwarded-For: ${forwardedFor}\r\nX-Real-IP: ${this.#sourceIp}\r\nX-Forwarded-Host: ${request.authority}\r\n` +
-      `X-Forwarded-Proto: ${proto}\r\nX-Forwarded-Port: ${authorityPort(request.authority) ?? (proto === 'https' ? '443' : '80')}\r\n` +
-      `Forwarded: for=${node};host="${request.authority}";proto=${proto}\r\nVia: ${via}\r\nX-Request-Id: ${this.#id}\r\n` +
-      route.customHeaders +
-      identity
-    );
   }
 
   #refuse(reason: OwnReason, detail: string): void {
@@ -480,9 +472,4 @@ class RequestInput implements CheckInput {
   get signal(): AbortSignal {
     return (this.#signal ??= this.#deadlines.accessLimit());
   }
-}
-
-/** An upgrade to another version of HTTP would carry requests past the checks (attack row S-12); such a request is an ordinary one. */
-function allowedUpgrade(protocols: string | undefined): string | undefined {
-  return protocols === undefined || /(?:^|[\s,])(?:h2c?|http|tls)(?:$|[\s,/])/i.test(protocols) ? undefined : protocols;
 }
