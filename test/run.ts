@@ -23,6 +23,7 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'openssl', program: 'openssl', suites: 'early data and other TLS that Node cannot ask for' },
   { name: 'curl', program: 'curl', suites: 'the product with curl' },
   { name: 'pebble', program: 'pebble', suites: 'automatic certificates' },
+  { name: 'openssl', program: 'openssl', suites: 'OCSP stapling' },
   { name: 'knot', program: 'knotd', suites: 'automatic certificates by DNS' },
   { name: 'nginx', program: 'nginx', suites: 'the benchmark' },
   { name: 'wrk', program: 'wrk', suites: 'the benchmark' },

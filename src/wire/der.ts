@@ -1,4 +1,4 @@
-// DER (X.690), as far as certificates and OCSP need it: values are read strictly by tag and length.
+// DER (X.690), as far as certificates and OCSP need it: values are read strictly by tag and length, and written shortest.
 
 export const DER = {
   boolean: 0x01,
@@ -52,8 +52,15 @@ export function inside(value: DerValue | undefined, tag: number): readonly DerVa
   return value?.tag === tag ? readDer(value.content) : undefined;
 }
 
+export function writeDer(tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
+  const content = Buffer.concat(parts);
+  const length = content.length;
+  const size = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Uint8Array.from([tag, ...size]), content]);
+}
+
 /** An object identifier's content as dotted text. */
-function readOid(content: Uint8Array): string {
+export function readOid(content: Uint8Array): string {
   const arcs: number[] = [];
   let arc = 0;
   for (const byte of content) {
@@ -65,6 +72,25 @@ function readOid(content: Uint8Array): string {
     }
   }
   return arcs.join('.');
+}
+
+export function writeOid(dotted: string): Uint8Array {
+  const [first = 0, second = 0, ...rest] = dotted.split('.').map(Number);
+  const bytes = [first * 40 + second, ...rest].flatMap((arc) => {
+    const groups = [arc & 0x7f];
+    for (let left = Math.floor(arc / 128); left > 0; left = Math.floor(left / 128)) groups.unshift((left & 0x7f) | 0x80);
+    return groups;
+  });
+  return writeDer(DER.oid, Uint8Array.from(bytes));
+}
+
+/** GeneralizedTime as `YYYYMMDDHHMMSSZ` in milliseconds since 1970; undefined for any other form. */
+export function readTime(value: DerValue | undefined): number | undefined {
+  if (value?.tag !== DER.generalizedTime) return undefined;
+  const match = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(Buffer.from(value.content).toString('latin1'));
+  if (match === null) return undefined;
+  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match.slice(1).map(Number);
+  return Date.UTC(year, month - 1, day, hour, minute, second);
 }
 
 /** The parts of a certificate (RFC 5280 §4.1) that are asked for here. */

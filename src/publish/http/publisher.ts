@@ -11,6 +11,7 @@ import type { ClientHello } from '#wire/client-hello.ts';
 import type { AccessBackend, IdentityHeaders, SignIn } from '../access/backend.ts';
 import { clientAddress } from '../access/client-address.ts';
 import type { CertificateSource } from '../certs/directory.ts';
+import { Stapler } from '../certs/ocsp/stapler.ts';
 import { CONNECTIONS, CONNECTIONS_PER_ADDRESS, KEEP_ALIVE_PROBE_MS } from '../constants.ts';
 import { publishError } from '../errors.ts';
 import { SecureContexts } from '../tls/secure-contexts.ts';
@@ -109,6 +110,7 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #streams = new OpenStreams();
   readonly #encoders = new Encoders();
   readonly #refusals: Refusals;
+  readonly #stapler: Stapler;
   readonly #contexts = new SecureContexts();
   readonly #sockets = new Set<Socket>();
   readonly #serving = new Set<Serving>();
@@ -127,6 +129,7 @@ class Publisher implements HttpPublisher, H1Owner {
       return prefix;
     });
     this.#deps = deps;
+    this.#stapler = new Stapler(deps);
     this.#refusals = new Refusals(deps.log, deps.clock);
     this.deadlines = new Deadlines(deps.clock, () => {
       this.#upstreams.sweep();
@@ -178,7 +181,13 @@ class Publisher implements HttpPublisher, H1Owner {
     terminateTls(
       socket,
       info.hello,
-      { certificates: this.#deps.certificates, challenges: this.#deps.challenges, deadlines: this.deadlines, contexts: this.#contexts },
+      {
+        certificates: this.#deps.certificates,
+        challenges: this.#deps.challenges,
+        deadlines: this.deadlines,
+        contexts: this.#contexts,
+        stapler: this.#stapler,
+      },
       (terminated) => this.#serve(terminated, info),
       (fault, detail) => {
         if (fault === 'challenge') this.#deps.log.info('a certificate authority saw the answer to its challenge', { host: detail });
@@ -233,6 +242,7 @@ class Publisher implements HttpPublisher, H1Owner {
     for (const socket of this.#sockets) socket.destroy();
     this.#streams.end(() => true);
     this.#checks.close();
+    this.#stapler.close();
     this.#upstreams.close();
     await Promise.all(closed);
     this.deadlines.close();

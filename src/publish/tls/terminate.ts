@@ -6,6 +6,7 @@ import { ClientHelloReader, type ClientHello } from '#wire/client-hello.ts';
 import type { Certificate } from '../certs/certificate.ts';
 import type { CertificateSource } from '../certs/directory.ts';
 import { CHALLENGE_HANDSHAKE_MS } from '../certs/acme/constants.ts';
+import type { Stapler } from '../certs/ocsp/stapler.ts';
 import { HANDSHAKE_MS, LINGER_MS } from '../constants.ts';
 import type { SecureContexts } from './secure-contexts.ts';
 import type { Deadlined, Deadlines } from '../http/deadlines.ts';
@@ -40,6 +41,8 @@ export interface TerminateDeps {
   readonly challenges?: ChallengeSource | undefined;
   readonly deadlines: Deadlines;
   readonly contexts: SecureContexts;
+  /** OCSP answers; left out, none is stapled. */
+  readonly stapler?: Stapler | undefined;
 }
 
 /** One fatal alert in a record of its own (RFC 8446 §6.2): the client asked for a name that we do not have. */
@@ -125,12 +128,14 @@ class Handshake implements Deadlined {
       return;
     }
     const serverName = hello.serverName;
+    const server = this.#deps.stapler?.server(certificate);
     let secured: TLSSocket;
     try {
       secured = new TLSSocket(this.#socket, {
         isServer: true,
         secureContext: this.#deps.contexts.get(certificate, this.#deps.deadlines.now()),
         ALPNProtocols: protocols,
+        ...(server === undefined ? {} : { server }),
       });
     } catch (error) {
       this.#fail('certificate', describeError(error));
