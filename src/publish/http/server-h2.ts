@@ -12,7 +12,17 @@ import type { TLSSocket } from 'node:tls';
 import { errorCode } from '#lib/errors.ts';
 import { addField, emptyFields, fieldValue, isFieldValue, isToken, type Fields } from '#wire/http1-fields.ts';
 import { HEAD_FIELDS, TARGET_BYTES } from '#wire/http1-limits.ts';
-import { BODY_STALL_MS, H2_HEADER_LIST, H2_RESET_WINDOW_MS, H2_RESETS, H2_STREAMS, IDLE_MS, LINGER_MS, WRITE_STALL_MS } from '../constants.ts';
+import {
+  BODY_STALL_MS,
+  H2_HEADER_LIST,
+  H2_RESET_WINDOW_MS,
+  H2_RESETS,
+  H2_STREAMS,
+  HEAD_MS,
+  IDLE_MS,
+  LINGER_MS,
+  WRITE_STALL_MS,
+} from '../constants.ts';
 import { cutSession, cutStream } from './h2-cut.ts';
 import { headerObject, isConnectionField, trailerFields } from './h2-fields.ts';
 import { canonicalHost } from './host.ts';
@@ -43,7 +53,8 @@ export class H2Connection implements Deadlined {
     this.client = client;
     this.owner = owner;
     this.#windowStart = owner.deadlines.now();
-    this.deadline = owner.deadlines.now() + IDLE_MS;
+    // As over HTTP/1.1: a request has to begin soon, and one whose header block only drips in has not begun (attack row D-1).
+    this.deadline = owner.deadlines.now() + HEAD_MS;
     this.#session = performServerHandshake(socket, {
       maxSendHeaderBlockLength: H2_HEADER_LIST * 2,
       // Refuses header lists beyond this before they are collected.
