@@ -54,13 +54,23 @@ function weight(conditions: Conditions | undefined): number {
  * route, whoever reads. What passes is forwarded byte for byte.
  */
 export function findMatch<T extends Matchable>(routes: readonly T[], path: string, request: MatchedRequest): T | undefined {
-  const route = routes.find((candidate) => takesPath(candidate, path) && fits(candidate.conditions, request));
+  const route = firstTaking(routes, path, request, takesPath);
   if (route === undefined || route.whole || route.exact !== undefined) return route;
-  const readings = pathReadings(path.slice(route.prefix.length));
-  const same = (reading: string): boolean =>
-    reading === path.slice(route.prefix.length) ||
-    routes.find((candidate) => takesReading(candidate, route.prefix + reading) && fits(candidate.conditions, request)) === route;
+  const { prefix } = route;
+  const rest = path.slice(prefix.length);
+  const readings = pathReadings(rest);
+  const same = (reading: string): boolean => reading === rest || firstTaking(routes, prefix + reading, request, takesReading) === route;
   return readings?.every(same) === true ? route : undefined;
+}
+
+function firstTaking<T extends Matchable>(
+  routes: readonly T[],
+  path: string,
+  request: MatchedRequest,
+  takes: (route: Matchable, path: string) => boolean,
+): T | undefined {
+  for (const route of routes) if (takes(route, path) && fits(route.conditions, request)) return route;
+  return undefined;
 }
 
 /** The methods for which the request would have found a route, or undefined where its method is not what is wrong. */

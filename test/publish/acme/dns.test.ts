@@ -69,6 +69,10 @@ void t.test('a wildcard and its parent in one certificate, by a signed update', 
   t.same([...(automatic.find('apps.example.com')?.names ?? [])].sort(), ['*.apps.example.com', 'apps.example.com']);
   t.equal(automatic.find('x.apps.example.com'), undefined, 'only hosts that are served');
   t.equal(automatic.list().length, 1);
+  const certificate = automatic.find('a.apps.example.com');
+  automatic.want(['*.apps.example.com']);
+  for (const host of ['x.apps.example.com', '*.apps.example.com']) t.equal(automatic.find(host), certificate, 'a service with a wildcard domain');
+  for (const host of ['apps.example.com', 'x.y.apps.example.com', 'example.com']) t.equal(automatic.find(host), undefined, host);
   await until('the records are gone', async () => (await knot.txt('_acme-challenge.apps.example.com')).length === 0);
 });
 

@@ -11,6 +11,7 @@ import { Authorities, type Standing } from './authorities.ts';
 import { Authority, newPrivateKey, type Account } from './authority.ts';
 import { LiveChallenges } from './challenges.ts';
 import type { ChallengeAnswer, ClusterStore } from './cluster-store.ts';
+import { wildcardOf } from '../../http/host.ts';
 import { ACME_CALL_MS, CERTIFICATES_KEPT, ORDERS_AT_A_TIME } from './constants.ts';
 import type { DnsRecords } from './dns-records.ts';
 import { certificateIdOf } from './identifiers.ts';
@@ -133,7 +134,8 @@ class Automatic implements AutomaticCertificates {
   }
 
   find(host: string): Certificate | undefined {
-    return this.#byHost.get(host)?.certificate;
+    // A service's wildcard domain stands for one label; its certificate also serves a name of its own that waits for one.
+    return this.#byHost.get(host)?.certificate ?? this.#byHost.get(wildcardOf(host))?.certificate;
   }
 
   want(hosts: Iterable<string>): void {
