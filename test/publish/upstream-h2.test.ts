@@ -65,6 +65,20 @@ void t.test('requests arrive as HTTP/2, with nothing of HTTP/1.1 connections', a
   for (const name of ['connection', 'host', 'keep-alive', 'x-hop', 'transfer-encoding']) t.notOk(name in headers, name);
 });
 
+void t.test('fields that should stand once are passed on as often as they came', async (t) => {
+  const raw: string[][] = [];
+  const up = await serve(t, ok);
+  up.server.on('stream', (_stream, _headers, _flags, rawHeaders: string[]) => raw.push(rawHeaders));
+  const fixture = await start(t, up.port);
+  const answer = await exchange(
+    fixture,
+    get.replace('Connection:', 'Referer: a\r\nReferer: b\r\nUser-Agent: c\r\nUser-Agent: d\r\nCookie: e=1\r\nCookie: f=2\r\nConnection:'),
+  );
+  t.match(answer, /^HTTP\/1\.1 200/);
+  const got = (raw[0] ?? []).filter((_value, i, all) => i % 2 === 1 && /^(?:referer|user-agent|cookie)$/.test(all[i - 1] ?? ''));
+  t.same(got, ['a', 'b', 'c', 'd', 'e=1', 'f=2']);
+});
+
 void t.test('many requests of many clients share one connection', async (t) => {
   const waiting: ServerHttp2Stream[] = [];
   const up = await serve(t, (stream) => {
@@ -220,6 +234,7 @@ void t.test('an answer that breaks off never looks whole', async (t) => {
   for (const [name, end] of [
     ['reset', (socket: Socket, id: number) => socket.write(frame(RST_STREAM, 0, id, number32(2)))],
     ['cancel', (socket: Socket, id: number) => socket.write(frame(RST_STREAM, 0, id, number32(8)))],
+    ['reset without an error', (socket: Socket, id: number) => socket.write(frame(RST_STREAM, 0, id, number32(0)))],
     ['close', (socket: Socket) => socket.end()],
     ['goodbye', (socket: Socket) => socket.end(frame(GOAWAY, 0, 0, number32(1, 0)))],
   ] as const) {

@@ -78,7 +78,7 @@ export class SessionPool implements SessionOwner, StreamOwner {
       const session = this.#withRoom(tunnel);
       if (session !== undefined) return session.reserve();
       if (tunnel && this.refusesTunnels) return undefined;
-      if (this.#connecting === undefined && this.#sessions.size >= UPSTREAM_SESSIONS) break;
+      if (this.#connecting === undefined && this.#staying() >= UPSTREAM_SESSIONS) break;
       // One at a time: what waits for it may all fit on it. It is nobody's alone, so no single client's leaving ends it.
       await this.#made();
     }
@@ -96,6 +96,13 @@ export class SessionPool implements SessionOwner, StreamOwner {
         this.#connecting = undefined;
       });
     return this.#connecting;
+  }
+
+  /** Connections that go as soon as their last request has ended are no reason to refuse others. */
+  #staying(): number {
+    let count = 0;
+    for (const session of this.#sessions) if (!session.leaving) count++;
+    return count;
   }
 
   #withRoom(tunnel: boolean): UpstreamSession | undefined {

@@ -15,6 +15,16 @@ import {
 import { publishError } from '../errors.ts';
 import { cutSession, cutStream } from './h2-cut.ts';
 
+const sessionOptions = {
+  maxHeaderListPairs: HEAD_FIELDS + 8,
+  maxSendHeaderBlockLength: H2_HEADER_LIST * 4,
+  maxSessionMemory: UPSTREAM_SESSION_MEGABYTES,
+  maxSettings: 32,
+  // Clients repeat fields that should stand once; HTTP/1.1 upstreams get them as they are, and so do these. (Its types know it of servers only.)
+  strictSingleValueFields: false,
+  settings: { enablePush: false, initialWindowSize: UPSTREAM_STREAM_WINDOW, maxHeaderListSize: H2_HEADER_LIST },
+};
+
 export interface SessionOwner {
   now(): number;
   /** The connection is over. Told once, and only after it was ready. */
@@ -42,14 +52,7 @@ export class UpstreamSession {
    */
   static open(stream: Duplex, scheme: 'http' | 'https', owner: SessionOwner, signal: AbortSignal): Promise<UpstreamSession> {
     return new Promise((resolve, reject) => {
-      const session = connect(`${scheme}://upstream`, {
-        createConnection: () => stream,
-        maxHeaderListPairs: HEAD_FIELDS + 8,
-        maxSendHeaderBlockLength: H2_HEADER_LIST * 4,
-        maxSessionMemory: UPSTREAM_SESSION_MEGABYTES,
-        maxSettings: 32,
-        settings: { enablePush: false, initialWindowSize: UPSTREAM_STREAM_WINDOW, maxHeaderListSize: H2_HEADER_LIST },
-      });
+      const session = connect(`${scheme}://upstream`, { ...sessionOptions, createConnection: () => stream });
       session.once('connect', () => session.setLocalWindowSize(UPSTREAM_SESSION_WINDOW));
       const settle = (): void => {
         signal.removeEventListener('abort', aborted);
@@ -85,6 +88,7 @@ export class UpstreamSession {
     session.on('goaway', (_code: number, lastStream: number) => {
       this.#leaving = true;
       this.#lastStream = Math.min(this.#lastStream, lastStream);
+      if (this.#open === 0) this.destroy();
     });
     session.on('error', () => {
       this.#leaving = true;
@@ -133,7 +137,7 @@ export class UpstreamSession {
   release(): void {
     this.#open--;
     this.idleSince = this.#owner.now();
-    if (this.#leaving && this.#open === 0) this.#session.destroy();
+    if (this.#leaving && this.#open === 0) this.destroy();
   }
 
   /** Opens the stream of a reserved place. Throws where the connection has just gone. */
@@ -173,7 +177,7 @@ export class UpstreamSession {
   /** No further request; what is open goes on. */
   close(): void {
     this.#leaving = true;
-    if (this.#open === 0) this.#session.destroy();
+    if (this.#open === 0) this.destroy();
   }
 
   destroy(): void {

@@ -26,6 +26,8 @@ export class UpstreamStream implements UpstreamLink {
   #sentAt = 0;
   #interim = 0;
   #answered = false;
+  /** The upstream has said that its answer is whole. */
+  #ended = false;
   #trailers: Fields | undefined;
   #requestEnded = false;
   #requestTrailers: Fields | undefined;
@@ -95,11 +97,13 @@ export class UpstreamStream implements UpstreamLink {
       const headers = requestHeaders(this.#head, session.scheme, this.#upgrading ? 'websocket' : undefined);
       stream = session.request(headers, this.#body === 'none' && !this.#upgrading, this.#body === 'chunked');
     } catch (error) {
-      // The connection closed between its choice and now.
+      // The connection closed between its choice and now; all else would meet the same on the next one.
+      const { leaving } = session;
       this.#release();
-      return this.#refused(String(error));
+      return leaving ? this.#refused(String(error)) : this.#fail('closed', String(error));
     }
     this.#stream = stream;
+    this.#watchEnd(stream);
     stream.on('headers', (_headers: IncomingHttpHeaders, _flags: number, raw: string[]) => this.#onInterim(raw));
     stream.on('response', (_headers: IncomingHttpHeaders, flags: number, raw: string[]) => this.#onResponse(stream, flags, raw));
     stream.on('trailers', (_headers: IncomingHttpHeaders, _flags: number, raw: string[]) => (this.#trailers = trailerFields(raw)));
@@ -111,6 +115,19 @@ export class UpstreamStream implements UpstreamLink {
     for (const payload of this.#held ?? []) stream.write(payload);
     if (this.#requestEnded && this.#body !== 'none') stream.end();
     else if (!stream.writableNeedDrain && this.#heldBytes > 0) this.#receiver?.requestDrain();
+  }
+
+  /**
+   * A body's end and a reset without an error, by which servers that shut down break off, look the same in node:http2. The end is read while the
+   * stream is open, the reset closes it first.
+   */
+  #watchEnd(stream: ClientHttp2Stream): void {
+    this.#ended = false;
+    const push = stream.push.bind(stream);
+    stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+      if (chunk === null && !stream.closed) this.#ended = true;
+      return push(chunk, encoding);
+    };
   }
 
   #onInterim(raw: readonly string[]): void {
@@ -153,7 +170,7 @@ export class UpstreamStream implements UpstreamLink {
 
   #onEnd(stream: ClientHttp2Stream): void {
     const receiver = this.#receiver;
-    if (receiver === undefined || !this.#answered || stream.destroyed || stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
+    if (receiver === undefined || !this.#answered || !this.#ended) return;
     this.#receiver = undefined;
     // Of a request body nothing more is wanted (RFC 9113 §8.1).
     if (!this.#requestEnded) cutStream(stream);
