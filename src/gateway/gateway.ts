@@ -25,6 +25,7 @@ import {
   createStreamPublisher,
   RouteTable,
   openCertificateDirectory,
+  Unlocks,
   Traffic,
   type CertificateDirectory,
 } from '#publish/index.ts';
@@ -138,12 +139,14 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       traffic.record(entry);
       accessLog.push(entry);
     };
+    const unlocks = scope.use(new Unlocks({ clock, log: log.with({ part: 'stream' }) }));
     const publisher = createHttpPublisher({
       routes: () => routes,
       dial: node.overlay.dial,
       reachable: viewPaths(() => node.overlay.status().peers, clock),
       directDial: hostDial,
       backend: sessions,
+      unlocks,
       signIn: createSignIn({
         relyingParty: party.current,
         // While the link is up nobody has to be asked; while it is down, it may only be on its way back.
@@ -165,14 +168,17 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     });
     scope.use(publisher);
     // Whatever was opened under a trust that has ended is cut.
-    const cut = ({ sessionKey, serviceId }: EndedTrust): void =>
-      void publisher.endStreams((stream) => stream.trustKey === sessionKey && stream.serviceId === serviceId);
+    const cut = ({ sessionKey, serviceId }: EndedTrust): void => {
+      publisher.endStreams((stream) => stream.trustKey === sessionKey && stream.serviceId === serviceId);
+      unlocks.endTrust(sessionKey, serviceId);
+    };
     scope.defer(sessions.onEnd(cut));
 
     const streams = scope.use(
       createStreamPublisher({
         dial: node.overlay.dial,
         directDial: hostDial,
+        unlocks,
         openUdp: openOverlayUdp(node.overlay),
         openDirectUdp: openHostUdp,
         accessLog: record,
@@ -206,6 +212,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         serviceState(mapping, {
           ...surroundings(certificates, directory, node, registration),
           leftOut: (host, port) => publisher.targetProblems(mapping.id).find((target) => target.host === host && target.port === port)?.problem ?? '',
+          publicPort: sockets.port,
           portProblem: (protocol, port) => sockets.problem(protocol, port),
         }),
       hasCertificate: (host) => certificates.find(host) !== undefined,
@@ -253,7 +260,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       accessLog: { waiting: accessLog.waiting, dropped: accessLog.dropped },
       problems: accessLog.problem === '' ? [] : [accessLog.problem],
       http: publisher.stats(),
-      streams: streams.stats(),
+      streams: { ...streams.stats(), unlocked: unlocks.size },
     }));
     if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
     else scope.use(socket);
@@ -288,7 +295,7 @@ function surroundings(
   directory: CertificateDirectory,
   node: MeshNode,
   registration: Registration,
-): Omit<Parameters<typeof serviceState>[1], 'portProblem' | 'leftOut'> {
+): Omit<Parameters<typeof serviceState>[1], 'portProblem' | 'publicPort' | 'leftOut'> {
   return {
     certificate: (host) => certificates.find(host) !== undefined,
     automatic: certificates.status,

@@ -146,3 +146,11 @@ export const HEALTH_CHECKS = 64;
 export const HEALTH_JITTER = 0.1;
 /** The first check of a new target comes within this time. */
 export const HEALTH_FIRST_MS = 500;
+
+/** Ports opened by a sign-in, for an address each: in all, and people behind one address at one service; more are refused. */
+export const UNLOCKS = 20_000;
+export const UNLOCKS_PER_ADDRESS = 16;
+/** How often the end of a session's time is looked for. */
+export const UNLOCK_SWEEP_MS = 1_000;
+/** For how long a service token opens a port; then it has to be shown again. */
+export const UNLOCK_TOKEN_MS = 3_600_000;

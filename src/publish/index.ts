@@ -2,6 +2,7 @@
 export { createHttpPublisher, type HttpPublisher, type HttpPublisherDeps } from './http/publisher.ts';
 export { buildRouteTable, RouteTable } from './http/routes.ts';
 export { buildStreamTable, streamRefusal, type StreamTable } from './stream/services.ts';
+export { Unlocks } from './stream/unlocks.ts';
 export { createStreamPublisher, type StreamPublisher } from './stream/publisher.ts';
 export { openCertificateDirectory, type CertificateDirectory } from './certs/directory.ts';
 export { readCertificate, type Certificate } from './certs/certificate.ts';

@@ -231,16 +231,13 @@ void t.test('what is not built is refused with its reason', async (t) => {
   };
   await create('geo', { access_restrictions: { allowed_countries: ['DE'] } });
   await create('pin', { auth: { pin_auth: { enabled: true, pin: '123456' } } });
-  const bearer_auth = { enabled: true, distribution_groups: [] };
-  await create('raw', { mode: 'udp', listen_port: 9000, targets: [{ ...target, protocol: 'udp', path: undefined }], auth: { bearer_auth } });
-  const list = await until('service list', /geo .*error[\s\S]*pin .*error[\s\S]*raw .*error|raw .*error[\s\S]*pin .*error[\s\S]*geo .*error/);
+  const list = await until('service list', /geo .*error[\s\S]*pin .*error|pin .*error[\s\S]*geo .*error/);
   t.match(list, /countries cannot be checked/);
   t.match(list, /sign-in by pin is not supported/);
-  t.match(list, /sign-in for streams is not supported/);
   t.match(await get('geo.apps.localhost'), { status: 403, text: /restriction_unsupported/ });
   t.match(await get('pin.apps.localhost'), { status: 403, text: /auth_method_unsupported/ });
-  t.match(await meshgate('status'), { code: 1, out: /! raw\.apps\.localhost is error: sign-in for streams is not supported/ });
-  for (const name of ['geo', 'pin.apps.localhost', 'raw']) t.match(await meshgate(`service delete ${name}`), { code: 0 });
+  t.match(await meshgate('status'), { code: 1, out: /! pin\.apps\.localhost is error: sign-in by pin is not supported/ });
+  for (const name of ['geo', 'pin.apps.localhost']) t.match(await meshgate(`service delete ${name}`), { code: 0 });
 });
 
 void t.test('a service is switched off and on and deleted; everything is in the events', async (t) => {

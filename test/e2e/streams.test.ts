@@ -136,21 +136,6 @@ void t.test('a TLS service shares the port of HTTPS; its key never leaves the in
   await t.rejects(once(other, 'secureConnect'), /unrecognized name|alert/i, 'other names are HTTPS’s');
 });
 
-void t.test('a stream service that asks for a sign-in lets nobody through and says why', { timeout: 120_000 }, async (t) => {
-  const site = await startSite(t);
-  const upstream = await startUpstream(t);
-  const port = await freePort();
-  const auth = { bearer_auth: { enabled: true, distribution_groups: [] } };
-  const id = await publish(site, body(site, 'locked', 'tcp', upstream.port, port, { auth }), 'error');
-  t.match(await meta(site, id), { status_reason: /sign-in for streams/ });
-  const socket = connect({ host: '127.0.0.1', port });
-  socket.on('error', () => undefined);
-  socket.write('x');
-  socket.resume();
-  await new Promise<void>((done) => void socket.once('close', () => done()));
-  t.equal(upstream.connections, 0);
-});
-
 void t.test('UDP flows of many clients cross the mesh, and end with their service', { timeout: 120_000 }, async (t) => {
   const site = await startSite(t);
   const target = createSocket('udp4');

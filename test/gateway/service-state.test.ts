@@ -46,6 +46,7 @@ const well: Surroundings = {
   certificateProblem: () => '',
   portProblem: () => '',
   leftOut: () => '',
+  publicPort: 443,
   mesh,
 };
 
@@ -69,7 +70,15 @@ void t.test('what is missing is named', async (t) => {
   const { path: _path, ...away } = peer;
   for (const [change, around, state, reason] of [
     [{ mode: 'tcp', auth: { oidc: false, maxSessionAgeMs: 1, unsupported: [] } }, well, 'error', /no port/],
-    [{ mode: 'tcp', listenPort: 7 }, well, 'error', /sign-in for streams/],
+    [
+      { mode: 'tcp', listenPort: 7, auth: { oidc: true, maxSessionAgeMs: 1, unsupported: ['pin'] } },
+      well,
+      'error',
+      /sign-in by pin is not supported for streams/,
+    ],
+    [{ mode: 'tcp', listenPort: 7 }, { ...well, certificate: () => false }, 'certificate_pending', /no certificate/],
+    [{ mode: 'tls', listenPort: 443 }, well, 'error', /Give it another port/],
+    [{ mode: 'tcp', listenPort: 7 }, { ...well, portProblem: () => 'in use' }, 'error', /in use/],
     [{ private: true }, well, 'error', /private/],
     [{ auth: { oidc: false, maxSessionAgeMs: 1, unsupported: ['pin'] } }, well, 'error', /pin/],
     [{ paths: [] }, well, 'error', /no enabled target/],

@@ -15,6 +15,7 @@ import { defaultWeb } from '#model/web.ts';
 import {
   buildRouteTable,
   createHttpPublisher,
+  Unlocks,
   readCertificate,
   type AccessBackend,
   type Certificate,
@@ -166,6 +167,7 @@ export class FakeIdentity implements AccessBackend, SignIn, IdentityHeaders {
 export interface Fixture {
   readonly publisher: HttpPublisher;
   readonly identity: FakeIdentity;
+  readonly unlocks: Unlocks;
   readonly port: number;
   readonly ca: string;
   readonly entries: AccessLogEntry[];
@@ -192,7 +194,9 @@ export async function startFixture(mappings: readonly ServiceMapping[], changes:
   const identity = new FakeIdentity();
   const entries: AccessLogEntry[] = [];
   let wake: ((entry: AccessLogEntry) => void)[] = [];
+  const unlocks = new Unlocks({ clock: systemClock, log: silentLogger });
   const publisher = createHttpPublisher({
+    unlocks,
     routes: () => routes,
     dial: dialTcp,
     directDial: dialTcp,
@@ -225,6 +229,7 @@ export async function startFixture(mappings: readonly ServiceMapping[], changes:
   return {
     publisher,
     identity,
+    unlocks,
     port,
     ca: certificate.ca,
     entries,

@@ -14,6 +14,8 @@ export interface Surroundings {
   /** Why the certificate directory has none, where it says. */
   readonly certificateProblem: (host: string) => string;
   /** Why a service's own port is not open; empty where it is. */
+  /** Of HTTPS. */
+  readonly publicPort: number;
   readonly portProblem: (protocol: 'tcp' | 'udp', port: number) => string;
   /** Why a target gets no requests of this service now; empty where it does. */
   readonly leftOut: (host: string, port: number) => string;
@@ -28,7 +30,9 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
   const { allowedCountries, blockedCountries, crowdsecMode } = mapping.restrictions;
   if (allowedCountries.length + blockedCountries.length > 0) return { state: 'error', reason: 'countries cannot be checked by this gateway' };
   if (crowdsecMode === 'enforce') return { state: 'error', reason: 'CrowdSec cannot be asked by this gateway' };
-  const way = mapping.mode === 'http' ? certificateState(mapping, around) : portState(mapping, around);
+  // People sign in for a stream service at a page of its name.
+  const page = mapping.mode === 'http' || mapping.auth.oidc ? certificateState(mapping, around) : undefined;
+  const way = (mapping.mode === 'http' ? undefined : portState(mapping, around)) ?? page;
   if (way !== undefined) return way;
   const { mesh } = around;
   const overlay = mapping.paths.some(({ options }) => !options.directUpstream);
@@ -74,7 +78,10 @@ function certificateState({ domain }: ServiceMapping, around: Surroundings): Ser
   return { state: 'certificate_pending', reason: problem === '' ? `no certificate for ${domain}: put one into the gateway's certDir` : problem };
 }
 
-function portState({ mode, listenPort }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
+function portState({ mode, listenPort, auth }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
+  if (mode === 'tls' && auth.oidc && listenPort === around.publicPort) {
+    return { state: 'error', reason: 'nobody could sign in: the service takes its name on the port of HTTPS. Give it another port' };
+  }
   const problem = listenPort === undefined ? 'the service has no port' : around.portProblem(mode === 'udp' ? 'udp' : 'tcp', listenPort);
   return problem === '' ? undefined : { state: 'error', reason: problem };
 }

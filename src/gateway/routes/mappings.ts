@@ -114,7 +114,7 @@ export class Mappings {
   }
 }
 
-/** The hosts that we end TLS for. */
+/** The hosts that we end TLS for: web services, and the pages at which people sign in for others. */
 export function* hostsWithCertificates(mappings: Iterable<ServiceMapping>): Iterable<string> {
-  for (const { mode, domain } of mappings) if (mode === 'http') yield domain;
+  for (const { mode, domain, auth } of mappings) if (mode === 'http' || auth.oidc) yield domain;
 }

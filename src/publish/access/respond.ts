@@ -139,6 +139,21 @@ export function respondRedirect(exchange: Exchange, location: string, setCookies
   send(exchange, redirectStatus, 'Found', fields, Buffer.alloc(0));
 }
 
+/** A page of ours that tells something: for people in words, for programs as `facts`. */
+export interface Note {
+  readonly title: string;
+  readonly text: string;
+  readonly facts: Readonly<Record<string, unknown>>;
+}
+
+/** Answers 200 and ends the exchange. */
+export function respondNote(exchange: Exchange, { title, text, facts }: Note): void {
+  const html = acceptsHtml(exchange.request.fields);
+  const fields = ownFields([]);
+  set(fields, 'Content-Type', html ? 'text/html; charset=utf-8' : 'application/json');
+  send(exchange, 200, 'OK', fields, Buffer.from(html ? document(200, title, text, '') : JSON.stringify(facts)));
+}
+
 export function respondJson(exchange: Exchange, text: string): void {
   const fields = emptyFields();
   set(fields, 'Content-Type', 'application/json');

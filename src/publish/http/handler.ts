@@ -13,11 +13,13 @@ import type { AccessBackend, IdentityHeaders, SignIn, SignInPlace } from '../acc
 import type { CheckInput, Verdict } from '../access/check.ts';
 import { clientAddress, isTrustedPeer } from '../access/client-address.ts';
 import { answerOwnPath, isOwnPath, loginRedirect } from '../access/own-paths.ts';
+import { Place } from '../access/place.ts';
 import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access/respond.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
 import { CONFIRM_MS, LOG_TEXT, UPGRADE_IDLE_MS } from '../constants.ts';
+import type { Unlocks } from '../stream/unlocks.ts';
 import type { Deadlines } from './deadlines.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
 import type { Exchange, ExchangeOwner } from './exchange.ts';
@@ -31,12 +33,15 @@ import type { Refusals } from './refusals.ts';
 import type { IdSource } from './request-id.ts';
 import type { ServiceLoad } from './service-load.ts';
 import { giveAnswer, redirectLocation } from './own-answer.ts';
-import { findRoute, type AnsweredRoute, type Route, type RouteTable, type RouteTarget, type ServiceRoute } from './routes.ts';
+import { findRoute, type AnsweredRoute, type Route, type RouteTable, type RouteTarget, type ServiceRoute, type UnlockRoute } from './routes.ts';
+import { unlockPort } from './unlock.ts';
 import { allowedUpgrade, upstreamHead } from './upstream-head.ts';
 import { innerPath, publicFrame } from './upstream-path.ts';
 import { joinUpgrade } from './upgrade.ts';
 
 export interface HandlerDeps {
+  /** Ports of stream services that are open for somebody. */
+  readonly unlocks: Unlocks;
   readonly routes: () => RouteTable;
   readonly backend: AccessBackend;
   readonly signIn: SignIn;
@@ -187,6 +192,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     const route = this.#route;
     if (route === undefined) return this.#refuse('no_route', '');
     if (route.kind === 'answer') return this.#answer(subject, route);
+    if (route.kind === 'unlock') return this.#unlock(subject, route, verdict);
     const inner = innerPath(route.paths, subject.path);
     if (inner === undefined) return this.#refuse('bad_request', 'path_not_rewritten');
     this.#innerPath = inner;
@@ -204,6 +210,14 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     if (!this.#deps.load.enter(service.id, maxConcurrent)) return false;
     this.#entered = service.id;
     return true;
+  }
+
+  /** Of a stream service's page. */
+  #unlock(subject: Subject, { service }: UnlockRoute, verdict: Verdict & { kind: 'allow' }): void {
+    if (this.#deps.routes().serviceById(service.id)?.access !== service.access) return this.#again();
+    this.#status = 200;
+    const refused = unlockPort(this.#exchange, subject, service, verdict, this.trustKey, this.#deps);
+    if (refused !== undefined) this.#refuse(refused.reason, refused.detail);
   }
 
   /** Of a route without a target. */
@@ -433,24 +447,6 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     if (service?.id !== route.service.id || service.access !== route.service.access) return undefined;
     const found = findRoute(service, subject.path, subject.request);
     return found?.kind === 'forward' && found.fingerprint === route.fingerprint ? found : undefined;
-  }
-}
-
-/** Its origin is put together only where somebody is to be sent there. */
-class Place implements SignInPlace {
-  readonly serviceId: SignInPlace['serviceId'];
-  readonly domain: string;
-  readonly #authority: string;
-
-  constructor(subject: Subject) {
-    this.serviceId = subject.service?.id ?? ('' as SignInPlace['serviceId']);
-    this.domain = subject.host;
-    this.#authority = subject.request.authority;
-  }
-
-  get origin(): string {
-    const port = authorityPort(this.#authority);
-    return `https://${this.domain}${port === undefined || port === '443' ? '' : `:${port}`}`;
   }
 }
 

@@ -18,6 +18,7 @@ import { SecureContexts } from '../tls/secure-contexts.ts';
 import { terminateTls, type ChallengeSource, type Terminated } from '../tls/terminate.ts';
 import { Balancers, type TargetProblem } from './balance/balancers.ts';
 import { HealthChecks } from './balance/health-checks.ts';
+import type { Unlocks } from '../stream/unlocks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
 import { Encoders } from './encoded-body.ts';
@@ -42,6 +43,8 @@ export interface HttpPublisherDeps {
   /** For targets that are reached from the gateway's own network. */
   readonly directDial: Dial;
   readonly backend: AccessBackend;
+  /** Where ports of stream services are opened by signing in. */
+  readonly unlocks: Unlocks;
   readonly signIn: SignIn;
   readonly identityHeaders: IdentityHeaders;
   readonly accessLog: (entry: AccessLogEntry) => void;
@@ -142,6 +145,7 @@ class Publisher implements HttpPublisher, H1Owner {
     this.#handler = {
       routes: deps.routes,
       backend: deps.backend,
+      unlocks: deps.unlocks,
       signIn: deps.signIn,
       identityHeaders: deps.identityHeaders,
       trustedProxies,

@@ -2,7 +2,7 @@
 import { formatHostPort } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
-import type { OwnAnswer } from '#model/web.ts';
+import { matchesAll, type OwnAnswer } from '#model/web.ts';
 import { compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
 import { RetryBudget } from './balance/retry-budget.ts';
 import type { FieldClass } from './field-class.ts';
@@ -55,7 +55,13 @@ export interface AnsweredRoute extends Matchable {
   readonly edits: AnswerEdits | undefined;
 }
 
-export type ServiceRoute = Route | AnsweredRoute;
+/** The page of a TCP, TLS or UDP service: who signs in here opens its port. */
+export interface UnlockRoute extends Matchable {
+  readonly kind: 'unlock';
+  readonly service: PublishedService;
+}
+
+export type ServiceRoute = Route | AnsweredRoute | UnlockRoute;
 
 export interface PublishedService {
   readonly id: ServiceId;
@@ -72,7 +78,7 @@ export interface PublishedService {
 }
 
 /**
- * All services of mode `http`; others are not HTTP's. It changes service by service, and nobody sees half of a change. Of several services
+ * All services of mode `http`, and the pages at which people sign in for others. It changes service by service, and nobody sees half of a change. Of several services
  * with one domain the first stays, and the next takes its place when it goes; that is told to `onProblem`, as is a domain that is no host name.
  */
 export class RouteTable {
@@ -118,8 +124,9 @@ export class RouteTable {
   /** A new service, or a new version of one, in its old place. */
   set(mapping: ServiceMapping): void {
     this.version++;
-    const host = mapping.mode === 'http' ? canonicalDomain(mapping.domain) : undefined;
-    if (mapping.mode === 'http' && host === undefined) this.#onProblem(mapping.id, `${mapping.domain} is not a host name`);
+    const ours = mapping.mode === 'http' || mapping.auth.oidc;
+    const host = ours ? canonicalDomain(mapping.domain) : undefined;
+    if (ours && host === undefined) this.#onProblem(mapping.id, `${mapping.domain} is not a host name`);
     if (host !== undefined && this.#byId.get(mapping.id)?.domain === host) return this.#publish(mapping, host);
     this.#leave(mapping.id);
     if (host === undefined) return;
@@ -193,6 +200,10 @@ function publishService(mapping: ServiceMapping, domain: string, onProblem: (pro
     access: JSON.stringify([accountId, domain, auth, restrictions, mapping.private]),
     retryBudget: new RetryBudget(),
   };
+  if (mapping.mode !== 'http') {
+    routes.push({ kind: 'unlock', service, ...placeOf('/', true), conditions: compileConditions(matchesAll), whole: true });
+    return service;
+  }
   const alone = mapping.paths.length + mapping.web.answers.length === 1;
   const edits = compileAnswerEdits(mapping, onProblem);
   for (const path of mapping.paths) routes.push(publishPath(service, path, alone, edits, onProblem));

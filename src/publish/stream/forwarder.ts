@@ -8,15 +8,19 @@ import type { Logger } from '#lib/log.ts';
 import type { Dial, DialTarget, Endpoint, Ends } from '#lib/net.ts';
 import { splice } from '#lib/splice.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
+import type { Identity } from '#model/identity.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
 import { judgeAddress } from '../access/restrictions.ts';
 import { KEEP_ALIVE_PROBE_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
 import { createIdSource } from '../http/request-id.ts';
 import type { StreamService, StreamTable } from './services.ts';
+import { sameTrust, type Unlock, type Unlocks } from './unlocks.ts';
 
 export interface StreamForwarderDeps {
   readonly dial: Dial;
   readonly directDial: Dial;
+  /** Who has signed in for which service, from where. */
+  readonly unlocks: Unlocks;
   readonly accessLog: (entry: AccessLogEntry) => void;
   readonly clock: Clock;
   readonly log: Logger;
@@ -26,6 +30,8 @@ export interface StreamForwarderDeps {
 interface Flow {
   readonly service: StreamService;
   readonly socket: Socket;
+  /** Under whose sign-in it came in. */
+  unlock: Unlock | undefined;
   upstream: Duplex | undefined;
   /** Why it was ended from here; undefined while nobody has. */
   cut: string | undefined;
@@ -52,7 +58,7 @@ export class StreamForwarder {
   /** Takes an accepted socket over, bytes that were put back included; never throws. */
   handle(socket: Socket, service: StreamService, ends: Ends): void {
     socket.on('error', () => undefined);
-    const flow: Flow = { service, socket, upstream: undefined, cut: undefined, abort: new AbortController() };
+    const flow: Flow = { service, socket, unlock: undefined, upstream: undefined, cut: undefined, abort: new AbortController() };
     void this.#run(flow, ends).catch((error: unknown) => {
       this.#deps.log.error('a stream failed', { service: service.domain, error: describeError(error) });
       socket.destroy();
@@ -64,8 +70,13 @@ export class StreamForwarder {
     return this.end(({ service }) => !table.keeps(service), 'service_changed');
   }
 
+  /** Ends what came in under a sign-in that has ended. */
+  endUnlock(ended: Unlock): number {
+    return this.end(({ unlock }) => unlock !== undefined && sameTrust(unlock, ended), 'session_revoked');
+  }
+
   /** Ends what the predicate names. */
-  end(predicate: (flow: { readonly service: StreamService }) => boolean, reason: string): number {
+  end(predicate: (flow: Flow) => boolean, reason: string): number {
     let ended = 0;
     for (const flow of this.#flows) {
       if (!predicate(flow)) continue;
@@ -99,8 +110,8 @@ export class StreamForwarder {
   async #run(flow: Flow, { remote, local }: Ends): Promise<void> {
     const { clock } = this.#deps;
     const { service, socket } = flow;
-    const entry = { id: this.#ids.next(), timestamp: clock.wall(), started: clock.now() };
-    const refused = this.#refusal(service, remote);
+    const refused = this.#refusal(flow, remote);
+    const entry = { id: this.#ids.next(), timestamp: clock.wall(), started: clock.now(), identity: flow.unlock?.identity };
     if (refused !== undefined) {
       socket.destroy();
       return this.#record(entry, service, remote, refused, false, 0, 0);
@@ -133,7 +144,8 @@ export class StreamForwarder {
   }
 
   /** Why the connection is not forwarded. */
-  #refusal(service: StreamService, remote: Endpoint): string | undefined {
+  #refusal(flow: Flow, remote: Endpoint): string | undefined {
+    const { service } = flow;
     const { log } = this.#deps;
     if (this.#closed) return 'draining';
     if (service.closed !== undefined) {
@@ -143,6 +155,10 @@ export class StreamForwarder {
     const ip = parseIp(remote.address);
     const denied = judgeAddress(service.restrictions, ip === undefined ? undefined : unmapIp(ip));
     if (denied !== undefined) return denied.reason;
+    if (service.signIn) {
+      flow.unlock = this.#deps.unlocks.find(service.id, remote.address);
+      if (flow.unlock === undefined) return 'not_signed_in';
+    }
     if (this.#flows.size >= STREAMS || (this.#perAddress.get(remote.address) ?? 0) >= STREAMS_PER_ADDRESS) return 'too_many_streams';
     return undefined;
   }
@@ -174,7 +190,7 @@ export class StreamForwarder {
   }
 
   #record(
-    entry: { readonly id: string; readonly timestamp: number; readonly started: number },
+    entry: { readonly id: string; readonly timestamp: number; readonly started: number; readonly identity: Identity | undefined },
     service: StreamService,
     remote: Endpoint,
     reason: string,
@@ -193,8 +209,8 @@ export class StreamForwarder {
       durationMs: Math.round(this.#deps.clock.now() - entry.started),
       status: 0,
       sourceIp: remote.address,
-      userId: '',
-      authMethod: '',
+      userId: entry.identity?.userId ?? '',
+      authMethod: entry.identity?.method ?? '',
       authSuccess: allowed,
       bytesUp,
       bytesDown,

@@ -34,8 +34,18 @@ export interface StreamPublisherDeps extends StreamForwarderDeps {
 export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublisher {
   const deadlines = new Deadlines(deps.clock);
   const forwarder = new StreamForwarder(deps);
-  const flows = new UdpFlows({ open: deps.openUdp, openDirect: deps.openDirectUdp, accessLog: deps.accessLog, clock: deps.clock });
+  const flows = new UdpFlows({
+    open: deps.openUdp,
+    openDirect: deps.openDirectUdp,
+    unlocks: deps.unlocks,
+    accessLog: deps.accessLog,
+    clock: deps.clock,
+  });
   const waiting = new Set<Socket>();
+  const stopWatching = deps.unlocks.onEnd((unlock) => {
+    forwarder.endUnlock(unlock);
+    flows.endUnlock(unlock);
+  });
   let table: StreamTable = noStreams;
 
   function choose(
@@ -82,6 +92,7 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
       await this.close();
     },
     close: async () => {
+      stopWatching();
       forwarder.close();
       flows.close();
       for (const socket of waiting) socket.destroy();

@@ -17,6 +17,8 @@ interface AnyStreamService {
   readonly direct: boolean;
   readonly idleMs: number;
   readonly restrictions: CompiledRestrictions;
+  /** Only addresses from which somebody has signed in may pass. */
+  readonly signIn: boolean;
   /** Why nobody may pass, whoever it is; undefined where the restrictions alone decide. */
   readonly closed: string | undefined;
   /** Equal for two versions whose targets and access are the same: what is open then stays open. */
@@ -114,6 +116,7 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
     direct: options.directUpstream,
     idleMs: options.sessionIdleTimeoutMs ?? STREAM_IDLE_MS,
     restrictions: compileRestrictions(mapping.restrictions),
+    signIn: mapping.auth.oidc,
     closed: streamRefusal(mapping),
     fingerprint: JSON.stringify(lasting),
   };
@@ -123,7 +126,7 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
 export function streamRefusal({ mode, auth, private: isPrivate, paths }: ServiceMapping): string | undefined {
   const [path] = paths;
   if (path === undefined) return 'the service has no enabled target';
-  if (auth.oidc || auth.unsupported.length > 0) return 'sign-in for streams is not supported by this version of the gateway';
+  if (auth.unsupported.length > 0) return `sign-in by ${auth.unsupported.join(', ')} is not supported for streams by this version of the gateway`;
   if (isPrivate) return 'private services are not served by this version of the gateway';
   if (mode === 'udp' && path.options.proxyProtocol) return 'PROXY protocol for udp services is not supported by this version of the gateway';
   // A name would have to be looked up for each flow, inside the mesh.

@@ -8,10 +8,12 @@ import { judgeAddress } from '../access/restrictions.ts';
 import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_SWEEP_MS } from '../constants.ts';
 import { createIdSource } from '../http/request-id.ts';
 import type { StreamTable, UdpService } from './services.ts';
+import { sameTrust, type Unlock, type Unlocks } from './unlocks.ts';
 
 export interface UdpFlowsDeps {
   readonly open: OpenUdpFlow;
   readonly openDirect: OpenUdpFlow;
+  readonly unlocks: Unlocks;
   readonly accessLog: (entry: AccessLogEntry) => void;
   readonly clock: Clock;
 }
@@ -24,6 +26,8 @@ interface Flow {
   readonly id: string;
   readonly service: UdpService;
   readonly client: Endpoint;
+  /** Under whose sign-in it was opened. */
+  readonly unlock: Unlock | undefined;
   readonly upstream: UdpFlow;
   readonly started: number;
   readonly wall: number;
@@ -68,6 +72,11 @@ export class UdpFlows {
     flow.upstream.send(bytes);
   }
 
+  /** Ends what came in under a sign-in that has ended. */
+  endUnlock(ended: Unlock): void {
+    for (const flow of this.#flows.values()) if (flow.unlock !== undefined && sameTrust(flow.unlock, ended)) this.#end(flow, 'session_revoked');
+  }
+
   /** Ends what the table does not keep. */
   keep(table: StreamTable): void {
     for (const flow of this.#flows.values()) if (!table.keeps(flow.service)) this.#end(flow, 'service_changed');
@@ -84,6 +93,8 @@ export class UdpFlows {
     const ip = parseIp(client.address);
     const denied = service.closed !== undefined || judgeAddress(service.restrictions, ip === undefined ? undefined : unmapIp(ip)) !== undefined;
     if (denied || this.#closed) return undefined;
+    const unlock = service.signIn ? this.#deps.unlocks.find(service.id, client.address) : undefined;
+    if (service.signIn && unlock === undefined) return undefined;
     if ((this.#perAddress.get(client.address) ?? 0) >= UDP_FLOWS_PER_ADDRESS) return undefined;
     if (this.#flows.size >= UDP_FLOWS) {
       const [oldest] = this.#unanswered;
@@ -100,6 +111,7 @@ export class UdpFlows {
       id: this.#ids.next(),
       service,
       client,
+      unlock,
       upstream: open(
         { address: target.host, port: target.port },
         (bytes) => {
@@ -160,8 +172,8 @@ export class UdpFlows {
       durationMs: Math.round(this.#deps.clock.now() - flow.started),
       status: 0,
       sourceIp: flow.client.address,
-      userId: '',
-      authMethod: '',
+      userId: flow.unlock?.identity.userId ?? '',
+      authMethod: flow.unlock?.identity.method ?? '',
       authSuccess: true,
       bytesUp: flow.bytesUp,
       bytesDown: flow.bytesDown,

@@ -238,7 +238,7 @@ export type ServiceInput = Omit<
 export interface ServiceUseCases {
   list(): Promise<readonly Service[]>;
   get(id: ServiceId): Promise<Service>;
-  /** Whether people sign in at this host: an enabled web service has it and asks for that. Cheap, as strangers can have it asked. */
+  /** Whether people sign in at this host: an enabled service has it and asks for that. Cheap, as strangers can have it asked. */
   signsInAt(host: string): Promise<boolean>;
   /** The cluster follows from the domain. DOMAIN_SERVICE_DOMAIN_TAKEN, DOMAIN_SERVICE_CLUSTER_UNKNOWN, DOMAIN_SERVICE_TARGET_UNKNOWN … */
   create(request: ServiceInput, actor: Actor): Promise<Service>;

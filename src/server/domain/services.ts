@@ -49,7 +49,7 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
         // As gateways route: the service of that name, also where it is disabled, else the one whose wildcard stands for its first label.
         const id = (await tables.services.findByDomain(host)) ?? (dot < 0 ? undefined : await tables.services.findByDomain(`*${host.slice(dot)}`));
         const service = id === undefined ? undefined : await tables.services.find(id);
-        return service !== undefined && service.enabled && service.mode === 'http' && service.auth.oidc.enabled;
+        return service !== undefined && service.enabled && service.auth.oidc.enabled;
       });
     },
 

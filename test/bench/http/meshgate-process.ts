@@ -13,6 +13,7 @@ import {
   createAccessLog,
   createBatchSink,
   createHttpPublisher,
+  Unlocks,
   createIdentityHeaders,
   readCertificate,
   type SignIn,
@@ -68,7 +69,9 @@ async function start({ host, certPem, keyPem, upstreamPort, endlessPort, session
       auth: { oidc: true, maxSessionAgeMs: 3_600_000, unsupported: [] },
     }),
   ]);
+  const unlocks = new Unlocks({ clock: systemClock, log: silentLogger });
   const publisher = createHttpPublisher({
+    unlocks,
     routes: () => routes,
     dial: hostDial,
     directDial: hostDial,

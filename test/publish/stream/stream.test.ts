@@ -9,7 +9,7 @@ import { openHostUdp } from '#lib/host-udp.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
-import { buildStreamTable, createStreamPublisher } from '#publish/index.ts';
+import { buildStreamTable, createStreamPublisher, Unlocks } from '#publish/index.ts';
 import { CLIENT_HELLO_BYTES } from '#wire/client-hello.ts';
 import { readProxyHeader } from '#wire/proxy-protocol.ts';
 import { dialTcp, issue, listenTcp, mapping, path } from '../harness.ts';
@@ -32,6 +32,7 @@ interface Door {
   readonly passedOn: string[];
   apply(mappings: readonly ServiceMapping[]): void;
   open(): number;
+  readonly unlocks: Unlocks;
 }
 
 /** A publisher behind one listening socket that stands for the public port 5432. */
@@ -39,9 +40,11 @@ async function open(t: Test, mappings: readonly ServiceMapping[], passOn = false
   const entries: AccessLogEntry[] = [];
   const problems: string[] = [];
   const passedOn: string[] = [];
+  const unlocks = new Unlocks({ clock: systemClock, log: silentLogger });
   const publisher = createStreamPublisher({
     dial: dialTcp,
     directDial: dialTcp,
+    unlocks,
     openUdp: openHostUdp,
     openDirectUdp: openHostUdp,
     accessLog: (entry) => void entries.push(entry),
@@ -66,7 +69,7 @@ async function open(t: Test, mappings: readonly ServiceMapping[], passOn = false
     await publisher.close();
     await listener.close();
   });
-  return { port: listener.port, entries, problems, passedOn, apply, open: () => publisher.stats().streams };
+  return { port: listener.port, entries, problems, passedOn, apply, open: () => publisher.stats().streams, unlocks };
 }
 
 function dial(door: Door): Socket {
@@ -141,7 +144,7 @@ void t.test('who is not let in reaches nothing', async (t) => {
     ['an address that is blocked', { restrictions: { ...noRestrictions, blockedCidrs: ['127.0.0.0/8'] } }, 'ip_denied'],
     ['a country that nobody can tell', { restrictions: { ...noRestrictions, allowedCountries: ['DE'] } }, 'restriction_unsupported'],
     ['CrowdSec that nobody can ask', { restrictions: { ...noRestrictions, crowdsecMode: 'enforce' } }, 'restriction_unsupported'],
-    ['a sign-in that is not checked here', { auth: { oidc: true, maxSessionAgeMs: 1, unsupported: [] } }, 'auth_unsupported'],
+    ['somebody who has not signed in', { auth: { oidc: true, maxSessionAgeMs: 1, unsupported: [] } }, 'not_signed_in'],
     ['a proof that is not checked here', { auth: { oidc: false, maxSessionAgeMs: 1, unsupported: ['pin'] } }, 'auth_unsupported'],
     ['a private service', { private: true }, 'auth_unsupported'],
   ];

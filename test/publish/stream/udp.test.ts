@@ -3,10 +3,11 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import type { Endpoint, OpenUdpFlow } from '#lib/net.ts';
+import { silentLogger } from '#lib/log.ts';
 import { openHostUdp } from '#lib/host-udp.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
-import { buildStreamTable } from '#publish/index.ts';
+import { buildStreamTable, Unlocks } from '#publish/index.ts';
 import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_IDLE_MS, UDP_SWEEP_MS } from '#publish/constants.ts';
 import { UdpFlows } from '#publish/stream/udp-flows.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
@@ -20,6 +21,7 @@ function udp(name: string, hosts: readonly string[], change: Partial<ServiceMapp
 interface Door {
   readonly clock: ManualClock;
   readonly flows: UdpFlows;
+  readonly unlocks: Unlocks;
   readonly entries: AccessLogEntry[];
   /** What each target got, and the way to let it answer. */
   readonly sent: { readonly to: Endpoint; readonly text: string; readonly answer: (text: string) => void }[];
@@ -36,7 +38,8 @@ function open(t: Test, mappings: readonly ServiceMapping[]): Door {
     send: (bytes) => void door.sent.push({ to, text: Buffer.from(bytes).toString(), answer: (text) => received(Buffer.from(text)) }),
     close: () => void door.closed++,
   });
-  door.flows = new UdpFlows({ open: target, openDirect: target, accessLog: (entry) => void door.entries.push(entry), clock });
+  door.unlocks = new Unlocks({ clock, log: silentLogger });
+  door.flows = new UdpFlows({ open: target, openDirect: target, unlocks: door.unlocks, accessLog: (entry) => void door.entries.push(entry), clock });
   let table = buildStreamTable(mappings, (id, problem) => t.fail(`${id} ${problem}`));
   door.apply = (next) => {
     table = buildStreamTable(next, () => undefined);

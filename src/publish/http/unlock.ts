@@ -1,0 +1,53 @@
+// The page of a TCP, TLS or UDP service: a request that has passed its checks opens the service's port for the address that it came from.
+import type { Clock } from '#lib/clock.ts';
+import { formatIp } from '#lib/ip.ts';
+import type { AccessBackend } from '../access/backend.ts';
+import type { Verdict } from '../access/check.ts';
+import { proofChecks, runChecks } from '../access/pipeline.ts';
+import { respondNote, type OwnReason } from '../access/respond.ts';
+import type { Subject } from '../access/subject.ts';
+import { ACCESS_MS, UNLOCK_TOKEN_MS } from '../constants.ts';
+import type { Unlocks } from '../stream/unlocks.ts';
+import type { Exchange } from './exchange.ts';
+import type { PublishedService } from './routes.ts';
+
+export interface UnlockDeps {
+  readonly unlocks: Unlocks;
+  readonly backend: AccessBackend;
+  readonly clock: Clock;
+}
+
+/** Opens it and answers 200, or returns why not, with nothing answered. `trustKey` names the trust that the request rests on. */
+export function unlockPort(
+  exchange: Exchange,
+  subject: Subject,
+  service: PublishedService,
+  { identity, session }: Verdict & { readonly kind: 'allow' },
+  trustKey: string | undefined,
+  { unlocks, backend, clock }: UnlockDeps,
+): { readonly reason: OwnReason; readonly detail: string } | undefined {
+  const { address, host } = subject;
+  if (address === undefined || identity === undefined || trustKey === undefined) return { reason: 'ip_denied', detail: 'nobody, or nowhere' };
+  const expiresAt = session?.expiresAt ?? clock.wall() + UNLOCK_TOKEN_MS;
+  const from = formatIp(address);
+  const confirm = (): boolean | Promise<boolean> => {
+    const verdict = runChecks(proofChecks, { subject, backend, signal: AbortSignal.timeout(ACCESS_MS) });
+    return verdict instanceof Promise ? verdict.then(isTrusted) : isTrusted(verdict);
+  };
+  if (!unlocks.open({ serviceId: service.id, address: from, trustKey, identity, expiresAt, confirm })) {
+    return { reason: 'upstream_busy', detail: 'too many ports are unlocked' };
+  }
+  const { mode, listenPort } = service.mapping;
+  const until = new Date(expiresAt).toISOString();
+  respondNote(exchange, {
+    title: 'Open',
+    text: `${mode.toUpperCase()} port ${listenPort ?? 0} of ${host} is open for ${from} until ${until} at the latest. Signing out closes it.`,
+    facts: { host, port: listenPort, protocol: mode, address: from, until },
+  });
+  return undefined;
+}
+
+/** Who cannot be asked is given the time that the session cache gives, and no more. */
+function isTrusted(verdict: Verdict | undefined): boolean {
+  return verdict?.kind === 'allow' || (verdict?.kind === 'deny' && verdict.reason === 'auth_unavailable');
+}
