@@ -26,7 +26,6 @@ import type { Exchange, ExchangeOwner } from './exchange.ts';
 import { forwardingLines } from './forwarding.ts';
 import { noFields } from './field-class.ts';
 import { Forward, type ForwardDeps, type ForwardEvents } from './forward.ts';
-import { authorityPort } from './host.ts';
 import { via, visitedBefore } from './loop-guard.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
 import type { Refusals } from './refusals.ts';
