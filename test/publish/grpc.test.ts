@@ -3,7 +3,7 @@ import * as grpc from '@grpc/grpc-js';
 import type { Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { plainTls } from '#model/web.ts';
-import { dialTcp, issue, mapping, path, startFixture, type Fixture } from './harness.ts';
+import { dialPlainStream, dialTcp, issue, mapping, path, startFixture, type Fixture } from './harness.ts';
 
 const raw = {
   requestSerialize: (b: Buffer) => b,
@@ -151,4 +151,19 @@ void t.test('over h2 with TLS', async (t) => {
   ]);
   t.teardown(() => fixture.close());
   await all(t, client(t, fixture), metadata);
+});
+
+void t.test('over a stream that is no socket, with and without TLS', async (t) => {
+  const certificate = await issue(['up.test']);
+  const keys = [{ private_key: Buffer.from(certificate.keyPem), cert_chain: Buffer.from(certificate.certPem) }];
+  for (const protocol of ['http', 'https'] as const) {
+    const { port, metadata } = await serve(
+      t,
+      protocol === 'http' ? grpc.ServerCredentials.createInsecure() : grpc.ServerCredentials.createSsl(null, keys),
+    );
+    const options = { httpVersion: 'h2', protocol, tls: { ...plainTls, serverName: 'up.test' } } as const;
+    const fixture = await startFixture([mapping('a.test', [path(port, options)])], { dial: dialPlainStream });
+    t.teardown(() => fixture.close());
+    await all(t, client(t, fixture), metadata);
+  }
 });

@@ -2,7 +2,7 @@
 import { connect as h2Connect, type ClientHttp2Session, type Settings } from 'node:http2';
 import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
 import { connect as tlsConnect, type TLSSocket } from 'node:tls';
-import type { Duplex } from 'node:stream';
+import { Duplex } from 'node:stream';
 import type { Test } from 'tap';
 import { asId, type AccountId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
 import { systemClock } from '#lib/clock.ts';
@@ -42,6 +42,27 @@ export const dialTcp: Dial = (target, { signal }) =>
       resolve(socket);
     });
   });
+
+/** Dials a stream that is no socket, like those of the overlay. */
+export const dialPlainStream: Dial = async (target, options) => {
+  const socket = await dialTcp(target, options);
+  const stream = new Duplex({
+    read: () => void socket.resume(),
+    write: (chunk: Buffer, _encoding, done) => void socket.write(chunk, done),
+    final: (done) => void socket.end(done),
+    destroy: (error, done) => {
+      socket.destroy();
+      done(error);
+    },
+  });
+  socket.on('data', (chunk: Buffer) => {
+    if (!stream.push(chunk)) socket.pause();
+  });
+  socket.on('end', () => stream.push(null));
+  socket.on('error', (error) => stream.destroy(error));
+  socket.on('close', () => (socket.readableEnded ? undefined : stream.destroy(new Error('closed'))));
+  return stream;
+};
 
 /** A TCP server that hands each connection to `serve`. */
 export async function listenTcp(serve: (socket: Socket) => void): Promise<{ port: number; close: () => Promise<void>; sockets: Set<Socket> }> {

@@ -6,7 +6,7 @@ import { request as h1Request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
-import { h2Client, mapping, path, startFixture, type Fixture } from './harness.ts';
+import { dialPlainStream, h2Client, mapping, path, startFixture, type Fixture } from './harness.ts';
 
 type Version = 'http/1.1' | 'h2';
 /** What the two kinds of requests and answers have in common. */
@@ -317,4 +317,20 @@ void t.test('early hints and trailers pass both ways', async (t) => {
       t.match(trailers, { 'x-up': 'up' });
     },
   );
+});
+
+void t.test('large bodies pass over streams that are no sockets', async (t) => {
+  for (const version of ['http/1.1', 'h2'] as const) {
+    const port = await serve(t, version, (request, response) => request.pipe(response));
+    const fixture = await startFixture([mapping('a.test', [path(port, { httpVersion: version })])], { dial: dialPlainStream });
+    t.teardown(() => fixture.close());
+    const { body, answer, whole } = await call(t, fixture, 'h2');
+    const sent = pour(body, size).then((hash) => {
+      body.end();
+      return hash;
+    });
+    const { stream } = await answer;
+    t.equal(await digest(stream), await sent, version);
+    t.equal(await whole, true);
+  }
 });
