@@ -24,7 +24,7 @@ export function checkTarget(mode: ServiceMode, target: ServiceTarget): ServiceTa
   return {
     ...target,
     host: checkHost(target),
-    path: mode === 'http' ? checkPath(target.path) : checkNoPath(target.path),
+    path: mode === 'http' ? checkRoutePath(target.path) : checkNoPath(target.path),
     enabled: mode === 'http' ? target.enabled : true,
     options: mode === 'http' ? checkHttpOptions(target.options) : checkStreamOptions(mode, target.options),
   };
@@ -58,7 +58,7 @@ function checkHost(target: ServiceTarget): string {
 }
 
 /** A prefix with one reading only: nothing that one side could decode and the other not. */
-export function checkPath(path: string): string {
+function checkPath(path: string): string {
   const text = path === '' ? '/' : path;
   if (text.length > pathLength) throw invalid(`A path has at most ${pathLength} characters.`);
   if (!/^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/.test(text)) {
@@ -68,6 +68,13 @@ export function checkPath(path: string): string {
   if (segments.some((segment) => segment === '.' || segment === '..')) throw invalid('A path has no . or .. in it.');
   if (segments.slice(0, -1).includes('')) throw invalid('A path has no // in it.');
   return text.length > 1 && text.endsWith('/') ? text.slice(0, -1) : text;
+}
+
+/** The path of a route. What the gateway answers itself cannot be published (attack row R-7). */
+export function checkRoutePath(path: string): string {
+  const checked = checkPath(path);
+  if (checked === '/.meshgate' || checked.startsWith('/.meshgate/')) throw invalid('Paths below /.meshgate are the gateway’s own.');
+  return checked;
 }
 
 function checkNoPath(path: string): string {

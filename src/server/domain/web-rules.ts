@@ -4,7 +4,7 @@ import { defaultWeb, type HeaderEdits, type HealthCheck, type OwnAnswer, type We
 import { headerEditsProblem, ownAnswerProblem } from '#model/web-rules.ts';
 import { invalid, invalidBy } from './errors.ts';
 import { checkMatch } from './match-rules.ts';
-import { checkHeader, checkPath } from './target-rules.ts';
+import { checkHeader, checkRoutePath } from './target-rules.ts';
 
 /** In its canonical form. */
 export function checkWeb(mode: ServiceMode, web: WebOptions): WebOptions {
@@ -32,7 +32,7 @@ function checkEdits(edits: HeaderEdits, side: 'request' | 'response'): void {
 }
 
 function checkAnswer({ path, match, answer }: OwnAnswer): OwnAnswer {
-  const route = { path: checkPath(path), match: checkMatch(match) };
+  const route = { path: checkRoutePath(path), match: checkMatch(match) };
   const problem = ownAnswerProblem({ ...route, answer });
   if (problem !== undefined) throw invalidBy(problem);
   if (answer.kind === 'redirect' && /^https?:/.test(answer.location) && !URL.canParse(answer.location)) {

@@ -118,6 +118,10 @@ t.test('what is not valid is refused, with the reason', async (t) => {
     ['a wildcard of several labels', { domain: '*.*.proxy.test' }, /host name/],
     ['an http service with a port', { listenPort: 80 }, /listen port/],
     ['no target', { targets: [] }, /needs a target/],
+    ['a path of the gateway itself', target({ path: '/.meshgate/x' }), /own/],
+    ['a pattern that is none', options({ pathRewrite: { kind: 'regex', pattern: '(', replacement: '/' } }), /missing closing/],
+    ['a back-reference', options({ pathRewrite: { kind: 'regex', pattern: '/(.)\\1', replacement: '/' } }), /escape/],
+    ['a header in another spelling', options({ customHeaders: { x_meshgate_user: 'x' } }), /set by the gateway/],
     ['too many targets', { targets: Array.from({ length: targetsPerService + 1 }, (_, i) => targetOf(peerId, { path: `/${i}` })) }, /at most/],
     ['one target twice', { targets: [targetOf(peerId, { path: '/a' }), targetOf(peerId, { path: '/a/' })] }, /there twice/],
     [
