@@ -63,6 +63,28 @@ export const gatewaySchema = object({
   }),
   wireguard: wireguardSettings,
   metrics: metricsSettings,
+  tracing: object({
+    collector: optional(
+      convert(
+        string({
+          about: 'URL of an OpenTelemetry collector that takes OTLP over HTTP as JSON; left out, there are no traces.',
+          example: 'http://127.0.0.1:4318/v1/traces',
+        }),
+        (text, refuse): URL | undefined => {
+          const url = URL.parse(text);
+          const plain = url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '';
+          return plain ? url : refuse('must be an http or https URL without user and password');
+        },
+        'URL',
+      ),
+    ),
+    authorization: optional(string({ about: 'The Authorization field for the collector.', secret: true })),
+    percent: integer({
+      about: 'Of the requests whose trace begins here, how many in a hundred are told; trusted proxies decide for theirs.',
+      max: 100,
+      default: 5,
+    }),
+  }),
   accessLog: string({ about: 'Where a line per request goes, besides the control plane: off, stdout, or a file.', default: 'off' }),
   accessLogFormat: oneOf(lineFormats, {
     about: 'Of those lines: JSON with every field, or the common or combined format that Apache and nginx write.',

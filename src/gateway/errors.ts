@@ -21,6 +21,12 @@ export const gatewayError = defineErrors('gateway', {
     text: 'dns-01 needs acme.dns: server, keyName and keyFile of a name server that takes updates, or command. Wildcard names in acme.together need it too.',
     ...input,
   },
+  GATEWAY_COLLECTOR: {
+    text: 'The collector does not take spans. Check tracing.collector and its sign-in.',
+    origin: 'input',
+    retry: true,
+    status: 502,
+  },
   GATEWAY_PORT_IN_USE: { text: 'The public port is in use. Stop the program that holds it, or change listen.', ...input },
   GATEWAY_PORT_FORBIDDEN: { text: 'This user may not open the public port. Choose a port above 1023, or grant CAP_NET_BIND_SERVICE.', ...input },
   GATEWAY_PORT_FAILED: { text: 'The public port cannot be opened. Check the address in listen.', ...input },

@@ -26,6 +26,7 @@ import {
   RouteTable,
   openCertificateDirectory,
   Unlocks,
+  Tracing,
   Traffic,
   type CertificateDirectory,
 } from '#publish/index.ts';
@@ -135,9 +136,21 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       }),
     );
     const traffic = new Traffic((service) => mappings.current.has(service));
+    const { collector, authorization, percent } = config.tracing;
+    // Loaded only where there is a collector.
+    const spans =
+      collector === undefined
+        ? undefined
+        : scope.use(
+            (await import('./report/spans.ts')).openSpanExporter(
+              { collector, authorization },
+              { version: hostMeta(undefined).version, clock, log: log.with({ part: 'tracing' }) },
+            ),
+          );
     const record = (entry: AccessLogEntry): void => {
       traffic.record(entry);
       accessLog.push(entry);
+      spans?.push(entry);
     };
     const unlocks = scope.use(new Unlocks({ clock, log: log.with({ part: 'stream' }) }));
     const publisher = createHttpPublisher({
@@ -160,6 +173,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       }),
       identityHeaders: createIdentityHeaders(signer),
       accessLog: record,
+      tracing: spans === undefined ? undefined : new Tracing(percent / 100),
       certificates,
       challenges: certificates.challenges,
       log: log.with({ part: 'http' }),
@@ -269,6 +283,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         traffic,
         publisher,
         streams,
+        spans,
         certificates: () =>
           certificates.list().flatMap(({ names, notAfter }) => (notAfter === undefined ? [] : [{ names, notAfter: Date.parse(notAfter) }])),
         accessLog,

@@ -3,7 +3,7 @@ import type { Clock } from '#lib/clock.ts';
 import type { MeshNode } from '#mesh/index.ts';
 import { type CertificateFigures, certificateFamilies, counter, type Family, gauge, histogram, meshFamilies, single } from '#metrics/index.ts';
 import type { LinkStatus, ServiceStatus } from '#model/status.ts';
-import type { AccessLogSink, HttpPublisher, StreamPublisher, Traffic } from '#publish/index.ts';
+import type { AccessLogSink, HttpPublisher, SpanExporter, StreamPublisher, Traffic } from '#publish/index.ts';
 
 export interface GatewayFigures {
   readonly traffic: Traffic;
@@ -11,6 +11,8 @@ export interface GatewayFigures {
   readonly streams: Pick<StreamPublisher, 'stats'>;
   readonly certificates: () => Iterable<CertificateFigures>;
   readonly accessLog: Pick<AccessLogSink, 'dropped' | 'waiting'>;
+  /** Undefined where there are no traces. */
+  readonly spans: Pick<SpanExporter, 'exported' | 'dropped'> | undefined;
   readonly services: () => readonly ServiceStatus[];
   readonly node: Pick<MeshNode, 'state' | 'status'>;
   /** The proxy stream. */
@@ -35,8 +37,16 @@ export function gatewayFamilies(figures: GatewayFigures): readonly Family[] {
       'Access log records that were lost.',
       single(() => figures.accessLog.dropped),
     ),
+    ...(figures.spans === undefined ? [] : [spanFamily(figures.spans)]),
     ...meshFamilies(() => ({ mesh: node.status(), joined: node.state().kind === 'running', links: [link()], wallMs: clock.wall() })),
   ];
+}
+
+function spanFamily(spans: NonNullable<GatewayFigures['spans']>): Family {
+  return counter('meshgate_traced_requests_total', 'Sampled requests whose spans the collector took, and those that were lost.', () => [
+    { labels: { outcome: 'taken' }, value: spans.exported },
+    { labels: { outcome: 'lost' }, value: spans.dropped },
+  ]);
 }
 
 function trafficFamilies(traffic: Traffic): readonly Family[] {

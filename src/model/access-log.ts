@@ -25,6 +25,8 @@ export interface AccessLogEntry {
 
   // What only the gateway's own log and figures say; the control plane keeps none of it.
 
+  /** The trace that it belongs to, as publish/ has it; its id in lines. */
+  readonly trace?: { toJSON(): string } | undefined;
   /** `1.0`, `1.1` or `2`. */
   readonly httpVersion?: string | undefined;
   /** As sent, cut. */

@@ -154,3 +154,9 @@ export const UNLOCKS_PER_ADDRESS = 16;
 export const UNLOCK_SWEEP_MS = 1_000;
 /** For how long a service token opens a port; then it has to be shown again. */
 export const UNLOCK_TOKEN_MS = 3_600_000;
+
+/** Traces: requests that wait to be told to the collector (more are dropped), how many go at a time, how often, and how long that may take. */
+export const SPAN_QUEUE = 2_048;
+export const SPAN_BATCH = 256;
+export const SPAN_BATCH_MS = 2_000;
+export const SPAN_SEND_MS = 10_000;

@@ -10,6 +10,8 @@ export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult 
 export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty } from './access/sign-in.ts';
 export { createAccessLog, type AccessLogSink } from './accesslog/access-log.ts';
 export { createBatchSink } from './accesslog/batch-sink.ts';
+export { SpanExporter } from './tracing/span-exporter.ts';
+export { Tracing } from './tracing/trace-context.ts';
 export { Traffic } from './accesslog/traffic.ts';
 export { lineFormats, type LineFormat } from './accesslog/line-format.ts';
 export { createLineSink, openFileSink } from './accesslog/line-sink.ts';

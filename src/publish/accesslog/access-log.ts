@@ -18,7 +18,7 @@ export interface AccessLogSink extends Closable {
 export function createAccessLog(sinks: readonly AccessLogSink[]): AccessLogSink {
   return {
     push(entry) {
-      const safe = sanitize(entry);
+      const safe = safeEntry(entry);
       for (const sink of sinks) sink.push(safe);
     },
     get dropped() {
@@ -40,7 +40,7 @@ export function createAccessLog(sinks: readonly AccessLogSink[]): AccessLogSink 
 }
 
 /** Caps what strangers chose, removes queries, service tokens and what a referer says beyond its host, and shows controls and bytes beyond ASCII as escapes. */
-function sanitize(entry: AccessLogEntry): AccessLogEntry {
+export function safeEntry(entry: AccessLogEntry): AccessLogEntry {
   const { method, host, path, reason, referer, userAgent = '' } = entry;
   const plain = isSafe(path) && !path.includes('?') && !path.includes('nb') && isSafe(userAgent) && !userAgent.includes('nb');
   // Nearly all are safe as they are.

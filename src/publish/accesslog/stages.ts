@@ -52,7 +52,7 @@ const stages: Readonly<Record<OwnReason | StreamReason | 'client_closed', Stage>
   client_closed: 'client',
 };
 
-const passing: Readonly<Record<AllowReason | 'jwks' | 'signed_in' | 'signed_out' | 'done', true>> = {
+const passing: Readonly<Record<AllowReason | 'jwks' | 'signed_in' | 'signed_out' | 'done' | 'idle', true>> = {
   public_service: true,
   session: true,
   service_token: true,
@@ -60,6 +60,7 @@ const passing: Readonly<Record<AllowReason | 'jwks' | 'signed_in' | 'signed_out'
   signed_in: true,
   signed_out: true,
   done: true,
+  idle: true,
 };
 
 /** The stage where a request ended before its time; undefined where it got what it asked for. Faults of the grammar have words of their own. */

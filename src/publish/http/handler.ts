@@ -18,6 +18,7 @@ import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access/respond.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
+import type { Trace, Tracing } from '../tracing/trace-context.ts';
 import { CONFIRM_MS, LOG_TEXT, UPGRADE_IDLE_MS } from '../constants.ts';
 import type { Unlocks } from '../stream/unlocks.ts';
 import type { Deadlines } from './deadlines.ts';
@@ -54,6 +55,8 @@ export interface HandlerDeps {
   readonly streams: OpenStreams;
   readonly load: ServiceLoad;
   readonly ids: IdSource;
+  /** Undefined where no traces are made: what clients say of them is forwarded like any other field then. */
+  readonly tracing: Tracing | undefined;
 }
 
 /** Answers an exchange; never throws. */
@@ -84,6 +87,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #route: ServiceRoute | undefined;
   #innerPath = '';
   #verdict: Verdict | undefined;
+  readonly #trace: Trace | undefined;
   #status = 0;
   #reason = '';
   /** When it was decided to forward it; zero before. */
@@ -106,7 +110,15 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#started = deps.clock.now();
     this.#wall = deps.clock.wall();
     this.#sourceIp = exchange.client.remote.address;
+    this.#trace = deps.tracing === undefined ? undefined : this.#beginTrace(deps.tracing);
     exchange.owner = this;
+  }
+
+  #beginTrace(tracing: Tracing): Trace {
+    const { client, request } = this.#exchange;
+    const trusted = isTrustedPeer(client.remote.address, this.#deps.trustedProxies);
+    const said = (key: string): string | undefined => (trusted ? joinedValue(request.fields, key) : undefined);
+    return tracing.begin(said('traceparent'), said('tracestate'));
   }
 
   run(): void {
@@ -262,7 +274,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
         tls: client.serverName !== undefined,
         trusted: this.#trusted ? { fields: request.fields, chain: this.#chain } : undefined,
       }) +
-      `Via: ${via}\r\nX-Request-Id: ${this.#id}\r\n${route.customHeaders}${this.#identityLines}`
+      `Via: ${via}\r\nX-Request-Id: ${this.#id}\r\n${this.#trace?.lines ?? ''}${route.customHeaders}${this.#identityLines}`
     );
   }
 
@@ -376,6 +388,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
       authSuccess: this.#verdict?.kind === 'allow',
       bytesUp,
       bytesDown,
+      trace: this.#trace,
       httpVersion: request.version,
       userAgent: fieldValue(request.fields, 'user-agent')?.slice(0, LOG_TEXT),
       referer: fieldValue(request.fields, 'referer')?.slice(0, LOG_TEXT),

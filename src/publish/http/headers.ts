@@ -53,10 +53,13 @@ type Verdict = 'pass' | 'drop' | 'cookie';
 /** Decides by name, once for each spelling: verdicts are remembered, in a table that strangers can only empty. */
 export class RequestFieldPolicy {
   readonly #identity: IdentityHeaders;
+  readonly #ownTraces: boolean;
   readonly #verdicts = new Map<string, Verdict>();
 
-  constructor(identity: IdentityHeaders) {
+  /** With `ownTraces` the trace context is ours to say. */
+  constructor(identity: IdentityHeaders, ownTraces = false) {
     this.#identity = identity;
+    this.#ownTraces = ownTraces;
   }
 
   verdict(key: string): Verdict {
@@ -73,6 +76,7 @@ export class RequestFieldPolicy {
     const folded = canonicalHeaderName(key);
     // Header, HTTP_HEADER and the like: a name that folds to a framing or routing field is dropped with it.
     if (hopByHop.has(folded) || claims.has(folded) || folded === 'cookie') return 'drop';
+    if (this.#ownTraces && (folded === 'traceparent' || folded === 'tracestate')) return 'drop';
     if (claimPrefixes.some((prefix) => folded.startsWith(prefix))) return 'drop';
     return this.#identity.isReserved(key) || this.#identity.isReserved(folded) ? 'drop' : 'pass';
   }

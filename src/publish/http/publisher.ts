@@ -14,6 +14,7 @@ import type { CertificateSource } from '../certs/directory.ts';
 import { Stapler } from '../certs/ocsp/stapler.ts';
 import { CONNECTIONS, CONNECTIONS_PER_ADDRESS, KEEP_ALIVE_PROBE_MS } from '../constants.ts';
 import { publishError } from '../errors.ts';
+import type { Tracing } from '../tracing/trace-context.ts';
 import { SecureContexts } from '../tls/secure-contexts.ts';
 import { terminateTls, type ChallengeSource, type Terminated } from '../tls/terminate.ts';
 import { Balancers, type TargetProblem } from './balance/balancers.ts';
@@ -48,6 +49,8 @@ export interface HttpPublisherDeps {
   readonly signIn: SignIn;
   readonly identityHeaders: IdentityHeaders;
   readonly accessLog: (entry: AccessLogEntry) => void;
+  /** Makes traces and tells upstreams of them; left out, there are none. */
+  readonly tracing?: Tracing | undefined;
   readonly certificates: CertificateSource;
   /** TLS-ALPN-01 challenges; left out, none is answered. */
   readonly challenges?: ChallengeSource | undefined;
@@ -156,7 +159,7 @@ class Publisher implements HttpPublisher, H1Owner {
       forward: {
         upstreams: this.#upstreams,
         deadlines: this.deadlines,
-        policy: new RequestFieldPolicy(deps.identityHeaders),
+        policy: new RequestFieldPolicy(deps.identityHeaders, deps.tracing !== undefined),
         encoders: this.#encoders,
         balancers: this.#balancers,
         random: Math.random,
@@ -164,6 +167,7 @@ class Publisher implements HttpPublisher, H1Owner {
       streams: this.#streams,
       load: new ServiceLoad(),
       ids: createIdSource(),
+      tracing: deps.tracing,
     };
   }
 
