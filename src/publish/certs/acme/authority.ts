@@ -26,22 +26,16 @@ export interface AuthorityDeps {
 export class Authority {
   readonly #deps: AuthorityDeps;
   readonly #transport: Transport;
-  readonly #client: Client;
+  #client: Client;
   readonly #orders = new Map<string, AcmeOrder>();
   #registering: Promise<void> | undefined;
   #registered: boolean;
 
   constructor(deps: AuthorityDeps) {
-    const { directory, ca, binding } = deps.settings;
     this.#deps = deps;
-    this.#transport = new Transport(ca);
+    this.#transport = new Transport(deps.settings.ca);
     this.#registered = deps.account.url !== undefined;
-    this.#client = new Client({
-      directoryUrl: directory,
-      accountKey: deps.account.keyPem,
-      ...(deps.account.url === undefined ? {} : { accountUrl: deps.account.url }),
-      ...(binding === undefined ? {} : { externalAccountBinding: { kid: binding.keyId, hmacKey: binding.hmacKey } }),
-    });
+    this.#client = newClient(deps, deps.account.url);
   }
 
   /** `replaces` is the certificate that this one follows (RFC 9773 §5), where this authority issued it. */
@@ -55,6 +49,7 @@ export class Authority {
         // An account that the authority no longer knows is made anew, with the same key.
         if (!(error instanceof AcmeProblem) || !/accountDoesNotExist/.test(error.failure.reason)) throw error;
         this.#registered = false;
+        this.#client = newClient(this.#deps, undefined);
         await this.#register();
         return this.#view(await this.#create(identifiers, undefined));
       }
@@ -168,6 +163,17 @@ export class Authority {
     const problem = problemOf(order.error);
     return { url: order.url, status: order.status, problem: problem === undefined ? '' : `${problem.detail} (${problem.type})` };
   }
+}
+
+/** With the account's URL it is believed to be known to the authority. */
+function newClient({ settings, account }: AuthorityDeps, accountUrl: string | undefined): Client {
+  const { directory, binding } = settings;
+  return new Client({
+    directoryUrl: directory,
+    accountKey: account.keyPem,
+    ...(accountUrl === undefined ? {} : { accountUrl }),
+    ...(binding === undefined ? {} : { externalAccountBinding: { kid: binding.keyId, hmacKey: binding.hmacKey } }),
+  });
 }
 
 function authorizationView(authorization: Authorization, type: ChallengeType): AuthorizationView {
