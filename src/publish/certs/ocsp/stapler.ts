@@ -196,10 +196,7 @@ function isSigned({ signed, algorithm, signature, certificates }: OcspAnswer, is
       .map((der) => new X509Certificate(der))
       .filter(
         (one) =>
-          one.keyUsage?.includes(ocspSigning) &&
-          one.verify(issuer.publicKey) &&
-          Date.parse(one.validFrom) <= now &&
-          Date.parse(one.validTo) > now,
+          one.keyUsage?.includes(ocspSigning) && one.verify(issuer.publicKey) && Date.parse(one.validFrom) <= now && Date.parse(one.validTo) > now,
       );
     return [issuer, ...delegates].some(({ publicKey }) => verify(digest, signed, publicKey, signature));
   } catch {
