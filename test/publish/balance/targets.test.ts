@@ -1,6 +1,7 @@
 // Several targets of one route, on real sockets: who gets requests, what is tried again, and what a visitor notices of a target's death.
 import type { Socket } from 'node:net';
 import { createServer, type Server } from 'node:net';
+import { connect as connectH2 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { RETRY_BODY } from '../../../src/publish/constants.ts';
@@ -350,4 +351,33 @@ void t.test('a retry has the route as it is now', async (t) => {
   const fixture = await startFixture([shared([old], { retries: 1 })]);
   t.teardown(() => Promise.all([fixture.close(), gate.close(), fresh.kill()]));
   t.equal(bodyOf(await exchange(fixture, get())), 'fresh');
+});
+
+void t.test('a body that is still coming goes on to the next target, over both versions of HTTP', async (t) => {
+  const fresh = await new Target('fresh').start();
+  const dying = await listenTcp((socket) => socket.once('data', () => socket.resetAndDestroy()));
+  const old = new Target('old');
+  old.port = dying.port;
+  // The first one is always chosen first: the other has no weight.
+  const fixture = await startFixture([shared([old, fresh], { retries: 1, ejection: { failures: 0, ejectMs: 1 } }, [1, 0])]);
+  t.teardown(() => Promise.all([fixture.close(), dying.close(), fresh.kill()]));
+  const socket = await fixture.connect('a.test');
+  const answer = readUntil(socket, (text) => text.endsWith('fresh'));
+  socket.write('PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nfirst');
+  await wait(150);
+  socket.write('-last');
+  t.match(await answer, /^HTTP\/1\.1 200/);
+  t.match(fresh.heads.at(-1), /\r\n\r\nfirst-last$/);
+  socket.destroy();
+
+  const secured = await fixture.connect('a.test', ['h2']);
+  const client = connectH2('https://a.test', { createConnection: () => secured });
+  t.teardown(() => client.destroy());
+  const stream = client.request({ ':method': 'PUT', ':path': '/', 'content-length': '10' });
+  const status = new Promise((resolve) => stream.once('response', (headers) => resolve(headers[':status'])));
+  stream.write('first');
+  await wait(150);
+  stream.end('-last');
+  t.equal(await status, 200);
+  t.match(fresh.heads.at(-1), /\r\n\r\nfirst-last$/);
 });
