@@ -6,6 +6,8 @@ import t from 'tap';
 import type { MeshNode } from '#mesh/index.ts';
 import { call, joinPeer, makeGroup, makeSetupKey, policyBody, startPlane, until } from '../support/parts.ts';
 
+t.setTimeout(300_000);
+
 const awayMs = 60_000;
 const chunkBytes = 8 * 1024;
 const everyMs = 20;

@@ -19,6 +19,8 @@ const BUDGET_MS = 70_000;
 /** A bridge that is late for more of its time says nothing about the kernel. */
 const LATE_ENOUGH = 0.2;
 const KERNEL_SEEDS = GRID_SEEDS.slice(0, 3);
+/** Transfers of ours that show how much of a cell's rate is chance. */
+const SPREAD_SEEDS = Array.from({ length: 15 }, (_, i) => i + 1);
 
 void t.test('throughput in virtual time is what the snapshot says', { timeout: 110_000 }, async (t) => {
   const now = Object.fromEntries(GRID.map((cell) => [cellName(cell), Number(oursOf(cell).toPrecision(4))]));
@@ -53,6 +55,7 @@ void t.test('each cell against the kernel', { ...(reason === undefined ? {} : { 
   t.comment(`figure: netstack.grid.kernel_bridge_late=${late.toFixed(2)}`);
   t.comment(`figure: netstack.grid.kernel_device_refused=${pair.refused}`);
   const ratios: number[] = [];
+  const ahead: string[] = [];
   for (const cell of KERNEL_GRID) {
     if (theirs.get(cell)?.length !== KERNEL_SEEDS.length) {
       t.comment(`${cellName(cell)}: not measured, the machine was too busy`);
@@ -61,8 +64,16 @@ void t.test('each cell against the kernel', { ...(reason === undefined ? {} : { 
     const ours = oursOf(cell, KERNEL_SEEDS);
     const kernel = median(theirs.get(cell) ?? []);
     ratios.push(ours / kernel);
-    t.comment(`${cellName(cell)}: ours ${ours.toFixed(2)}, kernel ${kernel.toFixed(2)} Mbit/s, ratio ${(ours / kernel).toFixed(2)}`);
+    // The same seed loses other packets of the two sides, and one early loss decides a short transfer over a long path.
+    const spread = SPREAD_SEEDS.map((seed) => oursOf(cell, [seed]));
+    const [least, most] = [Math.min(...spread), Math.max(...spread)];
+    if (kernel > 1.05 * most) ahead.push(cellName(cell));
+    t.comment(
+      `${cellName(cell)}: ours ${ours.toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)} by seed), kernel ${kernel.toFixed(2)} Mbit/s, ` +
+        `ratio ${(ours / kernel).toFixed(2)}`,
+    );
   }
+  t.comment(`figure: netstack.grid.kernel_ahead_of_every_seed=${ahead.length === 0 ? 'none' : ahead.join('; ')}`);
   t.comment(`figure: netstack.grid.kernel_ratio_median=${median(ratios).toFixed(2)}`);
   t.comment(`figure: netstack.grid.kernel_ratio_least=${Math.min(...ratios).toFixed(2)}`);
   t.ok(late > LATE_ENOUGH || median(ratios) > 0.7, 'as a whole in the kernel’s class');

@@ -214,11 +214,11 @@ export function readAll(stream: Duplex): Promise<Buffer> {
   });
 }
 
-/** Resolves when the condition holds; looked at every few milliseconds, as status is no event. */
-export async function until(holds: () => boolean, limitMs: number): Promise<number> {
+/** Resolves when the condition holds; looked at every few milliseconds, as status is no event. `state` says how things stand where it never does. */
+export async function until(holds: () => boolean, limitMs: number, state: () => string = () => ''): Promise<number> {
   const start = performance.now();
   while (!holds()) {
-    if (performance.now() - start > limitMs) throw new Error(`not within ${limitMs} ms`);
+    if (performance.now() - start > limitMs) throw new Error(`not within ${limitMs} ms ${state()}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return performance.now() - start;

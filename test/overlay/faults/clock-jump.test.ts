@@ -5,6 +5,8 @@ import { connect, member, pathKind, TestRelay, TestSignal, until } from '../pair
 import { FastClock } from './fast-clock.ts';
 import { echo, Flow } from './flow.ts';
 
+t.setTimeout(300_000);
+
 const day = 86_400_000;
 
 for (const forceRelay of [false, true]) {

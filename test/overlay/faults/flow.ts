@@ -2,6 +2,7 @@
 // every byte came back as it went.
 import { createHash } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import { inspect } from 'node:util';
 import type { Test } from 'tap';
 import { seededBytes } from '../../support/seeded.ts';
 import { type Member, until } from '../pair.ts';
@@ -76,7 +77,13 @@ export class Flow {
   /** Resolves when all that was sent has come back; returns how long that took. */
   async complete(limitMs: number): Promise<number> {
     clearInterval(this.#timer);
-    return until(() => this.received === this.sent || this.error !== undefined, limitMs);
+    return until(
+      () => this.received === this.sent || this.error !== undefined,
+      limitMs,
+      () => {
+        return `${this.sent} bytes sent, ${this.received} back: ${inspect(this.#stream)}`;
+      },
+    );
   }
 
   /** Stops, waits for the rest, and proves it. */

@@ -4,6 +4,8 @@ import { connect, member, pathKind, TestSignal, until } from '../pair.ts';
 import { BadPort, fair, type Weather } from './bad-port.ts';
 import { echo, Flow } from './flow.ts';
 
+t.setTimeout(300_000);
+
 interface Case {
   readonly name: string;
   readonly weather: Partial<Weather>;

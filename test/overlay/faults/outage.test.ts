@@ -5,6 +5,8 @@ import { connect, member, pathKind, TestRelay, TestSignal, until } from '../pair
 import { FastClock } from './fast-clock.ts';
 import { echo, Flow } from './flow.ts';
 
+t.setTimeout(300_000);
+
 const tenMinutes = 600_000;
 
 t.test('signal is away: what is connected stays, new keys are agreed without it, and what needs it comes with it', async (t) => {

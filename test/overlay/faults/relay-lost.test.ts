@@ -3,6 +3,8 @@ import t from 'tap';
 import { connect, member, type Member, pathKind, TestRelay, TestSignal, until } from '../pair.ts';
 import { echo, Flow } from './flow.ts';
 
+t.setTimeout(300_000);
+
 const remoteOf = (of: Member): string | undefined => of.overlay.status().peers[0]?.path?.remote;
 
 t.test('a second relay takes over', async (t) => {
