@@ -149,6 +149,18 @@ void t.test('abort in the middle: the other side learns it, nothing stays', asyn
   }
 });
 
+void t.test('a fifth of all packets lost each way: the timeout stays in proportion to the path', async (t) => {
+  // Seeds whose timeout had grown to tens of seconds on this path of ten milliseconds, by answers to copies whose first answer was lost.
+  for (const seed of [31, 55, 80, 106, 124, 130]) {
+    const network = new Network({ delayMs: 5, loss: 0.2, seed });
+    const { client, server } = dial(network);
+    const { bytes, digest } = payload(600_000, 9);
+    client.send(bytes, true, network.now);
+    network.runUntil(() => server.ended, 90_000);
+    t.equal(server.hash.digest('hex'), digest, `seed ${seed}: all is there after ${((network.now - 1000) / 1000).toFixed(0)} s`);
+  }
+});
+
 void t.test('a reader that stops and goes on, over loss: the window closes and opens, nothing is lost', async (t) => {
   for (const family of [4, 6] as const) {
     for (const loss of [0, 0.1]) {

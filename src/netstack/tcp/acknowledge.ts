@@ -1,6 +1,6 @@
 // What an acknowledgment changes: the send buffer, the peer's window, round trip and congestion window, and what counts as lost.
 import type { TcpSegment } from '#wire/tcp.ts';
-import { SEND_RING_IDLE_MS, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS } from '../constants.ts';
+import { RTO_MIN_MS, SEND_RING_IDLE_MS, TAIL_PROBE_MIN_MS, TAIL_PROBE_SINGLE_MS } from '../constants.ts';
 import { detectLoss } from './loss.ts';
 import { raiseMss } from './options.ts';
 import { seqLess, seqLessEqual } from './seq.ts';
@@ -16,6 +16,7 @@ export function acknowledge(block: ControlBlock, segment: TcpSegment, segmentLen
   if (acked < 0) return;
   const { sent, recovery } = block;
   const { flight } = block;
+  const { backoff } = block.roundTrip;
   sent.begin();
   if (block.sack && segment.sackBlocks > 0) takeSack(block, segment);
   const windowMoved = updateWindow(block, segment, now);
@@ -23,7 +24,7 @@ export function acknowledge(block: ControlBlock, segment: TcpSegment, segmentLen
   else if (!block.sack && flight > 0 && segmentLength === 0 && !windowMoved) recovery.duplicateAcks++;
   if (flight === 0) return;
   const { delivered } = sent;
-  if (delivered > 0) measure(block, segment, flight, now);
+  if (delivered > 0) measure(block, segment, flight, backoff, now);
   // Without SACK an ACK in a recovery, duplicate or partial, stands for one segment that left the network.
   detectLoss(block, block.sack || recovery.mode === 'open' ? delivered : block.mss, acked > 0, now);
 }
@@ -38,6 +39,11 @@ function takeSack(block: ControlBlock, segment: TcpSegment): void {
     if (i === 0 && isDuplicate(segment, left, right)) takeDuplicate(block, (right - left) | 0);
     else sent.sack(left, right, segment.ack, block.sndNxt);
   }
+}
+
+/** Whether the ACK says that something came twice (RFC 2883). */
+function answersDuplicate(segment: TcpSegment): boolean {
+  return segment.sackBlocks > 0 && isDuplicate(segment, segment.sackEdges[0] as number, segment.sackEdges[1] as number);
 }
 
 function isDuplicate(segment: TcpSegment, left: number, right: number): boolean {
@@ -135,18 +141,27 @@ function afterTailProbe(block: ControlBlock, segment: TcpSegment, flight: number
   block.tailProbeAgain = false;
 }
 
-/** Round trips, from when the bytes that have arrived were sent. Timestamps help out where all of them were sent more than once. */
-function measure(block: ControlBlock, segment: TcpSegment, flight: number, now: number): void {
+/**
+ * Round trips, from when the bytes that have arrived were sent. Where all of them were sent more than once, timestamps tell which copy
+ * arrived first, and not whether this is the first answer to it: where that was lost, the time since then is no round trip. Taken as one
+ * it would set the next timeout, which would be the next sample, and so on to a minute of silence on a path of milliseconds. So an answer
+ * to a copy that came twice counts nothing, and any other after a timeout only so much: a path that really became longer is followed in
+ * steps.
+ */
+function measure(block: ControlBlock, segment: TcpSegment, flight: number, backoff: number, now: number): void {
   const { sent, rack, roundTrip } = block;
   const samples = Math.ceil(flight / (2 * block.mss));
   const echoes = block.timestamps && segment.hasTimestamps;
-  if (sent.onceFirstAt !== Infinity) roundTrip.sample(now - sent.onceFirstAt, samples);
-  else if (echoes) {
+  const echoedBefore = echoes && ((segment.tsEcho - timestampOf(block, sent.newestAt)) | 0) < 0;
+  // After a timeout also what was sent once may have been answered before, and the answer lost.
+  const most = backoff > 0 ? 2 * roundTrip.smoothed + RTO_MIN_MS : Infinity;
+  if (sent.onceFirstAt !== Infinity) roundTrip.sample(Math.min(now - sent.onceFirstAt, most), samples);
+  else if (echoes && !(echoedBefore && answersDuplicate(segment))) {
     const rtt = (timestampOf(block, now) - segment.tsEcho) | 0;
     // An echo that we never sent, or that is older than any segment lives, is no sample.
-    if (rtt >= 0 && rtt < 600_000) roundTrip.sample(rtt, samples);
+    if (rtt >= 0 && rtt < 600_000) roundTrip.sample(Math.min(rtt, most), samples);
   }
-  rack.update(sent, echoes && ((segment.tsEcho - timestampOf(block, sent.newestAt)) | 0) < 0, now);
+  rack.update(sent, echoedBefore, now);
   block.congestion.onRoundTrip(block.sndUna, block.sndNxt, sent.onceLastAt === -Infinity ? undefined : now - sent.onceLastAt);
 }
 
