@@ -1,5 +1,5 @@
 // The Dial of the host's own network.
-import { connect } from 'node:net';
+import { LendingSocket } from './lending-socket.ts';
 import type { Dial } from './net.ts';
 import { resolveHost } from './resolve.ts';
 
@@ -21,7 +21,8 @@ export const hostDial: Dial = async (target, { signal }) => {
 
 function connectTo(host: string, port: number, signal: AbortSignal): ReturnType<Dial> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
+    const socket = new LendingSocket();
+    socket.setNoDelay(true).connect({ host, port });
     const abort = (): void => {
       socket.destroy();
       reject(signal.reason);

@@ -18,8 +18,6 @@ export const MAX_WAITING_DIALS = 4096;
 export const STREAM_SLAB_BYTES = 64 * 1024;
 /** Pieces of this size and above are lent at once; smaller ones are gathered first. */
 export const STREAM_LEND_BYTES = 8 * 1024;
-/** What one read of a kernel socket of system mode may bring. */
-export const SYSTEM_READ_BYTES = 256 * 1024;
 /** What a stream holds for its reader beyond the stack's own window, */
 export const STREAM_HIGH_WATER_BYTES = 32 * 1024;
 /** and what it takes from its writer beyond the stack's buffer. Both count against the 256 KB of a busy connection. */

@@ -1,11 +1,12 @@
 // A publisher with an echo upstream and raw clients, for the tests of publish/. All on loopback, port 0.
 import { connect as h2Connect, type ClientHttp2Session, type Settings } from 'node:http2';
-import { createServer, connect, type AddressInfo, type Socket } from 'node:net';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { connect as tlsConnect, type TLSSocket } from 'node:tls';
 import { Duplex } from 'node:stream';
 import type { Test } from 'tap';
 import { asId, type AccountId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
 import { systemClock } from '#lib/clock.ts';
+import { hostDial } from '#lib/host-dial.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Dial } from '#lib/net.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
@@ -27,21 +28,8 @@ import {
 } from '#publish/index.ts';
 import { createTestCa } from '../support/test-ca.ts';
 
-export const dialTcp: Dial = (target, { signal }) =>
-  new Promise((resolve, reject) => {
-    const socket = connect({ host: target.host, port: target.port, allowHalfOpen: true, noDelay: true });
-    const aborted = (): void => {
-      socket.destroy();
-      reject(signal.reason as Error);
-    };
-    signal.addEventListener('abort', aborted, { once: true });
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      socket.off('error', reject);
-      signal.removeEventListener('abort', aborted);
-      resolve(socket);
-    });
-  });
+/** As a gateway dials its own network: with a socket that lends what it reads. Upstreams behind TLS are read in the usual way. */
+export const dialTcp: Dial = hostDial;
 
 /** Dials a stream that is no socket, like those of the overlay. */
 export const dialPlainStream: Dial = async (target, options) => {

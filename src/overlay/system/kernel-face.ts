@@ -3,6 +3,7 @@
 // The kernel has other services too, so what comes out of the tunnel is judged before it sees it: only packets to our overlay address,
 // and a connection only where the map's filter and whoever accepts here want it. Everything else is answered as a closed port.
 import { Socket } from 'node:net';
+import { LendingSocket } from '#lib/lending-socket.ts';
 import type { Clock } from '#lib/clock.ts';
 import { formatIp, type IpAddress, type IpPrefix, parseIp, unmapIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
@@ -24,7 +25,6 @@ import { SystemInterface } from './interface.ts';
 import { resetOnDestroy } from './kernel-stream.ts';
 import { bindKernelUdp } from './kernel-udp.ts';
 import { Listeners } from './listeners.ts';
-import { LendingSocket } from './lending-socket.ts';
 import { openTun, type TunDevice } from './tun-device.ts';
 
 /** Room for a reset of either family. */

@@ -72,11 +72,11 @@ export class EncodedBody implements AnswerSource {
     });
   }
 
-  write(payload: Buffer): boolean {
+  write(payload: Buffer, lent = false): boolean {
     if (this.#over) return true;
     this.#pending++;
     this.#held = true;
-    return this.#encoder.write(payload, () => {
+    return this.#encoder.write(lent ? Buffer.from(payload) : payload, () => {
       this.#pending--;
       if (this.#flushing) this.flush();
     });

@@ -91,7 +91,8 @@ export interface Exchange {
   /** Sends an interim answer (1xx but 101). */
   inform(status: number, fields: Fields): void;
   answer(answer: Answer): void;
-  write(payload: Buffer): boolean;
+  /** `lent` payload is valid only during the call. */
+  write(payload: Buffer, lent?: boolean): boolean;
   flush(): void;
   end(trailers: Fields | undefined): void;
   /** Cuts the exchange: the client sees a broken answer, never one that looks complete. */

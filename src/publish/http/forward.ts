@@ -398,10 +398,10 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     fields.values.push(ownCookie(visitorCookie, formatVisitor(visitor), undefined));
   }
 
-  answerData(payload: Buffer): boolean {
+  answerData(payload: Buffer, lent = false): boolean {
     if (this.#over) return true;
     this.#stir();
-    return (this.#encoded ?? this.#order.exchange).write(payload);
+    return (this.#encoded ?? this.#order.exchange).write(payload, lent);
   }
 
   answerFlush(): void {

@@ -8,6 +8,7 @@ import type { RequestHead } from '#wire/http1-head.ts';
 import { chunkBuffer, chunkHead, fieldLines, joinBuffer, statusLine, trailerText } from '#wire/http1-write.ts';
 import { BODY_STALL_MS, COALESCE_BYTES, WRITE_STALL_MS } from '../constants.ts';
 import { bodyDeadline } from './deadlines.ts';
+import { writeLent } from './lent-pieces.ts';
 import type { Answer, AnswerSource, BodySink, Client, Exchange, ExchangeOwner, ExchangeRequest } from './exchange.ts';
 
 /** Done from the beginning, so that all can share it. */
@@ -171,7 +172,7 @@ export class H1Exchange implements Exchange {
     this.#pending = `${text}\r\n`;
   }
 
-  write(payload: Buffer): boolean {
+  write(payload: Buffer, lent = false): boolean {
     if (this.#over || !this.#hasBody || payload.length === 0) return true;
     if (payload.length > this.#left) {
       this.abort();
@@ -183,12 +184,19 @@ export class H1Exchange implements Exchange {
     this.#pending = '';
     let more: boolean;
     if (payload.length <= COALESCE_BYTES) {
-      more = this.#socket.write(this.#chunked ? chunkBuffer(payload, before) : before === '' ? payload : joinBuffer(before, payload));
+      const joined = this.#chunked
+        ? chunkBuffer(payload, before)
+        : before === ''
+          ? lent
+            ? Buffer.from(payload)
+            : payload
+          : joinBuffer(before, payload);
+      more = this.#socket.write(joined);
     } else {
       this.#socket.cork();
       const head = this.#chunked ? before + chunkHead(payload.length) : before;
       if (head !== '') this.#socket.write(head, 'latin1');
-      more = this.#socket.write(payload);
+      more = lent ? writeLent(this.#socket, payload) : this.#socket.write(payload);
       if (this.#chunked) more = this.#socket.write('\r\n', 'latin1');
       this.#socket.uncork();
     }

@@ -322,7 +322,7 @@ class H2Exchange implements Exchange, Deadlined {
     }
   }
 
-  write(payload: Buffer): boolean {
+  write(payload: Buffer, lent = false): boolean {
     if (this.#over || !this.#hasBody || payload.length === 0) return true;
     if (payload.length > this.#left) {
       this.abort();
@@ -330,7 +330,7 @@ class H2Exchange implements Exchange, Deadlined {
     }
     this.#left -= payload.length;
     this.#down += payload.length;
-    const more = this.#stream.write(payload);
+    const more = this.#stream.write(lent ? Buffer.from(payload) : payload);
     if (!more) this.deadline = this.#connection.now() + WRITE_STALL_MS;
     return more;
   }

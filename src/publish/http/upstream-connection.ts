@@ -1,5 +1,8 @@
 // The upstream's side of HTTP/1.1: one connection, one request at a time, its answer given to a receiver as it comes.
 import type { Duplex } from 'node:stream';
+import { asBuffer } from '#lib/bytes.ts';
+import type { Loan } from '#lib/lending.ts';
+import { LendingSocket } from '#lib/lending-socket.ts';
 import { BodyReader } from '#wire/http1-body.ts';
 import type { Fields } from '#wire/http1-fields.ts';
 import { HeadReader, parseResponseHead, type ResponseHead } from '#wire/http1-head.ts';
@@ -33,13 +36,19 @@ export class UpstreamConnection implements UpstreamLink {
   #anyByte = false;
   #retired = false;
   #gone = false;
+  /** Of a socket that lends what it reads. */
+  #loan: Loan | undefined;
+  /** Whether the receiver takes more of what is lent. */
+  #room = true;
   /** A request head that waits for its first payload. */
   #pending = '';
 
   constructor(stream: Duplex, owner: ConnectionOwner) {
     this.#stream = stream;
     this.#owner = owner;
-    stream.on('data', this.#onData);
+    // Only a socket of ours can be taken back for an upgrade once it has lent.
+    if (stream instanceof LendingSocket) this.#loan = stream.lend(this.#takeLent);
+    else stream.on('data', this.#onData);
     stream.on('end', this.#onEnd);
     stream.on('error', this.#onError);
     stream.on('close', this.#onClose);
@@ -93,7 +102,7 @@ export class UpstreamConnection implements UpstreamLink {
   }
 
   resumeAnswer(): void {
-    this.#stream.resume();
+    this.#resume();
   }
 
   retire(): void {
@@ -144,15 +153,29 @@ export class UpstreamConnection implements UpstreamLink {
   };
 
   readonly #onPayload = (payload: Buffer): void => {
-    if (this.#receiver?.answerData(payload) === false) this.#stream.pause();
+    if (this.#receiver?.answerData(payload, this.#loan !== undefined) !== false) return;
+    this.#room = false;
+    if (this.#loan === undefined) this.#stream.pause();
   };
+
+  readonly #takeLent = (bytes: Uint8Array): boolean => {
+    this.#room = true;
+    this.#onData(asBuffer(bytes));
+    return this.#room;
+  };
+
+  #resume(): void {
+    this.#room = true;
+    if (this.#loan === undefined) this.#stream.resume();
+    else this.#loan.resume();
+  }
 
   #complete(body: BodyReader, chunk: Buffer, at: number): void {
     const receiver = this.#receiver;
     this.#receiver = undefined;
     const clean = at === chunk.length && this.#keep && this.#requestDone;
     this.#served++;
-    if (clean && !this.#gone) this.#stream.resume();
+    if (clean && !this.#gone) this.#resume();
     else this.destroy();
     receiver?.answerEnd(body.trailers);
     if (clean && !this.#gone) this.#owner.idle(this);
@@ -163,11 +186,13 @@ export class UpstreamConnection implements UpstreamLink {
     const stream = this.#stream;
     this.#receiver = undefined;
     this.#leave();
-    stream.off('data', this.#onData);
+    if (stream instanceof LendingSocket) stream.takeBack();
+    else stream.off('data', this.#onData);
     stream.off('end', this.#onEnd);
     stream.off('drain', this.#onDrain);
     stream.pause();
-    if (at < chunk.length) stream.unshift(chunk.subarray(at));
+    // Lent bytes stay only until this returns.
+    if (at < chunk.length) stream.unshift(this.#loan === undefined ? chunk.subarray(at) : Buffer.from(chunk.subarray(at)));
     receiver.switched(head, stream);
   }
 

@@ -13,8 +13,8 @@ export type UpstreamFailure = 'stale' | 'unprocessed' | 'closed' | 'bad_answer';
 export interface AnswerReceiver {
   interim(head: ResponseHead): void;
   answerHead(head: ResponseHead): void;
-  /** False asks to pause until `resumeAnswer`. */
-  answerData(payload: Buffer): boolean;
+  /** False asks to pause until `resumeAnswer`. `lent` payload is valid only during the call. */
+  answerData(payload: Buffer, lent?: boolean): boolean;
   answerFlush(): void;
   answerEnd(trailers: Fields | undefined): void;
   /** 101: the stream is the caller's now, unread bytes included. */

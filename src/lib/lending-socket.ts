@@ -1,14 +1,16 @@
 // A kernel socket that lends: it reads into one buffer that all such sockets share, as each has it only while it hands the bytes over.
 // Whoever reads it in the usual way gets copies of the right size.
 import { Socket } from 'node:net';
-import type { Lender, Loan } from '#lib/lending.ts';
-import { SYSTEM_READ_BYTES } from '../constants.ts';
+import type { Lender, Loan } from './lending.ts';
 
-const shared = Buffer.allocUnsafeSlow(SYSTEM_READ_BYTES);
+/** Bytes of one read: with 64 KiB, what Node reads by itself, a large transfer spends its time between system calls. */
+const readBytes = 256 * 1024;
+const shared = Buffer.allocUnsafeSlow(readBytes);
 
 export class LendingSocket extends Socket implements Lender {
   #take: ((bytes: Uint8Array) => boolean) | undefined;
 
+  /** Of a socket that has to be connected still. */
   constructor() {
     // The callback comes later than the constructor.
     super({ allowHalfOpen: true, onread: { buffer: shared, callback: (count, bytes) => this.#received(bytes.subarray(0, count)) } });
@@ -17,11 +19,19 @@ export class LendingSocket extends Socket implements Lender {
   lend(take: (bytes: Uint8Array) => boolean): Loan {
     this.#take = take;
     // What came before stands in Node's own buffer; the end comes from there in any case.
-    this.on('data', (early: Buffer) => {
-      if (!take(early)) this.pause();
-    });
+    this.on('data', this.#early);
     return { resume: () => void this.resume() };
   }
+
+  /** Ends the loan, for another reader in either way; what comes until then has to be paused for. */
+  takeBack(): void {
+    this.#take = undefined;
+    this.off('data', this.#early);
+  }
+
+  readonly #early = (bytes: Buffer): void => {
+    if (this.#take?.(bytes) === false) this.pause();
+  };
 
   /** False stops the reading until `resume`, or until Node's buffer has been read. */
   #received(bytes: Uint8Array): boolean {

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import { LendingSocket } from '../../../src/overlay/system/lending-socket.ts';
+import { LendingSocket } from '#lib/lending-socket.ts';
 
 const bytes = randomBytes(8_000_000);
 const digest = createHash('sha256').update(bytes).digest('hex');
@@ -68,5 +68,30 @@ t.test('first read, then lent', async (t) => {
   });
   socket.resume();
   await once(socket, 'end');
+  t.equal(hash.digest('hex'), digest);
+});
+
+t.test('lent for a while, taken back within a loan, and lent to another', async (t) => {
+  const socket = await connected(t);
+  const hash = createHash('sha256');
+  let first = 0;
+  socket.lend((piece) => {
+    first++;
+    hash.update(piece.subarray(0, 10));
+    // What the first reader leaves goes back, as a copy: the piece is only lent.
+    socket.takeBack();
+    socket.pause();
+    socket.unshift(Buffer.from(piece.subarray(10)));
+    setImmediate(() => {
+      socket.lend((rest) => {
+        hash.update(rest);
+        return true;
+      });
+      socket.resume();
+    });
+    return true;
+  });
+  await once(socket, 'end');
+  t.equal(first, 1);
   t.equal(hash.digest('hex'), digest);
 });
