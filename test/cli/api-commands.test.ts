@@ -162,6 +162,10 @@ t.test('services, domains, clusters and gateway tokens', async (t) => {
   t.notMatch(broken.err, /hunter2/);
   t.match(await api.cli('service delete app'), { code: 0 });
   t.match(await api.cli('domain create apps.test proxy.test:8443'), { code: 0, out: /added apps\.test/ });
+  t.match(await api.cli('certificate list'), {
+    code: 0,
+    out: /app\.edge\.test +failed .*order +2026-11-22T00:00:00\.000Z +edge\.test +no such host/,
+  });
   t.match(await api.cli('domain validate apps.test'), { code: 0, out: 'apps.test is validated' });
   t.match(await api.cli('domain list'), { out: /apps\.test +custom +proxy\.test:8443 +true/ });
   t.match(await api.cli('domain delete apps.test'), { code: 0 });

@@ -23,11 +23,14 @@ void t.test('a rate limit: the next authority is asked, and the first left alone
   t.equal(orders(), 1);
   automatic.want([host, 'b.example.com']);
   await issued(automatic, 'b.example.com');
+  t.equal(orders(), 2, 'a limit may be about one name: others are asked for');
+  automatic.want([host, 'b.example.com', 'c.example.com']);
+  await issued(automatic, 'c.example.com');
   await automatic.close();
   const again = await openAutomatic(t, next, { authorities, folder });
-  again.want([host, 'c.example.com']);
-  await issued(again, 'c.example.com');
-  t.equal(orders(), 1, 'nothing was asked of it since');
+  again.want([host, 'd.example.com']);
+  await issued(again, 'd.example.com');
+  t.equal(orders(), 3, 'one that limits three is left alone');
 });
 
 void t.test('the only authority limits: the reason and the time are told', async (t) => {

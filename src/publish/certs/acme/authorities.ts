@@ -1,6 +1,15 @@
 // Care for the authorities: which may be asked now, and until when one is left alone. Pure; what it knows outlives a restart, so that a
 // process that crashes again and again stays within the caps too.
-import { AWAY_MS, CAP_WINDOW_MS, FAILURES_PER_NAME, LIMITED_MS, ORDERS_PER_HOUR, ORDERS_PER_NAMES, RETRY_AFTER_MAX_MS } from './constants.ts';
+import {
+  AWAY_MS,
+  CAP_WINDOW_MS,
+  FAILURES_PER_NAME,
+  LIMITED_MS,
+  LIMITED_NAMES,
+  ORDERS_PER_HOUR,
+  ORDERS_PER_NAMES,
+  RETRY_AFTER_MAX_MS,
+} from './constants.ts';
 import type { AcmeFailure } from './types.ts';
 
 /** Wall-clock milliseconds. */
@@ -10,6 +19,8 @@ export interface Standing {
   readonly reason: string;
   /** New orders of the last hour: when, and for which names. */
   readonly orders: readonly { readonly at: number; readonly names: string }[];
+  /** Names that it limits, until when. Many limits are about one name or its domain: others are still served. */
+  readonly limited: readonly { readonly names: string; readonly until: number; readonly reason: string }[];
   /** Failed proofs of the last hour. */
   readonly failures: readonly { readonly at: number; readonly name: string }[];
 }
@@ -18,7 +29,7 @@ export type AuthorityChoice =
   | { readonly kind: 'ask'; readonly authority: number }
   | { readonly kind: 'wait'; readonly until: number; readonly reason: string };
 
-const untouched: Standing = { awayUntil: 0, reason: '', orders: [], failures: [] };
+const untouched: Standing = { awayUntil: 0, reason: '', orders: [], limited: [], failures: [] };
 
 export class Authorities {
   readonly #directories: readonly string[];
@@ -54,18 +65,30 @@ export class Authorities {
     this.#change(authority, now, (standing) => ({ ...standing, awayUntil: 0, reason: '' }));
   }
 
-  failed(authority: number, names: readonly string[], failure: AcmeFailure, now: number): void {
+  /** `names` are those of the order; `failing` those whose proof failed. */
+  failed(authority: number, names: readonly string[], failing: readonly string[], failure: AcmeFailure, now: number): void {
     const { kind, reason } = failure;
     const asked = Math.min(failure.retryAfterMs ?? 0, RETRY_AFTER_MAX_MS);
     switch (kind) {
-      case 'limited':
+      case 'limited': {
+        const until = now + (asked > 0 ? asked : LIMITED_MS);
+        this.#change(authority, now, (standing) => {
+          const limited = [...standing.limited.filter((entry) => entry.names !== names.join(' ')), { names: names.join(' '), until, reason }];
+          const all = limited.filter((entry) => entry.until > now).length >= LIMITED_NAMES;
+          return { ...standing, limited, ...(all ? { awayUntil: Math.max(standing.awayUntil, until), reason } : {}) };
+        });
+        return;
+      }
       case 'unavailable': {
-        const until = now + (asked > 0 ? asked : kind === 'limited' ? LIMITED_MS : AWAY_MS);
+        const until = now + (asked > 0 ? asked : AWAY_MS);
         this.#change(authority, now, (standing) => ({ ...standing, awayUntil: Math.max(standing.awayUntil, until), reason }));
         return;
       }
       case 'validation':
-        this.#change(authority, now, (standing) => ({ ...standing, failures: [...standing.failures, ...names.map((name) => ({ at: now, name }))] }));
+        this.#change(authority, now, (standing) => ({
+          ...standing,
+          failures: [...standing.failures, ...failing.map((name) => ({ at: now, name }))],
+        }));
         return;
       case 'refused':
       case 'local':
@@ -81,6 +104,8 @@ export class Authorities {
     const standing = this.#standings[authority] ?? untouched;
     const host = hostOf(this.directory(authority));
     if (standing.awayUntil > now) return { until: standing.awayUntil, reason: `${host}: ${standing.reason}` };
+    const limit = standing.limited.find((entry) => entry.names === names.join(' ') && entry.until > now);
+    if (limit !== undefined) return { until: limit.until, reason: `${host}: ${limit.reason}` };
     const since = now - CAP_WINDOW_MS;
     const orders = standing.orders.filter(({ at }) => at > since);
     if (orders.length >= ORDERS_PER_HOUR) {
@@ -103,8 +128,13 @@ export class Authorities {
     const standing = this.#standings[authority];
     if (standing === undefined) return;
     const since = now - CAP_WINDOW_MS;
-    const { orders, failures, ...rest } = change(standing);
-    this.#standings[authority] = { ...rest, orders: orders.filter(({ at }) => at > since), failures: failures.filter(({ at }) => at > since) };
+    const { orders, limited, failures, ...rest } = change(standing);
+    this.#standings[authority] = {
+      ...rest,
+      orders: orders.filter(({ at }) => at > since),
+      limited: limited.filter(({ until }) => until > now),
+      failures: failures.filter(({ at }) => at > since),
+    };
   }
 }
 

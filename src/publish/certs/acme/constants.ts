@@ -24,6 +24,8 @@ export const RENEWAL_PATIENCE_MS = 2 * hourMs;
 /** An authority that is away or refuses is left alone for this long where it names no time; one that limits us, for longer. */
 export const AWAY_MS = 5 * minuteMs;
 export const LIMITED_MS = hourMs;
+/** One that limits so many sets of names at a time is left alone for all. */
+export const LIMITED_NAMES = 3;
 /** A Retry-After beyond this is not believed. */
 export const RETRY_AFTER_MAX_MS = 7 * 24 * hourMs;
 

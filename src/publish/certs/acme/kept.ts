@@ -23,6 +23,7 @@ const accountSchema = object({
     awayUntil: integer({ default: 0 }),
     reason: string({ min: 0, default: '' }),
     orders: list(object({ at, names: string({ max: PEM_BYTES }) }), { default: [], max: 10_000 }),
+    limited: list(object({ names: string({ max: PEM_BYTES }), until: at, reason: string({ min: 0 }) }), { default: [], max: 10_000 }),
     failures: list(object({ at, name: string() }), { default: [], max: 10_000 }),
   }),
 });

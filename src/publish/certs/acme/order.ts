@@ -346,7 +346,7 @@ export class Order {
     this.#failed = true;
     const host = new URL(this.#authorities.directory(this.#authority)).host;
     this.#reason = `${host}: ${failure.reason}`;
-    this.#authorities.failed(this.#authority, names, failure, now);
+    this.#authorities.failed(this.#authority, this.#names, names, failure, now);
     switch (failure.kind) {
       case 'limited':
       case 'unavailable':
