@@ -154,7 +154,7 @@ function measure(block: ControlBlock, segment: TcpSegment, flight: number, backo
   const echoes = block.timestamps && segment.hasTimestamps;
   const echoedBefore = echoes && ((segment.tsEcho - timestampOf(block, sent.newestAt)) | 0) < 0;
   // After a timeout also what was sent once may have been answered before, and the answer lost.
-  const most = backoff > 0 ? 2 * roundTrip.smoothed + RTO_MIN_MS : Infinity;
+  const most = backoff > 0 && roundTrip.smoothed > 0 ? 2 * roundTrip.smoothed + RTO_MIN_MS : Infinity;
   if (sent.onceFirstAt !== Infinity) roundTrip.sample(Math.min(now - sent.onceFirstAt, most), samples);
   else if (echoes && !(echoedBefore && answersDuplicate(segment))) {
     const rtt = (timestampOf(block, now) - segment.tsEcho) | 0;
