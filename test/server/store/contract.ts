@@ -301,7 +301,7 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
       t.same(await tables.services.listEnabled('other.test'), []);
       await tables.services.setStatus(service.id, asId('gw'), { state: 'pending', reason: 'x' }, 1);
       await tables.services.setStatus(service.id, asId('gw'), { state: 'active', reason: '' }, 2);
-      t.same([...(await tables.services.statuses())], [[service.id, [{ state: 'active', reason: '' }]]]);
+      t.same([...(await tables.services.statuses())], [[service.id, [{ proxyId: 'gw', token: undefined, state: 'active', reason: '' }]]]);
       const session = { digest: 'd', serviceId: service.id, userId: user.id, createdAt: 1, expiresAt: 10, revoked: false };
       await tables.sessions.insert(session);
       t.same(await tables.sessions.find('d'), session);
