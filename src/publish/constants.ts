@@ -110,18 +110,22 @@ export const WARNINGS_PER_SECOND = 20;
 /** Time that the access checks may take, asking the control plane included; then the request is denied. */
 export const ACCESS_MS = 5_000;
 
-/** TCP and TLS services: connections at a time in all and of one address; more are closed at once. */
+/** TCP and TLS services: connections at a time in all and of one IPv4 address or IPv6 /64; more are closed at once. */
 export const STREAMS = 20_000;
 export const STREAMS_PER_ADDRESS = 512;
 /** Time to reach a target, unless the service says less; and silence both ways after which a stream is closed, unless it says otherwise. */
 export const STREAM_DIAL_MS = 30_000;
 export const STREAM_IDLE_MS = 300_000;
 
+/** Connections whose first bytes are awaited to see which service they mean: in all, and of one address; more are closed at once. */
+export const HELLOS = 4_000;
+export const HELLOS_PER_ADDRESS = 256;
+
 /** Services, and reasons, that figures are kept for by name; those beyond are counted together as `other`. */
 export const FIGURE_SERVICES = 100;
 export const FIGURE_REASONS = 64;
 
-/** UDP services: flows at a time in all and of one address. Where there is no room, the oldest that nobody has answered makes some. */
+/** UDP services: flows at a time in all and of one IPv4 address or IPv6 /64. Where there is no room, the oldest that nobody has answered makes some. */
 export const UDP_FLOWS = 4_000;
 export const UDP_FLOWS_PER_ADDRESS = 64;
 /** Silence both ways after which a flow ends, unless the service says otherwise; it may be late by the sweep's interval. */
@@ -153,6 +157,8 @@ export const HEALTH_FIRST_MS = 500;
 /** Ports opened by a sign-in, for an address each: in all, and people behind one address at one service; more are refused. */
 export const UNLOCKS = 20_000;
 export const UNLOCKS_PER_ADDRESS = 16;
+/** Addresses from which one sign-in has a service's port open; with one more, the first is closed. */
+export const UNLOCKS_PER_TRUST = 8;
 /** How often the end of a session's time is looked for. */
 export const UNLOCK_SWEEP_MS = 1_000;
 /** For how long a service token opens a port; then it has to be shown again. */

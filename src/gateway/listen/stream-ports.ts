@@ -58,7 +58,7 @@ export class StreamPorts implements Closable {
       void listener.close();
       this.#deps.log.info('port closed', { port, protocol: this.#deps.protocol });
     }
-    for (const port of this.#wanted) if (!this.#open.has(port)) await this.#listen(port);
+    for (const port of this.#wanted) if (!this.#closed && !this.#open.has(port)) await this.#listen(port);
     // Whoever holds the port may let it go.
     if (this.#problems.size > 0 && !this.#closed) this.#retry = this.#deps.clock.after(portRetryMs, () => void this.apply(this.#wanted));
   }

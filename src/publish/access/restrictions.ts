@@ -1,7 +1,7 @@
 // From where a service may be used: address ranges, for requests and for streams alike. What cannot be checked denies.
 import { parsePrefix, prefixContains, type IpAddress, type IpPrefix } from '#lib/ip.ts';
 import type { DenyReason } from '#model/decision.ts';
-import type { AccessRestrictions } from '#model/service.ts';
+import type { AccessRestrictions, ServiceMapping } from '#model/service.ts';
 
 export interface CompiledRestrictions {
   readonly allowed: readonly IpPrefix[];
@@ -11,6 +11,11 @@ export interface CompiledRestrictions {
 }
 
 const unrestricted: CompiledRestrictions = { allowed: [], blocked: [], unsupported: undefined };
+
+/** Equal for two versions of a service that let the same in; `domain` is the canonical one. */
+export function accessKey({ accountId, auth, restrictions, private: isPrivate }: ServiceMapping, domain: string): string {
+  return JSON.stringify([accountId, domain, auth, restrictions, isPrivate]);
+}
 
 /** Worked out once for each version of a service. */
 export function compileRestrictions(restrictions: AccessRestrictions): CompiledRestrictions {

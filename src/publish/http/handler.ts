@@ -17,6 +17,7 @@ import { Place } from '../access/place.ts';
 import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access/respond.ts';
+import { StandingTrust } from '../access/standing-trust.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
 import type { Trace, Tracing } from '../tracing/trace-context.ts';
 import { CONFIRM_MS, LOG_TEXT, UPGRADE_IDLE_MS } from '../constants.ts';
@@ -99,6 +100,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #firstByteMs: number | undefined;
   #gone = false;
   #closeUpgrade: (() => void) | undefined;
+  #standing: StandingTrust | undefined;
   #identityLines = '';
   /** The service among whose requests this one is counted. */
   #entered: ServiceId | undefined;
@@ -226,6 +228,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   /** Of a stream service's page. */
   #unlock(subject: Subject, { service }: UnlockRoute, verdict: Verdict & { kind: 'allow' }): void {
     if (this.#deps.routes().serviceById(service.id)?.access !== service.access) return this.#again();
+    // Its own address would open the port for everybody behind it.
+    if (this.#trusted && this.#chain === undefined) return this.#refuse('ip_denied', 'the proxy before us does not say whose request it is');
     this.#status = 200;
     const refused = unlockPort(this.#exchange, subject, service, verdict, this.trustKey, this.#deps);
     if (refused !== undefined) this.#refuse(refused.reason, refused.detail);
@@ -326,6 +330,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
         this.kind = 'upgrade';
         this.#status = 101;
         this.#closeUpgrade = close;
+        this.#standing = new StandingTrust(this.#deps.clock.now());
         this.confirmAt = this.#deps.clock.now() + CONFIRM_MS;
         // The sweep after the change has seen a request, which may end under its old route; an upgraded stream may not.
         if (!this.keptBy(this.#deps.routes())) this.close();
@@ -428,9 +433,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     if (subject === undefined) return this.close();
     this.confirmAt = now + CONFIRM_MS;
     const judge = (verdict: Verdict | undefined): void => {
-      // Who cannot be asked is given the time that the session cache gives, and no more.
-      const away = verdict?.kind === 'deny' && verdict.reason === 'auth_unavailable';
-      if (verdict?.kind !== 'allow' && !away) this.close();
+      if (this.#standing?.stands(verdict, this.#deps.clock.now()) !== true) this.close();
     };
     const verdict = runChecks(proofChecks, new RequestInput(subject, this.#deps));
     if (verdict instanceof Promise) verdict.then(judge).catch(() => this.close());

@@ -1,10 +1,11 @@
 // The HTTP publisher: takes accepted connections, does TLS, serves HTTP/1.1 and HTTP/2, and answers every request with the one handler.
 import type { Socket } from 'node:net';
 import type { Clock } from '#lib/clock.ts';
-import { callerNetwork, parsePrefix } from '#lib/ip.ts';
+import { parsePrefix } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Dial, Endpoint } from '#lib/net.ts';
+import { NetworkShares } from '#lib/network-shares.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { ServiceId } from '#model/ids.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
@@ -120,7 +121,7 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #contexts = new SecureContexts();
   readonly #sockets = new Set<Socket>();
   readonly #serving = new Set<Serving>();
-  readonly #perCaller = new Map<string, number>();
+  readonly #shares = new NetworkShares(CONNECTIONS_PER_ADDRESS);
   #refused = 0;
   #lastClient = 0;
   #handshakes = 0;
@@ -172,17 +173,15 @@ class Publisher implements HttpPublisher, H1Owner {
   }
 
   handleConnection(socket: Socket, info: AcceptedInfo): void {
-    const caller = callerNetwork(info.remote.address);
-    const count = this.#perCaller.get(caller) ?? 0;
-    if (this.#draining || this.#sockets.size >= CONNECTIONS || count >= CONNECTIONS_PER_ADDRESS) {
+    const network = this.#draining || this.#sockets.size >= CONNECTIONS ? undefined : this.#shares.take(info.remote.address);
+    if (network === undefined) {
       this.#refused++;
       socket.on('error', () => undefined);
       socket.destroy();
       return;
     }
-    this.#perCaller.set(caller, count + 1);
     this.#sockets.add(socket);
-    socket.once('close', () => this.#forget(socket, caller));
+    socket.once('close', () => this.#forget(socket, network));
     socket.setNoDelay(true);
     // A client that is gone without a word is found within half a minute, even where nothing is sent to it (attack row W-7).
     socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
@@ -272,11 +271,9 @@ class Publisher implements HttpPublisher, H1Owner {
     if (checked !== undefined) this.#checks.follow(checked);
   }
 
-  #forget(socket: Socket, caller: string): void {
+  #forget(socket: Socket, network: string): void {
     this.#sockets.delete(socket);
-    const left = (this.#perCaller.get(caller) ?? 1) - 1;
-    if (left > 0) this.#perCaller.set(caller, left);
-    else this.#perCaller.delete(caller);
+    this.#shares.give(network);
     if (this.#sockets.size === 0) this.#emptied?.();
   }
 

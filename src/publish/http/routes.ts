@@ -3,7 +3,7 @@ import { formatHostPort } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
 import { matchesAll, type OwnAnswer } from '#model/web.ts';
-import { compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
+import { accessKey, compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
 import { RetryBudget } from './balance/retry-budget.ts';
 import type { FieldClass } from './field-class.ts';
 import { compileAnswerEdits, type AnswerEdits } from './answer-edits.ts';
@@ -189,15 +189,14 @@ export function allowedMethods({ routes }: PublishedService, path: string, reque
 }
 
 function publishService(mapping: ServiceMapping, domain: string, onProblem: (problem: string) => void): PublishedService {
-  const { accountId, auth, restrictions } = mapping;
   const routes: ServiceRoute[] = [];
   const service: PublishedService = {
     id: mapping.id,
     domain,
     mapping,
-    restrictions: compileRestrictions(restrictions),
+    restrictions: compileRestrictions(mapping.restrictions),
     routes,
-    access: JSON.stringify([accountId, domain, auth, restrictions, mapping.private]),
+    access: accessKey(mapping, domain),
     retryBudget: new RetryBudget(),
   };
   if (mapping.mode !== 'http') {

@@ -4,6 +4,7 @@ import { formatIp } from '#lib/ip.ts';
 import type { AccessBackend } from '../access/backend.ts';
 import type { Verdict } from '../access/check.ts';
 import { proofChecks, runChecks } from '../access/pipeline.ts';
+import { StandingTrust } from '../access/standing-trust.ts';
 import { respondNote, type OwnReason } from '../access/respond.ts';
 import type { Subject } from '../access/subject.ts';
 import { ACCESS_MS, UNLOCK_TOKEN_MS } from '../constants.ts';
@@ -30,11 +31,13 @@ export function unlockPort(
   if (address === undefined || identity === undefined || trustKey === undefined) return { reason: 'ip_denied', detail: 'nobody, or nowhere' };
   const expiresAt = session?.expiresAt ?? clock.wall() + UNLOCK_TOKEN_MS;
   const from = formatIp(address);
+  const standing = new StandingTrust(clock.now());
+  const isTrusted = (verdict: Verdict | undefined): boolean => standing.stands(verdict, clock.now());
   const confirm = (): boolean | Promise<boolean> => {
     const verdict = runChecks(proofChecks, { subject, backend, signal: AbortSignal.timeout(ACCESS_MS) });
     return verdict instanceof Promise ? verdict.then(isTrusted) : isTrusted(verdict);
   };
-  if (!unlocks.open({ serviceId: service.id, address: from, trustKey, identity, expiresAt, confirm })) {
+  if (!unlocks.open({ serviceId: service.id, access: service.access, address: from, trustKey, identity, expiresAt, confirm })) {
     return { reason: 'upstream_busy', detail: 'too many ports are unlocked' };
   }
   const { mode, listenPort } = service.mapping;
@@ -45,9 +48,4 @@ export function unlockPort(
     facts: { host, port: listenPort, protocol: mode, address: from, until },
   });
   return undefined;
-}
-
-/** Who cannot be asked is given the time that the session cache gives, and no more. */
-function isTrusted(verdict: Verdict | undefined): boolean {
-  return verdict?.kind === 'allow' || (verdict?.kind === 'deny' && verdict.reason === 'auth_unavailable');
 }

@@ -6,9 +6,11 @@ import { describeError, errorCode } from '#lib/errors.ts';
 import { parseIp, unmapIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Dial, DialTarget, Endpoint, Ends } from '#lib/net.ts';
+import { NetworkShares } from '#lib/network-shares.ts';
 import { splice } from '#lib/splice.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { Identity } from '#model/identity.ts';
+import type { ServiceId } from '#model/ids.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
 import { judgeAddress } from '../access/restrictions.ts';
 import { KEEP_ALIVE_PROBE_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
@@ -32,6 +34,8 @@ interface Flow {
   readonly socket: Socket;
   /** Under whose sign-in it came in. */
   unlock: Unlock | undefined;
+  /** Whose share it is of. */
+  network: string | undefined;
   upstream: Duplex | undefined;
   /** Why it was ended from here; undefined while nobody has. */
   cut: string | undefined;
@@ -41,8 +45,8 @@ interface Flow {
 export class StreamForwarder {
   readonly #deps: StreamForwarderDeps;
   readonly #flows = new Set<Flow>();
-  readonly #perAddress = new Map<string, number>();
-  readonly #next = new Map<string, number>();
+  readonly #shares = new NetworkShares(STREAMS_PER_ADDRESS);
+  readonly #next = new Map<ServiceId, number>();
   readonly #ids = createIdSource();
   #closed = false;
   #emptied: (() => void) | undefined;
@@ -58,7 +62,7 @@ export class StreamForwarder {
   /** Takes an accepted socket over, bytes that were put back included; never throws. */
   handle(socket: Socket, service: StreamService, ends: Ends): void {
     socket.on('error', () => undefined);
-    const flow: Flow = { service, socket, unlock: undefined, upstream: undefined, cut: undefined, abort: new AbortController() };
+    const flow: Flow = { service, socket, unlock: undefined, network: undefined, upstream: undefined, cut: undefined, abort: new AbortController() };
     void this.#run(flow, ends).catch((error: unknown) => {
       this.#deps.log.error('a stream failed', { service: service.domain, error: describeError(error) });
       socket.destroy();
@@ -67,6 +71,7 @@ export class StreamForwarder {
 
   /** Ends what the table does not keep; returns how many. */
   sweep(table: StreamTable): number {
+    for (const id of this.#next.keys()) if (!table.has(id)) this.#next.delete(id);
     return this.end(({ service }) => !table.keeps(service), 'service_changed');
   }
 
@@ -117,7 +122,6 @@ export class StreamForwarder {
       return this.#record(entry, service, remote, refused, false, 0, 0);
     }
     this.#flows.add(flow);
-    this.#count(remote.address, 1);
     const gone = (): void => flow.abort.abort();
     socket.once('close', gone);
     socket.setNoDelay(true);
@@ -139,11 +143,11 @@ export class StreamForwarder {
     } finally {
       this.#flows.delete(flow);
       if (this.#flows.size === 0) this.#emptied?.();
-      this.#count(remote.address, -1);
+      if (flow.network !== undefined) this.#shares.give(flow.network);
     }
   }
 
-  /** Why the connection is not forwarded. */
+  /** Why the connection is not forwarded; one that is has its share afterwards. */
   #refusal(flow: Flow, remote: Endpoint): string | undefined {
     const { service } = flow;
     const { log } = this.#deps;
@@ -156,11 +160,11 @@ export class StreamForwarder {
     const denied = judgeAddress(service.restrictions, ip === undefined ? undefined : unmapIp(ip));
     if (denied !== undefined) return denied.reason;
     if (service.signIn) {
-      flow.unlock = this.#deps.unlocks.find(service.id, remote.address);
+      flow.unlock = this.#deps.unlocks.find(service, remote.address);
       if (flow.unlock === undefined) return 'not_signed_in';
     }
-    if (this.#flows.size >= STREAMS || (this.#perAddress.get(remote.address) ?? 0) >= STREAMS_PER_ADDRESS) return 'too_many_streams';
-    return undefined;
+    flow.network = this.#flows.size >= STREAMS ? undefined : this.#shares.take(remote.address);
+    return flow.network === undefined ? 'too_many_streams' : undefined;
   }
 
   /** The targets take turns; one that cannot be reached is passed over while there is time. */
@@ -181,12 +185,6 @@ export class StreamForwarder {
       }
     }
     throw failure ?? signal.reason;
-  }
-
-  #count(address: string, change: 1 | -1): void {
-    const count = (this.#perAddress.get(address) ?? 0) + change;
-    if (count > 0) this.#perAddress.set(address, count);
-    else this.#perAddress.delete(address);
   }
 
   #record(

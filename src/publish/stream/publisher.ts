@@ -3,7 +3,9 @@ import type { Socket } from 'node:net';
 import type { Clock } from '#lib/clock.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Endpoint, Ends, OpenUdpFlow } from '#lib/net.ts';
+import { NetworkShares } from '#lib/network-shares.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
+import { HELLOS, HELLOS_PER_ADDRESS } from '../constants.ts';
 import { Deadlines } from '../http/deadlines.ts';
 import { StreamForwarder, type StreamForwarderDeps } from './forwarder.ts';
 import { readHello } from './hello.ts';
@@ -42,6 +44,7 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
     clock: deps.clock,
   });
   const waiting = new Set<Socket>();
+  const shares = new NetworkShares(HELLOS_PER_ADDRESS);
   const stopWatching = deps.unlocks.onEnd((unlock) => {
     forwarder.endUnlock(unlock);
     flows.endUnlock(unlock);
@@ -58,23 +61,26 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
     const service = (hello?.serverName === undefined ? undefined : at.names.get(hello.serverName)) ?? at.rest;
     if (service !== undefined) return forwarder.handle(socket, service, ends);
     if (otherwise !== undefined) return otherwise(hello);
-    socket.on('error', () => undefined);
-    socket.destroy();
+    refuse(socket);
   }
 
   return {
     handleConnection(socket, ends, port, otherwise) {
       const at = table.ports.get(port);
       if (at === undefined || at.names.size === 0) return choose(socket, ends, at ?? { names: new Map(), rest: undefined }, undefined, otherwise);
+      const network = waiting.size >= HELLOS ? undefined : shares.take(ends.remote.address);
+      if (network === undefined) return refuse(socket);
       waiting.add(socket);
       readHello(socket, deadlines, (seen) => {
         waiting.delete(socket);
+        shares.give(network);
         if (seen.kind === 'gone') socket.destroy();
         else choose(socket, ends, table.ports.get(port) ?? at, seen.kind === 'hello' ? seen.hello : undefined, otherwise);
       });
     },
     apply(next) {
       table = next;
+      deps.unlocks.keep((id, access) => next.lets(id, access));
       forwarder.sweep(next);
       flows.keep(next);
     },
@@ -99,4 +105,9 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
       deadlines.close();
     },
   };
+}
+
+function refuse(socket: Socket): void {
+  socket.on('error', () => undefined);
+  socket.destroy();
 }

@@ -3,7 +3,7 @@ import { parseIp } from '#lib/ip.ts';
 import type { DialTarget } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
-import { compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
+import { accessKey, compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
 import { STREAM_DIAL_MS, STREAM_IDLE_MS, UDP_IDLE_MS } from '../constants.ts';
 import { canonicalHost } from '../http/host.ts';
 
@@ -21,6 +21,8 @@ interface AnyStreamService {
   readonly signIn: boolean;
   /** Why nobody may pass, whoever it is; undefined where the restrictions alone decide. */
   readonly closed: string | undefined;
+  /** Equal for two versions that let the same in, as at the page where people sign in for it. */
+  readonly access: string;
   /** Equal for two versions whose targets and access are the same: what is open then stays open. */
   readonly fingerprint: string;
 }
@@ -51,6 +53,15 @@ export class StreamTable {
     this.ports = ports;
     this.udp = udp;
     this.#byId = byId;
+  }
+
+  has(id: ServiceId): boolean {
+    return this.#byId.has(id);
+  }
+
+  /** Whether who was let in to the service under that access still is. */
+  lets(id: ServiceId, access: string): boolean {
+    return this.#byId.get(id)?.access === access;
   }
 
   /** Whether an open stream of `service` may stay open under this table. */
@@ -118,6 +129,7 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
     restrictions: compileRestrictions(mapping.restrictions),
     signIn: mapping.auth.oidc,
     closed: streamRefusal(mapping),
+    access: accessKey(mapping, domain),
     fingerprint: JSON.stringify(lasting),
   };
 }

@@ -3,7 +3,9 @@
 import type { Clock, Timer } from '#lib/clock.ts';
 import { parseIp, unmapIp } from '#lib/ip.ts';
 import type { Endpoint, OpenUdpFlow, UdpFlow } from '#lib/net.ts';
+import { NetworkShares } from '#lib/network-shares.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
+import type { ServiceId } from '#model/ids.ts';
 import { judgeAddress } from '../access/restrictions.ts';
 import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_SWEEP_MS } from '../constants.ts';
 import { createIdSource } from '../http/request-id.ts';
@@ -26,6 +28,8 @@ interface Flow {
   readonly id: string;
   readonly service: UdpService;
   readonly client: Endpoint;
+  /** Whose share it is of. */
+  readonly network: string;
   /** Under whose sign-in it was opened. */
   readonly unlock: Unlock | undefined;
   readonly upstream: UdpFlow;
@@ -43,8 +47,8 @@ export class UdpFlows {
   readonly #flows = new Map<string, Flow>();
   /** Those that nobody has answered, oldest first. */
   readonly #unanswered = new Set<Flow>();
-  readonly #perAddress = new Map<string, number>();
-  readonly #next = new Map<string, number>();
+  readonly #shares = new NetworkShares(UDP_FLOWS_PER_ADDRESS);
+  readonly #next = new Map<ServiceId, number>();
   readonly #ids = createIdSource();
   #sweep: Timer | undefined;
   #dropped = 0;
@@ -79,6 +83,7 @@ export class UdpFlows {
 
   /** Ends what the table does not keep. */
   keep(table: StreamTable): void {
+    for (const id of this.#next.keys()) if (!table.has(id)) this.#next.delete(id);
     for (const flow of this.#flows.values()) if (!table.keeps(flow.service)) this.#end(flow, 'service_changed');
   }
 
@@ -93,17 +98,13 @@ export class UdpFlows {
     const ip = parseIp(client.address);
     const denied = service.closed !== undefined || judgeAddress(service.restrictions, ip === undefined ? undefined : unmapIp(ip)) !== undefined;
     if (denied || this.#closed) return undefined;
-    const unlock = service.signIn ? this.#deps.unlocks.find(service.id, client.address) : undefined;
+    const unlock = service.signIn ? this.#deps.unlocks.find(service, client.address) : undefined;
     if (service.signIn && unlock === undefined) return undefined;
-    if ((this.#perAddress.get(client.address) ?? 0) >= UDP_FLOWS_PER_ADDRESS) return undefined;
-    if (this.#flows.size >= UDP_FLOWS) {
-      const [oldest] = this.#unanswered;
-      if (oldest === undefined) return undefined;
-      this.#end(oldest, 'too_many_streams');
-    }
     const turn = this.#next.get(service.id) ?? 0;
     const target = service.targets[turn % service.targets.length];
     if (target === undefined) return undefined;
+    const network = this.#makeRoom(client);
+    if (network === undefined) return undefined;
     this.#next.set(service.id, (turn + 1) % service.targets.length);
     const open = service.direct ? this.#deps.openDirect : this.#deps.open;
     const flow: Flow = {
@@ -111,6 +112,7 @@ export class UdpFlows {
       id: this.#ids.next(),
       service,
       client,
+      network,
       unlock,
       upstream: open(
         { address: target.host, port: target.port },
@@ -135,18 +137,24 @@ export class UdpFlows {
     };
     this.#flows.set(key, flow);
     this.#unanswered.add(flow);
-    this.#perAddress.set(client.address, (this.#perAddress.get(client.address) ?? 0) + 1);
     this.#arm();
     return flow;
+  }
+
+  /** A place for a flow of the client, and the network whose share it is of; undefined where there is none. */
+  #makeRoom(client: Endpoint): string | undefined {
+    const [oldest] = this.#flows.size >= UDP_FLOWS ? this.#unanswered : [];
+    if (this.#flows.size >= UDP_FLOWS && oldest === undefined) return undefined;
+    const network = this.#shares.take(client.address);
+    if (network !== undefined && oldest !== undefined) this.#end(oldest, 'too_many_streams');
+    return network;
   }
 
   #end(flow: Flow, reason: string): void {
     if (this.#flows.get(flow.key) !== flow) return;
     this.#flows.delete(flow.key);
     this.#unanswered.delete(flow);
-    const left = (this.#perAddress.get(flow.client.address) ?? 1) - 1;
-    if (left > 0) this.#perAddress.set(flow.client.address, left);
-    else this.#perAddress.delete(flow.client.address);
+    this.#shares.give(flow.network);
     flow.upstream.close();
     this.#record(flow, reason);
   }

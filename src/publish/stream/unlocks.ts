@@ -6,10 +6,12 @@ import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Identity } from '#model/identity.ts';
 import type { ServiceId } from '#model/ids.ts';
-import { CONFIRM_MS, UNLOCK_SWEEP_MS, UNLOCKS, UNLOCKS_PER_ADDRESS } from '../constants.ts';
+import { CONFIRM_MS, UNLOCK_SWEEP_MS, UNLOCKS, UNLOCKS_PER_ADDRESS, UNLOCKS_PER_TRUST } from '../constants.ts';
 
 export interface Unlock {
   readonly serviceId: ServiceId;
+  /** The service's access that let the holder in; under another one it opens nothing. */
+  readonly access: string;
   /** Canonical text. */
   readonly address: string;
   /** The session's or token's digest, as identity/ names the trust that it ends. */
@@ -34,6 +36,8 @@ interface Held {
 export class Unlocks implements Closable {
   readonly #deps: UnlocksDeps;
   readonly #held = new Map<string, Held[]>();
+  /** Where each trust has opened a service, the first address first. */
+  readonly #addresses = new Map<string, Set<string>>();
   readonly #listeners = new Set<(unlock: Unlock) => void>();
   #size = 0;
   #sweep: Timer | undefined;
@@ -47,7 +51,7 @@ export class Unlocks implements Closable {
     return this.#size;
   }
 
-  /** Opens the service's port for the address. The same trust again takes the place of what it had. False where too many are open. */
+  /** Opens the service's port for the address. The same trust again takes the place of what it had, and at too many addresses that of its first. False where too many are open. */
   open(unlock: Unlock): boolean {
     if (this.#closed) return false;
     const key = keyOf(unlock.serviceId, unlock.address);
@@ -56,14 +60,20 @@ export class Unlocks implements Closable {
     if (others.length === there.length && (this.#size >= UNLOCKS || there.length >= UNLOCKS_PER_ADDRESS)) return false;
     this.#size += others.length + 1 - there.length;
     this.#held.set(key, [...others, { unlock, confirmAt: this.#deps.clock.now() + CONFIRM_MS }]);
+    this.#spread(unlock);
     this.#arm();
     return true;
   }
 
   /** Who may use the service from the address: of several people behind one, the last who signed in. */
-  find(serviceId: ServiceId, address: string): Unlock | undefined {
+  find({ id, access }: { readonly id: ServiceId; readonly access: string }, address: string): Unlock | undefined {
     const now = this.#deps.clock.wall();
-    return this.#held.get(keyOf(serviceId, address))?.findLast(({ unlock }) => unlock.expiresAt > now)?.unlock;
+    return this.#held.get(keyOf(id, address))?.findLast(({ unlock }) => unlock.expiresAt > now && unlock.access === access)?.unlock;
+  }
+
+  /** Ends what was opened under an access that is no longer the service's. */
+  keep(lets: (serviceId: ServiceId, access: string) => boolean): void {
+    this.#end(({ serviceId, access }) => !lets(serviceId, access));
   }
 
   /** A trust has ended at a service. */
@@ -84,14 +94,36 @@ export class Unlocks implements Closable {
   }
 
   #end(predicate: (unlock: Unlock) => boolean): void {
-    for (const [key, list] of this.#held) {
-      const kept = list.filter(({ unlock }) => !predicate(unlock));
-      if (kept.length === list.length) continue;
-      this.#size -= list.length - kept.length;
-      if (kept.length === 0) this.#held.delete(key);
-      else this.#held.set(key, kept);
-      for (const { unlock } of list) if (predicate(unlock)) for (const listener of this.#listeners) listener(unlock);
+    for (const key of this.#held.keys()) this.#endAt(key, predicate);
+  }
+
+  #endAt(key: string, predicate: (unlock: Unlock) => boolean): void {
+    const list = this.#held.get(key) ?? [];
+    const ended = list.filter(({ unlock }) => predicate(unlock));
+    if (ended.length === 0) return;
+    const kept = list.filter((held) => !ended.includes(held));
+    this.#size -= ended.length;
+    if (kept.length === 0) this.#held.delete(key);
+    else this.#held.set(key, kept);
+    for (const { unlock } of ended) {
+      const of = trustOf(unlock);
+      const addresses = this.#addresses.get(of);
+      addresses?.delete(unlock.address);
+      if (addresses?.size === 0) this.#addresses.delete(of);
+      for (const listener of this.#listeners) listener(unlock);
     }
+  }
+
+  /** One session must not fill the table from all the addresses of its network. */
+  #spread(unlock: Unlock): void {
+    const of = trustOf(unlock);
+    const addresses = this.#addresses.get(of) ?? new Set();
+    this.#addresses.set(of, addresses);
+    addresses.delete(unlock.address);
+    addresses.add(unlock.address);
+    const [first] = addresses;
+    if (addresses.size > UNLOCKS_PER_TRUST && first !== undefined)
+      this.#endAt(keyOf(unlock.serviceId, first), ({ trustKey }) => trustKey === unlock.trustKey);
   }
 
   #arm(): void {
@@ -129,6 +161,10 @@ export class Unlocks implements Closable {
 /** Whether both stand for one person's trust at one service and address. */
 export function sameTrust(a: Unlock, b: Unlock): boolean {
   return a.trustKey === b.trustKey && a.serviceId === b.serviceId && a.address === b.address;
+}
+
+function trustOf({ trustKey, serviceId }: Unlock): string {
+  return `${trustKey} ${serviceId}`;
 }
 
 function keyOf(serviceId: ServiceId, address: string): string {

@@ -9,10 +9,11 @@ import { openHostUdp } from '#lib/host-udp.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
+import { HELLOS_PER_ADDRESS } from '#publish/constants.ts';
 import { buildStreamTable, createStreamPublisher, Unlocks } from '#publish/index.ts';
 import { CLIENT_HELLO_BYTES } from '#wire/client-hello.ts';
 import { readProxyHeader } from '#wire/proxy-protocol.ts';
-import { dialTcp, issue, listenTcp, mapping, path } from '../harness.ts';
+import { alice, dialTcp, issue, listenTcp, mapping, path, withLogin } from '../harness.ts';
 
 const port = 5432;
 
@@ -296,4 +297,39 @@ void t.test('a target that asks for it is told the client’s address, once, bef
     t.equal(bytes.toString('latin1', header.length), `${forged}hello`, 'a forged one is only bytes');
   }
   return t.end();
+});
+
+void t.test('whom a service let in under another access has to sign in again', async (t) => {
+  const target = await listenTcp((socket) => void socket.pipe(socket));
+  t.teardown(() => target.close());
+  const before = stream('db.test', [target.port], withLogin);
+  const door = await open(t, [before]);
+  const { access } = [...buildStreamTable([before], () => undefined).ports.values()][0]?.rest ?? { access: '' };
+  const unlock = { serviceId: before.id, access, address: '127.0.0.1', trustKey: 'k', identity: alice, confirm: () => true };
+  t.ok(door.unlocks.open({ ...unlock, expiresAt: Date.now() + 60_000 }));
+  const socket = dial(door);
+  socket.write('a');
+  await once(socket, 'data');
+  door.apply([{ ...before, listenPort: port + 1 }, stream('other.test', [target.port])]);
+  await gone(socket);
+  t.equal(door.unlocks.size, 1, 'another place is no other access');
+  door.apply([{ ...before, restrictions: { ...noRestrictions, blockedCidrs: ['10.0.0.0/8'] } }]);
+  t.equal(door.unlocks.size, 0);
+  await gone(dial(door));
+  t.match(await entry(door, 2), { reason: 'not_signed_in' });
+  t.equal(target.sockets.size, 0);
+});
+
+void t.test('one address has only so many connections of which no hello has come', async (t) => {
+  const target = await upstream(t, () => 'one');
+  const door = await open(t, [stream('one.test', [target.port], { mode: 'tls' }), stream('rest.test', [target.port])]);
+  const silent = Array.from({ length: HELLOS_PER_ADDRESS }, () => dial(door));
+  await Promise.all(silent.map((socket) => once(socket, 'connect')));
+  await gone(dial(door));
+  silent[0]?.end('no TLS');
+  t.equal(await read(silent[0] as Socket), 'one', 'those go on');
+  const next = dial(door);
+  next.end('no TLS');
+  t.equal(await read(next), 'one', 'and leave room');
+  for (const socket of silent) socket.destroy();
 });

@@ -131,6 +131,13 @@ void t.test('one address has only so many flows', async (t) => {
   t.match(door.flows.counts, { open: UDP_FLOWS_PER_ADDRESS, dropped: 10 });
   door.send('192.0.2.2 1', 'x');
   t.equal(door.flows.counts.open, UDP_FLOWS_PER_ADDRESS + 1);
+  const wide = open(t, [udp('dns.test', ['10.0.0.1'])]);
+  for (let host = 0; host < UDP_FLOWS_PER_ADDRESS + 10; host++) wide.send(`2001:db8::${host.toString(16)} 1`, 'x');
+  t.match(wide.flows.counts, { open: UDP_FLOWS_PER_ADDRESS, dropped: 10 }, 'as has the /64 that one customer has');
+  wide.apply([]);
+  wide.apply([udp('dns.test', ['10.0.0.1'])]);
+  wide.send('2001:db8::1 1', 'x');
+  t.equal(wide.flows.counts.open, 1, 'what has ended is not counted');
 });
 
 void t.test('targets take turns by flow; a change ends what it concerns at once', async (t) => {
