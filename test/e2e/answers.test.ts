@@ -194,9 +194,15 @@ void t.test('every refusal has its own answer and its own reason', async (t) => 
 
     const other = `other.${cluster}`;
     const made = await call(plane, 'POST', '/api/reverse-proxies/services', serviceBody(other, peerId));
-    await until('the other one is served', async () => stateOf(await gateway.status(), other) === 'active');
     const anonymous = { accept: 'application/json' };
-    t.equal((await ask(anonymous, `https://${other}:${gateway.publicPort}/`)).status, 401);
+    // Its certificate is there, so the next thing that a stranger is told is to sign in.
+    const served = await until(
+      'the other one is served',
+      async () => (await ask(anonymous, `https://${other}:${gateway.publicPort}/`)).status === 401,
+    );
+    t.comment(`figure: service created by API, served ${served.toFixed(0)} ms after the API's answer`);
+    t.ok(served < trustMs);
+    await until('it is reached', async () => stateOf(await gateway.status(), other) === 'active');
     await call(plane, 'DELETE', `/api/reverse-proxies/services/${String(made['id'])}`);
     const gone = await until('it is gone', async () => (await ask(anonymous, `https://${other}:${gateway.publicPort}/`)).status === 404);
     t.comment(`figure: service deleted, refused ${gone.toFixed(0)} ms after the API's answer`);
