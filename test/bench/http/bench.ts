@@ -128,12 +128,13 @@ export async function benchHttp(options: HttpBenchOptions): Promise<readonly Pai
   const wanted = (part: string): boolean => options.only.length === 0 || options.only.includes(part);
   try {
     const pairs: Pair[] = [];
+    // Before any load, which leaves memory behind that connections then fill.
+    if (wanted('memory')) pairs.push(...(await memory(bench)));
     // Half of the load needs the whole one's figures.
     if (wanted('requests') || wanted('half-load')) pairs.push(...(await requests(bench)));
     if (wanted('bulk')) pairs.push(...(await bulk(bench)));
     if (wanted('half-load')) pairs.push(...(await halfLoad(bench)));
     if (wanted('handshakes')) pairs.push(...(await handshakes(bench)));
-    if (wanted('memory')) pairs.push(...(await memory(bench)));
     if (wanted('scale')) pairs.push(...(await scale(bench)));
     return pairs;
   } finally {
