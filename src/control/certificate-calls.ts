@@ -31,8 +31,8 @@ export function certificateExchange(channel: RpcChannel, cluster: string, option
         options(signal),
       );
     },
-    async find(type, name, token, signal) {
-      return (await channel.unary(method.findChallenge, { cluster, type, name, token }, options(signal))).keyAuthorization;
+    async find(type, name, signal) {
+      return (await channel.unary(method.findChallenge, { cluster, type, name }, options(signal))).keyAuthorization;
     },
     async recipients(signal) {
       return (await channel.unary(method.certificateRecipients, { cluster }, options(signal))).keys;

@@ -70,7 +70,7 @@ async function openAutomatic(settings: AcmeSettings, stateDir: string, deps: Cer
   const { openAutomaticCertificates } = await import('#publish/certs/acme/automatic.ts');
   const { openSharedStore } = await import('#publish/certs/acme/shared-store.ts');
   const folder = join(stateDir, 'acme');
-  const store = await openSharedStore(join(folder, 'seal-key'), deps.exchange, deps.log);
+  const store = await openSharedStore(join(folder, 'seal-key'), deps.exchange, deps);
   return await openAutomaticCertificates(
     { ...settings, folder, authorities, together },
     { ...deps, store, dns, random: Math.random, changed: () => undefined },

@@ -23,7 +23,7 @@ export interface CertificateExchange {
     answers: readonly { readonly type: string; readonly name: string; readonly token: string; readonly keyAuthorization: string }[],
     signal: AbortSignal,
   ): Promise<void>;
-  find(type: string, name: string, token: string, signal: AbortSignal): Promise<string | undefined>;
+  find(type: string, name: string, signal: AbortSignal): Promise<string | undefined>;
   recipients(signal: AbortSignal): Promise<readonly Uint8Array[]>;
   share(names: readonly string[], notAfter: number, sealed: readonly SealedCopy[], signal: AbortSignal): Promise<void>;
   report(changed: readonly CertificateStatus[], gone: readonly string[], signal: AbortSignal): Promise<void>;

@@ -71,7 +71,7 @@ export function certificateUseCases(context: Context): CertificateUseCases {
     },
 
     async findChallenge({ cluster, type, name, token }) {
-      return await store.tables.certificates.challenge(cluster, type, name, type === 'tls-alpn-01' ? undefined : token, clock.wall());
+      return await store.tables.certificates.challenge(cluster, type, name, token === '' ? undefined : token, clock.wall());
     },
 
     async recipients(cluster, proxyId) {
@@ -85,6 +85,7 @@ export function certificateUseCases(context: Context): CertificateUseCases {
     async share({ cluster, proxyId, names, notAfter, sealed }) {
       const id = idOf(names);
       if (sealed.length > maxSealedCopies) throw invalid('These are too many copies.');
+      if (!Number.isSafeInteger(notAfter)) throw invalid('A certificate ends some time.');
       for (const { senderKey, recipientKey, box } of sealed) {
         if (senderKey.length !== 32 || recipientKey.length !== 32 || box.length > maxSealedBytes) throw invalid('This is no sealed certificate.');
       }

@@ -320,6 +320,7 @@ export interface CertificateUseCases {
   release(request: CertificateOf): Promise<void>;
   /** DOMAIN_LEASE_LOST where the lease is not this gateway's. */
   present(request: CertificateOf & { readonly answers: readonly SharedChallenge[] }): Promise<void>;
+  /** Without a token the latest of the name. */
   findChallenge(request: {
     readonly cluster: string;
     readonly type: string;

@@ -6,8 +6,9 @@ import t from 'tap';
 import { systemClock } from '#lib/clock.ts';
 import { LiveChallenges } from '#publish/certs/acme/challenges.ts';
 import { unshared, type ClusterStore } from '#publish/certs/acme/cluster-store.ts';
-import { CHALLENGE_HANDSHAKE_MS } from '#publish/certs/acme/constants.ts';
+import { CHALLENGE_HANDSHAKE_MS, NO_ANSWER_MS } from '#publish/certs/acme/constants.ts';
 import { listenPlainHttp } from '../../../src/gateway/listen/plain-http.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
 import { exchange, mapping, path, readAll, startEcho, startFixture, withLogin, type Fixture } from '../harness.ts';
 
@@ -163,6 +164,32 @@ void t.test('T-15: strangers cannot make us ask the cluster at will', async (t) 
     if (i < 50) t.equal(await challenges.token('a.test', `tok${i}`), undefined);
   }
   t.equal(asked, 1);
+});
+
+void t.test('T-15: strangers cannot hide the answer of another gateway by asking for others', async (t) => {
+  const clock = new ManualClock();
+  let presented: string | undefined;
+  let slow: Promise<void> = Promise.resolve();
+  const store: ClusterStore = {
+    ...unshared,
+    find: async () => {
+      const found = presented;
+      await slow;
+      return found;
+    },
+  };
+  const challenges = new LiveChallenges({ known: (host) => host === 'a.test', store, clock });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  slow = promise;
+  const early = challenges.token('a.test', 'bogus');
+  presented = authorization;
+  clock.advance(NO_ANSWER_MS);
+  resolve();
+  t.equal(await early, undefined);
+  t.equal(await challenges.token('a.test', 'bogus'), undefined);
+  t.equal(await challenges.token('a.test', 'tok_-1'), authorization, 'what was asked before it was there is believed for so long only');
+  const [bogus, real] = await Promise.all([challenges.token('a.test', 'bogus'), challenges.token('a.test', 'tok_-1')]);
+  t.same([bogus, real], [undefined, authorization]);
 });
 
 void t.test('an answer of another gateway is given out only where it answers this token', async (t) => {

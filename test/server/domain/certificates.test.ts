@@ -50,7 +50,8 @@ t.test('a gateway acts for its own cluster only, and only with the lease', async
   t.equal(await find('proxy.test', 'a.proxy.test', 'tok'), answer.keyAuthorization);
   t.equal(await find('other.test', 'a.proxy.test', 'tok'), undefined);
   t.equal(await find('proxy.test', 'b.proxy.test', 'tok'), undefined);
-  t.equal(await find('proxy.test', 'a.proxy.test', ''), undefined);
+  t.equal(await find('proxy.test', 'a.proxy.test', 'other'), undefined);
+  t.equal(await find('proxy.test', 'a.proxy.test', ''), answer.keyAuthorization, 'the latest');
   for (const change of [
     { name: 'c.proxy.test' },
     { keyAuthorization: 'tok.<html>' },

@@ -315,7 +315,9 @@ class Automatic implements AutomaticCertificates {
       event = { kind: 'lease-unavailable', reason: plainLine(describeError(error)) };
     }
     // Without a lease the slot is for others; deciding alone, at the end of patience, takes no slot: the caps still bound it.
-    if (event.kind !== 'leased') this.#leaveSlot(entry);
+    if (event.kind !== 'leased' || signal.aborted) this.#leaveSlot(entry);
+    // Nobody wants it any more, and it was granted after it had been given back.
+    if (event.kind === 'leased' && signal.aborted) await this.#release(entry);
     return event;
   }
 
@@ -330,6 +332,8 @@ class Automatic implements AutomaticCertificates {
   async #present(entry: Entry, answer: ChallengeAnswer, signal: AbortSignal): Promise<void> {
     if (answer.type !== 'dns-01') {
       const end = await this.challenges.add(answer);
+      // Dropped meanwhile: nobody would end it later.
+      if (signal.aborted) return end();
       entry.withdraw.push(async () => end());
       return;
     }
@@ -412,7 +416,10 @@ class Automatic implements AutomaticCertificates {
     if (!release) return;
     const leased = entry.slot;
     this.#leaveSlot(entry);
-    if (!leased) return;
+    if (leased) await this.#release(entry);
+  }
+
+  async #release(entry: Entry): Promise<void> {
     await this.#deps.store
       .release(entry.names, AbortSignal.timeout(ACME_CALL_MS))
       .catch((error: unknown) =>

@@ -45,7 +45,7 @@ export class LiveChallenges {
   async token(host: string, token: string): Promise<string | undefined> {
     const own = this.#tokens.get(`${host} ${token}`);
     if (own !== undefined || !/^[A-Za-z0-9_-]{1,256}$/.test(token)) return own;
-    const found = await this.#ask('http-01', host, token);
+    const found = await this.#ask('http-01', host);
     // Whatever the store says, only the answer to this token leaves this way.
     return found !== undefined && /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}$/.test(found) && found.startsWith(`${token}.`) ? found : undefined;
   }
@@ -54,28 +54,29 @@ export class LiveChallenges {
   async certificate(host: string): Promise<Certificate | undefined> {
     const own = this.#certificates.get(host);
     if (own !== undefined) return own;
-    const keyAuthorization = await this.#ask('tls-alpn-01', host, '');
+    const keyAuthorization = await this.#ask('tls-alpn-01', host);
     return keyAuthorization === undefined ? undefined : await makeCertificate(host, keyAuthorization).catch(() => undefined);
   }
 
-  async #ask(type: 'http-01' | 'tls-alpn-01', host: string, token: string): Promise<string | undefined> {
+  /** Asked by host alone, so that no token that a stranger makes up hides the one that is live. */
+  async #ask(type: 'http-01' | 'tls-alpn-01', host: string): Promise<string | undefined> {
     const { known, store, clock } = this.#deps;
     const key = `${type} ${host}`;
     if (!known(host) || (this.#silent.get(key) ?? 0) > clock.now()) return undefined;
-    const whole = `${key} ${token}`;
-    if (this.#asking.size >= LIVE_CHALLENGES && !this.#asking.has(whole)) return undefined;
-    let asking = this.#asking.get(whole);
+    let asking = this.#asking.get(key);
     if (asking === undefined) {
+      if (this.#asking.size >= LIVE_CHALLENGES) return undefined;
+      const begun = clock.now();
       asking = store
-        .find(type, host, token, AbortSignal.timeout(CHALLENGE_HANDSHAKE_MS))
+        .find(type, host, AbortSignal.timeout(CHALLENGE_HANDSHAKE_MS))
         .catch(() => undefined)
         .then((found) => {
-          this.#asking.delete(whole);
+          this.#asking.delete(key);
           if (this.#silent.size >= LIVE_CHALLENGES) this.#silent.clear();
-          if (found === undefined) this.#silent.set(key, clock.now() + NO_ANSWER_MS);
+          if (found === undefined) this.#silent.set(key, begun + NO_ANSWER_MS);
           return found;
         });
-      this.#asking.set(whole, asking);
+      this.#asking.set(key, asking);
     }
     return await asking;
   }

@@ -20,11 +20,12 @@ export interface ClusterStore {
   /** Asks to be the only one who orders these names. `expires` is when the certificate at hand does, in wall-clock milliseconds; 0 for none. */
   lease(names: readonly string[], expires: number, signal: AbortSignal): Promise<LeaseAnswer>;
   release(names: readonly string[], signal: AbortSignal): Promise<void>;
+  /** Resolves when every gateway of the cluster gives the answers. */
   present(names: readonly string[], answers: readonly ChallengeAnswer[], signal: AbortSignal): Promise<void>;
   /** Hands the certificate to the other gateways, its key sealed for each of them. */
   share(certificate: KeptCertificate, signal: AbortSignal): Promise<void>;
-  /** An answer that another gateway has presented. */
-  find(type: ChallengeType, name: string, token: string, signal: AbortSignal): Promise<string | undefined>;
+  /** The latest answer that another gateway has presented for the name. */
+  find(type: ChallengeType, name: string, signal: AbortSignal): Promise<string | undefined>;
 }
 
 /** A gateway that shares with nobody. */

@@ -6,14 +6,21 @@ import { X25519PrivateKey } from '#crypto/x25519.ts';
 import { utf8 } from '#lib/bytes.ts';
 import { errorCode } from '#lib/errors.ts';
 import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
+import type { Clock } from '#lib/clock.ts';
 import type { Logger } from '#lib/log.ts';
 import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import { readCertificate } from '../certificate.ts';
 import type { ClusterStore } from './cluster-store.ts';
+import { NO_ANSWER_MS } from './constants.ts';
 import { readKeptCertificate } from './kept.ts';
+import type { KeptCertificate } from './types.ts';
 
 /** `keyFile` keeps this gateway's key for the boxes, made at its first use. */
-export async function openSharedStore(keyFile: string, exchange: CertificateExchange, log: Logger): Promise<ClusterStore> {
+export async function openSharedStore(
+  keyFile: string,
+  exchange: CertificateExchange,
+  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+): Promise<ClusterStore> {
   const ownPrivate = await openKey(keyFile);
   const ownPublic = new X25519PrivateKey(ownPrivate).publicBytes;
   let stock = false;
@@ -25,8 +32,10 @@ export async function openSharedStore(keyFile: string, exchange: CertificateExch
         if (answer.kind !== 'certificate') return answer;
         const plain = openBox(answer.box, answer.senderKey, ownPrivate);
         const certificate = plain === undefined ? undefined : readKeptCertificate(Buffer.from(plain).toString('utf8'));
-        if (certificate !== undefined && certificate.names.join(' ') === names.join(' ')) return { kind: 'certificate', certificate };
-        log.warn('a certificate of another gateway cannot be opened; it is ordered here', { names });
+        if (certificate !== undefined && certificate.names.join(' ') === names.join(' ') && outlives(certificate, expires)) {
+          return { kind: 'certificate', certificate };
+        }
+        log.warn('a certificate of another gateway cannot be opened, or is no better; it is ordered here', { names });
         return await askWithoutCopy(names, signal);
       } catch (error) {
         if (errorCode(error) !== 'RPC_UNIMPLEMENTED') throw error;
@@ -39,7 +48,10 @@ export async function openSharedStore(keyFile: string, exchange: CertificateExch
       if (!stock) await exchange.release(names, signal);
     },
     async present(names, answers, signal) {
-      if (!stock) await exchange.present(names, answers, signal);
+      if (stock) return;
+      await exchange.present(names, answers, signal);
+      // A gateway that was asked a moment ago still believes that there is no answer.
+      await new Promise<void>((resolve) => void clock.after(NO_ANSWER_MS, resolve));
     },
     async share(certificate, signal) {
       if (stock) return;
@@ -50,8 +62,8 @@ export async function openSharedStore(keyFile: string, exchange: CertificateExch
       const sealed = recipients.map((recipientKey) => ({ senderKey: ownPublic, recipientKey, box: sealBox(plain, recipientKey, ownPrivate) }));
       await exchange.share(certificate.names, read.notAfter, sealed, signal);
     },
-    async find(type, name, token, signal) {
-      return stock ? undefined : await exchange.find(type, name, token, signal);
+    async find(type, name, signal) {
+      return stock ? undefined : await exchange.find(type, name, signal);
     },
   };
 
@@ -60,6 +72,12 @@ export async function openSharedStore(keyFile: string, exchange: CertificateExch
     const answer = await exchange.lease(names, Number.MAX_SAFE_INTEGER, ownPublic, signal);
     return { kind: answer.kind === 'granted' ? 'granted' : 'held' };
   }
+}
+
+/** By its own word: taken again and again, one that is only said to be good for longer would keep us from ordering. */
+function outlives({ chainPem, keyPem }: KeptCertificate, expires: number): boolean {
+  const read = readCertificate('', chainPem, keyPem);
+  return !('problem' in read) && read.notAfter > expires;
 }
 
 async function openKey(file: string): Promise<Uint8Array> {

@@ -734,7 +734,7 @@ export type FindChallengeRequest = Message<"meshgate.v1.FindChallengeRequest"> &
   name: string;
 
   /**
-   * empty for tls-alpn-01
+   * empty for the latest one of the name
    *
    * @generated from field: string token = 4;
    */
