@@ -1,6 +1,9 @@
 // One request over HTTP/1.1 or HTTP/2 on a connection of its own: the same question, the same form of answer.
 import { connect as h2Connect, type OutgoingHttpHeaders } from 'node:http2';
-import { readAll, type Fixture } from './harness.ts';
+import { readAll, type Fixture as WholeFixture } from './harness.ts';
+
+/** What leads to a gateway: a fixture's, or a process'. */
+type Fixture = Pick<WholeFixture, 'connect'>;
 
 export const versions = ['h1', 'h2'] as const;
 export type Version = (typeof versions)[number];

@@ -88,6 +88,8 @@ export interface Plane {
   /** Issues certificates, for gateways. */
   readonly ca: TestCa;
   readonly api: ApiClient;
+  /** The owner's. */
+  readonly token: string;
   /** The process that runs now. */
   readonly part: Part;
   /** Starts the server again after it ended, on the same port and state. */
@@ -126,7 +128,8 @@ export async function startPlane(t: Test, options: PlaneOptions = {}): Promise<P
   let part = await start();
   const stop = new AbortController();
   const token = options.beside === undefined ? await makeOwner(url, caFile, stateDir, stop.signal) : ownerToken.get(options.beside.url);
-  if (token !== undefined) ownerToken.set(url, token);
+  if (token === undefined) throw new Error('the deployment has no owner');
+  ownerToken.set(url, token);
   const api = await openApi({ api: url, ca: caFile, token }, stop.signal);
   t.teardown(() => api.close());
   return {
@@ -137,6 +140,7 @@ export async function startPlane(t: Test, options: PlaneOptions = {}): Promise<P
     caFile,
     ca,
     api,
+    token,
     get part() {
       return part;
     },

@@ -74,28 +74,10 @@ function asObject(json: unknown): Readonly<Record<string, unknown>> {
   return json as Readonly<Record<string, unknown>>;
 }
 
-/** What a PUT of a service takes, of what a GET gives. Blank secrets mean that they stay. */
-const writable = [
-  'name',
-  'domain',
-  'mode',
-  'listen_port',
-  'targets',
-  'pass_host_header',
-  'rewrite_redirects',
-  'auth',
-  'access_restrictions',
-  'private',
-  'access_groups',
-  'web',
-];
-
-/** Puts the service as it is, with what `change` says in place of what it was. */
+/** Puts the service as it is, with what `changed` says in place of what it was. Blank secrets mean that they stay. */
 async function change(session: ApiSession, changed: Readonly<Record<string, unknown>>, what: string): Promise<void> {
   const found = await find(session.api, services, session.input.positionals[0] ?? '', ['name', 'domain']);
-  const row = asObject(found.row);
-  const kept = Object.fromEntries(['enabled', ...writable].filter((name) => Object.hasOwn(row, name)).map((name) => [name, row[name]]));
-  const answer = await session.api.call('PUT', `${services}/${encodeURIComponent(found.id)}`, { ...kept, ...changed });
+  const answer = await session.api.call('PUT', `${services}/${encodeURIComponent(found.id)}`, { ...asObject(found.row), ...changed });
   done(session, `${found.name} is ${what}`, answer);
 }
 

@@ -44,6 +44,11 @@ export function unsupported(): Schema<undefined> {
   };
 }
 
+/** A field of answers that a request may send back as it got it: nobody changes it, and whatever it says is not read. */
+export function answerOnly(): Schema<undefined> {
+  return { shape: { kind: 'string' }, info: {}, optional: true, read: () => undefined };
+}
+
 /** A field that has one value here: absent or that value passes, everything else is refused by name. */
 export function fixedTo(value: boolean | string | number): Schema<undefined> {
   return {

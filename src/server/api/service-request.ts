@@ -3,7 +3,7 @@ import { boolean, convert, duration, integer, list, object, oneOf, optional, rec
 import { noRestrictions, serviceModes, targetProtocols, targetTypes, type ServiceTarget } from '#model/service.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { ServiceInput } from '../domain/contract.ts';
-import { groupIds } from './fields.ts';
+import { answerOnly, groupIds } from './fields.ts';
 import { targetWebFields, targetWebOf, webRequest } from './web-request.ts';
 
 const targetOptions = object({
@@ -85,6 +85,12 @@ const serviceFields = object({
   private: boolean({ default: false }),
   access_groups: groupIds(),
   web: optional(webRequest),
+  // What a GET tells can be put as it is.
+  id: answerOnly(),
+  port_auto_assigned: answerOnly(),
+  proxy_cluster: answerOnly(),
+  terminated: answerOnly(),
+  meta: answerOnly(),
 });
 
 /** ServiceRequest, as the domain's input. What spans several fields is the domain's to check. */
