@@ -19,10 +19,11 @@ export const proxyHeaderMs = 5_000;
 export const maxProxyHeaders = 1_024;
 /** A service's port that could not be opened is tried again after this long, milliseconds. */
 export const portRetryMs = 5_000;
-/** Plain HTTP: bytes of a request's head, its whole time in milliseconds, and connections at a time; what goes beyond is cut. */
+/** Plain HTTP: bytes of a request's head, its whole time in milliseconds, and connections at a time, in all and of one IPv4 address or IPv6 /64; what goes beyond is cut. */
 export const plainHeadBytes = 8_192;
 export const plainRequestMs = 5_000;
 export const plainConnections = 1_024;
+export const plainConnectionsPerAddress = 64;
 /** Datagrams of a flow that wait for its overlay socket to open; more are dropped. */
 export const maxWaitingDatagrams = 16;
 /** Services that are gone and whose last records may still come. */

@@ -3,8 +3,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { DialTarget } from '#lib/net.ts';
+import { NetworkShares } from '#lib/network-shares.ts';
 import { canonicalHost } from '#publish/http/host.ts';
-import { plainConnections, plainHeadBytes, plainRequestMs } from '../constants.ts';
+import { plainConnections, plainConnectionsPerAddress, plainHeadBytes, plainRequestMs } from '../constants.ts';
 import { startListening } from './tcp.ts';
 
 export interface PlainHttpDeps {
@@ -28,6 +29,12 @@ export async function listenPlainHttp(at: DialTarget, deps: PlainHttpDeps): Prom
   const server = createServer(options, (request, response) => void answer(request, response, deps));
   server.maxConnections = plainConnections;
   server.on('clientError', (_error, socket) => socket.destroy());
+  const shares = new NetworkShares(plainConnectionsPerAddress);
+  server.on('connection', (socket) => {
+    const network = shares.take(socket.remoteAddress ?? '');
+    if (network === undefined) socket.destroy();
+    else socket.once('close', () => shares.give(network));
+  });
   await startListening(server, at);
   return {
     port: (server.address() as AddressInfo).port,

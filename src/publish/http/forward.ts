@@ -199,7 +199,9 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   /** This attempt has failed. The next one goes to another target, or to the same by a new connection; where there is none, the request fails. */
   #lost(reason: OwnReason, detail: string): void {
     if (this.#over) return;
-    if (!this.#mayRepeat()) return this.#fail(reason, detail);
+    // Where its route has gone, or lets others in, nothing more is sent under it.
+    const route = this.#mayRepeat() ? this.#events.currentRoute() : undefined;
+    if (route === undefined) return this.#fail(reason, detail);
     this.#blame(reason);
     this.#abort?.abort();
     this.#connection?.destroy();
@@ -207,7 +209,6 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     this.#retries++;
     if (this.#member !== undefined) (this.#tried ??= new Set()).add(this.#member);
     this.#release();
-    const route = this.#events.currentRoute() ?? this.#order.route;
     this.#target = route.shared ? this.#choose(route) : route.targets[0];
     if (!this.#deps.upstreams.reachable(this.#target.upstream)) {
       this.#release();

@@ -53,13 +53,17 @@ export async function recheckDomains(context: Context, resolvers: DomainResolver
       log.debug('a custom domain could not be looked up', { domain: record.domain, code: errorCode(error) });
       continue;
     }
-    await write(context, async ({ tables, now, audit }) => {
+    const written = await write(context, async ({ tables, now, audit }) => {
+      const current = (await tables.clusters.domains()).find(({ id }) => id === record.id);
+      // Somebody else has looked meanwhile, and knows better.
+      if (current?.validated !== true || current.checkedAt !== record.checkedAt) return false;
       const failingSince = proven ? undefined : (record.failingSince ?? now);
       const lapsed = failingSince !== undefined && now - failingSince >= domainToleranceMs;
       await tables.clusters.setProof(record.id, { validated: !lapsed, checkedAt: now, failingSince });
       if (lapsed) await audit('domain.validate', { kind: 'system' }, record.id, { domain: record.domain, validated: 'false' });
+      return true;
     });
-    if (!proven) log.warn('the proof of a custom domain is gone from DNS', { domain: record.domain, record: proofRecord(record).name });
+    if (written && !proven) log.warn('the proof of a custom domain is gone from DNS', { domain: record.domain, record: proofRecord(record).name });
   }
 }
 

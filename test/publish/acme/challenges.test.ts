@@ -1,12 +1,14 @@
 // Challenge paths (attack rows T-13, T-14, T-15, R-4): only live answers, only for the exact host; everything else goes its usual way.
 import { X509Certificate } from 'node:crypto';
-import { connect as tcpConnect } from 'node:net';
+import { once } from 'node:events';
+import { connect as tcpConnect, type Socket } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import t from 'tap';
 import { systemClock } from '#lib/clock.ts';
 import { LiveChallenges } from '#publish/certs/acme/challenges.ts';
 import { unshared, type ClusterStore } from '#publish/certs/acme/cluster-store.ts';
 import { CHALLENGE_HANDSHAKE_MS, NO_ANSWER_MS } from '#publish/certs/acme/constants.ts';
+import { plainConnectionsPerAddress } from '../../../src/gateway/constants.ts';
 import { listenPlainHttp } from '../../../src/gateway/listen/plain-http.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
@@ -147,6 +149,26 @@ void t.test('R-4, HTTP-01: the plain port knows live tokens of the exact host, r
     if (location !== undefined) t.match(location, /^https:\/\/a\.test\//, head);
   }
   t.match(await ask('BREW\r\n'), /^(HTTP\/1\.1 400|$)/);
+});
+
+void t.test('the plain port has room for others, whatever one address holds', async (t) => {
+  const listener = await listenPlainHttp(
+    { host: '127.0.0.1', port: 0 },
+    { known: () => true, token: () => Promise.resolve(undefined), httpsPort: 443 },
+  );
+  t.teardown(() => listener.close());
+  const dial = (from: string): Socket => tcpConnect({ port: listener.port, host: '127.0.0.1', localAddress: from }).on('error', () => undefined);
+  const held = Array.from({ length: plainConnectionsPerAddress }, () => dial('127.0.0.1').resume());
+  await Promise.all(held.map((socket) => once(socket, 'connect')));
+  await once(dial('127.0.0.1').resume(), 'close');
+  t.ok(
+    held.every((socket) => !socket.closed),
+    'one more is closed, the others are not',
+  );
+  const other = dial('127.0.0.2');
+  other.write('GET / HTTP/1.1\r\nHost: a.test\r\n\r\n');
+  t.match(await readAll(other), /^HTTP\/1\.1 308 /);
+  for (const socket of held) socket.destroy();
 });
 
 void t.test('T-15: strangers cannot make us ask the cluster at will', async (t) => {

@@ -8,7 +8,7 @@ import { RETRY_BODY } from '../../../src/publish/constants.ts';
 import { defaultTargetOptions, type MappingPath, type ServiceMapping } from '#model/service.ts';
 import { defaultWeb, type WebOptions } from '#model/web.ts';
 import { seeded } from '../../support/seeded.ts';
-import { exchange, listenTcp, mapping, readUntil, startFixture, type Fixture } from '../harness.ts';
+import { exchange, listenTcp, mapping, readUntil, startFixture, withLogin, type Fixture } from '../harness.ts';
 
 /** An upstream that tells its name, can die with all its connections, and come back on the same port. */
 class Target {
@@ -351,6 +351,28 @@ void t.test('a retry has the route as it is now', async (t) => {
   const fixture = await startFixture([shared([old], { retries: 1 })]);
   t.teardown(() => Promise.all([fixture.close(), gate.close(), fresh.kill()]));
   t.equal(bodyOf(await exchange(fixture, get())), 'fresh');
+});
+
+void t.test('nothing is sent again once its route is gone or lets others in', async (t) => {
+  const never = await new Target('never').start();
+  for (const next of [[], [shared([never], { retries: 1 }, [], withLogin)]]) {
+    let connections = 0;
+    const gate = await listenTcp((socket) => {
+      connections++;
+      socket.on('data', () => {
+        fixture.setRoutes(next);
+        socket.resetAndDestroy();
+      });
+    });
+    const old = new Target('old');
+    old.port = gate.port;
+    const fixture = await startFixture([shared([old], { retries: 1 })]);
+    t.match(await exchange(fixture, get()), /^(?:HTTP\/1\.1 502 |$)/);
+    t.equal(connections, 1);
+    await Promise.all([fixture.close(), gate.close()]);
+  }
+  t.same(never.heads, []);
+  await never.kill();
 });
 
 void t.test('a body that is still coming goes on to the next target, over both versions of HTTP', async (t) => {

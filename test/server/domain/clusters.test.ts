@@ -122,6 +122,36 @@ t.test('a custom domain is proven by a TXT record of its own token before anythi
   await domain.close();
 });
 
+t.test('a look that takes long does not undo what another one has found meanwhile', async (t) => {
+  let records: readonly (readonly string[])[] = [];
+  let slow: Promise<void> | undefined;
+  const asked = Promise.withResolvers<void>();
+  const resolveTxt = async (): Promise<readonly (readonly string[])[]> => {
+    const found = records;
+    const wait = slow;
+    slow = undefined;
+    if (wait !== undefined) asked.resolve();
+    await wait;
+    return found;
+  };
+  const { domain, clock } = await openDomain({ resolveTxt });
+  await addCluster(domain);
+  const { id, proof } = await domain.clusters.createDomain('example.com', 'proxy.test', system);
+  records = [[proof?.value ?? '']];
+  await domain.clusters.validateDomain(id);
+  clock.advance(2 * 86_400_000);
+  const hold = Promise.withResolvers<void>();
+  slow = hold.promise;
+  const recheck = domain.clusters.recheckDomains();
+  await asked.promise;
+  records = [];
+  await domain.clusters.validateDomain(id);
+  hold.resolve();
+  await recheck;
+  t.equal((await domain.clusters.domains()).find((entry) => entry.id === id)?.validated, false);
+  await domain.close();
+});
+
 t.test('a look-up that does not end is given up', async (t) => {
   const started = Promise.withResolvers<void>();
   const resolveCname = (): Promise<never> => {
