@@ -1,41 +1,25 @@
-// How many connections each address holds, so that one alone cannot take them all. An IPv6 address counts with its /64: that is what one
-// customer has.
+// How many connections each address holds, so that one alone cannot take them all.
 import { parseIp, unmapIp } from '#lib/ip.ts';
+import { NetworkShares } from '#lib/network-shares.ts';
 
 export class PerAddress {
-  readonly #limit: number;
-  readonly #counts = new Map<string, number>();
+  readonly #shares: NetworkShares;
 
   constructor(limit: number) {
-    this.#limit = limit;
+    this.#shares = new NetworkShares(limit);
   }
 
-  /** Addresses that hold something. */
+  /** Networks that hold something. */
   get size(): number {
-    return this.#counts.size;
+    return this.#shares.size;
   }
 
   /** Counts one more and returns how to give it back, once; undefined where the address has its share already. Loopback has no limit. */
   take(address: string | undefined): (() => void) | undefined {
     if (isLoopback(address ?? '')) return () => undefined;
-    const key = addressShare(address ?? '');
-    const count = this.#counts.get(key) ?? 0;
-    if (count >= this.#limit) return undefined;
-    this.#counts.set(key, count + 1);
-    return () => {
-      const left = (this.#counts.get(key) ?? 1) - 1;
-      if (left > 0) this.#counts.set(key, left);
-      else this.#counts.delete(key);
-    };
+    const network = this.#shares.take(address ?? '');
+    return network === undefined ? undefined : () => this.#shares.give(network);
   }
-}
-
-/** What one customer has, as a key for tables: an IPv4 address, or the /64 of an IPv6 address. Text that is no address is its own key. */
-export function addressShare(address: string): string {
-  const parsed = parseIp(address.replace(/%.*$/, ''));
-  if (parsed === undefined) return address;
-  const { family, bytes } = unmapIp(parsed);
-  return bytes.subarray(0, family === 4 ? 4 : 8).join('.');
 }
 
 function isLoopback(address: string): boolean {

@@ -1,7 +1,7 @@
 // Calls of peers that have not proved themselves yet cost us a key agreement and a look into the database each. So each address may make
 // so many of them; peers that were let in before are not concerned, also not by a neighbour that misbehaves.
+import { callerNetwork } from '#lib/ip.ts';
 import type { PublicKey } from '#model/ids.ts';
-import { addressShare } from '#rpc/per-address.ts';
 import { SendRate } from '#rpc/send-rate.ts';
 import { maxFailingAddresses, maxProvenPeers, strangerBurst, strangersPerSecond } from './constants.ts';
 import { managementError } from './errors.ts';
@@ -27,7 +27,7 @@ export class Strangers {
 
   /** To be asked before anything is opened. Throws MANAGEMENT_STRANGERS where the address has used up its calls and the key is not known to be good. */
   admit(key: PublicKey, address: string): void {
-    if (!this.#proven.has(key) && !this.#rate.take(addressShare(address))) throw managementError('MANAGEMENT_STRANGERS');
+    if (!this.#proven.has(key) && !this.#rate.take(callerNetwork(address))) throw managementError('MANAGEMENT_STRANGERS');
   }
 
   /** The peer proved its key, and is one of ours. */

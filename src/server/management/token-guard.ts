@@ -1,8 +1,8 @@
 // Gateways prove themselves by a bearer token on every call. Wrong ones are counted by address; a revoked one ends what it opened.
 import type { Clock } from '#lib/clock.ts';
+import { callerNetwork } from '#lib/ip.ts';
 import type { TokenId } from '#model/ids.ts';
 import type { Call, Guard } from '#rpc/method.ts';
-import { addressShare } from '#rpc/per-address.ts';
 import type { ProxyToken } from '../domain/contract.ts';
 import { maxFailingAddresses, maxTokenFailures, tokenFailureMs } from './constants.ts';
 import { managementError } from './errors.ts';
@@ -40,7 +40,7 @@ export class TokenGuard {
 
   /** The token of a call. Throws MANAGEMENT_TOKEN_INVALID, and MANAGEMENT_TOKEN_FAILURES for addresses that guess. */
   async check(call: Pick<Call, 'header' | 'peerAddress'>): Promise<ProxyToken> {
-    const address = addressShare(call.peerAddress);
+    const address = callerNetwork(call.peerAddress);
     if (this.#failuresOf(address) >= maxTokenFailures) throw managementError('MANAGEMENT_TOKEN_FAILURES');
     const plain = /^Bearer ([\x21-\x7e]+)$/i.exec(call.header('authorization') ?? '')?.[1];
     const token = plain === undefined || plain.length > maxTokenText ? undefined : await this.#tokens.verifyProxy(plain);

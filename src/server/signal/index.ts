@@ -1,6 +1,7 @@
 // The signal service: a table from public key to open stream, nothing else. It cannot read what it carries (netbird-wire §3.1).
+import { callerNetwork } from '#lib/ip.ts';
 import { type Call, defineService, type RpcService } from '#rpc/method.ts';
-import { addressShare, PerAddress } from '#rpc/per-address.ts';
+import { PerAddress } from '#rpc/per-address.ts';
 import type { Logger } from '#lib/log.ts';
 import { type EncryptedMessage, SignalExchange } from '#wire/proto/gen/signalexchange_pb.ts';
 import { deliveryMs, maxBodyBytes, maxQueuedPerPeer, maxSenders, maxStreams, maxStreamsPerAddress, sendBurst, sendPerSecond } from './constants.ts';
@@ -79,7 +80,7 @@ export function createSignalService({ log, isPeer }: SignalDeps, limits: Partial
   function deliver(message: EncryptedMessage, call: Call): void {
     if (!isKey(message.key) || !isKey(message.remoteKey)) throw signalError('SIGNAL_KEY_INVALID');
     if (message.body.length > limit.maxBodyBytes) throw signalError('SIGNAL_BODY_TOO_LARGE');
-    if (!rate.take(addressShare(call.peerAddress))) throw signalError('SIGNAL_TOO_FAST');
+    if (!rate.take(callerNetwork(call.peerAddress))) throw signalError('SIGNAL_TOO_FAST');
     inboxes.get(message.remoteKey)?.put(message); // nobody there: dropped, as senders repeat themselves
   }
 
