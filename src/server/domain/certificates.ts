@@ -4,7 +4,17 @@ import { createHash } from 'node:crypto';
 import type { ProxyId } from '#model/ids.ts';
 import type { CertificateStatus } from '#model/status.ts';
 import type { Tables } from '../store/store.ts';
-import { certificateLeaseMs, maxCertificateNames, maxLeases, maxSealedBytes, maxSealedCopies, proxyLiveMs, sealKeyKeptMs } from './constants.ts';
+import {
+  certificateLeaseMs,
+  maxCertificateNames,
+  maxCertificateStates,
+  maxLeases,
+  maxSealedBytes,
+  maxSealedCopies,
+  proxyLiveMs,
+  sealKeyKeptMs,
+} from './constants.ts';
+import { checkLimit } from './checks.ts';
 import { write, type Context } from './context.ts';
 import type { CertificateUseCases } from './contract.ts';
 import { domainError, invalid } from './errors.ts';
@@ -100,8 +110,9 @@ export function certificateUseCases(context: Context): CertificateUseCases {
     async report({ cluster, proxyId, changed, gone }) {
       await write(context, async ({ tables }) => {
         await member(tables, cluster, proxyId);
-        for (const status of changed) await tables.certificates.setState(proxyId, cluster, stateId(status), status);
         for (const id of gone) await tables.certificates.deleteState(proxyId, digest(id));
+        for (const status of changed) await tables.certificates.setState(proxyId, cluster, stateId(status), status);
+        if (changed.length > 0) checkLimit((await tables.certificates.countStates(proxyId)) - 1, maxCertificateStates);
       });
     },
 

@@ -175,6 +175,8 @@ export const maxCertificateNames = 100;
 /** Sealed copies of one certificate, and bytes of each. */
 export const maxSealedCopies = 64;
 export const maxSealedBytes = 65_536;
+/** Certificates that one gateway can tell the state of: as many as it keeps, automatic ones and its own. */
+export const maxCertificateStates = 20_000;
 /** How long the key of a gateway that orders nothing is kept, milliseconds. */
 export const sealKeyKeptMs = 180 * day;
 

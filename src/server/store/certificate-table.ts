@@ -132,6 +132,11 @@ export class CertificateTable {
     await upsertRow(this.#sql, 'gateway_certificates', ['proxy_id', 'id'], { proxy_id: proxyId, id, cluster, body });
   }
 
+  async countStates(proxyId: ProxyId): Promise<number> {
+    const [row] = await this.#sql.query('SELECT count(*) AS total FROM gateway_certificates WHERE proxy_id = ?', [proxyId]);
+    return row === undefined ? 0 : number(row, 'total');
+  }
+
   async deleteState(proxyId: ProxyId, id: string): Promise<void> {
     await this.#sql.execute('DELETE FROM gateway_certificates WHERE proxy_id = ? AND id = ?', [proxyId, id]);
   }

@@ -1,7 +1,8 @@
 // Leases, challenge answers and sealed copies of a cluster's certificates: one gateway at a time, and nothing of another cluster.
 import t from 'tap';
 import { asId, type ProxyId } from '#model/ids.ts';
-import { certificateLeaseMs, maxSealedBytes } from '../../../src/server/domain/constants.ts';
+import type { CertificateStatus } from '#model/status.ts';
+import { certificateLeaseMs, maxCertificateStates, maxSealedBytes } from '../../../src/server/domain/constants.ts';
 import { addCluster, openDomain } from './support.ts';
 
 const names = ['a.proxy.test', 'b.proxy.test'];
@@ -96,5 +97,30 @@ t.test('what one has ordered the other takes instead of a lease, where it is goo
   t.same(await certificates.lease({ ...of(two), notAfter, sealKey: keyTwo }), { kind: 'granted' }, 'its own is as good');
   await t.rejects(certificates.lease({ ...of(two), names: ['b.test', 'a.test'], notAfter: 0, sealKey: keyTwo }), { code: 'DOMAIN_INVALID' });
   await t.rejects(certificates.lease({ ...of(two), names: [], notAfter: 0, sealKey: keyTwo }), { code: 'DOMAIN_INVALID' });
+  await domain.close();
+});
+
+t.test('a gateway tells the state of so many certificates only', async (t) => {
+  const { domain, certificates } = await openTwo();
+  const status = (name: string): CertificateStatus => ({
+    names: [name],
+    source: 'acme',
+    state: 'valid',
+    reason: '',
+    issuer: '',
+    notBefore: undefined,
+    notAfter: undefined,
+    nextAction: '',
+    nextAt: undefined,
+  });
+  const told = Array.from({ length: maxCertificateStates }, (_none, index) => status(`${index}.test`));
+  const report = (changed: readonly CertificateStatus[], gone: readonly string[] = []) =>
+    certificates.report({ cluster: 'proxy.test', proxyId: one, changed, gone });
+  await report(told);
+  await t.rejects(report([status('more.test')]), { code: 'DOMAIN_LIMIT' });
+  await report([status('0.test')]);
+  await report([status('more.test')], ['acme 0.test']);
+  t.equal((await certificates.list()).length, maxCertificateStates);
+  await certificates.report({ cluster: 'proxy.test', proxyId: two, changed: [status('a.test')], gone: [] });
   await domain.close();
 });
