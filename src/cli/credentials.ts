@@ -1,9 +1,11 @@
-// Which server and with what token: flags and environment first, then the file that `meshgate setup` writes, readable by its owner only.
+// Which server and with what token: flags and environment first, then the file that `meshgate setup` writes, then that of `meshgate start` in
+// its state directory; both readable by their owner only.
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
 import { isLocalhostName } from '#lib/resolve.ts';
 import { object, optional, parse, string } from '#lib/schema.ts';
+import { stateDirectory } from './state-dir.ts';
 import { cliError } from './errors.ts';
 import { readText } from './files.ts';
 import type { Io } from './io.ts';
@@ -24,14 +26,25 @@ function credentialsPath(env: Io['env']): string {
   return join(base, 'meshgate', 'credentials.json');
 }
 
-export async function saveCredentials(env: Io['env'], credentials: Credentials): Promise<string> {
-  const path = credentialsPath(env);
+export function saveCredentials(env: Io['env'], credentials: Credentials): Promise<string> {
+  return writeCredentials(credentialsPath(env), credentials);
+}
+
+/** For who runs commands beside a mesh that `meshgate start` made. */
+export function saveLocalCredentials(stateDir: string, credentials: Credentials): Promise<string> {
+  return writeCredentials(localPath(stateDir), credentials);
+}
+
+function localPath(stateDir: string): string {
+  return join(stateDir, 'credentials.json');
+}
+
+async function writeCredentials(path: string, credentials: Credentials): Promise<string> {
   await writeFileAtomic(path, `${JSON.stringify(credentials, null, 2)}\n`, 0o600);
   return path;
 }
 
-async function loadCredentials(env: Io['env']): Promise<Credentials | undefined> {
-  const path = credentialsPath(env);
+async function loadCredentials(path: string): Promise<Credentials | undefined> {
   if ((await readFileIfThere(path)) === undefined) return undefined;
   const { text, shared } = await readText(path);
   if (shared) throw cliError('CLI_FILE', `${path} can be read by others; make it private: chmod 600 ${path}`);
@@ -63,7 +76,7 @@ export function checkApiUrl(text: string): string {
 export async function findCredentials(io: Io, api: string | undefined, ca: string | undefined): Promise<Credentials> {
   const wanted = api ?? nonEmpty(io.env['MESHGATE_API']);
   const token = nonEmpty(io.env['MESHGATE_TOKEN']);
-  const stored = wanted !== undefined && token !== undefined ? undefined : await loadCredentials(io.env);
+  const stored = wanted !== undefined && token !== undefined ? undefined : await storedCredentials(io.env);
   const origin = wanted ?? stored?.api;
   if (origin === undefined) throw cliError('CLI_API_URL');
   const checked = checkApiUrl(origin);
@@ -71,6 +84,10 @@ export async function findCredentials(io: Io, api: string | undefined, ca: strin
   const chosen = token ?? own?.token;
   if (chosen === undefined) throw cliError('CLI_NOT_SIGNED_IN', checked);
   return { api: checked, token: chosen, ca: ca ?? nonEmpty(io.env['MESHGATE_CA']) ?? own?.ca };
+}
+
+async function storedCredentials(env: Io['env']): Promise<Credentials | undefined> {
+  return (await loadCredentials(credentialsPath(env))) ?? (await loadCredentials(localPath(stateDirectory(env))));
 }
 
 function nonEmpty(text: string | undefined): string | undefined {

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { errorCode } from '#lib/errors.ts';
 import { cliError } from './errors.ts';
+import type { Io } from './io.ts';
 
 const reasons: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of its path is a file',
@@ -13,6 +14,11 @@ const reasons: Readonly<Record<string, string>> = {
   EROFS: 'the file system is read-only',
   ENOSPC: 'no space is left on the device',
 };
+
+/** Where this machine's processes keep their state, unless somebody says otherwise. */
+export function stateDirectory(env: Io['env']): string {
+  return env['MESHGATE_STATE_DIR'] || '.meshgate';
+}
 
 /**
  * Makes the directory where it is missing. CLI_STATE_DIR where it cannot be written; CLI_STATE_DIR_IN_USE where a process answers on its

@@ -8,6 +8,7 @@ import { maxAnswerBytes, maxStatusSockets, statusTimeoutMs } from './constants.t
 import { cliError } from './errors.ts';
 import type { Io } from './io.ts';
 import { clean, field, printJson, tableLines, type Column } from './output.ts';
+import { stateDirectory } from './state-dir.ts';
 
 export const statusCommand: Command = {
   name: 'status',
@@ -17,7 +18,7 @@ export const statusCommand: Command = {
     json: { kind: 'switch', about: 'print JSON' },
   },
   async run(input, io) {
-    const stateDir = input.text('state-dir') ?? (io.env['MESHGATE_STATE_DIR'] || '.meshgate');
+    const stateDir = input.text('state-dir') ?? stateDirectory(io.env);
     const sockets = await findSockets(stateDir);
     if (sockets.length === 0) {
       io.err(`meshgate: nothing runs from ${stateDir}`);

@@ -49,7 +49,7 @@ t.test('secrets may come from files', async (t) => {
 
 t.test('where to and as whom has to be clear', async (t) => {
   const home = t.testdir({});
-  const env = { XDG_CONFIG_HOME: home };
+  const env = { XDG_CONFIG_HOME: home, MESHGATE_STATE_DIR: home };
   t.match(await run(['peer', 'list'], { env }), { code: 1, err: /say which server/ });
   t.match(await run(['peer', 'list', '--api', 'https://mesh.test'], { env }), { code: 1, err: /no token for this server/ });
   t.match(await run(['peer', 'list', '--api', 'http://mesh.test'], { env: { ...env, MESHGATE_TOKEN: 'nbp_x' } }), {

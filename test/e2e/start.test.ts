@@ -64,6 +64,11 @@ void t.test('a new user publishes the sample app, signs in, and finds everything
   const again = new ScriptedBrowser(second.caFile);
   t.equal((await signIn(again, second.url, second.email, second.password)).status, 200);
   await again.close();
+
+  const env = { ...process.env, MESHGATE_STATE_DIR: stateDir, XDG_CONFIG_HOME: stateDir };
+  const listed = spawnSync(process.execPath, [join(import.meta.dirname, '../../src/cli/main.ts'), 'service', 'list'], { encoding: 'utf8', env });
+  t.match(listed.stdout, /app\.localhost .*active/, 'commands beside it know server, authority and token');
+  t.equal((await stat(join(stateDir, 'credentials.json'))).mode & 0o777, 0o600);
   await second.stop();
 });
 

@@ -154,7 +154,7 @@ function greeting(options: StartOptions, kept: Kept, ca: LocalCa, tookMs: number
     '',
     `  The browser warns until it trusts ${short(ca.certFile)}. State and logs are in ${short(options.stateDir)}.`,
     ...(options.upstream?.protocol === 'https' ? ['  The certificate of the https upstream is not checked (skip_tls_verify).'] : []),
-    '  Ctrl-C stops everything. `npm run meshgate -- status` tells how it is.',
+    '  Ctrl-C stops everything. `npm run meshgate -- status` tells how it is, `npm run meshgate -- service list` what is published.',
     '',
   ];
 }

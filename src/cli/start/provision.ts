@@ -5,6 +5,7 @@ import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
 import { list, object, parse, string, type Schema } from '#lib/schema.ts';
 import { sleep } from '#lib/backoff.ts';
 import { openApi, type ApiClient } from '../api-client.ts';
+import { saveLocalCredentials } from '../credentials.ts';
 import { startError } from './errors.ts';
 import { saveKept, type Kept } from './kept.ts';
 import type { StartOptions } from './options.ts';
@@ -22,7 +23,7 @@ export interface ControlPlane {
 
 /** Makes the owner where there is none yet; returns the API as the owner. */
 export async function ensureOwner(server: ControlPlane, stateDir: string, kept: Kept, stop: AbortSignal): Promise<ApiClient> {
-  if (kept.token !== undefined) return openApi({ ...server, token: kept.token }, stop);
+  if (kept.token !== undefined) return openAsOwner(server, stateDir, kept.token, stop);
   const anonymous = await openApi({ ...server, token: undefined }, stop);
   try {
     const code = await readFileIfThere(join(stateDir, 'server', 'setup-code'));
@@ -42,10 +43,16 @@ export async function ensureOwner(server: ControlPlane, stateDir: string, kept: 
     });
     const token = field(answer, 'personal_access_token');
     await saveKept(stateDir, { ...kept, token });
-    return await openApi({ ...server, token }, stop);
+    return await openAsOwner(server, stateDir, token, stop);
   } finally {
     await anonymous.close();
   }
+}
+
+/** Commands that are run beside the mesh are the owner's too. */
+async function openAsOwner(server: ControlPlane, stateDir: string, token: string, stop: AbortSignal): Promise<ApiClient> {
+  await saveLocalCredentials(stateDir, { ...server, token });
+  return openApi({ ...server, token }, stop);
 }
 
 /** Files with the secrets that the agent and the gateway start with, made once. */
