@@ -12,7 +12,7 @@ export interface SpliceResult {
 }
 
 export interface SpliceOptions {
-  /** Both directions silent for this long ends the splice; Infinity never does. */
+  /** Both directions silent for this long ends the splice; Infinity, or more than a timer holds (24 days), never does. */
   readonly idleMs: number;
 }
 
@@ -24,9 +24,8 @@ export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<Sp
     let open = 2;
     let done = false;
     let quiet = true;
-    const idle = Number.isFinite(options.idleMs)
-      ? setInterval(() => (quiet ? finish(undefined) : (quiet = true)), options.idleMs).unref()
-      : undefined;
+    const idle =
+      options.idleMs <= longestTimerMs ? setInterval(() => (quiet ? finish(undefined) : (quiet = true)), options.idleMs).unref() : undefined;
 
     const finish = (error: unknown): void => {
       if (done) return;
@@ -72,6 +71,9 @@ export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<Sp
     if (a.destroyed || b.destroyed) finish('closed before it was joined');
   });
 }
+
+/** Node takes a longer one for a millisecond. */
+const longestTimerMs = 2_147_483_647;
 
 /** Below this, Node's own small buffers do. */
 const pieceFromBytes = 4096;

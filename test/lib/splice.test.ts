@@ -75,3 +75,20 @@ t.test('a stream that is gone already ends the other one', async (t) => {
   t.match(await splice(a, b, { idleMs: Infinity }), { forward: 0, backward: 0, error: 'closed before it was joined' });
   t.ok(b.destroyed);
 });
+
+t.test('a time that is longer than a timer holds does not end it at once', async (t) => {
+  const [left, a] = await pair(t);
+  const [b, right] = await pair(t);
+  const joined = splice(a, b, { idleMs: 30 * 86_400_000 });
+  let ended = false;
+  void joined.then(() => (ended = true));
+  const begun = performance.now();
+  while (performance.now() - begun < 50) await new Promise((resolve) => setImmediate(resolve));
+  t.equal(ended, false);
+  const digest = received(right);
+  left.end('x');
+  right.end();
+  t.equal(await digest, createHash('sha256').update('x').digest('hex'));
+  left.resume();
+  t.match(await joined, { forward: 1, error: undefined });
+});
