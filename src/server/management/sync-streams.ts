@@ -26,7 +26,9 @@ export class SyncStream {
   #mapDue = true;
   #endpointsDue = true;
   #failure: Error | undefined;
+  /** Runs for 100 ms from each map that was told. */
   #timer: Timer | undefined;
+  #changedAgain = false;
   #lastDigest = '';
   #wake: () => void = () => undefined;
 
@@ -35,13 +37,23 @@ export class SyncStream {
     this.#deps = deps;
   }
 
-  /** The map may differ from now on; told together with what comes within the next 100 ms. */
+  /**
+   * The map may differ from now on. After a while without changes it is told at once, so that a peer grants a new service's port before
+   * visitors come; what follows within 100 ms is gathered.
+   */
   mapChanged(): void {
-    this.#timer ??= this.#deps.clock.after(gatherMs, () => {
+    if (this.#timer !== undefined) {
+      this.#changedAgain = true;
+      return;
+    }
+    this.#timer = this.#deps.clock.after(gatherMs, () => {
       this.#timer = undefined;
-      this.#mapDue = true;
-      this.#wake();
+      if (!this.#changedAgain) return;
+      this.#changedAgain = false;
+      this.mapChanged();
     });
+    this.#mapDue = true;
+    this.#wake();
   }
 
   /** The meeting points or their tokens have to be told again. */
