@@ -238,6 +238,10 @@ void t.test('two targets share the load by weight; the command line makes visito
   await writeFile(file, JSON.stringify({ web: { balancing: { strategy: 'least_requests', sticky: 'cookie' } } }));
   t.match(await meshgate('service', 'update', 'shared', '--file', file), /shared is changed/);
   t.match(await call(plane, 'GET', `${services}/${id}`), { web: { balancing: { strategy: 'least_requests', sticky: 'cookie' } } });
+  await writeFile(file, await meshgate('service', 'show', 'shared'));
+  await meshgate('service', 'update', 'shared', '--file', file);
+  const again = await call(plane, 'GET', `${services}/${id}`);
+  t.match(again, { web: { balancing: { sticky: 'cookie' } }, targets: [{ options: { weight: 3 } }, {}] }, 'what is shown can be given back');
   let cookie = '';
   await until('a cookie is given', async () => (cookie = (await get('h1', 'shared')).header('set-cookie').split(';')[0] ?? '') !== '');
   t.match((await get('h2', 'shared')).header('set-cookie'), /; Path=\/; Secure; HttpOnly/i);

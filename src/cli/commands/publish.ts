@@ -3,7 +3,7 @@ import { apiCommand, asRows, deleteCommand, done, find, findIds, listCommand, pr
 import type { Command } from '../command.ts';
 import { cliError } from '../errors.ts';
 import { readJsonFile } from '../files.ts';
-import { field } from '../output.ts';
+import { field, printJson } from '../output.ts';
 import { seconds } from './network.ts';
 
 const services = '/api/reverse-proxies/services';
@@ -80,6 +80,16 @@ async function change(session: ApiSession, changed: Readonly<Record<string, unkn
   const answer = await session.api.call('PUT', `${services}/${encodeURIComponent(found.id)}`, { ...asObject(found.row), ...changed });
   done(session, `${found.name} is ${what}`, answer);
 }
+
+const serviceShow = apiCommand({
+  name: 'service show',
+  summary: 'all of it as JSON, as service update and the API take it back',
+  positionals: ['SERVICE'],
+  async run({ api, io, input }) {
+    const { id } = await find(api, services, input.positionals[0] ?? '', ['name', 'domain']);
+    printJson(io, await api.call('GET', `${services}/${encodeURIComponent(id)}`));
+  },
+});
 
 const serviceUpdate = apiCommand({
   name: 'service update',
@@ -209,6 +219,7 @@ export const publishCommands: readonly Command[] = [
     STATUS: ['meta', 'status'],
     REASON: ['meta', 'status_reason'],
   }),
+  serviceShow,
   serviceCreate,
   serviceUpdate,
   serviceEnable,

@@ -56,7 +56,7 @@ const pages: Readonly<Record<OwnReason, Page>> = {
   not_signed_in: signInNeeded,
   session_expired: signInNeeded,
   session_revoked: signInNeeded,
-  token_invalid: signInNeeded,
+  token_invalid: { ...signInNeeded, text: 'The token that was sent does not open this page: it is wrong, has expired, or was revoked.' },
   ip_denied: noAccess,
   country_unknown: noAccess,
   restriction_unsupported: noAccess,
