@@ -16,13 +16,15 @@ import { createOverlay, type Overlay, type OverlayDeps, type OverlayOptions } fr
 import { refusedRetryMs, signInRetry } from './constants.ts';
 import { meshError } from './errors.ts';
 import { loadIdentity, type MeshIdentity } from './identity-store.ts';
-import { MapStore } from './map-store.ts';
 import { PathReporter } from './path-reporter.ts';
+import { endpointsFormat, type SavedEndpoints } from './saved-endpoints.ts';
+import { SavedFile } from './saved-file.ts';
+import { mapFormat, type SavedMesh } from './saved-map.ts';
 import { type MeshState, type StateHandler, StateHolder } from './state.ts';
 
 export interface MeshNodeOptions {
   readonly control: ControlAddress;
-  /** Holds identity.json and last-map.json; made where it is missing. */
+  /** Holds identity.json, last-map.json and last-endpoints.json; made where it is missing. */
   readonly stateFolder: string;
   readonly meta: PeerMeta;
   /** Undefined for a peer that is registered already, such as a gateway's. */
@@ -63,17 +65,21 @@ export function createMeshNode(options: MeshNodeOptions, deps: MeshDeps): Promis
   return startScoped(async (scope) => {
     const { control: address, meta, setupKey } = options;
     const identity = await loadIdentity(options.stateFolder, deps.log);
-    const store = new MapStore(options.stateFolder, deps.clock, deps.log);
+    const store = new SavedFile(mapFormat, options.stateFolder, deps.clock, deps.log);
     scope.defer(() => store.flush());
+    const endpoints = new SavedFile(endpointsFormat, options.stateFolder, deps.clock, deps.log);
+    const known = await endpoints.load();
     const control = createPeerControl({ address, privateKey: identity.privateKey, meta, setupKey }, { log: deps.log, clock: deps.clock });
     scope.defer(() => control.close());
     const signal = {
       send: control.sendSignal.bind(control),
       receive: control.onSignal.bind(control),
       onConnected: control.onSignalConnected.bind(control),
+      connected: () => control.status().some(({ name, connected }) => name === 'signal' && connected),
       networkChanged: control.networkChanged.bind(control),
     };
-    const overlayOptions = { ...options.overlay, privateKey: identity.privateKey, version: meta.version, ca: address.ca };
+    const listenPort = options.overlay.listenPort === 0 ? (known?.port ?? 0) : options.overlay.listenPort;
+    const overlayOptions = { ...options.overlay, listenPort, privateKey: identity.privateKey, version: meta.version, ca: address.ca };
     const make = deps.createOverlay ?? createOverlay;
     const reporter: PathReporter = new PathReporter({
       peers: () => overlay.status().peers,
@@ -82,11 +88,23 @@ export function createMeshNode(options: MeshNodeOptions, deps: MeshDeps): Promis
       log: deps.log,
       random: Math.random,
     });
-    const overlay = await make({ signal, log: deps.log, clock: deps.clock, pathSwitched: () => reporter.changed() }, overlayOptions);
+    const saved = (): SavedEndpoints => ({ port: overlay.status().figures.port, peers: overlay.lastEndpoints() });
+    const overlay = await make(
+      { signal, log: deps.log, clock: deps.clock, pathSwitched: () => reporter.changed(), located: () => endpoints.save(saved) },
+      overlayOptions,
+    );
     scope.defer(() => overlay.close());
+    scope.defer(() => endpoints.flush());
     scope.defer(() => reporter.close());
-    return new RunningMeshNode(identity, control, overlay, reporter, store, scope, deps.log);
+    overlay.setLastEndpoints(known?.peers ?? []);
+    return new RunningMeshNode(identity, control, overlay, reporter, { map: store, endpoints }, scope, deps.log);
   });
+}
+
+/** What a restart finds on disk. */
+interface Saved {
+  readonly map: SavedFile<SavedMesh>;
+  readonly endpoints: SavedFile<SavedEndpoints>;
 }
 
 class RunningMeshNode implements MeshNode {
@@ -94,7 +112,7 @@ class RunningMeshNode implements MeshNode {
   readonly publicKey: PublicKey;
   readonly #control: PeerControl;
   readonly #reporter: PathReporter;
-  readonly #store: MapStore;
+  readonly #saved: Saved;
   readonly #scope: Scope;
   readonly #log: Logger;
   readonly #state = new StateHolder();
@@ -107,12 +125,12 @@ class RunningMeshNode implements MeshNode {
   /** Aborted to end a pause early. */
   #wake = new AbortController();
 
-  constructor(identity: MeshIdentity, control: PeerControl, overlay: Overlay, reporter: PathReporter, store: MapStore, scope: Scope, log: Logger) {
+  constructor(identity: MeshIdentity, control: PeerControl, overlay: Overlay, reporter: PathReporter, saved: Saved, scope: Scope, log: Logger) {
     this.publicKey = identity.publicKey;
     this.overlay = overlay;
     this.#control = control;
     this.#reporter = reporter;
-    this.#store = store;
+    this.#saved = saved;
     this.#scope = scope;
     this.#log = log;
   }
@@ -167,7 +185,7 @@ class RunningMeshNode implements MeshNode {
   }
 
   logout(signal: AbortSignal): Promise<void> {
-    this.#store.forget();
+    this.#forget();
     return this.#control.logout(signal);
   }
 
@@ -201,7 +219,7 @@ class RunningMeshNode implements MeshNode {
 
   /** The control plane is away: what it said last still holds. The sync stream learns what is new once it is back. */
   async #serveFromDisk(): Promise<boolean> {
-    const saved = await this.#store.load();
+    const saved = await this.#saved.map.load();
     if (saved === undefined || this.#closing.signal.aborted) return false;
     this.#log.warn('the control plane is away: serving the last network map', { serial: String(saved.map.serial) });
     this.#map = saved.map;
@@ -223,14 +241,14 @@ class RunningMeshNode implements MeshNode {
   #setEndpoints(endpoints: MeshEndpoints): void {
     this.#endpoints = endpoints;
     this.overlay.setEndpoints(endpoints);
-    if (this.#map !== undefined) this.#store.save({ map: this.#map, endpoints });
+    if (this.#map !== undefined) this.#save(this.#map, endpoints);
   }
 
   #apply(map: NetworkMap): void {
     if (this.#closing.signal.aborted) return;
     this.#map = map;
     this.#put(map);
-    if (this.#endpoints !== undefined) this.#store.save({ map, endpoints: this.#endpoints });
+    if (this.#endpoints !== undefined) this.#save(map, this.#endpoints);
     this.#reporter.changed();
     this.#state.set({ kind: 'running', self: map.self, from: 'control' });
   }
@@ -252,8 +270,17 @@ class RunningMeshNode implements MeshNode {
     if (this.#closing.signal.aborted) return;
     this.#log.warn('the control plane refuses this peer', { reason });
     if (this.#map !== undefined) this.#put(emptied(this.#map));
-    this.#store.forget();
+    this.#forget();
     this.#state.set({ kind: 'refused', reason });
+  }
+
+  #save(map: NetworkMap, endpoints: MeshEndpoints): void {
+    this.#saved.map.save(() => ({ map, endpoints }));
+  }
+
+  #forget(): void {
+    this.#saved.map.forget();
+    this.#saved.endpoints.forget();
   }
 
   #reason(): string {

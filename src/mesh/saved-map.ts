@@ -4,6 +4,7 @@ import { formatPrefix } from '#lib/ip.ts';
 import { parsePublicKey } from '#model/ids.ts';
 import type { MeshEndpoints, NetworkMap, PacketFilter, PacketRule, RemotePeer, TurnEndpoint } from '#model/network-map.ts';
 import { Fields, prefixFrom, textFrom } from './saved-fields.ts';
+import type { SavedFormat } from './saved-file.ts';
 import { dnsFrom, dnsJson, routingFrom, routingJson } from './saved-routes.ts';
 
 export interface SavedMesh {
@@ -25,6 +26,8 @@ export function savedText({ map, endpoints }: SavedMesh): string {
     endpoints,
   });
 }
+
+export const mapFormat: SavedFormat<SavedMesh> = { file: 'last-map.json', what: 'network map', text: savedText, parse: parseSaved };
 
 /** Undefined where any part is not what `savedText` writes: half a map may be more open than the whole. */
 export function parseSaved(text: string): SavedMesh | undefined {

@@ -90,6 +90,19 @@ export const DIRECT_SETTLE_MAX_MS = 30_000;
 /** Losses are forgotten after a direct path has held this long. */
 export const DIRECT_FORGIVE_MS = 60_000;
 
+/** The last known address of a peer, while signal is away: first within this time, */
+export const LAST_KNOWN_FIRST_MS = 300;
+/** then as a stock client signs in again, */
+export const LAST_KNOWN_RETRY = { firstMs: 1000, factor: 2, maxMs: 15_000, jitter: 0.2 } as const;
+/** for so long after the path was lost, or so long after somebody wanted the peer. */
+export const LAST_KNOWN_SEEK_MS = 60 * 60_000;
+export const LAST_KNOWN_WANTED_MS = 60_000;
+/** While signal is there, whether it still is is looked at this often. */
+export const LAST_KNOWN_LOOK_MS = 5000;
+/** Without ICE nothing asks for consent: data has to bring back at least WireGuard's keepalive (10 s), and silence may last two of ours. */
+export const LAST_KNOWN_SILENCE_MS = 12_000;
+export const LAST_KNOWN_QUIET_MS = 60_000;
+
 /** Data that was sent directly and brought nothing back for so long makes the path prove itself. */
 export const DIRECT_SILENCE_MS = 1000;
 

@@ -1,4 +1,4 @@
 // The overlay's face.
 export type { OverlayDeps, OverlayOptions } from './options.ts';
 export { createOverlay } from './overlay.ts';
-export type { Carrier, Overlay, OverlayConnection, OverlayUdpSocket, SignalPort } from './types.ts';
+export type { Carrier, LastEndpoint, Overlay, OverlayConnection, OverlayUdpSocket, SignalPort } from './types.ts';

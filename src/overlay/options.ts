@@ -14,6 +14,8 @@ export interface OverlayDeps {
   readonly random?: (target: Uint8Array) => void;
   /** A peer's path became another, or there is none any more. */
   readonly pathSwitched?: () => void;
+  /** `lastEndpoints` says something else now. */
+  readonly located?: () => void;
 }
 
 export interface OverlayOptions {

@@ -3,8 +3,7 @@ import { randomFillSync } from 'node:crypto';
 import { publicFromPrivate } from '#crypto/x25519.ts';
 import { toBase64 } from '#lib/bytes.ts';
 import type { Timer } from '#lib/clock.ts';
-import { describeError } from '#lib/errors.ts';
-import { formatIp, formatPrefix, ipFromBytes, type IpPrefix, maskPrefix, parseIp, prefixContains } from '#lib/ip.ts';
+import { formatIp, formatPrefix, ipFromBytes, type IpPrefix, parseIp, prefixContains } from '#lib/ip.ts';
 import { startScoped, type Scope } from '#lib/lifecycle.ts';
 import type { Dial, Endpoint } from '#lib/net.ts';
 import { type PublicKey, parsePublicKey } from '#model/ids.ts';
@@ -12,7 +11,8 @@ import type { MeshEndpoints, NetworkMap, RemotePeer } from '#model/network-map.t
 import type { OverlayFigures } from '#model/status.ts';
 import { type Accelerators, chooseAccelerators } from './accelerators.ts';
 import { Admission } from './admission.ts';
-import { CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS, DEFAULT_MTU, KEEPALIVE_MS, LAZY_IDLE_MS, MAX_PEERS, PATH_HURRY_MS } from './constants.ts';
+import { CHANGE_SPREAD_MS, CHANGE_SPREAD_PER_PEER_MS, DEFAULT_MTU, LAZY_IDLE_MS, MAX_PEERS, PATH_HURRY_MS } from './constants.ts';
+import { DevicePeers } from './device-peers.ts';
 import { Dials } from './dials.ts';
 import { Driver } from './driver.ts';
 import { overlayError } from './errors.ts';
@@ -20,6 +20,7 @@ import { OverlayFilter } from './filter.ts';
 import type { InnerFace, InnerFaceHooks } from './inner-face.ts';
 import { knowsLazy } from './idle-watch.ts';
 import { breaksPaths, type NetworkChange } from './network-monitor.ts';
+import { LastEndpoints } from './last-endpoints.ts';
 import { NetworkWatch } from './network-watch.ts';
 import { IceRouter } from './path/ice.ts';
 import { LocalCandidates } from './path/local-candidates.ts';
@@ -34,7 +35,7 @@ import { OverlayRoutes } from './routes.ts';
 import type { Reach } from './routes-taken.ts';
 import { openKernelFace } from './system/kernel-face.ts';
 import { UserspaceFace } from './userspace-face.ts';
-import type { Carrier, Overlay, OverlayConnection, OverlayStatus, OverlayUdpSocket } from './types.ts';
+import type { Carrier, LastEndpoint, Overlay, OverlayConnection, OverlayStatus, OverlayUdpSocket } from './types.ts';
 
 /** Starts an overlay without peers. Rejects with OVERLAY_BAD_KEY where a key does not have 32 bytes, or OVERLAY_UDP_BIND where no UDP port can be opened. */
 export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Promise<Overlay> {
@@ -59,6 +60,7 @@ class MeshOverlay implements Overlay {
   readonly #filter = new OverlayFilter();
   readonly #accelerators: Accelerators;
   readonly #driver: Driver;
+  readonly #devicePeers: DevicePeers;
   readonly #dials: Dials;
   readonly #routes: OverlayRoutes;
   readonly #admission: Admission;
@@ -77,6 +79,7 @@ class MeshOverlay implements Overlay {
   #peers: ReadonlyMap<PublicKey, RemotePeer> = new Map();
   #directory = new PeerDirectory([]);
   #map: NetworkMap | undefined;
+  readonly #lastEndpoints = new LastEndpoints(() => this.#deps.located?.());
   #ownPrefixes: readonly IpPrefix[] = [];
   #mux: UdpMux | undefined;
   #face: InnerFace | undefined;
@@ -103,7 +106,8 @@ class MeshOverlay implements Overlay {
         authenticated: (peer, source) => this.#conns.get(peer)?.authenticated(source),
         delivered: (peer) => this.#conns.get(peer)?.noteActivity(),
         handshake: (peer, completed) => {
-          if (!completed) this.#conns.get(peer)?.handshakeFailed();
+          if (completed) this.#conns.get(peer)?.handshakeCompleted();
+          else this.#conns.get(peer)?.handshakeFailed();
         },
         unroutable: (packet) => this.#wakeFor(packet),
       },
@@ -121,6 +125,13 @@ class MeshOverlay implements Overlay {
       addressesOf: (peer) => this.#peers.get(peer)?.allowedIps.map(({ address }) => address) ?? [],
       nameOf: (peer) => this.#peers.get(peer)?.fqdn ?? '',
       moved: (peers) => this.#routesMoved(peers),
+    });
+    this.#devicePeers = new DevicePeers({
+      device: this.#driver.device,
+      clock: deps.clock,
+      log: deps.log,
+      presharedKey: options.presharedKey,
+      prefixesOf: (peer) => this.#routes.prefixesOf(peer),
     });
     this.#admission = new Admission({
       log: deps.log,
@@ -236,6 +247,14 @@ class MeshOverlay implements Overlay {
     if (this.#options.forceRelay !== true) this.#candidates.setServers(endpoints);
   }
 
+  setLastEndpoints(endpoints: readonly LastEndpoint[]): void {
+    this.#lastEndpoints.restore(endpoints);
+  }
+
+  lastEndpoints(): readonly LastEndpoint[] {
+    return this.#lastEndpoints.list(this.#peers);
+  }
+
   refresh(): void {
     this.#lookAgain(false, undefined);
   }
@@ -299,7 +318,7 @@ class MeshOverlay implements Overlay {
         this.#add(peer);
         continue;
       }
-      if (!same && !conn.resting) this.#setDevicePeer(peer);
+      if (!same && !conn.resting) this.#devicePeers.set(peer);
       conn.setLazy(this.#lazy(peer));
     }
   }
@@ -311,7 +330,9 @@ class MeshOverlay implements Overlay {
   #add(peer: RemotePeer): void {
     const lazy = this.#lazy(peer);
     // The engine learns of a lazy peer with its first traffic: ten thousand that are never used cost it nothing.
-    if (!lazy && !this.#setDevicePeer(peer)) return;
+    if (!lazy && !this.#devicePeers.set(peer)) return;
+    // One that was there before may call by itself while signal is away.
+    if (lazy && this.#lastEndpoints.of(peer.publicKey) !== undefined && !this.#devicePeers.setResting(peer.publicKey)) return;
     const conn = new PeerConn(
       {
         self: this.#publicKey,
@@ -334,6 +355,8 @@ class MeshOverlay implements Overlay {
           allowed: (address) => this.#outside(address),
         },
         signal: (message) => this.#deps.signal.send(peer.publicKey, message),
+        meeting: () => this.#deps.signal.connected?.() ?? true,
+        lastAddress: this.#lastEndpoints.of(peer.publicKey),
       },
       {
         datagram: (datagram, source) => this.#driver.receive(datagram, datagram.length, source),
@@ -349,6 +372,11 @@ class MeshOverlay implements Overlay {
           this.#driver.device.initiate(conn.peer, this.#deps.clock.now());
           this.#driver.touch();
         },
+        probe: (conn) => {
+          this.#driver.device.probe(conn.peer, this.#deps.clock.now());
+          this.#driver.touch();
+        },
+        located: (conn, address) => this.#lastEndpoints.note(conn.peer, address),
         rested: (conn, resting) => {
           this.#rested(conn.peer, resting);
           this.#routes.pathChanged(conn.peer);
@@ -364,6 +392,7 @@ class MeshOverlay implements Overlay {
     this.#conns.delete(peer);
     this.#driver.device.removePeer(peer);
     this.#dials.gone(peer);
+    this.#lastEndpoints.forget(peer);
   }
 
   /** What was lost on the way that is gone would be repeated late. One look at all connections serves every peer that came back meanwhile. */
@@ -376,35 +405,11 @@ class MeshOverlay implements Overlay {
     });
   }
 
-  /**
-   * A resting peer has no addresses and no keys in the engine, so no keepalive wakes it; the first packet to it does. What the engine
-   * knows against replays stays.
-   */
   #rested(key: PublicKey, resting: boolean): void {
     const peer = this.#peers.get(key);
     if (peer === undefined) return;
-    if (!resting) this.#setDevicePeer(peer);
-    else if (this.#driver.device.knows(key)) {
-      this.#driver.device.setPeer({ publicKey: key, allowedIps: [], persistentKeepaliveMs: 0 }, this.#deps.clock.now());
-      this.#driver.device.endSessions(key);
-    }
-  }
-
-  #setDevicePeer(peer: RemotePeer): boolean {
-    const { publicKey, allowedIps } = peer;
-    const { presharedKey } = this.#options;
-    try {
-      const settings = {
-        publicKey,
-        allowedIps: [...allowedIps.map(maskPrefix), ...this.#routes.prefixesOf(publicKey)],
-        persistentKeepaliveMs: KEEPALIVE_MS,
-      };
-      this.#driver.device.setPeer(presharedKey === undefined ? settings : { ...settings, presharedKey }, this.#deps.clock.now());
-      return true;
-    } catch (error) {
-      this.#deps.log.warn('overlay: the map names a peer that cannot be used', { peer: publicKey, reason: describeError(error) });
-      return false;
-    }
+    if (resting) this.#devicePeers.rest(key);
+    else this.#devicePeers.set(peer);
   }
 
   #wakeFor(packet: Uint8Array): void {
@@ -431,7 +436,7 @@ class MeshOverlay implements Overlay {
   #routesMoved(peers: ReadonlySet<PublicKey>): void {
     for (const key of peers) {
       const peer = this.#peers.get(key);
-      if (peer !== undefined && this.#conns.get(key)?.resting === false) this.#setDevicePeer(peer);
+      if (peer !== undefined && this.#conns.get(key)?.resting === false) this.#devicePeers.set(peer);
     }
     this.#setReachable();
     this.#recheck();

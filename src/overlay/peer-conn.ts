@@ -10,9 +10,11 @@ import { IdleWatch } from './idle-watch.ts';
 import { OfferSchedule, type Reach } from './offer-schedule.ts';
 import type { Candidate } from './path/ice-candidate.ts';
 import { DirectPath, type DirectPathOptions } from './path/ice.ts';
-import { type Path, type PathSource, replyRun } from './path/path.ts';
+import { LastKnownPath } from './path/last-known.ts';
+import { type Path, type PathSource, replyRun, type TransportAddress } from './path/path.ts';
 import type { RelayHub, RelayPath } from './path/relay.ts';
-import { choosePath } from './path/selector.ts';
+import { choosePath, switchReason, type Way } from './path/selector.ts';
+import { carriesData } from './wireguard-message.ts';
 
 export interface PeerConnOptions {
   readonly self: PublicKey;
@@ -34,6 +36,10 @@ export interface PeerConnOptions {
   readonly spreadMs: () => number;
   readonly direct: Omit<DirectPathOptions, 'controlling' | 'announce' | 'changed' | 'clock'>;
   readonly signal: (message: SignalMessage) => void;
+  /** Whether the signal stream is up. */
+  readonly meeting: () => boolean;
+  /** Where the peer proved itself in an earlier run. */
+  readonly lastAddress: TransportAddress | undefined;
 }
 
 export interface PeerConnEvents {
@@ -43,6 +49,10 @@ export interface PeerConnEvents {
   switched(conn: PeerConn, path: PathKind | undefined): void;
   /** A handshake should be started, unless a session is fresh. */
   initiate(conn: PeerConn): void;
+  /** A handshake should be started, whatever sessions there are. */
+  probe(conn: PeerConn): void;
+  /** The peer proved itself at another address than before. */
+  located(conn: PeerConn, address: TransportAddress): void;
   /** The peer rests, or is wanted again: while it rests the engine must not send to it on its own account. */
   rested(conn: PeerConn, resting: boolean): void;
 }
@@ -54,10 +64,6 @@ export interface ConnSwitch {
   readonly to: PathKind | undefined;
   readonly reason: string;
 }
-
-/** WireGuard's transport message, and one without a packet. */
-const transportType = 4;
-const keepaliveBytes = 32;
 
 type State =
   | { readonly kind: 'seeking' }
@@ -74,6 +80,7 @@ export class PeerConn {
   readonly #events: PeerConnEvents;
   readonly #direct: DirectPath;
   readonly #relay: RelayPath;
+  readonly #lastKnown: LastKnownPath;
   readonly #schedule: OfferSchedule;
   readonly #idle: IdleWatch;
   #lazy: boolean;
@@ -113,12 +120,24 @@ export class PeerConn {
       announce: (text) => options.signal({ kind: 'candidate', text }),
       changed: (state) => this.#directChanged(state),
     });
+    this.#lastKnown = new LastKnownPath({
+      clock,
+      random: options.random,
+      mux: options.direct.mux,
+      allowed: options.direct.allowed,
+      address: options.forceRelay ? undefined : options.lastAddress,
+      meeting: options.meeting,
+      moved: (address) => events.located(this, address),
+    });
   }
 
   /** Begins to offer, or to rest. */
   start(): void {
     if (this.#lazy) this.#rest('no traffic yet');
-    else this.#poll();
+    else {
+      this.#lastKnown.seek(this.#options.clock.now(), this.#options.random() * this.#options.spreadMs());
+      this.#poll();
+    }
   }
 
   /** Whether the peer may rest from now on. One that was quiet of its own accord is woken where it may not. */
@@ -175,33 +194,61 @@ export class PeerConn {
   sendRun(run: Uint8Array, size: number): void {
     if (carriesData(run)) this.#sentData();
     if (this.#state.kind === 'connected') return this.#state.path.sendRun(run, size);
+    if (this.#lastKnown.take(run, size)) return;
     this.#missedAt = this.#options.clock.now();
     if (this.#state.kind === 'seeking' && this.#lastSource !== undefined) replyRun(this.#lastSource, run, size);
   }
 
   /** The peer proved itself with a datagram from there. */
   authenticated(source: PathSource): void {
-    this.#lastSource = source;
+    // A direct answer would be a direct path.
+    if (this.#options.forceRelay && source.kind === 'direct') return;
     this.#heard = true;
+    this.#lastKnown.noteHeard(source);
+    if (source === this.#lastSource) return;
+    // One that rests cannot be called by the signal while there is none.
+    if (this.#state.kind === 'resting' && source.kind === 'direct' && !this.#options.meeting()) this.#awake(RESPONDER_PATIENCE_MS);
+    this.#lastSource = source;
+    this.#remember();
+  }
+
+  /** A handshake was completed with what was authenticated last. Without a path, and with no ICE that is about to find one, that is one. */
+  handshakeCompleted(): void {
+    const source = this.#lastSource;
+    if (source === undefined || this.#options.forceRelay || this.#state.kind === 'resting' || this.#state.kind === 'closed') return;
+    const other = this.path !== undefined && this.path !== this.#lastKnown;
+    if (other || (this.#directState === 'checking' && this.#options.meeting())) return this.#remember();
+    if (!this.#lastKnown.proven(source, this.#options.clock.now())) return;
+    this.#lastKnown.remember(source);
+    this.#choose();
   }
 
   /** A handshake was given up although a path seemed to be there: look for another. */
   handshakeFailed(): void {
     if (this.#state.kind !== 'connected') return;
     this.#reason = 'the peer did not complete a handshake';
+    const now = this.#options.clock.now();
+    this.#lastKnown.lose(now);
     this.#direct.stop();
-    this.#schedule.restart(this.#options.clock.now());
-    this.#poll();
+    this.#schedule.restart(now);
+    this.#choose();
   }
 
   /** Somebody wants the peer. */
   wake(): void {
-    if (this.#state.kind !== 'resting') return;
+    if (this.#state.kind === 'resting') return this.#awake(0);
+    if (this.#state.kind !== 'seeking') return;
+    this.#lastKnown.want(this.#options.clock.now());
+    this.#poll();
+  }
+
+  #awake(probeMs: number): void {
     this.#state = { kind: 'seeking' };
     this.#reason = 'waking the peer';
     this.#events.rested(this, false);
     const now = this.#options.clock.now();
     this.#schedule.restart(now, 0);
+    this.#lastKnown.seek(now, probeMs);
     if (this.#lazy) this.#idle.start(now);
     this.#poll();
   }
@@ -223,6 +270,9 @@ export class PeerConn {
     if (this.#state.kind === 'resting' || this.#state.kind === 'closed') return;
     if (!this.#direct.up) this.#direct.stop();
     else if (breaks) this.#direct.verify();
+    // The other side follows us where a handshake is completed.
+    if (breaks && this.path === this.#lastKnown) this.#events.probe(this);
+    else if (this.path === undefined) this.#lastKnown.seek(this.#options.clock.now(), this.#options.random() * this.#options.spreadMs());
     this.refresh();
   }
 
@@ -266,6 +316,8 @@ export class PeerConn {
     this.#silenceAt = Infinity;
     this.#idle.stop();
     this.#direct.stop();
+    this.#lastKnown.stop();
+    this.#lastKnown.lose(now);
     this.#relay.use(undefined);
     this.#schedule.reached('none', now);
     this.#timer?.cancel();
@@ -279,8 +331,12 @@ export class PeerConn {
   /** Data that nothing answers for a second may go nowhere: consent would notice after six. A path that lives answers a check. */
   #sentData(): void {
     this.#idle.active = true;
-    if (this.#silenceAt !== Infinity || this.#state.kind !== 'connected' || this.#state.path !== this.#direct) return;
+    if (this.#silenceAt !== Infinity || this.#state.kind !== 'connected' || this.#state.path === this.#relay) return;
     const now = this.#options.clock.now();
+    if (this.#state.path === this.#lastKnown) {
+      if (this.#lastKnown.noteSent(now)) this.#arm(this.#lastKnown.at, now);
+      return;
+    }
     this.#heard = false;
     this.#silenceAt = now + DIRECT_SILENCE_MS;
     this.#arm(this.#silenceAt, now);
@@ -334,43 +390,64 @@ export class PeerConn {
     if (this.#state.kind === 'closed' || this.#state.kind === 'resting') return;
     const now = this.#options.clock.now();
     const before = this.path;
+    const current = this.#wayOf(before);
     const choice = choosePath(
       {
-        current: before?.kind,
+        current,
         directUp: this.#direct.up,
         directSince: this.#direct.since,
         directLosses: this.#directLosses,
         relayUp: this.#relay.up,
+        lastKnownUp: this.#lastKnown.up,
       },
       now,
     );
     this.#choiceAt = choice.againAt;
-    if (choice.kind !== before?.kind) this.#switch(before, choice.kind, now);
+    if (choice.kind !== current) this.#switch(before, choice.kind, now);
     this.#schedule.reached(this.#reach(), now);
     this.#poll();
   }
 
   /** What is there against what both sides could have. */
   #reach(): Reach {
-    if (this.path === undefined) return 'none';
+    // The address of earlier is what is left: everything better is sought as if there were nothing.
+    if (this.path === undefined || this.path === this.#lastKnown) return 'none';
     const wantsDirect = !this.#options.forceRelay && this.#remoteDoesIce;
     const wantsRelay = this.#options.hub.homeUrl !== undefined && this.#remoteRelay !== undefined;
     return (this.#direct.up || !wantsDirect) && (this.#relay.up || !wantsRelay) ? 'full' : 'partial';
   }
 
-  #switch(before: Path | undefined, kind: PathKind | undefined, now: number): void {
-    if (before?.kind === 'direct') {
+  #switch(before: Path | undefined, way: Way | undefined, now: number): void {
+    if (before === this.#direct) {
       const since = this.since ?? now;
       this.#directLosses = now - since >= DIRECT_FORGIVE_MS ? 1 : this.#directLosses + 1;
     }
-    this.#reason = reasonOf(before?.kind, kind);
-    this.#noteSwitch(before?.kind, kind, now);
-    const path = kind === undefined ? undefined : kind === 'direct' ? this.#direct : this.#relay;
+    const path = way === undefined ? undefined : { direct: this.#direct, relay: this.#relay, 'last-known': this.#lastKnown }[way];
+    this.#reason = switchReason(this.#wayOf(before), way);
+    this.#noteSwitch(before?.kind, path?.kind, now);
     this.#state = path === undefined ? { kind: 'seeking' } : { kind: 'connected', path, since: now };
-    this.#options.log.info('overlay: path switched', { peer: this.peer, path: kind ?? 'none', remote: path?.remote ?? '', reason: this.#reason });
+    this.#options.log.info('overlay: path switched', {
+      peer: this.peer,
+      path: path?.kind ?? 'none',
+      remote: path?.remote ?? '',
+      reason: this.#reason,
+    });
+    if (path !== this.#lastKnown) this.#lastKnown.lose(now);
+    if (path === undefined) this.#lastKnown.seek(now, 0);
+    else this.#lastKnown.stop();
+    this.#remember();
     if (path !== undefined && before === undefined)
       this.#initiateAt = this.controller ? now : Math.min(now + RESPONDER_PATIENCE_MS, this.#retryAt(now));
-    this.#events.switched(this, kind);
+    this.#events.switched(this, path?.kind);
+  }
+
+  #wayOf(path: Path | undefined): Way | undefined {
+    return path === this.#lastKnown ? 'last-known' : path?.kind;
+  }
+
+  /** Where ICE has a pair and WireGuard proved itself on it, that is where to look after a restart. */
+  #remember(): void {
+    if (this.#lastSource !== undefined && this.#lastSource === this.#direct.source) this.#lastKnown.remember(this.#lastSource);
   }
 
   #poll(): void {
@@ -385,12 +462,14 @@ export class PeerConn {
       this.#silenceAt = Infinity;
       if (!this.#heard) this.#direct.verify();
     }
+    if (this.#lastKnown.silent(now)) return this.#choose();
+    if (this.#lastKnown.probes(now)) this.#events.probe(this);
     if (now >= this.#idle.at && this.#idle.look(now)) return this.#rested();
     if (now >= this.#schedule.at) {
       this.#schedule.sent(now);
       this.#options.signal({ kind: 'offer', offer: this.#describe() });
     }
-    this.#arm(Math.min(this.#schedule.at, this.#initiateAt, this.#choiceAt, this.#idle.at, this.#silenceAt), now);
+    this.#arm(Math.min(this.#schedule.at, this.#initiateAt, this.#choiceAt, this.#idle.at, this.#silenceAt, this.#lastKnown.at), now);
   }
 
   /** The engine repeats a handshake that was lost without a path only when it is this old; Infinity where none was lost. */
@@ -408,15 +487,4 @@ export class PeerConn {
       else this.#poll();
     });
   }
-}
-
-/** A WireGuard message with a packet inside: a keepalive is no traffic. */
-function carriesData(datagram: Uint8Array): boolean {
-  return datagram[0] === transportType && datagram.length > keepaliveBytes;
-}
-
-function reasonOf(before: PathKind | undefined, after: PathKind | undefined): string {
-  if (after === 'direct') return before === undefined ? 'a direct path was found' : 'a direct path is better than the relay';
-  if (after === 'relay') return before === undefined ? 'the relay is there' : 'the direct path was lost';
-  return before === 'direct' ? 'the direct path was lost' : 'the relay or the peer left it';
 }

@@ -15,6 +15,8 @@ export interface SignalPort {
   receive(handler: (from: PublicKey, message: SignalMessage) => void): void;
   /** Called each time the signal stream comes up again. */
   onConnected(handler: () => void): void;
+  /** Whether the signal stream is up; taken for true where it is not told. Peers whose last address is known are tried there while it is not. */
+  connected?(): boolean;
   /** This host's network changed: a connection that looks open may be dead. To be told where somebody can make use of it. */
   networkChanged?(): void;
 }
@@ -43,6 +45,11 @@ export interface Carrier {
   readonly openUdp: OpenUdpFlow;
   /** For names that are routed. */
   readonly resolve: HostResolve;
+}
+
+/** Where a peer last proved itself without anything between. */
+export interface LastEndpoint extends Endpoint {
+  readonly peer: PublicKey;
 }
 
 export interface OverlayStatus {
@@ -82,6 +89,10 @@ export interface Overlay extends Closable {
   apply(map: NetworkMap): void;
   /** Relay and STUN servers and tokens, as the control plane renews them. */
   setEndpoints(endpoints: MeshEndpoints): void;
+  /** What `lastEndpoints` said in an earlier run; to be told before the first map. Only peers of the map are tried there. */
+  setLastEndpoints(endpoints: readonly LastEndpoint[]): void;
+  /** Of the peers of the map, for a later run. */
+  lastEndpoints(): readonly LastEndpoint[];
   /** Looks for paths again. Changes of this host's network and new signal streams are noticed without it. */
   refresh(): void;
   status(): OverlayStatus;

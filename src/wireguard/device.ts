@@ -95,6 +95,11 @@ class Device implements WireGuardDevice {
     if (peer !== undefined) this.#handshakes.startOnPath(peer, now);
   }
 
+  probe(publicKey: PublicKeyText, now: number): void {
+    const peer = this.#core.peers.get(publicKey);
+    if (peer !== undefined) this.#handshakes.probe(peer, now);
+  }
+
   receiveDatagram(datagram: Uint8Array, source: unknown, now: number): void {
     this.#inbound.begin();
     this.#receive(datagram, 0, datagram.length, source, now);

@@ -57,6 +57,13 @@ export class Handshakes {
     this.#initiate(peer, now);
   }
 
+  /** Begins a handshake whatever sessions there are, but for one of just now. */
+  probe(peer: Peer, now: number): void {
+    if (now - peer.timers.handshakeSentAt < pathInitiationMs) return;
+    peer.timers.attempt(now);
+    this.#initiate(peer, now);
+  }
+
   /** The time for an answer is over: repeats the initiation, or gives up. */
   retransmit(peer: Peer, now: number): void {
     const { timers } = peer;

@@ -91,6 +91,11 @@ export interface WireGuardDevice {
    * message is older than half a second. Nothing where the peer is unknown.
    */
   initiate(publicKey: PublicKeyText, now: number): void;
+  /**
+   * Starts a handshake though a session may be fresh, because the other side may have forgotten it; the session stays until there is another.
+   * Nothing where the peer is unknown, or where the last message of a handshake is not half a second old.
+   */
+  probe(publicKey: PublicKeyText, now: number): void;
   /** `source` is handed back as it is to `authenticated` and to a cookie reply. */
   receiveDatagram(datagram: Uint8Array, source: unknown, now: number): void;
   /**

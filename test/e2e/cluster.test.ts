@@ -2,7 +2,7 @@
 // killed, and the service goes on. Loopback names, certificates of the test's own authority.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -10,6 +10,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as later } from 'node:timers/promises';
 import t from 'tap';
+import { silentLogger } from '#lib/log.ts';
+import type { PeerPathStatus } from '#model/status.ts';
+import { KeptMappings } from '../../src/gateway/routes/kept-mappings.ts';
 import { freePort, readStatus } from '../support/mesh.ts';
 import { createTestCa } from '../support/test-ca.ts';
 
@@ -85,12 +88,14 @@ async function until(what: string, look: () => Promise<boolean>): Promise<number
 
 /** The hosts that a gateway has on disk as the service's targets. */
 async function targetsOf(name: 'gw1' | 'gw2'): Promise<readonly string[]> {
-  const kept = JSON.parse(await readFile(join(dir, name, 'mappings.json'), 'utf8')) as {
-    readonly mappings: readonly { readonly domain: string; readonly paths: readonly { readonly targets: readonly { readonly host: string }[] }[] }[];
-  };
-  return kept.mappings
-    .filter(({ domain }) => domain === host)
-    .flatMap(({ paths }) => paths.flatMap(({ targets }) => targets.map((target) => target.host)));
+  const kept = (await new KeptMappings(join(dir, name), silentLogger, () => []).load()) ?? [];
+  return kept.filter(({ domain }) => domain === host).flatMap(({ paths }) => paths.flatMap(({ targets }) => targets.map((target) => target.host)));
+}
+
+/** Why peers that have a path have it. */
+async function waysOf(name: Name): Promise<readonly string[]> {
+  const { mesh } = (await readStatus(join(dir, name, 'status.sock'))) as { readonly mesh: { readonly peers: readonly PeerPathStatus[] } };
+  return mesh.peers.filter(({ path }) => path !== undefined).map(({ reason }) => reason);
 }
 
 async function overlayAddress(name: Name): Promise<string> {
@@ -203,9 +208,16 @@ void t.test('a cluster goes on whoever dies', { timeout: 240_000 }, async (t) =>
   await start('gw2');
   t.same((await targetsOf('gw2')).length, 2, 'the last good configuration is there');
   t.equal(await get('gw2', 8_000, directHost), 200, 'a service whose target needs no overlay is served from it');
-  const cold = await get('gw2', 20_000);
-  t.comment(`figure: a service behind the overlay gets ${cold}: there is nobody who could introduce the gateway to its agents`);
-  t.not(cold, 404, 'but it is known');
+  const [path, answer] = await Promise.all([
+    until('a path without signal', async () => (await waysOf('gw2')).includes('last known address')),
+    until('gw2 cold', async () => (await get('gw2')) === 200),
+  ]);
+  t.comment(`figure: cold, a path is there after ${path} ms, and a service behind the overlay answers after ${answer} ms, its other agent dead`);
+  // Now the agent's turn: only it is left in the group.
+  await end('two', 'SIGKILL');
+  await start('two');
+  t.comment(`figure: and ${await until('a cold agent', async () => (await get('gw2')) === 200)} ms after its agent's cold start`);
+  t.ok((await waysOf('gw2')).includes('last known address'), 'all that without signal');
   await start('server');
   t.comment(`figure: gw2 serves ${await until('gw2 again', async () => (await get('gw2')) === 200)} ms after the control plane is back`);
 

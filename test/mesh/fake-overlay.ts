@@ -1,11 +1,16 @@
 // An overlay that only remembers what it was told.
 import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
-import type { Overlay } from '#mesh/index.ts';
+import type { LastEndpoint, Overlay } from '#overlay/index.ts';
 
 export class FakeOverlay implements Overlay {
   readonly maps: NetworkMap[] = [];
   readonly endpoints: MeshEndpoints[] = [];
   closed = false;
+  /** What it was told of an earlier run. */
+  lastKnown: readonly LastEndpoint[] = [];
+  /** What it tells for a later one. */
+  located: readonly LastEndpoint[] = [];
+  port = 0;
 
   dial(): Promise<never> {
     return Promise.reject(Object.assign(new Error('no path'), { code: 'EHOSTUNREACH' }));
@@ -26,6 +31,12 @@ export class FakeOverlay implements Overlay {
   setEndpoints(endpoints: MeshEndpoints): void {
     this.endpoints.push(endpoints);
   }
+  setLastEndpoints(endpoints: readonly LastEndpoint[]): void {
+    this.lastKnown = endpoints;
+  }
+  lastEndpoints(): readonly LastEndpoint[] {
+    return this.located;
+  }
   refresh(): void {
     // nothing to look for
   }
@@ -36,7 +47,7 @@ export class FakeOverlay implements Overlay {
       routes: [],
       figures: {
         mode: 'userspace',
-        port: 0,
+        port: this.port,
         accelerators: { udp: 'dgram (a test)', cipher: 'none' },
         peers: { direct: 0, relay: 0, seeking: 0, idle: 0 },
         pathSwitches: 0,

@@ -8,6 +8,9 @@ import { createMeshNode, type MeshNode, type MeshState } from '#mesh/index.ts';
 import { goodKey, meta, wrongKey } from '../control/peer-helpers.ts';
 import { FakeDomain } from '../server/management/fake-domain.ts';
 import { startServer, type FakeServer } from '../server/management/fake-server.ts';
+import type { OverlayDeps, OverlayOptions } from '#overlay/index.ts';
+import { endpointsFormat } from '../../src/mesh/saved-endpoints.ts';
+import { key } from '../overlay/words.ts';
 import { FakeOverlay } from './fake-overlay.ts';
 
 async function folder(t: Test): Promise<string> {
@@ -130,6 +133,59 @@ void t.test('a removed peer loses its peers, its permissions and its saved map a
   t.match(overlay.maps.at(-1), { peers: [], filter: { kind: 'rules', rules: [] } });
   await node.close();
   await t.rejects(stat(join(path, 'last-map.json')), { code: 'ENOENT' });
+});
+
+void t.test('where peers were last reached, and by which port, is kept for the next run, and forgotten with the map', async (t) => {
+  const server = await startServer();
+  t.teardown(() => server.close());
+  const path = await folder(t);
+  const file = join(path, 'last-endpoints.json');
+  const peers = [{ peer: key(2), address: '192.0.2.7', port: 41_000 }];
+  const begin = async (port: number): Promise<Made & { readonly located: () => void; readonly options: OverlayOptions }> => {
+    const overlay = new FakeOverlay();
+    let made: [OverlayDeps, OverlayOptions] | undefined;
+    const node = await createMeshNode(
+      { control: { url: server.url, ca: server.ca.caPem }, stateFolder: path, meta, setupKey: goodKey, overlay: { listenPort: port } },
+      { log: silentLogger, clock: systemClock, createOverlay: async (...given) => ((made = given), overlay) },
+    );
+    t.teardown(() => node.close());
+    if (made === undefined) throw new TypeError('no overlay');
+    const [deps, options] = made;
+    return { node, overlay, options, located: () => deps.located?.() };
+  };
+  const first = await begin(0);
+  t.equal(first.options.listenPort, 0);
+  t.same(first.overlay.lastKnown, []);
+  first.overlay.port = 40_123;
+  first.overlay.located = peers;
+  first.located();
+  await first.node.close();
+  t.equal((await stat(file)).mode & 0o777, 0o600);
+
+  const second = await begin(0);
+  t.equal(second.options.listenPort, 40_123, 'the port that peers know');
+  t.same(second.overlay.lastKnown, peers, 'told before the first map');
+  await second.node.close();
+  t.equal((await begin(5000)).options.listenPort, 5000, 'unless the settings name one');
+
+  const text = await readFile(file, 'utf8');
+  for (const bad of [
+    '{}',
+    text.replace('41000', '"41000"'),
+    text.replace('41000', '0'),
+    text.replace('40123', '70000'),
+    text.replace(key(2), 'x'),
+    '[',
+  ])
+    t.equal(endpointsFormat.parse(bad), undefined, bad);
+
+  const third = await begin(0);
+  await third.node.start(AbortSignal.timeout(5000));
+  const refused = stateOf(third.node, 'refused');
+  server.domain.removePeer(third.node.publicKey);
+  await refused;
+  await third.node.close();
+  await t.rejects(stat(file), { code: 'ENOENT' });
 });
 
 void t.test('a damaged identity is never replaced', async (t) => {

@@ -8,18 +8,22 @@ import { PeerDirectory } from '../../src/overlay/peer-directory.ts';
 import { seeded } from '../support/seeded.ts';
 import { prefix } from './pair.ts';
 
-const nothing: PathFacts = { current: undefined, directUp: false, directSince: 0, directLosses: 0, relayUp: false };
+const nothing: PathFacts = { current: undefined, directUp: false, directSince: 0, directLosses: 0, relayUp: false, lastKnownUp: false };
 
 t.test('direct before relay, relay before nothing, and patience with a path that flaps', async (t) => {
   t.same(choosePath(nothing, 0), { kind: undefined, againAt: Infinity });
   t.same(choosePath({ ...nothing, relayUp: true }, 0), { kind: 'relay', againAt: Infinity });
   t.equal(choosePath({ ...nothing, relayUp: true, directUp: true }, 0).kind, 'direct', 'the first direct path is taken at once');
   t.equal(choosePath({ ...nothing, directUp: true, directLosses: 9 }, 0).kind, 'direct', 'without a relay too');
-  const flapping: PathFacts = { current: 'relay', directUp: true, directSince: 100, directLosses: 1, relayUp: true };
+  const flapping: PathFacts = { current: 'relay', directUp: true, directSince: 100, directLosses: 1, relayUp: true, lastKnownUp: false };
   t.same(choosePath(flapping, 100), { kind: 'relay', againAt: 100 + DIRECT_SETTLE_MS });
   t.equal(choosePath(flapping, 100 + DIRECT_SETTLE_MS).kind, 'direct');
   t.equal(choosePath({ ...flapping, directLosses: 50 }, 100).againAt, 100 + DIRECT_SETTLE_MAX_MS);
   t.equal(choosePath({ ...flapping, current: 'direct' }, 100).kind, 'direct', 'what is used stays');
+  const known: PathFacts = { ...nothing, lastKnownUp: true };
+  t.same(choosePath(known, 0), { kind: 'last-known', againAt: Infinity }, 'an address of earlier where there is nothing else');
+  t.equal(choosePath({ ...known, current: 'last-known', relayUp: true }, 0).kind, 'relay');
+  t.equal(choosePath({ ...known, current: 'last-known', directUp: true }, 0).kind, 'direct');
 });
 
 t.test('offers: at once, then from three seconds doubling to the cap; few while only the relay is there; none when all is', async (t) => {

@@ -42,6 +42,7 @@ export class TestSignal {
       },
       receive: (handler) => this.#receivers.set(self, handler),
       onConnected: (handler) => this.#connected.add(handler),
+      connected: () => !this.down,
     };
   }
 

@@ -67,6 +67,24 @@ void t.test('counters begin at 0 and grow by one; the receiver index is the othe
   t.ok(messages.every((bytes) => bytes.readUInt32LE(4) === theirs));
 });
 
+void t.test('a probe begins a handshake though the session is fresh, and the session lasts until there is another', async (t) => {
+  const pair = new Pair().connect();
+  const count = (): number => pair.a.sent.filter(({ bytes }) => bytes[0] === initiation).length;
+  const before = count();
+  pair.a.device.initiate(pair.b.publicKey, pair.now);
+  t.equal(count(), before, 'a path alone begins none');
+  pair.link = (_from, bytes) => (bytes[0] === initiation ? [] : [bytes]);
+  pair.run(1000);
+  pair.a.device.probe(pair.b.publicKey, pair.now);
+  pair.a.device.probe(pair.b.publicKey, pair.now);
+  t.equal(count(), before + 1, 'one in half a second');
+  pair.send(pair.a, 'still');
+  pair.run(100);
+  t.equal(pair.b.delivered.length, 1, 'lost, it ends nothing');
+  pair.a.device.probe('nobody', pair.now);
+  t.equal(count(), before + 1);
+});
+
 void t.test('a responder keeps to its old keys until the new ones are used', async (t) => {
   const pair = new Pair().connect();
   const oldIndex = ((): number => {

@@ -103,6 +103,11 @@ export class DirectPath implements Path {
     return this.#remote?.toString() ?? '';
   }
 
+  /** Where datagrams of the pair in use come from. */
+  get source(): RemoteAddress | undefined {
+    return this.#remote;
+  }
+
   /** The role of the run; tie-breakers may have changed it. */
   get controlling(): boolean {
     return this.#agent?.controlling ?? this.#options.controlling;
