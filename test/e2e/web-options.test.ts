@@ -293,6 +293,7 @@ void t.test('what meets a dead target is tried again at the other one, where the
   const ejection = { failures: 0 };
   await publish('retried', targets, { web: { retries: 1, ejection } });
   await publish('once', targets, { web: { retries: 0, ejection } });
+  const ejecting = await publish('ejecting', targets, { web: { retries: 0, ejection: { failures: 1, for: '1h' } } });
   t.equal((await get('h1', 'retried')).status + (await get('h1', 'retried')).status, 400);
   t.equal(dies.seen.length, 1);
   dies.kill();
@@ -302,6 +303,10 @@ void t.test('what meets a dead target is tried again at the other one, where the
     const statuses = [(await get(version, 'once')).status, (await get(version, 'once')).status];
     t.same(new Set(statuses), new Set([200, 502]), 'without retries every other one fails');
   }
+  const all: number[] = [];
+  for (let i = 0; i < 8; i++) all.push((await get(versions[i % 2] ?? 'h1', 'ejecting')).status);
+  t.equal(all.filter((status) => status === 502).length, 1, 'one failure takes it out');
+  await until('the state says so', async () => /^1 of 2 targets healthy: .*left out for 3600 s/.test((await stateOf(ejecting)).reason));
 });
 
 void t.test('an https target with an authority of its own that asks for a certificate', { timeout: 60_000 }, async (t) => {
