@@ -46,8 +46,8 @@ export const EPHEMERAL_LAST = 65_535;
 export const EPHEMERAL_ATTEMPTS = 4096;
 
 /**
- * Unsent and unacknowledged bytes of one connection. With RECEIVE_BUFFER_FIRST and what its stream holds both ways this keeps a connection
- * that is busy in both directions below 256 KB; what it needs more, for a long path or between two quick ends, it grows into. The ring grows
+ * Unsent and unacknowledged bytes of one connection. With RECEIVE_BUFFER_FIRST and what its stream holds this keeps a connection
+ * that is busy in one direction below 256 KB; what it needs more, for a long path or between two quick ends, it grows into. The ring grows
  * to this as it is needed,
  */
 export const SEND_BUFFER = 112 * 1024;
@@ -59,8 +59,8 @@ export const SEND_BUFFER_QUEUE_MS = 8;
 export const SEND_BUFFER_EASY = 8 * SEND_BUFFER;
 /** and only while all connections together have taken no more than this beyond theirs: a few may, hundreds keep to SEND_BUFFER. */
 export const EASY_EXTRA_BUFFERS = 4 * 1024 * 1024;
-/** What all connections of a stack together may take beyond SEND_BUFFER and RECEIVE_BUFFER_FIRST each. */
-export const MAX_EXTRA_BUFFERS = 64 * 1024 * 1024;
+/** What all connections of a stack together may take beyond SEND_BUFFER and RECEIVE_BUFFER_FIRST each: some long paths, or a little for hundreds. */
+export const MAX_EXTRA_BUFFERS = 16 * 1024 * 1024;
 export const SEND_RING_FIRST = 8 * 1024;
 /** An empty send ring is given back after this. */
 export const SEND_RING_IDLE_MS = 10_000;

@@ -56,7 +56,8 @@ void t.test('wireguard-go', { skip: reason === '' ? false : reason, timeout: 60_
         for (let i = 0; i < 60; i++) await bench.ping(randomFillSync(new Uint8Array(64)));
         t.equal(bench.completed.length, 1, 'within 5 s of the last handshake none is begun');
         bench.skew(5_000);
-        for (let i = 0; i < 60; i++) await bench.ping(randomFillSync(new Uint8Array(64)));
+        // The answer to the new handshake may come later than those to pings, where the machine is busy.
+        for (let i = 0; i < 60 || (bench.completed.length < 2 && i < 5_000); i++) await bench.ping(randomFillSync(new Uint8Array(64)));
         t.equal(bench.completed.length, 2);
         t.equal(await bench.askFromInside(5), '5');
       },

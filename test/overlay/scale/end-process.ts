@@ -17,6 +17,8 @@ export type ToEnd =
   | { readonly kind: 'dial'; readonly host: string; readonly count: number; readonly atOnce: number }
   /** Opens so many connections and keeps them busy; 0 ends them. Port 9 takes data, any other sends it back. */
   | { readonly kind: 'busy'; readonly count: number; readonly host: string; readonly port: number }
+  /** Nobody reads any more, so that everything fills up and then stands still; what is busy next reads again. */
+  | { readonly kind: 'hold' }
   /** Sends a byte through every connection and waits until it is back. */
   | { readonly kind: 'ping' }
   | { readonly kind: 'connected' }
@@ -34,6 +36,8 @@ const streams: Duplex[] = [];
 const chunkBytes = 16 * 1024;
 let busy: Duplex[] = [];
 let accepted = 0;
+/** Accepted streams that only take. */
+const taking = new Set<Duplex>();
 
 async function open(publicKey: string, privateKey: Uint8Array): Promise<void> {
   const overlay = await createOverlay(
@@ -53,9 +57,14 @@ async function open(publicKey: string, privateKey: Uint8Array): Promise<void> {
     ({ stream, local }) => {
       accepted++;
       stream.on('error', () => undefined);
-      stream.on('close', () => accepted--);
-      if (local.port === 9) stream.resume();
-      else stream.pipe(stream);
+      stream.on('close', () => {
+        accepted--;
+        taking.delete(stream);
+      });
+      if (local.port === 9) {
+        taking.add(stream);
+        stream.resume();
+      } else stream.pipe(stream);
     },
   );
   overlays.set(publicKey, overlay);
@@ -126,6 +135,9 @@ async function receive(message: ToEnd): Promise<number | undefined> {
     case 'busy':
       await setBusy(message.count, message.host, message.port);
       return busy.length;
+    case 'hold':
+      for (const stream of [...busy, ...taking]) stream.pause();
+      return busy.length + taking.size;
     case 'ping':
       await ping();
       return streams.length + accepted;
