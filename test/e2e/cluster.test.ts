@@ -217,6 +217,9 @@ void t.test('a cluster goes on whoever dies', { timeout: 240_000 }, async (t) =>
   await end('two', 'SIGKILL');
   await start('two');
   t.comment(`figure: and ${await until('a cold agent', async () => (await get('gw2')) === 200)} ms after its agent's cold start`);
+  await Promise.all([end('gw2', 'SIGKILL'), end('two', 'SIGKILL')]);
+  await Promise.all([start('gw2'), start('two')]);
+  t.comment(`figure: and ${await until('all cold', async () => (await get('gw2')) === 200)} ms after both began cold together`);
   t.ok((await waysOf('gw2')).includes('last known address'), 'all that without signal');
   await start('server');
   t.comment(`figure: gw2 serves ${await until('gw2 again', async () => (await get('gw2')) === 200)} ms after the control plane is back`);
