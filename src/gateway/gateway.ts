@@ -254,6 +254,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
           certificateReporter.forgetTold();
         }
         await mappings.apply(change);
+        if (change.kind === 'remove') reporter.forget(change.id);
       },
       revoked: (revocation) => sessions.revoke(revocation),
       resynced: () => sessions.distrust(),

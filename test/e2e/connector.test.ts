@@ -81,7 +81,8 @@ void t.test('a person signs in with an account of another provider', async (t) =
 
   await api.call('PUT', `/api/users/${made?.id ?? ''}`, { role: 'user', auto_groups: [], is_blocked: true });
   await until('the session ends', async () => {
-    await first.goto(`${mesh.url}/`);
+    // One that is under way when trust ends is cut.
+    await first.goto(`${mesh.url}/`).catch(() => undefined);
     return first.url().startsWith(mesh.controlUrl);
   });
   t.equal(await first.textContent('h1'), 'Sign in', 'the block ends what was signed in');

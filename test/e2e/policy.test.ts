@@ -295,10 +295,7 @@ async function gatewayReach(
   const path = `/api/reverse-proxies/services/${String(service['id'])}`;
   within(t, await cutBy(stream, () => call(plane, 'PUT', path, { ...request, enabled: false })), 'switching the service off');
   t.not(await attempt(node, host, 7001), 'open');
-  t.notOk(
-    (await peersOf(agent)).some(({ fqdn }) => fqdn.startsWith('proxy-')),
-    'the derived rule is gone',
-  );
+  await until('the derived rule is gone', async () => !(await peersOf(agent)).some(({ fqdn }) => fqdn.startsWith('proxy-')));
   within(t, await openedBy(node, host, 7001, () => call(plane, 'PUT', path, request)), 'switching the service on');
   const again = await openEcho(node, host, 7001);
   within(t, await cutBy(again, () => call(plane, 'DELETE', path)), 'deleting the service');

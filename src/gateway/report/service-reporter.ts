@@ -35,6 +35,8 @@ export class ServiceReporter {
   readonly #stopping = new AbortController();
   #timer: Timer | undefined;
   #running = false;
+  /** Grows with each forgetting: what was on its way then may not count as told. */
+  #forgotten = 0;
 
   constructor(deps: ReporterDeps) {
     this.#deps = deps;
@@ -53,7 +55,14 @@ export class ServiceReporter {
 
   /** The control plane may have forgotten: everything is told again. */
   forgetTold(): void {
+    this.#forgotten++;
     this.#told.clear();
+  }
+
+  /** The service is gone; where it comes back it is told again, as the control plane forgets what it was told of one that is switched off. */
+  forget(id: ServiceId): void {
+    this.#forgotten++;
+    this.#told.delete(id);
   }
 
   status(): readonly ServiceLine[] {
@@ -87,9 +96,10 @@ export class ServiceReporter {
     const certificateIssued = this.#deps.hasCertificate(mapping.domain);
     const word = `${status.state} ${certificateIssued} ${status.reason}`;
     if (this.#told.get(mapping.id) === word) return;
+    const forgotten = this.#forgotten;
     const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(callTimeoutMs)]);
     await this.#deps.send({ serviceId: mapping.id, accountId: mapping.accountId, status, certificateIssued }, signal);
-    this.#told.set(mapping.id, word);
+    if (forgotten === this.#forgotten) this.#told.set(mapping.id, word);
     this.#deps.log.info('service state', { service: mapping.domain, state: status.state, reason: status.reason });
   }
 }
