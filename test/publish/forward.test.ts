@@ -291,7 +291,7 @@ void t.test('trailers, interim answers and 100-continue', async (t) => {
   const fixture = await withUpstream(t, (socket) => {
     socket.on('data', (chunk: Buffer) => {
       received += chunk.toString('latin1');
-      if (received.endsWith('\r\n\r\n') && received.includes('0\r\n')) {
+      if (received.endsWith('\r\n\r\n') && received.includes('\r\n0\r\n')) {
         socket.write(
           'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Sum: 1\r\nSet-Cookie: __Host-meshgate=evil\r\nContent-Length: 9\r\n\r\n',
         );
