@@ -53,7 +53,9 @@ void t.test('wireguard-go', { skip: reason === '' ? false : reason, timeout: 60_
       undefined,
       false,
       async (bench) => {
-        for (let i = 0; i < 60; i++) await bench.ping(randomFillSync(new Uint8Array(64)));
+        const begun = performance.now();
+        // wireguard-go takes no two initiations of a peer within 20 ms, and 60 pings can be quicker than that.
+        for (let i = 0; i < 60 || performance.now() - begun < 50; i++) await bench.ping(randomFillSync(new Uint8Array(64)));
         t.equal(bench.completed.length, 1, 'within 5 s of the last handshake none is begun');
         bench.skew(5_000);
         // The answer to the new handshake may come later than those to pings, where the machine is busy.
