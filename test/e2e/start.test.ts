@@ -7,6 +7,7 @@ import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { until } from '../support/until.ts';
 import { ScriptedBrowser, signIn } from '../support/browser.ts';
 import { freePort, spawnStart, startMesh, type Mesh } from '../support/mesh.ts';
 
@@ -66,8 +67,9 @@ void t.test('a new user publishes the sample app, signs in, and finds everything
   await again.close();
 
   const env = { ...process.env, MESHGATE_STATE_DIR: stateDir, XDG_CONFIG_HOME: stateDir };
-  const listed = spawnSync(process.execPath, [join(import.meta.dirname, '../../src/cli/main.ts'), 'service', 'list'], { encoding: 'utf8', env });
-  t.match(listed.stdout, /app\.localhost .*active/, 'commands beside it know server, authority and token');
+  const list = (): string =>
+    spawnSync(process.execPath, [join(import.meta.dirname, '../../src/cli/main.ts'), 'service', 'list'], { encoding: 'utf8', env }).stdout;
+  await until('commands beside it know server, authority and token', () => /app\.localhost .*active/.test(list()));
   t.equal((await stat(join(stateDir, 'credentials.json'))).mode & 0o777, 0o600);
   await second.stop();
 });
