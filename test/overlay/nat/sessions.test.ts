@@ -129,12 +129,15 @@ void t.test('a WireGuard packet of any of a thousand peers finds its way without
   count = false;
   t.equal(seen.sources.size, sessions, 'each has a source of its own');
   round(100);
-  const before = getHeapStatistics();
-  const started = performance.now();
-  round(300);
-  const ns = ((performance.now() - started) * 1e6) / (300 * sessions);
-  const after = getHeapStatistics();
-  const bytes = (after.total_allocated_bytes - before.total_allocated_bytes) / (300 * sessions);
+  // The least of some looks: what is allocated for each packet shows in every one, what the compiler does meanwhile only in some.
+  let [ns, bytes] = [Infinity, Infinity];
+  for (let look = 0; look < 5; look++) {
+    const before = getHeapStatistics();
+    const started = performance.now();
+    round(100);
+    ns = Math.min(ns, ((performance.now() - started) * 1e6) / (100 * sessions));
+    bytes = Math.min(bytes, (getHeapStatistics().total_allocated_bytes - before.total_allocated_bytes) / (100 * sessions));
+  }
   t.comment(`figure: ${ns.toFixed(0)} ns and ${bytes.toFixed(2)} bytes of heap for each packet, ${sessions} peers in turn`);
   t.ok(bytes < 4, `${bytes} bytes for each packet`);
 });
