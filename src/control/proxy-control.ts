@@ -6,6 +6,7 @@ import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
 import type { RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck } from '#model/identity.ts';
 import type { MappingChange } from '#model/service.ts';
+import { accessVersion } from '#model/access.ts';
 import { webVersion } from '#model/web.ts';
 import type { LinkStatus } from '#model/status.ts';
 import { type CallOptions, parseRpcUrl, RpcChannel } from '#rpc/client.ts';
@@ -181,6 +182,7 @@ export class ProxyControlClient implements ProxyControl {
         supportsCrowdsec: false,
         supportsPrivateService: false,
         meshgateWeb: webVersion,
+        meshgateAccess: accessVersion,
       },
     };
     const options = { signal, deadlineMs: streamOpenMs, headers: this.#headers };

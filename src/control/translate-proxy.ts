@@ -3,12 +3,11 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { parseHostPort } from '#lib/net.ts';
-import { asId, type AccountId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
+import { asId, type AccountId, type GroupId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
 import type { Identity, Revocation, Session } from '#model/identity.ts';
 import {
   type AccessRestrictions,
   defaultTargetOptions,
-  type MappingAuth,
   type MappingPath,
   type MappingTarget,
   noRestrictions,
@@ -19,6 +18,7 @@ import {
   type TargetProtocol,
 } from '#model/service.ts';
 import type { ServiceState } from '#model/status.ts';
+import { plainAccess, proofKinds, signInProofs, type AccessPolicy } from '#model/access.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { Identity as IdentityMessage, Session as SessionMessage, WatchRevocationsResponse } from '#wire/proto/gen/meshgate_pb.ts';
 import {
@@ -33,6 +33,7 @@ import {
 } from '#wire/proto/gen/proxy_service_pb.ts';
 import { maxPathsPerMapping } from './constants.ts';
 import { urlTarget } from './translate-target.ts';
+import { accessFrom } from './translate-access.ts';
 import { webFrom } from './translate-web.ts';
 
 /** A session's life where the control plane does not say, as stock gateways have it. */
@@ -53,6 +54,8 @@ export function mappingFrom(message: ProxyMapping): ServiceMapping | { readonly 
   if (paths.some((path) => path === undefined)) return { unusable: 'a target that cannot be read' };
   const parts = message.web === undefined ? { paths: paths.filter((path) => path !== undefined), web: defaultWeb } : webFrom(message.web);
   if ('unusable' in parts) return parts;
+  const access = message.access === undefined ? plainAccessFrom(message.auth) : accessFrom(message.access);
+  if ('unusable' in access) return access;
   return {
     id: asId<ServiceId>(message.id),
     accountId: asId<AccountId>(message.accountId),
@@ -60,10 +63,10 @@ export function mappingFrom(message: ProxyMapping): ServiceMapping | { readonly 
     mode,
     listenPort: message.listenPort >= 1 && message.listenPort <= 65_535 ? message.listenPort : undefined,
     paths: parts.paths,
-    auth: authFrom(message.auth),
     passHostHeader: message.passHostHeader,
     rewriteRedirects: message.rewriteRedirects,
     restrictions,
+    access,
     private: message.private,
     web: parts.web,
     authToken: message.authToken,
@@ -110,14 +113,19 @@ function saysMore(message: { readonly $unknown?: readonly unknown[] | undefined 
   return message?.$unknown !== undefined && message.$unknown.length > 0;
 }
 
-/** PIN, password and header proofs are checked by nobody here, so they are named as unsupported and the gateway denies. */
-function authFrom(auth: Authentication | undefined): MappingAuth {
-  const unsupported: ('password' | 'pin' | 'header')[] = [];
-  if (auth?.password === true) unsupported.push('password');
-  if (auth?.pin === true) unsupported.push('pin');
-  if (auth !== undefined && auth.headerAuths.length > 0) unsupported.push('header');
+/** What NetBird's own words ask for: any one of the proofs that are switched on. */
+function plainAccessFrom(auth: Authentication | undefined): AccessPolicy {
   const ageMs = Number(auth?.maxSessionAgeSeconds ?? 0n) * 1000;
-  return { oidc: auth?.oidc ?? false, maxSessionAgeMs: ageMs > 0 ? ageMs : defaultSessionMs, unsupported };
+  return {
+    ...plainAccess,
+    proofs: [
+      ...(auth?.oidc === true ? signInProofs : []),
+      ...(auth?.password === true ? [['password'] as const] : []),
+      ...(auth?.pin === true ? [['pin'] as const] : []),
+      ...(auth !== undefined && auth.headerAuths.length > 0 ? [['header'] as const] : []),
+    ],
+    session: { maxAgeMs: ageMs > 0 ? ageMs : defaultSessionMs, idleMs: undefined },
+  };
 }
 
 function restrictionsFrom(message: RestrictionsMessage | undefined): AccessRestrictions | undefined {
@@ -171,15 +179,24 @@ export function sessionFrom(message: SessionMessage): Session | undefined {
     id: asId<SessionId>(message.id),
     serviceId: asId<ServiceId>(message.serviceId),
     identity,
+    proofs: message.proofs.flatMap((word) => proofKinds.find((known) => known === word) ?? []),
     createdAt: Number(message.createdAt),
     expiresAt: Number(message.expiresAt),
   };
 }
 
 export function identityFrom(message: IdentityMessage): Identity | undefined {
-  const method = message.method === 'oidc' || message.method === 'token' ? message.method : undefined;
+  const method = proofKinds.find((known) => known === message.method);
   if (method === undefined || message.userId === '') return undefined;
-  return { userId: asId<UserId>(message.userId), email: message.email, name: message.name, groups: message.groups.toSorted(), method };
+  return {
+    userId: asId<UserId>(message.userId),
+    email: message.email,
+    name: message.name,
+    groups: message.groups.toSorted(),
+    groupIds: message.groupIds.map((id) => asId<GroupId>(id)),
+    claims: Object.fromEntries(message.claims.map(({ name, values }) => [name, values])),
+    method,
+  };
 }
 
 /** What the message revokes; undefined for signs of life. */

@@ -1,4 +1,5 @@
 // Who is calling, once it has been proven.
+import type { ProofKind } from './access.ts';
 import type { GroupId, ServiceId, SessionId, UserId } from './ids.ts';
 
 export interface Identity {
@@ -7,7 +8,15 @@ export interface Identity {
   readonly name: string;
   /** Names of the user's groups, sorted. */
   readonly groups: readonly string[];
-  readonly method: 'oidc' | 'token';
+  /** Ids of the same groups: what access rules name. */
+  readonly groupIds?: readonly GroupId[] | undefined;
+  /** What an external identity provider said and access rules may ask for. */
+  readonly claims?: Readonly<Record<string, readonly string[]>> | undefined;
+  /**
+   * What was proven first. Who has no account (a shared password, a link, a certificate) has a `userId` that begins with that and a colon, no
+   * e-mail, and a name for the log.
+   */
+  readonly method: ProofKind;
 }
 
 /** A signed-in browser at one service. The cookie holds the id; whoever knows it is the caller, so it is stored as a digest only. */
@@ -15,6 +24,8 @@ export interface Session {
   readonly id: SessionId;
   readonly serviceId: ServiceId;
   readonly identity: Identity;
+  /** All that its browser has proven; absent from older control planes: `identity.method` alone. */
+  readonly proofs?: readonly ProofKind[] | undefined;
   readonly createdAt: number;
   /** Wall-clock milliseconds after which it is over, whatever happens. */
   readonly expiresAt: number;

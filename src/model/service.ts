@@ -1,4 +1,5 @@
 // A published service: the name it has outside and the targets it has inside.
+import type { AccessPolicy } from './access.ts';
 import type { AccountId, GroupId, ServiceId } from './ids.ts';
 import type { ServiceStatus } from './status.ts';
 import { matchesAll, plainTls, type PathRewrite, type RouteMatch, type UpstreamTls, type WebOptions } from './web.ts';
@@ -101,6 +102,7 @@ export interface Service {
   readonly rewriteRedirects: boolean;
   readonly auth: ServiceAuth;
   readonly restrictions: AccessRestrictions;
+  readonly access: AccessPolicy;
   readonly private: boolean;
   readonly accessGroups: readonly GroupId[];
   readonly web: WebOptions;
@@ -126,13 +128,6 @@ export interface MappingPath {
   readonly options: TargetOptions;
 }
 
-/** Which proofs a gateway asks for. `unsupported` names schemes that this gateway cannot check: it denies then. */
-export interface MappingAuth {
-  readonly oidc: boolean;
-  readonly maxSessionAgeMs: number;
-  readonly unsupported: readonly ('password' | 'pin' | 'header')[];
-}
-
 /** A service as a gateway gets it: complete, so that a new one replaces the old one whole. */
 export interface ServiceMapping {
   readonly id: ServiceId;
@@ -141,10 +136,11 @@ export interface ServiceMapping {
   readonly mode: ServiceMode;
   readonly listenPort: number | undefined;
   readonly paths: readonly MappingPath[];
-  readonly auth: MappingAuth;
   readonly passHostHeader: boolean;
   readonly rewriteRedirects: boolean;
   readonly restrictions: AccessRestrictions;
+  /** Its proofs are worked out: none means that none is asked for. */
+  readonly access: AccessPolicy;
   readonly private: boolean;
   /** Also its routes that the gateway answers itself (`answers`). */
   readonly web: WebOptions;

@@ -7,6 +7,7 @@ export { createStreamPublisher, type StreamPublisher } from './stream/publisher.
 export { openCertificateDirectory, type CertificateDirectory } from './certs/directory.ts';
 export { readCertificate, type Certificate } from './certs/certificate.ts';
 export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult } from './access/backend.ts';
+export { policyProblem } from './access/proofs.ts';
 export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty } from './access/sign-in.ts';
 export { createAccessLog, type AccessLogSink } from './accesslog/access-log.ts';
 export { createBatchSink } from './accesslog/batch-sink.ts';

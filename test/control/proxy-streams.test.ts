@@ -14,6 +14,7 @@ import { revocationHeartbeatMs } from '#server/management/constants.ts';
 import { GatewayService } from '#wire/proto/gen/meshgate_pb.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { Queue } from './peer-helpers.ts';
+import { plainAccess, signInProofs } from '#model/access.ts';
 
 const token = 'nbx_abcdefghijklmnopqrstuvwxyz012345678A';
 const cluster = 'apps.test';
@@ -34,7 +35,7 @@ function mappingNamed(name: string): ServiceMapping {
     mode: 'http',
     listenPort: undefined,
     paths: [{ path: '/', targets: [{ protocol: 'https', host: '100.92.0.9', port: 8443, basePath: '/base', weight: 1 }], options }],
-    auth: { oidc: true, maxSessionAgeMs: 3_600_000, unsupported: ['pin'] },
+    access: { ...plainAccess, proofs: [...signInProofs, ['pin']] },
     passHostHeader: true,
     rewriteRedirects: true,
     restrictions: { ...noRestrictions, allowedCidrs: ['10.0.0.0/8'], crowdsecMode: 'enforce' },

@@ -46,7 +46,7 @@ void t.test('mappings that cannot be read whole are not published', async (t) =>
   t.match(parse({}), {
     domain: 'a.test',
     paths: [{ targets: [{ protocol: 'http', port: 80, basePath: '' }] }],
-    auth: { oidc: false, maxSessionAgeMs: 86_400_000 },
+    access: { proofs: [], session: { maxAgeMs: 86_400_000 } },
   });
   t.match(parse({ mode: '' }), { mode: 'http' }, 'older control planes');
   for (const target of ['', 'ftp://x', 'http://', 'javascript:alert(1)', '100.92.0.2:80'])
@@ -60,7 +60,7 @@ void t.test('mappings that cannot be read whole are not published', async (t) =>
   t.match(parse({ mode: 'quic' }), { unusable: /mode/ });
   t.match(parse({ domain: '' }), { unusable: /domain/ });
   t.match(parse({ accessRestrictions: { crowdsecMode: 'new' } }), { unusable: /restrictions/ });
-  t.match(parse({ auth: { password: true, pin: true, headerAuths: [{}] } }), { auth: { unsupported: ['password', 'pin', 'header'] } });
+  t.match(parse({ auth: { password: true, pin: true, headerAuths: [{}] } }), { access: { proofs: [['password'], ['pin'], ['header']] } });
   t.match(parse({ path: Array.from({ length: 1001 }, () => base.path[0]) }), { unusable: /too many/ });
 });
 

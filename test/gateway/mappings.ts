@@ -2,6 +2,7 @@
 import { asId, type AccountId, type ServiceId } from '#model/ids.ts';
 import { defaultTargetOptions, noRestrictions, type ServiceMapping } from '#model/service.ts';
 import { defaultWeb } from '#model/web.ts';
+import { plainAccess, signInProofs } from '#model/access.ts';
 
 export function mapping(id: string, change: Partial<ServiceMapping> = {}): ServiceMapping {
   return {
@@ -17,7 +18,7 @@ export function mapping(id: string, change: Partial<ServiceMapping> = {}): Servi
         options: defaultTargetOptions,
       },
     ],
-    auth: { oidc: true, maxSessionAgeMs: 3_600_000, unsupported: [] },
+    access: { ...plainAccess, proofs: signInProofs },
     passHostHeader: true,
     rewriteRedirects: false,
     restrictions: noRestrictions,

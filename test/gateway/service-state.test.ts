@@ -4,6 +4,7 @@ import { asId, type PublicKey } from '#model/ids.ts';
 import type { MeshStatus, PeerPathStatus } from '#model/status.ts';
 import { serviceState, type Surroundings } from '../../src/gateway/report/service-state.ts';
 import { mapping } from './mappings.ts';
+import { plainAccess } from '#model/access.ts';
 
 const peer: PeerPathStatus = {
   publicKey: asId<PublicKey>('key'),
@@ -69,18 +70,13 @@ void t.test('a switched-off check of an https target shows while the service is 
 void t.test('what is missing is named', async (t) => {
   const { path: _path, ...away } = peer;
   for (const [change, around, state, reason] of [
-    [{ mode: 'tcp', auth: { oidc: false, maxSessionAgeMs: 1, unsupported: [] } }, well, 'error', /no port/],
-    [
-      { mode: 'tcp', listenPort: 7, auth: { oidc: true, maxSessionAgeMs: 1, unsupported: ['pin'] } },
-      well,
-      'error',
-      /sign-in by pin is not supported for streams/,
-    ],
+    [{ mode: 'tcp', access: plainAccess }, well, 'error', /no port/],
+    [{ mode: 'tcp', listenPort: 7, access: { ...plainAccess, proofs: [['oidc', 'pin']] } }, well, 'error', /sign-in by pin is not supported/],
     [{ mode: 'tcp', listenPort: 7 }, { ...well, certificate: () => false }, 'certificate_pending', /no certificate/],
     [{ mode: 'tls', listenPort: 443 }, well, 'error', /Give it another port/],
     [{ mode: 'tcp', listenPort: 7 }, { ...well, portProblem: () => 'in use' }, 'error', /in use/],
     [{ private: true }, well, 'error', /private/],
-    [{ auth: { oidc: false, maxSessionAgeMs: 1, unsupported: ['pin'] } }, well, 'error', /pin/],
+    [{ access: { ...plainAccess, proofs: [['pin']] } }, well, 'error', /pin/],
     [{ paths: [] }, well, 'error', /no enabled target/],
     [{}, { ...well, certificate: () => false }, 'certificate_pending', /no certificate for a\.example\.com/],
     [{}, { ...well, certificate: () => false, certificateProblem: () => 'expired' }, 'certificate_pending', /expired/],

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap';
 import type { ServiceMapping } from '#model/service.ts';
 import { noRestrictions } from '#model/service.ts';
 import { exchange, mapping, path, session, startEcho, startFixture, withLogin, type Echo, type Fixture } from './harness.ts';
+import { plainAccess } from '#model/access.ts';
 
 async function start(t: Test, changes: Partial<ServiceMapping> = {}): Promise<{ fixture: Fixture; echo: Echo }> {
   const echo = await startEcho();
@@ -69,7 +70,7 @@ void t.test('restrictions that hold, and those that cannot be checked', async (t
     [{ restrictions: { ...noRestrictions, blockedCountries: ['DE'] } }, 403, 'restriction_unsupported'],
     [{ restrictions: { ...noRestrictions, crowdsecMode: 'enforce' } }, 403, 'restriction_unsupported'],
     [{ private: true }, 403, 'private_service'],
-    [{ auth: { oidc: false, maxSessionAgeMs: 1, unsupported: ['pin'] } }, 403, 'auth_method_unsupported'],
+    [{ access: { ...plainAccess, proofs: [['pin']] } }, 403, 'auth_method_unsupported'],
     [{ paths: [] }, 404, 'no_route'],
   ];
   for (const [changes, status, reason] of rows) {

@@ -27,6 +27,7 @@ import {
   type SignIn,
 } from '#publish/index.ts';
 import { createTestCa } from '../support/test-ca.ts';
+import { plainAccess, signInProofs } from '#model/access.ts';
 
 /** As a gateway dials its own network: with a socket that lends what it reads. Upstreams behind TLS are read in the usual way. */
 export const dialTcp: Dial = hostDial;
@@ -110,7 +111,7 @@ export function mapping(domain: string, paths: readonly MappingPath[], changes: 
     mode: 'http',
     listenPort: undefined,
     paths,
-    auth: { oidc: false, maxSessionAgeMs: 3_600_000, unsupported: [] },
+    access: plainAccess,
     passHostHeader: true,
     rewriteRedirects: false,
     restrictions: noRestrictions,
@@ -121,7 +122,7 @@ export function mapping(domain: string, paths: readonly MappingPath[], changes: 
   };
 }
 
-export const withLogin = { auth: { oidc: true, maxSessionAgeMs: 3_600_000, unsupported: [] } } as const;
+export const withLogin = { access: { ...plainAccess, proofs: signInProofs } } as const;
 
 /** Sign-in and sessions from tables. */
 export class FakeIdentity implements AccessBackend, SignIn, IdentityHeaders {

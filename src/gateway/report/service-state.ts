@@ -1,9 +1,10 @@
 // Whether a service can be reached through this gateway, and if not, the one thing that is missing: a pure function of what is known.
 import { parseIp, parsePrefix, prefixContains } from '#lib/ip.ts';
+import { asksFor } from '#model/access.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { matchesDomain } from '#model/dns.ts';
 import type { MappingPath, ServiceMapping } from '#model/service.ts';
-import { streamRefusal } from '#publish/index.ts';
+import { policyProblem, streamRefusal } from '#publish/index.ts';
 import type { CertificateStatus, MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
 
 export interface Surroundings {
@@ -31,7 +32,7 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
   if (allowedCountries.length + blockedCountries.length > 0) return { state: 'error', reason: 'countries cannot be checked by this gateway' };
   if (crowdsecMode === 'enforce') return { state: 'error', reason: 'CrowdSec cannot be asked by this gateway' };
   // People sign in for a stream service at a page of its name.
-  const page = mapping.mode === 'http' || mapping.auth.oidc ? certificateState(mapping, around) : undefined;
+  const page = mapping.mode === 'http' || asksFor(mapping.access, 'oidc') ? certificateState(mapping, around) : undefined;
   const way = (mapping.mode === 'http' ? undefined : portState(mapping, around)) ?? page;
   if (way !== undefined) return way;
   const { mesh } = around;
@@ -62,11 +63,10 @@ function pathState({ targets, options }: MappingPath, mesh: MeshStatus | undefin
 }
 
 /** Why nobody gets through to a web service, whoever it is. */
-function webRefusal({ private: isPrivate, auth, paths, web }: ServiceMapping): string | undefined {
+function webRefusal({ private: isPrivate, access, paths, web }: ServiceMapping): string | undefined {
   if (isPrivate) return 'private services are not served by this version of the gateway';
-  if (auth.unsupported.length > 0 && !auth.oidc) {
-    return `sign-in by ${auth.unsupported.join(', ')} is not supported by this version of the gateway; enable sign-in by the identity provider`;
-  }
+  const problem = policyProblem(access);
+  if (problem !== undefined) return problem;
   return paths.length === 0 && web.answers.length === 0 ? 'the service has no enabled target' : undefined;
 }
 
@@ -78,8 +78,8 @@ function certificateState({ domain }: ServiceMapping, around: Surroundings): Ser
   return { state: 'certificate_pending', reason: problem === '' ? `no certificate for ${domain}: put one into the gateway's certDir` : problem };
 }
 
-function portState({ mode, listenPort, auth }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
-  if (mode === 'tls' && auth.oidc && listenPort === around.publicPort) {
+function portState({ mode, listenPort, access }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
+  if (mode === 'tls' && access.proofs.length > 0 && listenPort === around.publicPort) {
     return { state: 'error', reason: 'nobody could sign in: the service takes its name on the port of HTTPS. Give it another port' };
   }
   const problem = listenPort === undefined ? 'the service has no port' : around.portProblem(mode === 'udp' ? 'udp' : 'tcp', listenPort);

@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from '#lib/log.ts';
 import type { ServiceId } from '#model/ids.ts';
+import { asksFor } from '#model/access.ts';
 import type { MappingChange, ServiceMapping } from '#model/service.ts';
 import { maxMappings } from '../constants.ts';
 import { KeptMappings } from './kept-mappings.ts';
@@ -116,5 +117,5 @@ export class Mappings {
 
 /** The hosts that we end TLS for: web services, and the pages at which people sign in for others. */
 export function* hostsWithCertificates(mappings: Iterable<ServiceMapping>): Iterable<string> {
-  for (const { mode, domain, auth } of mappings) if (mode === 'http' || auth.oidc) yield domain;
+  for (const { mode, domain, access } of mappings) if (mode === 'http' || asksFor(access, 'oidc')) yield domain;
 }

@@ -13,8 +13,8 @@ export interface CompiledRestrictions {
 const unrestricted: CompiledRestrictions = { allowed: [], blocked: [], unsupported: undefined };
 
 /** Equal for two versions of a service that let the same in; `domain` is the canonical one. */
-export function accessKey({ accountId, auth, restrictions, private: isPrivate }: ServiceMapping, domain: string): string {
-  return JSON.stringify([accountId, domain, auth, restrictions, isPrivate]);
+export function accessKey({ accountId, access, restrictions, private: isPrivate }: ServiceMapping, domain: string): string {
+  return JSON.stringify([accountId, domain, access, restrictions, isPrivate]);
 }
 
 /** Worked out once for each version of a service. */

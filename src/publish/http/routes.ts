@@ -1,5 +1,6 @@
 // Which service and which target a request means: a table of immutable services, changed one by one.
 import { formatHostPort } from '#lib/net.ts';
+import { asksFor } from '#model/access.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
 import { matchesAll, type OwnAnswer } from '#model/web.ts';
@@ -124,7 +125,7 @@ export class RouteTable {
   /** A new service, or a new version of one, in its old place. */
   set(mapping: ServiceMapping): void {
     this.version++;
-    const ours = mapping.mode === 'http' || mapping.auth.oidc;
+    const ours = mapping.mode === 'http' || asksFor(mapping.access, 'oidc');
     const host = ours ? canonicalDomain(mapping.domain) : undefined;
     if (ours && host === undefined) this.#onProblem(mapping.id, `${mapping.domain} is not a host name`);
     if (host !== undefined && this.#byId.get(mapping.id)?.domain === host) return this.#publish(mapping, host);

@@ -3,6 +3,7 @@ import { parseIp } from '#lib/ip.ts';
 import type { DialTarget } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
+import { policyProblem } from '../access/proofs.ts';
 import { accessKey, compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
 import { STREAM_DIAL_MS, STREAM_IDLE_MS, UDP_IDLE_MS } from '../constants.ts';
 import { canonicalHost } from '../http/host.ts';
@@ -127,7 +128,7 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
     direct: options.directUpstream,
     idleMs: options.sessionIdleTimeoutMs ?? STREAM_IDLE_MS,
     restrictions: compileRestrictions(mapping.restrictions),
-    signIn: mapping.auth.oidc,
+    signIn: mapping.access.proofs.length > 0,
     closed: streamRefusal(mapping),
     access: accessKey(mapping, domain),
     fingerprint: JSON.stringify(lasting),
@@ -135,10 +136,11 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
 }
 
 /** Why nobody gets through to a stream service, whoever it is: what cannot be checked is not let through. */
-export function streamRefusal({ mode, auth, private: isPrivate, paths }: ServiceMapping): string | undefined {
+export function streamRefusal({ mode, access, private: isPrivate, paths }: ServiceMapping): string | undefined {
   const [path] = paths;
   if (path === undefined) return 'the service has no enabled target';
-  if (auth.unsupported.length > 0) return `sign-in by ${auth.unsupported.join(', ')} is not supported for streams by this version of the gateway`;
+  const problem = policyProblem(access);
+  if (problem !== undefined) return problem;
   if (isPrivate) return 'private services are not served by this version of the gateway';
   if (mode === 'udp' && path.options.proxyProtocol) return 'PROXY protocol for udp services is not supported by this version of the gateway';
   // A name would have to be looked up for each flow, inside the mesh.

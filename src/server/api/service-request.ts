@@ -1,8 +1,10 @@
 // A published service as a JSON body asks for it, read into the domain's words.
 import { boolean, convert, duration, integer, list, object, oneOf, optional, record, type Infer, type Schema, string } from '#lib/schema.ts';
 import { noRestrictions, serviceModes, targetProtocols, targetTypes, type ServiceTarget } from '#model/service.ts';
+import { plainAccess } from '#model/access.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { ServiceInput } from '../domain/contract.ts';
+import { accessRequest } from './access-request.ts';
 import { answerOnly, groupIds } from './fields.ts';
 import { targetWebFields, targetWebOf, webRequest } from './web-request.ts';
 
@@ -84,6 +86,7 @@ const serviceFields = object({
   access_restrictions: optional(restrictions),
   private: boolean({ default: false }),
   access_groups: groupIds(),
+  access: optional(accessRequest),
   web: optional(webRequest),
   // What a GET tells can be put as it is.
   id: answerOnly(),
@@ -107,6 +110,7 @@ export const serviceRequest: Schema<ServiceInput> = convert(serviceFields, (fiel
   restrictions: restrictionsInput(fields.access_restrictions),
   private: fields.private,
   accessGroups: fields.access_groups,
+  access: fields.access ?? plainAccess,
   web: fields.web ?? defaultWeb,
 }));
 

@@ -1,6 +1,7 @@
 // Published services. Answers tell which proofs are asked for, never the secrets themselves, hashed or not.
 import type { ServiceId } from '#model/ids.ts';
 import type { Service, ServiceTarget } from '#model/service.ts';
+import { accessShape } from './access-shape.ts';
 import { deleted, idParam, ok, readBody, type Handler } from './call.ts';
 import { present, time } from './fields.ts';
 import { serviceRequest } from './service-request.ts';
@@ -68,7 +69,8 @@ function serviceShape(service: Service): Readonly<Record<string, unknown>> {
     }),
     private: service.private,
     access_groups: service.accessGroups,
-    /** Our own addition. */
+    /** Our own additions. */
+    access: accessShape(service.access),
     web: service.mode === 'http' ? webShape(service.web) : undefined,
   });
 }

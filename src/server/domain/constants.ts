@@ -185,3 +185,9 @@ export const domainRecheckMs = day;
 export const domainToleranceMs = 7 * day;
 /** Domains that one round looks at, one after another. */
 export const domainsInRecheck = 20;
+
+/** Of one service's access policy, and entries of each kind in a rule's condition. Ten rules cost a request microseconds; hundreds are a mistake. */
+export const rulesPerService = 100;
+export const entriesPerCondition = 200;
+export const rateLimitsPerService = 8;
+export const proofAlternatives = 16;

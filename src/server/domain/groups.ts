@@ -107,7 +107,13 @@ async function usersOfGroup(tables: Tables, id: GroupId): Promise<readonly strin
   for (const user of await tables.users.list()) if (user.autoGroups.includes(id)) words.push(`user "${user.email || user.name}"`);
   for (const service of await tables.services.list()) {
     const targeted = service.targets.some(({ targetType, targetId }) => targetType === 'group' && targetId === id);
-    if (targeted || service.auth.oidc.groups.includes(id) || service.accessGroups.includes(id)) words.push(`service "${service.name}"`);
+    if (
+      targeted ||
+      service.auth.oidc.groups.includes(id) ||
+      service.accessGroups.includes(id) ||
+      service.access.rules.some(({ when }) => when.groups.includes(id))
+    )
+      words.push(`service "${service.name}"`);
   }
   for (const { name } of await networksRoutedBy(tables, id)) words.push(`network "${name}"`);
   for (const route of await tables.routes.list()) {

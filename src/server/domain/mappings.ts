@@ -1,6 +1,7 @@
 // Services as gateways get them: only what is enabled, only targets that exist.
 import type { AccountId } from '#model/ids.ts';
-import type { MappingPath, ServiceAuth, ServiceMapping } from '#model/service.ts';
+import { signInProofs, type ProofAlternatives } from '#model/access.ts';
+import type { MappingPath, ServiceMapping } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
 import type { GatewayReport, ServiceRecord } from '../store/service-table.ts';
 import { sessionMaxAgeMs } from './constants.ts';
@@ -27,10 +28,14 @@ export function mappingOf(
     mode: service.mode,
     listenPort: service.listenPort,
     paths,
-    auth: { oidc: service.auth.oidc.enabled, maxSessionAgeMs: sessionMaxAgeMs, unsupported: otherProofs(service.auth) },
     passHostHeader: service.passHostHeader,
     rewriteRedirects: service.rewriteRedirects,
     restrictions: service.restrictions,
+    access: {
+      ...service.access,
+      proofs: proofsOf(service),
+      session: { ...service.access.session, maxAgeMs: service.access.session.maxAgeMs ?? sessionMaxAgeMs },
+    },
     private: service.private,
     web: service.web,
     authToken: tokens.issue(service.id),
@@ -53,13 +58,15 @@ function pathsOf(service: ServiceRecord, hosts: TargetHosts, sealer: Sealer): re
   return [...paths.values()];
 }
 
-/** Proofs that the session authority does not check: the gateway denies where one is asked for. */
-function otherProofs(auth: ServiceAuth): readonly ('password' | 'pin' | 'header')[] {
-  const proofs: ('password' | 'pin' | 'header')[] = [];
-  if (auth.password?.enabled === true) proofs.push('password');
-  if (auth.pin?.enabled === true) proofs.push('pin');
-  if (auth.headers.some((header) => header.enabled)) proofs.push('header');
-  return proofs;
+/** The alternatives that the service's policy names, or else any one of the proofs that are switched on. */
+function proofsOf({ access, auth }: Pick<ServiceRecord, 'access' | 'auth'>): ProofAlternatives {
+  if (access.proofs.length > 0) return access.proofs;
+  return [
+    ...(auth.oidc.enabled ? signInProofs : []),
+    ...(auth.password?.enabled === true ? [['password'] as const] : []),
+    ...(auth.pin?.enabled === true ? [['pin'] as const] : []),
+    ...(auth.headers.some((header) => header.enabled) ? [['header'] as const] : []),
+  ];
 }
 
 /** From what needs somebody's hand to what is well. */

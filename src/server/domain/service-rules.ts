@@ -2,6 +2,7 @@
 import { parsePrefix, formatPrefix, maskPrefix } from '#lib/ip.ts';
 import { serviceModes, type AccessRestrictions, type ServiceMode, type ServiceTarget } from '#model/service.ts';
 import type { RouteMatch } from '#model/web.ts';
+import { checkAccess } from './access-rules.ts';
 import { canonicalDomain, checkName } from './checks.ts';
 import { cidrsPerList, countriesPerList, headerAuthsPerService, targetsPerService } from './constants.ts';
 import type { ServiceInput } from './contract.ts';
@@ -34,6 +35,7 @@ export function checkService(request: ServiceInput): ServiceInput {
     domain,
     targets: checked,
     restrictions: checkRestrictions(request.restrictions),
+    access: checkAccess(request.mode, request.access),
     web,
   };
 }

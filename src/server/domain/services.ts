@@ -168,7 +168,11 @@ async function assemble(
   const port = await portOf(context, tables, id, cluster, input, old);
   const auth = joinAuth(input.auth, hashed, old?.auth);
   await checkGroups(tables, auth.oidc.groups);
-  const { name, domain, mode, enabled, passHostHeader, rewriteRedirects, restrictions, web } = input;
+  await checkGroups(
+    tables,
+    input.access.rules.flatMap(({ when }) => when.groups),
+  );
+  const { name, domain, mode, enabled, passHostHeader, rewriteRedirects, restrictions, access, web } = input;
   return {
     id,
     name,
@@ -183,6 +187,7 @@ async function assemble(
     rewriteRedirects,
     auth,
     restrictions,
+    access,
     private: input.private,
     accessGroups: await checkGroups(tables, input.accessGroups),
     web,
@@ -216,8 +221,8 @@ async function checkTargets(tables: Tables, cluster: string, targets: readonly S
 }
 
 /** What a session's holder was let in by; when it changes, nobody is in any more. */
-function trustOf({ auth, domain, private: isPrivate, accessGroups }: ServiceRecord): string {
-  return JSON.stringify([auth, domain, isPrivate, accessGroups]);
+function trustOf({ auth, access, domain, private: isPrivate, accessGroups }: ServiceRecord): string {
+  return JSON.stringify([auth, access.proofs, domain, isPrivate, accessGroups]);
 }
 
 async function revokeService({ tables, changed }: Write, id: ServiceId): Promise<void> {

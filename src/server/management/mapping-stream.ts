@@ -9,7 +9,7 @@ import type { ProxyConnection } from '../domain/contract.ts';
 import { ackMs, maxUnacknowledged, snapshotBatch } from './constants.ts';
 import { managementError } from './errors.ts';
 import type { ManagementDomain } from './options.ts';
-import { mappingOf, removalOf } from './translate-proxy.ts';
+import { type KnownExtensions, mappingOf, removalOf } from './translate-proxy.ts';
 
 export type MappingMessage = MessageInitShape<typeof ProxyMappingSchema>;
 
@@ -19,8 +19,8 @@ export interface MappingStreamOptions {
   readonly clock: Clock;
   /** Whether this gateway can serve the mapping at all. */
   serves(mapping: ServiceMapping): boolean;
-  /** It knows our own description of web services. */
-  readonly extended: boolean;
+  /** Which of our own descriptions it knows. */
+  readonly known: KnownExtensions;
   /** The older call has no acknowledgements. */
   readonly acknowledged: boolean;
   send(mappings: readonly MappingMessage[], initialSyncComplete: boolean): Promise<void>;
@@ -83,7 +83,7 @@ export class MappingStream {
       const batch = mappings.slice(at, at + snapshotBatch);
       for (const mapping of batch) this.#sent.add(mapping.id);
       await this.#send(
-        batch.map((mapping) => mappingOf(mapping, true, this.#options.extended)),
+        batch.map((mapping) => mappingOf(mapping, true, this.#options.known)),
         at + snapshotBatch >= mappings.length,
       );
     }
@@ -98,7 +98,7 @@ export class MappingStream {
       this.#changed.delete(id); // before it is looked up: a change during the look-up marks it again
       const mapping = await this.#options.domain.services.mapping(id);
       if (mapping !== undefined && this.#options.serves(mapping)) {
-        messages.push(mappingOf(mapping, !this.#sent.has(id), this.#options.extended));
+        messages.push(mappingOf(mapping, !this.#sent.has(id), this.#options.known));
         this.#sent.add(id);
       } else if (this.#sent.delete(id)) messages.push(removalOf(id, this.#options.domain.accountId));
     }

@@ -4,6 +4,7 @@ import { type Call, defineService, type RpcService } from '#rpc/method.ts';
 import { describeError } from '#lib/errors.ts';
 import { asId, parsePublicKey, type ProxyId, type ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
+import { accessVersion } from '#model/access.ts';
 import { webVersion } from '#model/web.ts';
 import { type ProxyCapabilities, ProxyService, type SyncMappingsRequest } from '#wire/proto/gen/proxy_service_pb.ts';
 import { heartbeatMs, initMs, maxLogText } from './constants.ts';
@@ -14,6 +15,7 @@ import { type MappingMessage, MappingStream } from './mapping-stream.ts';
 import type { ManagementDeps, ManagementDomain } from './options.ts';
 import type { TokenGuard } from './token-guard.ts';
 import { accessLogEntryOf, cut, stateOf } from './translate-proxy.ts';
+import { needsAccessExtension } from './translate-access.ts';
 import { needsWebExtension } from './translate-web.ts';
 
 /** The answer of both kinds of stream. */
@@ -44,7 +46,7 @@ export function createProxyService(domain: ManagementDomain, gateways: Gateways,
       domain,
       clock: deps.clock,
       acknowledged: acks !== undefined,
-      extended: knowsWeb(opening.capabilities),
+      known: { web: knowsWeb(opening.capabilities), access: knowsAccess(opening.capabilities) },
       serves: (mapping) => canServe(mapping, opening.capabilities),
       send: (mapping, initialSyncComplete) => send({ mapping: [...mapping], initialSyncComplete }),
     });
@@ -172,9 +174,14 @@ function knowsWeb(capabilities: ProxyCapabilities | undefined): boolean {
   return (capabilities?.meshgateWeb ?? 0) >= webVersion;
 }
 
+function knowsAccess(capabilities: ProxyCapabilities | undefined): boolean {
+  return (capabilities?.meshgateAccess ?? 0) >= accessVersion;
+}
+
 /** What a gateway could only serve in part is not sent to it. Private services and ports of one's own go only to gateways that said they can. */
 function canServe(mapping: ServiceMapping, capabilities: ProxyCapabilities | undefined): boolean {
   if (needsWebExtension(mapping) && !knowsWeb(capabilities)) return false;
+  if (needsAccessExtension(mapping) && !knowsAccess(capabilities)) return false;
   if (mapping.private && capabilities?.supportsPrivateService !== true) return false;
   const ownPort = mapping.listenPort !== undefined && mapping.mode !== 'http' && mapping.mode !== 'tls';
   return !ownPort || capabilities?.supportsCustomPorts === true;

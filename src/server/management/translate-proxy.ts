@@ -4,7 +4,8 @@ import type { AccessLogEntry } from '#model/access-log.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { asId, type ServiceId } from '#model/ids.ts';
 import type { Identity, Revocation, Session } from '#model/identity.ts';
-import type { MappingAuth, MappingPath, ServiceMapping, TargetOptions } from '#model/service.ts';
+import type { AccessPolicy, ProofKind } from '#model/access.ts';
+import type { MappingPath, ServiceMapping, TargetOptions } from '#model/service.ts';
 import type { ServiceState } from '#model/status.ts';
 import type { IdentitySchema, SessionSchema, WatchRevocationsResponseSchema } from '#wire/proto/gen/meshgate_pb.ts';
 import {
@@ -17,11 +18,18 @@ import {
   ProxyStatus,
 } from '#wire/proto/gen/proxy_service_pb.ts';
 import { maxLogText } from './constants.ts';
+import { accessExtensionOf } from './translate-access.ts';
 import { webExtensionOf } from './translate-web.ts';
 
-/** A service, whole: a gateway replaces what it had. `extended`: the gateway knows our own description of web services. */
-export function mappingOf(mapping: ServiceMapping, isNew: boolean, extended: boolean): MessageInitShape<typeof ProxyMappingSchema> {
-  const web = extended && mapping.mode === 'http';
+/** Which of our own descriptions a gateway knows, of web services and of access. */
+export interface KnownExtensions {
+  readonly web: boolean;
+  readonly access: boolean;
+}
+
+/** A service, whole: a gateway replaces what it had. */
+export function mappingOf(mapping: ServiceMapping, isNew: boolean, known: KnownExtensions): MessageInitShape<typeof ProxyMappingSchema> {
+  const web = known.web && mapping.mode === 'http';
   return {
     type: isNew ? ProxyMappingUpdateType.UPDATE_TYPE_CREATED : ProxyMappingUpdateType.UPDATE_TYPE_MODIFIED,
     id: mapping.id,
@@ -29,7 +37,7 @@ export function mappingOf(mapping: ServiceMapping, isNew: boolean, extended: boo
     domain: mapping.domain,
     path: (web ? [] : mapping.paths).map((path) => ({ path: path.path, target: targetOf(path, mapping.mode), options: optionsOf(path.options) })),
     authToken: mapping.authToken,
-    auth: authOf(mapping.auth),
+    auth: authOf(mapping.access),
     passHostHeader: mapping.passHostHeader,
     rewriteRedirects: mapping.rewriteRedirects,
     mode: mapping.mode,
@@ -43,6 +51,7 @@ export function mappingOf(mapping: ServiceMapping, isNew: boolean, extended: boo
     },
     private: mapping.private,
     ...(web ? { web: webExtensionOf(mapping) } : {}),
+    ...(known.access ? { access: accessExtensionOf(mapping) } : {}),
   };
 }
 
@@ -70,14 +79,15 @@ function optionsOf(options: TargetOptions): MessageInitShape<typeof PathTargetOp
   };
 }
 
-/** Which proofs are asked for; hashes and keys stay here. A gateway that cannot check one denies. */
-function authOf(auth: MappingAuth): MessageInitShape<typeof AuthenticationSchema> {
+/** Which proofs are asked for, as far as NetBird has words; hashes and keys stay here. A gateway that cannot check one denies. */
+function authOf({ proofs, session }: AccessPolicy): MessageInitShape<typeof AuthenticationSchema> {
+  const alone = (kind: ProofKind): boolean => proofs.some((all) => all.length === 1 && all[0] === kind);
   return {
-    maxSessionAgeSeconds: BigInt(Math.ceil(auth.maxSessionAgeMs / 1000)),
-    oidc: auth.oidc,
-    password: auth.unsupported.includes('password'),
-    pin: auth.unsupported.includes('pin'),
-    headerAuths: auth.unsupported.includes('header') ? [{}] : [],
+    ...(session.maxAgeMs === undefined ? {} : { maxSessionAgeSeconds: BigInt(Math.ceil(session.maxAgeMs / 1000)) }),
+    oidc: alone('oidc'),
+    password: alone('password'),
+    pin: alone('pin'),
+    headerAuths: alone('header') ? [{}] : [],
   };
 }
 
@@ -137,13 +147,16 @@ export function sessionOf(session: Session): MessageInitShape<typeof SessionSche
     id: session.id,
     serviceId: session.serviceId,
     identity: identityOf(session.identity),
+    proofs: [...(session.proofs ?? [session.identity.method])],
     createdAt: BigInt(Math.trunc(session.createdAt)),
     expiresAt: BigInt(Math.trunc(session.expiresAt)),
   };
 }
 
 export function identityOf(identity: Identity): MessageInitShape<typeof IdentitySchema> {
-  return { userId: identity.userId, email: identity.email, name: identity.name, groups: [...identity.groups], method: identity.method };
+  const { userId, email, name, groups, groupIds = [], claims = {}, method } = identity;
+  const said = Object.entries(claims).map(([claim, values]) => ({ name: claim, values: [...values] }));
+  return { userId, email, name, groups: [...groups], groupIds: [...groupIds], claims: said, method };
 }
 
 export function revocationOf(revocation: Revocation): MessageInitShape<typeof WatchRevocationsResponseSchema> {

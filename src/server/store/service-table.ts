@@ -2,6 +2,7 @@
 import { asId, type ProxyId, type ServiceId } from '#model/ids.ts';
 import { defaultTargetOptions, type Service, type ServiceMode } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
+import { plainAccess } from '#model/access.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { Row, Sql } from './database.ts';
 import { countRows, deleteRow, flag, insertRow, json, number, optionalNumber, optionalText, text, updateRow, upsertRow } from './row.ts';
@@ -9,7 +10,7 @@ import { countRows, deleteRow, flag, insertRow, json, number, optionalNumber, op
 /** What is kept as JSON, as nothing searches it. Peer targets have an empty host: it follows from the peer. */
 type ServiceBody = Pick<
   Service,
-  'portAutoAssigned' | 'targets' | 'passHostHeader' | 'rewriteRedirects' | 'auth' | 'restrictions' | 'private' | 'accessGroups' | 'web'
+  'portAutoAssigned' | 'targets' | 'passHostHeader' | 'rewriteRedirects' | 'auth' | 'restrictions' | 'access' | 'private' | 'accessGroups' | 'web'
 >;
 
 /** A service as it is stored: whose account it is and how it does is known elsewhere. */
@@ -124,7 +125,7 @@ export class ServiceTable {
 
 function columns(service: ServiceRecord): Record<string, string | number | boolean | object | undefined> {
   const { name, domain, mode, listenPort, cluster, enabled, certificateIssuedAt, ...rest } = service;
-  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, restrictions, accessGroups, web } = rest;
+  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, restrictions, access, accessGroups, web } = rest;
   const body: ServiceBody = {
     portAutoAssigned,
     targets,
@@ -132,6 +133,7 @@ function columns(service: ServiceRecord): Record<string, string | number | boole
     rewriteRedirects,
     auth,
     restrictions,
+    access,
     private: rest.private,
     accessGroups,
     web,
@@ -155,6 +157,7 @@ function parseService(row: Row): ServiceRecord {
         tls: { ...defaultTargetOptions.tls, ...target.options.tls },
       },
     })),
+    access: { ...plainAccess, ...body.access, session: { ...plainAccess.session, ...body.access?.session } },
     web: { ...defaultWeb, ...body.web, limits: { ...defaultWeb.limits, ...body.web?.limits } },
     id: asId(text(row, 'id')),
     name: text(row, 'name'),

@@ -22,6 +22,7 @@ import { listenTcp } from '../../../src/gateway/listen/tcp.ts';
 import { mapping, path } from '../../publish/harness.ts';
 import { answerQuestions } from './asking.ts';
 import type { SubjectSetup } from './subjects.ts';
+import { plainAccess, signInProofs } from '#model/access.ts';
 
 const identity: Identity = {
   userId: asId<UserId>('u-alice'),
@@ -66,7 +67,7 @@ async function start({ host, certPem, keyPem, upstreamPort, endlessPort, session
   const accessLog = createAccessLog([createBatchSink({ send: () => Promise.resolve(), clock, log, random: () => 0.5 })]);
   const routes = buildRouteTable([
     mapping(host, [path(upstreamPort, { directUpstream: true }), path(endlessPort, { path: '/endless', directUpstream: true })], {
-      auth: { oidc: true, maxSessionAgeMs: 3_600_000, unsupported: [] },
+      access: { ...plainAccess, proofs: signInProofs },
     }),
   ]);
   const unlocks = new Unlocks({ clock: systemClock, log: silentLogger });

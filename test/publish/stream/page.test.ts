@@ -15,7 +15,7 @@ void t.test('a proxy before us that does not say whose request it is opens nothi
   t.match(await ask('X-Forwarded-For: unknown\r\n'), /^HTTP\/1\.1 403 /);
   t.equal(fixture.unlocks.size, 0);
   t.match(await ask('X-Forwarded-For: 9.9.9.9, ::ffff:192.0.2.7\r\n'), /^HTTP\/1\.1 200 /);
-  const access = JSON.stringify([service.accountId, 'a.test', service.auth, service.restrictions, service.private]);
+  const access = JSON.stringify([service.accountId, 'a.test', service.access, service.restrictions, service.private]);
   t.match(fixture.unlocks.find({ id: service.id, access }, '192.0.2.7'), { identity: alice }, 'as its TCP port will see it');
   t.equal(fixture.unlocks.size, 1);
 });

@@ -14,6 +14,7 @@ import { buildStreamTable, createStreamPublisher, Unlocks } from '#publish/index
 import { CLIENT_HELLO_BYTES } from '#wire/client-hello.ts';
 import { readProxyHeader } from '#wire/proxy-protocol.ts';
 import { alice, dialTcp, issue, listenTcp, mapping, path, withLogin } from '../harness.ts';
+import { plainAccess, signInProofs } from '#model/access.ts';
 
 const port = 5432;
 
@@ -145,8 +146,8 @@ void t.test('who is not let in reaches nothing', async (t) => {
     ['an address that is blocked', { restrictions: { ...noRestrictions, blockedCidrs: ['127.0.0.0/8'] } }, 'ip_denied'],
     ['a country that nobody can tell', { restrictions: { ...noRestrictions, allowedCountries: ['DE'] } }, 'restriction_unsupported'],
     ['CrowdSec that nobody can ask', { restrictions: { ...noRestrictions, crowdsecMode: 'enforce' } }, 'restriction_unsupported'],
-    ['somebody who has not signed in', { auth: { oidc: true, maxSessionAgeMs: 1, unsupported: [] } }, 'not_signed_in'],
-    ['a proof that is not checked here', { auth: { oidc: false, maxSessionAgeMs: 1, unsupported: ['pin'] } }, 'auth_unsupported'],
+    ['somebody who has not signed in', { access: { ...plainAccess, proofs: signInProofs } }, 'not_signed_in'],
+    ['a proof that is not checked here', { access: { ...plainAccess, proofs: [['pin']] } }, 'auth_unsupported'],
     ['a private service', { private: true }, 'auth_unsupported'],
   ];
   for (const [what, change, reason] of refusals) {

@@ -12,6 +12,7 @@ import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_IDLE_MS, UDP_SWEEP_MS } from '#pu
 import { UdpFlows } from '#publish/stream/udp-flows.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { mapping, path } from '../harness.ts';
+import { plainAccess, signInProofs } from '#model/access.ts';
 
 function udp(name: string, hosts: readonly string[], change: Partial<ServiceMapping> = {}): ServiceMapping {
   const targets = hosts.map((host) => ({ protocol: 'udp' as const, host, port: 53, basePath: '', weight: 1 }));
@@ -101,7 +102,7 @@ void t.test('who may not pass reaches nothing', async (t) => {
   const changes: readonly Partial<ServiceMapping>[] = [
     { restrictions: { ...noRestrictions, allowedCidrs: ['10.0.0.0/8'] } },
     { restrictions: { ...noRestrictions, blockedCountries: ['DE'] } },
-    { auth: { oidc: true, maxSessionAgeMs: 1, unsupported: [] } },
+    { access: { ...plainAccess, proofs: signInProofs } },
     { private: true },
     { paths: udp('', ['a.name.test']).paths },
   ];

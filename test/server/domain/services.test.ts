@@ -28,7 +28,7 @@ t.test('a service is published, edited and taken away', async (t) => {
   t.same(await domain.services.list(), [created]);
 
   const mapping = await domain.services.mapping(created.id);
-  t.match(mapping, { id: created.id, domain: 'app.proxy.test', auth: { oidc: true, unsupported: [] }, paths: [{ path: '/' }] });
+  t.match(mapping, { id: created.id, domain: 'app.proxy.test', access: { proofs: [['oidc'], ['token']] }, paths: [{ path: '/' }] });
   t.equal(mapping?.paths[0]?.targets[0]?.host, created.targets[0]?.host);
   t.equal((await domain.services.mappings('proxy.test')).length, 1);
   t.equal((await domain.services.mappings('other.test')).length, 0);
@@ -93,7 +93,7 @@ t.test('the mode stays; a rotated secret, another domain or other groups end the
   t.equal(await revoked({ ...input, domain: 'other.proxy.test' }), true);
   const withPin = { ...input, domain: 'other.proxy.test', auth: { ...input.auth, pin: { enabled: true, pin: '123456' } } };
   t.equal(await revoked(withPin), true);
-  t.match(await domain.services.mapping(id), { auth: { unsupported: ['pin'] } });
+  t.match(await domain.services.mapping(id), { access: { proofs: [['oidc'], ['token'], ['pin']] } });
   t.equal(await revoked({ ...withPin, auth: { ...withPin.auth, pin: { enabled: true, pin: undefined } } }), false, 'left out: kept');
   t.equal(await revoked({ ...withPin, auth: { ...withPin.auth, pin: { enabled: true, pin: '654321' } } }), true);
   await t.rejects(domain.services.update(id, { ...withPin, mode: 'tcp' }, system), { code: 'DOMAIN_INVALID' });

@@ -6,6 +6,7 @@ import { silentLogger } from '#lib/log.ts';
 import { asId, type PublicKey, type UserId } from '#model/ids.ts';
 import type { PeerMeta, PolicyRule } from '#model/network.ts';
 import { defaultTargetOptions, noRestrictions } from '#model/service.ts';
+import { plainAccess } from '#model/access.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { Actor, Change, ServiceInput } from '../../../src/server/domain/contract.ts';
 import { openControlDomain, type ControlDomainOptions, type OpenControlDomain } from '../../../src/server/domain/index.ts';
@@ -106,6 +107,7 @@ export function serviceOf(peerId: string, more: Partial<ServiceInput> = {}): Ser
     passHostHeader: false,
     rewriteRedirects: false,
     private: false,
+    access: plainAccess,
     web: defaultWeb,
     accessGroups: [],
     restrictions: noRestrictions,

@@ -9,6 +9,7 @@ import { Gate } from '#server/management/gate.ts';
 import { ProxyMappingUpdateType } from '#wire/proto/gen/proxy_service_pb.ts';
 import { FakeDomain } from './fake-domain.ts';
 import { Queue } from '../../control/peer-helpers.ts';
+import { plainAccess } from '#model/access.ts';
 
 const never = new AbortController().signal;
 
@@ -20,7 +21,7 @@ function service(name: string, change: Partial<ServiceMapping> = {}): ServiceMap
     mode: 'http',
     listenPort: undefined,
     paths: [],
-    auth: { oidc: false, maxSessionAgeMs: 1000, unsupported: [] },
+    access: plainAccess,
     passHostHeader: false,
     rewriteRedirects: false,
     restrictions: noRestrictions,
@@ -44,7 +45,7 @@ function open(domain: FakeDomain, clock: Clock = systemClock): { stream: Mapping
     clock,
     serves: (mapping) => !mapping.private,
     acknowledged: true,
-    extended: false,
+    known: { web: false, access: false },
     send: async (mappings, complete) => sent.put({ mappings, complete }),
   });
   return { stream, sent };

@@ -9,6 +9,7 @@ import { defaultWeb, type WebOptions } from '#model/web.ts';
 import { mappingOf } from '#server/management/translate-proxy.ts';
 import { needsWebExtension } from '#server/management/translate-web.ts';
 import { type ProxyMapping, ProxyMappingSchema } from '#wire/proto/gen/proxy_service_pb.ts';
+import { plainAccess, signInProofs } from '#model/access.ts';
 
 const full: WebOptions = {
   requestHeaders: { remove: ['X-Old'], set: { 'X-Set': 'a' }, add: { 'X-Add': 'b' } },
@@ -47,7 +48,7 @@ function service(options: Partial<TargetOptions> = {}, web: WebOptions = default
         options: { ...defaultTargetOptions, ...options },
       },
     ],
-    auth: { oidc: true, maxSessionAgeMs: 1000, unsupported: [] },
+    access: { ...plainAccess, proofs: signInProofs },
     passHostHeader: true,
     rewriteRedirects: false,
     restrictions: noRestrictions,
@@ -57,8 +58,11 @@ function service(options: Partial<TargetOptions> = {}, web: WebOptions = default
   };
 }
 
-function sent(mapping: ServiceMapping, extended = true): ProxyMapping {
-  return fromBinary(ProxyMappingSchema, toBinary(ProxyMappingSchema, create(ProxyMappingSchema, mappingOf(mapping, true, extended))));
+function sent(mapping: ServiceMapping, known = true): ProxyMapping {
+  return fromBinary(
+    ProxyMappingSchema,
+    toBinary(ProxyMappingSchema, create(ProxyMappingSchema, mappingOf(mapping, true, { web: known, access: known }))),
+  );
 }
 
 void t.test('every part arrives as it was meant', async (t) => {

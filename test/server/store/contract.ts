@@ -6,6 +6,7 @@ import type { User } from '#model/identity.ts';
 import type { NetworkId, NetworkResource, NetworkRouter, ResourceId, Zone, ZoneRecord } from '#model/network-plan.ts';
 import type { Group, Peer, SetupKey } from '#model/network.ts';
 import { defaultTargetOptions, noRestrictions } from '#model/service.ts';
+import { anything, plainAccess } from '#model/access.ts';
 import { defaultWeb } from '#model/web.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Database } from '../../../src/server/store/database.ts';
@@ -499,6 +500,11 @@ const service: ServiceRecord = {
   rewriteRedirects: false,
   auth: { oidc: { enabled: true, groups: [asId('g')] }, password: undefined, pin: { enabled: true, hash: 'h' }, headers: [] },
   restrictions: noRestrictions,
+  access: {
+    ...plainAccess,
+    proofs: [['oidc', 'pin']],
+    rules: [{ name: 'hook', action: 'bypass', observe: false, when: { ...anything, paths: ['/hook'] }, proofs: [] }],
+  },
   private: false,
   web: defaultWeb,
   accessGroups: [],

@@ -1,8 +1,10 @@
-// A proof that this gateway cannot ask for must not be skipped: without sign-in beside it nobody could pass, so the request is denied.
+// A policy that this gateway cannot hold in full must not be held in part: the request is denied.
 import { deny, type Check } from '../check.ts';
+import { policyProblem } from '../proofs.ts';
 
 export const authSupported: Check = ({ subject }) => {
-  const auth = subject.service?.mapping.auth;
-  if (auth === undefined) return deny('internal_error', 'no service');
-  return auth.unsupported.length > 0 && !auth.oidc ? deny('auth_method_unsupported', auth.unsupported.join(', ')) : undefined;
+  const access = subject.service?.mapping.access;
+  if (access === undefined) return deny('internal_error', 'no service');
+  const problem = policyProblem(access);
+  return problem === undefined ? undefined : deny('auth_method_unsupported', problem);
 };

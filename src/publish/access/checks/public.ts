@@ -2,6 +2,6 @@
 import { allow, type Check } from '../check.ts';
 
 export const publicService: Check = ({ subject }) => {
-  const auth = subject.service?.mapping.auth;
-  return auth !== undefined && !auth.oidc && auth.unsupported.length === 0 ? allow('public_service', undefined) : undefined;
+  const access = subject.service?.mapping.access;
+  return access !== undefined && access.proofs.length === 0 && access.otherwise === 'allow' ? allow('public_service', undefined) : undefined;
 };

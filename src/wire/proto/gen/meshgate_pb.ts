@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate.proto.
  */
 export const file_meshgate: GenFile = /*@__PURE__*/
-  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwiWAoISWRlbnRpdHkSDwoHdXNlcl9pZBgBIAEoCRINCgVlbWFpbBgCIAEoCRIMCgRuYW1lGAMgASgJEg4KBmdyb3VwcxgEIAMoCRIOCgZtZXRob2QYBSABKAkiegoHU2Vzc2lvbhIKCgJpZBgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJEicKCGlkZW50aXR5GAMgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHkSEgoKY3JlYXRlZF9hdBgEIAEoAxISCgpleHBpcmVzX2F0GAUgASgDIlwKFENyZWF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSEAoIaWRfdG9rZW4YAiABKAkSDQoFbm9uY2UYAyABKAkSDwoHY2x1c3RlchgEIAEoCSJdChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJwoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb25IABIRCgdyZWZ1c2VkGAIgASgJSABCCAoGcmVzdWx0IjwKEkZpbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiWwoTRmluZFNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB21pc3NpbmcYAiABKAlIAEIICgZyZXN1bHQiJwoRRW5kU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIUChJFbmRTZXNzaW9uUmVzcG9uc2UiPgoZVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBINCgV0b2tlbhgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJImMKGlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEikKCGlkZW50aXR5GAEgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHlIABIQCgZkZW5pZWQYAiABKAlIAEIICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QilAIKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRI8CgVyZWFkeRgBIAEoCzIrLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZWFkeUgAEkQKCWhlYXJ0YmVhdBgCIAEoCzIvLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABIUCgpzZXNzaW9uX2lkGAMgASgJSAASEQoHdXNlcl9pZBgEIAEoCUgAEhQKCnNlcnZpY2VfaWQYBSABKAlIABIWCgx0b2tlbl9kaWdlc3QYBiABKAlIABoHCgVSZWFkeRoLCglIZWFydGJlYXRCBwoFZXZlbnQiPAoVU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0EiMKBGxvZ3MYASADKAsyFS5tYW5hZ2VtZW50LkFjY2Vzc0xvZyIYChZTZW5kQWNjZXNzTG9nc1Jlc3BvbnNlIl4KF0xlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSEQoJbm90X2FmdGVyGAMgASgDEhAKCHNlYWxfa2V5GAQgASgMIuwBChhMZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USQAoHZ3JhbnRlZBgBIAEoCzItLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZS5HcmFudGVkSAASOgoEaGVsZBgCIAEoCzIqLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZS5IZWxkSAASNQoLY2VydGlmaWNhdGUYAyABKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZUgAGgkKB0dyYW50ZWQaBgoESGVsZEIICgZyZXN1bHQiSwoRU2VhbGVkQ2VydGlmaWNhdGUSEgoKc2VuZGVyX2tleRgBIAEoDBIVCg1yZWNpcGllbnRfa2V5GAIgASgMEgsKA2JveBgDIAEoDCI7ChlSZWxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkiHAoaUmVsZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UiVwoPQ2hhbGxlbmdlQW5zd2VyEgwKBHR5cGUYASABKAkSDAoEbmFtZRgCIAEoCRINCgV0b2tlbhgDIAEoCRIZChFrZXlfYXV0aG9yaXphdGlvbhgEIAEoCSJpChhQcmVzZW50Q2hhbGxlbmdlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRItCgdhbnN3ZXJzGAMgAygLMhwubWVzaGdhdGUudjEuQ2hhbGxlbmdlQW5zd2VyIhsKGVByZXNlbnRDaGFsbGVuZ2VzUmVzcG9uc2UiUgoURmluZENoYWxsZW5nZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIMCgR0eXBlGAIgASgJEgwKBG5hbWUYAyABKAkSDQoFdG9rZW4YBCABKAkiTQoVRmluZENoYWxsZW5nZVJlc3BvbnNlEh4KEWtleV9hdXRob3JpemF0aW9uGAEgASgJSACIAQFCFAoSX2tleV9hdXRob3JpemF0aW9uIi8KHENlcnRpZmljYXRlUmVjaXBpZW50c1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCSItCh1DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXNwb25zZRIMCgRrZXlzGAEgAygMInwKF1NoYXJlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSEQoJbm90X2FmdGVyGAMgASgDEi4KBnNlYWxlZBgEIAMoCzIeLm1lc2hnYXRlLnYxLlNlYWxlZENlcnRpZmljYXRlIhoKGFNoYXJlQ2VydGlmaWNhdGVSZXNwb25zZSLlAQoQQ2VydGlmaWNhdGVTdGF0ZRINCgVuYW1lcxgBIAMoCRIOCgZzb3VyY2UYAiABKAkSDQoFc3RhdGUYAyABKAkSDgoGcmVhc29uGAQgASgJEg4KBmlzc3VlchgFIAEoCRIXCgpub3RfYmVmb3JlGAYgASgJSACIAQESFgoJbm90X2FmdGVyGAcgASgJSAGIAQESEwoLbmV4dF9hY3Rpb24YCCABKAkSFAoHbmV4dF9hdBgJIAEoCUgCiAEBQg0KC19ub3RfYmVmb3JlQgwKCl9ub3RfYWZ0ZXJCCgoIX25leHRfYXQiagoZUmVwb3J0Q2VydGlmaWNhdGVzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEi4KB2NoYW5nZWQYAiADKAsyHS5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVN0YXRlEgwKBGdvbmUYAyADKAkiHAoaUmVwb3J0Q2VydGlmaWNhdGVzUmVzcG9uc2UyvwoKDkdhdGV3YXlTZXJ2aWNlElMKDFJlbHlpbmdQYXJ0eRIgLm1lc2hnYXRlLnYxLlJlbHlpbmdQYXJ0eVJlcXVlc3QaIS5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXNwb25zZRJWCg1DcmVhdGVTZXNzaW9uEiEubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlcXVlc3QaIi5tZXNoZ2F0ZS52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2USUAoLRmluZFNlc3Npb24SHy5tZXNoZ2F0ZS52MS5GaW5kU2Vzc2lvblJlcXVlc3QaIC5tZXNoZ2F0ZS52MS5GaW5kU2Vzc2lvblJlc3BvbnNlEk0KCkVuZFNlc3Npb24SHi5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVxdWVzdBofLm1lc2hnYXRlLnYxLkVuZFNlc3Npb25SZXNwb25zZRJlChJWZXJpZnlTZXJ2aWNlVG9rZW4SJi5tZXNoZ2F0ZS52MS5WZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0GicubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USYQoQV2F0Y2hSZXZvY2F0aW9ucxIkLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiUubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlMAESWQoOU2VuZEFjY2Vzc0xvZ3MSIi5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1JlcXVlc3QaIy5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1Jlc3BvbnNlEl8KEExlYXNlQ2VydGlmaWNhdGUSJC5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVxdWVzdBolLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJlChJSZWxlYXNlQ2VydGlmaWNhdGUSJi5tZXNoZ2F0ZS52MS5SZWxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0GicubWVzaGdhdGUudjEuUmVsZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USYgoRUHJlc2VudENoYWxsZW5nZXMSJS5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1JlcXVlc3QaJi5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlElYKDUZpbmRDaGFsbGVuZ2USIS5tZXNoZ2F0ZS52MS5GaW5kQ2hhbGxlbmdlUmVxdWVzdBoiLm1lc2hnYXRlLnYxLkZpbmRDaGFsbGVuZ2VSZXNwb25zZRJuChVDZXJ0aWZpY2F0ZVJlY2lwaWVudHMSKS5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0GioubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USXwoQU2hhcmVDZXJ0aWZpY2F0ZRIkLm1lc2hnYXRlLnYxLlNoYXJlQ2VydGlmaWNhdGVSZXF1ZXN0GiUubWVzaGdhdGUudjEuU2hhcmVDZXJ0aWZpY2F0ZVJlc3BvbnNlEmUKElJlcG9ydENlcnRpZmljYXRlcxImLm1lc2hnYXRlLnYxLlJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QaJy5tZXNoZ2F0ZS52MS5SZXBvcnRDZXJ0aWZpY2F0ZXNSZXNwb25zZWIGcHJvdG8z", [file_proxy_service]);
+  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwijwEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbSIlCgVDbGFpbRIMCgRuYW1lGAEgASgJEg4KBnZhbHVlcxgCIAMoCSKKAQoHU2Vzc2lvbhIKCgJpZBgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJEicKCGlkZW50aXR5GAMgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHkSEgoKY3JlYXRlZF9hdBgEIAEoAxISCgpleHBpcmVzX2F0GAUgASgDEg4KBnByb29mcxgGIAMoCSJcChRDcmVhdGVTZXNzaW9uUmVxdWVzdBISCgpzZXJ2aWNlX2lkGAEgASgJEhAKCGlkX3Rva2VuGAIgASgJEg0KBW5vbmNlGAMgASgJEg8KB2NsdXN0ZXIYBCABKAkiXQoVQ3JlYXRlU2Vzc2lvblJlc3BvbnNlEicKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uSAASEQoHcmVmdXNlZBgCIAEoCUgAQggKBnJlc3VsdCI8ChJGaW5kU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJIlsKE0ZpbmRTZXNzaW9uUmVzcG9uc2USJwoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb25IABIRCgdtaXNzaW5nGAIgASgJSABCCAoGcmVzdWx0IicKEUVuZFNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkiFAoSRW5kU2Vzc2lvblJlc3BvbnNlIj4KGVZlcmlmeVNlcnZpY2VUb2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSJjChpWZXJpZnlTZXJ2aWNlVG9rZW5SZXNwb25zZRIpCghpZGVudGl0eRgBIAEoCzIVLm1lc2hnYXRlLnYxLklkZW50aXR5SAASEAoGZGVuaWVkGAIgASgJSABCCAoGcmVzdWx0IhkKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0IpQCChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USPAoFcmVhZHkYASABKAsyKy5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuUmVhZHlIABJECgloZWFydGJlYXQYAiABKAsyLy5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuSGVhcnRiZWF0SAASFAoKc2Vzc2lvbl9pZBgDIAEoCUgAEhEKB3VzZXJfaWQYBCABKAlIABIUCgpzZXJ2aWNlX2lkGAUgASgJSAASFgoMdG9rZW5fZGlnZXN0GAYgASgJSAAaBwoFUmVhZHkaCwoJSGVhcnRiZWF0QgcKBWV2ZW50IjwKFVNlbmRBY2Nlc3NMb2dzUmVxdWVzdBIjCgRsb2dzGAEgAygLMhUubWFuYWdlbWVudC5BY2Nlc3NMb2ciGAoWU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZSJeChdMZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIQCghzZWFsX2tleRgEIAEoDCLsAQoYTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEkAKB2dyYW50ZWQYASABKAsyLS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuR3JhbnRlZEgAEjoKBGhlbGQYAiABKAsyKi5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuSGVsZEgAEjUKC2NlcnRpZmljYXRlGAMgASgLMh4ubWVzaGdhdGUudjEuU2VhbGVkQ2VydGlmaWNhdGVIABoJCgdHcmFudGVkGgYKBEhlbGRCCAoGcmVzdWx0IksKEVNlYWxlZENlcnRpZmljYXRlEhIKCnNlbmRlcl9rZXkYASABKAwSFQoNcmVjaXBpZW50X2tleRgCIAEoDBILCgNib3gYAyABKAwiOwoZUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJIhwKGlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlIlcKD0NoYWxsZW5nZUFuc3dlchIMCgR0eXBlGAEgASgJEgwKBG5hbWUYAiABKAkSDQoFdG9rZW4YAyABKAkSGQoRa2V5X2F1dGhvcml6YXRpb24YBCABKAkiaQoYUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSLQoHYW5zd2VycxgDIAMoCzIcLm1lc2hnYXRlLnYxLkNoYWxsZW5nZUFuc3dlciIbChlQcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlIlIKFEZpbmRDaGFsbGVuZ2VSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDAoEdHlwZRgCIAEoCRIMCgRuYW1lGAMgASgJEg0KBXRva2VuGAQgASgJIk0KFUZpbmRDaGFsbGVuZ2VSZXNwb25zZRIeChFrZXlfYXV0aG9yaXphdGlvbhgBIAEoCUgAiAEBQhQKEl9rZXlfYXV0aG9yaXphdGlvbiIvChxDZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkiLQodQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USDAoEa2V5cxgBIAMoDCJ8ChdTaGFyZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIuCgZzZWFsZWQYBCADKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZSIaChhTaGFyZUNlcnRpZmljYXRlUmVzcG9uc2Ui5QEKEENlcnRpZmljYXRlU3RhdGUSDQoFbmFtZXMYASADKAkSDgoGc291cmNlGAIgASgJEg0KBXN0YXRlGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIOCgZpc3N1ZXIYBSABKAkSFwoKbm90X2JlZm9yZRgGIAEoCUgAiAEBEhYKCW5vdF9hZnRlchgHIAEoCUgBiAEBEhMKC25leHRfYWN0aW9uGAggASgJEhQKB25leHRfYXQYCSABKAlIAogBAUINCgtfbm90X2JlZm9yZUIMCgpfbm90X2FmdGVyQgoKCF9uZXh0X2F0ImoKGVJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIuCgdjaGFuZ2VkGAIgAygLMh0ubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVTdGF0ZRIMCgRnb25lGAMgAygJIhwKGlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlMr8KCg5HYXRld2F5U2VydmljZRJTCgxSZWx5aW5nUGFydHkSIC5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXF1ZXN0GiEubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVzcG9uc2USVgoNQ3JlYXRlU2Vzc2lvbhIhLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiIubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlElAKC0ZpbmRTZXNzaW9uEh8ubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXF1ZXN0GiAubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXNwb25zZRJNCgpFbmRTZXNzaW9uEh4ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVzcG9uc2USZQoSVmVyaWZ5U2VydmljZVRva2VuEiYubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBonLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEmEKEFdhdGNoUmV2b2NhdGlvbnMSJC5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBolLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZTABElkKDlNlbmRBY2Nlc3NMb2dzEiIubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0GiMubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZRJfChBMZWFzZUNlcnRpZmljYXRlEiQubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USZQoSUmVsZWFzZUNlcnRpZmljYXRlEiYubWVzaGdhdGUudjEuUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBonLm1lc2hnYXRlLnYxLlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEmIKEVByZXNlbnRDaGFsbGVuZ2VzEiUubWVzaGdhdGUudjEuUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0GiYubWVzaGdhdGUudjEuUHJlc2VudENoYWxsZW5nZXNSZXNwb25zZRJWCg1GaW5kQ2hhbGxlbmdlEiEubWVzaGdhdGUudjEuRmluZENoYWxsZW5nZVJlcXVlc3QaIi5tZXNoZ2F0ZS52MS5GaW5kQ2hhbGxlbmdlUmVzcG9uc2USbgoVQ2VydGlmaWNhdGVSZWNpcGllbnRzEikubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVxdWVzdBoqLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlUmVjaXBpZW50c1Jlc3BvbnNlEl8KEFNoYXJlQ2VydGlmaWNhdGUSJC5tZXNoZ2F0ZS52MS5TaGFyZUNlcnRpZmljYXRlUmVxdWVzdBolLm1lc2hnYXRlLnYxLlNoYXJlQ2VydGlmaWNhdGVSZXNwb25zZRJlChJSZXBvcnRDZXJ0aWZpY2F0ZXMSJi5tZXNoZ2F0ZS52MS5SZXBvcnRDZXJ0aWZpY2F0ZXNSZXF1ZXN0GicubWVzaGdhdGUudjEuUmVwb3J0Q2VydGlmaWNhdGVzUmVzcG9uc2ViBnByb3RvMw", [file_proxy_service]);
 
 /**
  * @generated from message meshgate.v1.RelyingPartyRequest
@@ -93,11 +93,21 @@ export type Identity = Message<"meshgate.v1.Identity"> & {
   groups: string[];
 
   /**
-   * `oidc` or `token`
+   * a kind of proof, such as `oidc` or `token`
    *
    * @generated from field: string method = 5;
    */
   method: string;
+
+  /**
+   * @generated from field: repeated string group_ids = 6;
+   */
+  groupIds: string[];
+
+  /**
+   * @generated from field: repeated meshgate.v1.Claim claims = 7;
+   */
+  claims: Claim[];
 };
 
 /**
@@ -106,6 +116,28 @@ export type Identity = Message<"meshgate.v1.Identity"> & {
  */
 export const IdentitySchema: GenMessage<Identity> = /*@__PURE__*/
   messageDesc(file_meshgate, 2);
+
+/**
+ * @generated from message meshgate.v1.Claim
+ */
+export type Claim = Message<"meshgate.v1.Claim"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: repeated string values = 2;
+   */
+  values: string[];
+};
+
+/**
+ * Describes the message meshgate.v1.Claim.
+ * Use `create(ClaimSchema)` to create a new message.
+ */
+export const ClaimSchema: GenMessage<Claim> = /*@__PURE__*/
+  messageDesc(file_meshgate, 3);
 
 /**
  * Times are milliseconds since 1970-01-01 UTC.
@@ -137,6 +169,11 @@ export type Session = Message<"meshgate.v1.Session"> & {
    * @generated from field: int64 expires_at = 5;
    */
   expiresAt: bigint;
+
+  /**
+   * @generated from field: repeated string proofs = 6;
+   */
+  proofs: string[];
 };
 
 /**
@@ -144,7 +181,7 @@ export type Session = Message<"meshgate.v1.Session"> & {
  * Use `create(SessionSchema)` to create a new message.
  */
 export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
-  messageDesc(file_meshgate, 3);
+  messageDesc(file_meshgate, 4);
 
 /**
  * @generated from message meshgate.v1.CreateSessionRequest
@@ -176,7 +213,7 @@ export type CreateSessionRequest = Message<"meshgate.v1.CreateSessionRequest"> &
  * Use `create(CreateSessionRequestSchema)` to create a new message.
  */
 export const CreateSessionRequestSchema: GenMessage<CreateSessionRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 4);
+  messageDesc(file_meshgate, 5);
 
 /**
  * @generated from message meshgate.v1.CreateSessionResponse
@@ -207,7 +244,7 @@ export type CreateSessionResponse = Message<"meshgate.v1.CreateSessionResponse">
  * Use `create(CreateSessionResponseSchema)` to create a new message.
  */
 export const CreateSessionResponseSchema: GenMessage<CreateSessionResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 5);
+  messageDesc(file_meshgate, 6);
 
 /**
  * @generated from message meshgate.v1.FindSessionRequest
@@ -229,7 +266,7 @@ export type FindSessionRequest = Message<"meshgate.v1.FindSessionRequest"> & {
  * Use `create(FindSessionRequestSchema)` to create a new message.
  */
 export const FindSessionRequestSchema: GenMessage<FindSessionRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 6);
+  messageDesc(file_meshgate, 7);
 
 /**
  * @generated from message meshgate.v1.FindSessionResponse
@@ -260,7 +297,7 @@ export type FindSessionResponse = Message<"meshgate.v1.FindSessionResponse"> & {
  * Use `create(FindSessionResponseSchema)` to create a new message.
  */
 export const FindSessionResponseSchema: GenMessage<FindSessionResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 7);
+  messageDesc(file_meshgate, 8);
 
 /**
  * @generated from message meshgate.v1.EndSessionRequest
@@ -277,7 +314,7 @@ export type EndSessionRequest = Message<"meshgate.v1.EndSessionRequest"> & {
  * Use `create(EndSessionRequestSchema)` to create a new message.
  */
 export const EndSessionRequestSchema: GenMessage<EndSessionRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 8);
+  messageDesc(file_meshgate, 9);
 
 /**
  * @generated from message meshgate.v1.EndSessionResponse
@@ -290,7 +327,7 @@ export type EndSessionResponse = Message<"meshgate.v1.EndSessionResponse"> & {
  * Use `create(EndSessionResponseSchema)` to create a new message.
  */
 export const EndSessionResponseSchema: GenMessage<EndSessionResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 9);
+  messageDesc(file_meshgate, 10);
 
 /**
  * @generated from message meshgate.v1.VerifyServiceTokenRequest
@@ -312,7 +349,7 @@ export type VerifyServiceTokenRequest = Message<"meshgate.v1.VerifyServiceTokenR
  * Use `create(VerifyServiceTokenRequestSchema)` to create a new message.
  */
 export const VerifyServiceTokenRequestSchema: GenMessage<VerifyServiceTokenRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 10);
+  messageDesc(file_meshgate, 11);
 
 /**
  * @generated from message meshgate.v1.VerifyServiceTokenResponse
@@ -343,7 +380,7 @@ export type VerifyServiceTokenResponse = Message<"meshgate.v1.VerifyServiceToken
  * Use `create(VerifyServiceTokenResponseSchema)` to create a new message.
  */
 export const VerifyServiceTokenResponseSchema: GenMessage<VerifyServiceTokenResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 11);
+  messageDesc(file_meshgate, 12);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsRequest
@@ -356,7 +393,7 @@ export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsReque
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 12);
+  messageDesc(file_meshgate, 13);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse
@@ -411,7 +448,7 @@ export type WatchRevocationsResponse = Message<"meshgate.v1.WatchRevocationsResp
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 13);
+  messageDesc(file_meshgate, 14);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Ready
@@ -424,7 +461,7 @@ export type WatchRevocationsResponse_Ready = Message<"meshgate.v1.WatchRevocatio
  * Use `create(WatchRevocationsResponse_ReadySchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/
-  messageDesc(file_meshgate, 13, 0);
+  messageDesc(file_meshgate, 14, 0);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Heartbeat
@@ -437,7 +474,7 @@ export type WatchRevocationsResponse_Heartbeat = Message<"meshgate.v1.WatchRevoc
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_meshgate, 13, 1);
+  messageDesc(file_meshgate, 14, 1);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsRequest
@@ -456,7 +493,7 @@ export type SendAccessLogsRequest = Message<"meshgate.v1.SendAccessLogsRequest">
  * Use `create(SendAccessLogsRequestSchema)` to create a new message.
  */
 export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 14);
+  messageDesc(file_meshgate, 15);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsResponse
@@ -469,7 +506,7 @@ export type SendAccessLogsResponse = Message<"meshgate.v1.SendAccessLogsResponse
  * Use `create(SendAccessLogsResponseSchema)` to create a new message.
  */
 export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 15);
+  messageDesc(file_meshgate, 16);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateRequest
@@ -507,7 +544,7 @@ export type LeaseCertificateRequest = Message<"meshgate.v1.LeaseCertificateReque
  * Use `create(LeaseCertificateRequestSchema)` to create a new message.
  */
 export const LeaseCertificateRequestSchema: GenMessage<LeaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 16);
+  messageDesc(file_meshgate, 17);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse
@@ -546,7 +583,7 @@ export type LeaseCertificateResponse = Message<"meshgate.v1.LeaseCertificateResp
  * Use `create(LeaseCertificateResponseSchema)` to create a new message.
  */
 export const LeaseCertificateResponseSchema: GenMessage<LeaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 17);
+  messageDesc(file_meshgate, 18);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Granted
@@ -559,7 +596,7 @@ export type LeaseCertificateResponse_Granted = Message<"meshgate.v1.LeaseCertifi
  * Use `create(LeaseCertificateResponse_GrantedSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_GrantedSchema: GenMessage<LeaseCertificateResponse_Granted> = /*@__PURE__*/
-  messageDesc(file_meshgate, 17, 0);
+  messageDesc(file_meshgate, 18, 0);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Held
@@ -572,7 +609,7 @@ export type LeaseCertificateResponse_Held = Message<"meshgate.v1.LeaseCertificat
  * Use `create(LeaseCertificateResponse_HeldSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_HeldSchema: GenMessage<LeaseCertificateResponse_Held> = /*@__PURE__*/
-  messageDesc(file_meshgate, 17, 1);
+  messageDesc(file_meshgate, 18, 1);
 
 /**
  * NaCl box of the sender for one recipient: JSON with keyPem, chainPem and directory.
@@ -603,7 +640,7 @@ export type SealedCertificate = Message<"meshgate.v1.SealedCertificate"> & {
  * Use `create(SealedCertificateSchema)` to create a new message.
  */
 export const SealedCertificateSchema: GenMessage<SealedCertificate> = /*@__PURE__*/
-  messageDesc(file_meshgate, 18);
+  messageDesc(file_meshgate, 19);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateRequest
@@ -625,7 +662,7 @@ export type ReleaseCertificateRequest = Message<"meshgate.v1.ReleaseCertificateR
  * Use `create(ReleaseCertificateRequestSchema)` to create a new message.
  */
 export const ReleaseCertificateRequestSchema: GenMessage<ReleaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 19);
+  messageDesc(file_meshgate, 20);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateResponse
@@ -638,7 +675,7 @@ export type ReleaseCertificateResponse = Message<"meshgate.v1.ReleaseCertificate
  * Use `create(ReleaseCertificateResponseSchema)` to create a new message.
  */
 export const ReleaseCertificateResponseSchema: GenMessage<ReleaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 20);
+  messageDesc(file_meshgate, 21);
 
 /**
  * @generated from message meshgate.v1.ChallengeAnswer
@@ -672,7 +709,7 @@ export type ChallengeAnswer = Message<"meshgate.v1.ChallengeAnswer"> & {
  * Use `create(ChallengeAnswerSchema)` to create a new message.
  */
 export const ChallengeAnswerSchema: GenMessage<ChallengeAnswer> = /*@__PURE__*/
-  messageDesc(file_meshgate, 21);
+  messageDesc(file_meshgate, 22);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesRequest
@@ -699,7 +736,7 @@ export type PresentChallengesRequest = Message<"meshgate.v1.PresentChallengesReq
  * Use `create(PresentChallengesRequestSchema)` to create a new message.
  */
 export const PresentChallengesRequestSchema: GenMessage<PresentChallengesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22);
+  messageDesc(file_meshgate, 23);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesResponse
@@ -712,7 +749,7 @@ export type PresentChallengesResponse = Message<"meshgate.v1.PresentChallengesRe
  * Use `create(PresentChallengesResponseSchema)` to create a new message.
  */
 export const PresentChallengesResponseSchema: GenMessage<PresentChallengesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 23);
+  messageDesc(file_meshgate, 24);
 
 /**
  * @generated from message meshgate.v1.FindChallengeRequest
@@ -746,7 +783,7 @@ export type FindChallengeRequest = Message<"meshgate.v1.FindChallengeRequest"> &
  * Use `create(FindChallengeRequestSchema)` to create a new message.
  */
 export const FindChallengeRequestSchema: GenMessage<FindChallengeRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 24);
+  messageDesc(file_meshgate, 25);
 
 /**
  * @generated from message meshgate.v1.FindChallengeResponse
@@ -763,7 +800,7 @@ export type FindChallengeResponse = Message<"meshgate.v1.FindChallengeResponse">
  * Use `create(FindChallengeResponseSchema)` to create a new message.
  */
 export const FindChallengeResponseSchema: GenMessage<FindChallengeResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 25);
+  messageDesc(file_meshgate, 26);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsRequest
@@ -780,7 +817,7 @@ export type CertificateRecipientsRequest = Message<"meshgate.v1.CertificateRecip
  * Use `create(CertificateRecipientsRequestSchema)` to create a new message.
  */
 export const CertificateRecipientsRequestSchema: GenMessage<CertificateRecipientsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 26);
+  messageDesc(file_meshgate, 27);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsResponse
@@ -797,7 +834,7 @@ export type CertificateRecipientsResponse = Message<"meshgate.v1.CertificateReci
  * Use `create(CertificateRecipientsResponseSchema)` to create a new message.
  */
 export const CertificateRecipientsResponseSchema: GenMessage<CertificateRecipientsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 27);
+  messageDesc(file_meshgate, 28);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateRequest
@@ -831,7 +868,7 @@ export type ShareCertificateRequest = Message<"meshgate.v1.ShareCertificateReque
  * Use `create(ShareCertificateRequestSchema)` to create a new message.
  */
 export const ShareCertificateRequestSchema: GenMessage<ShareCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 28);
+  messageDesc(file_meshgate, 29);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateResponse
@@ -844,7 +881,7 @@ export type ShareCertificateResponse = Message<"meshgate.v1.ShareCertificateResp
  * Use `create(ShareCertificateResponseSchema)` to create a new message.
  */
 export const ShareCertificateResponseSchema: GenMessage<ShareCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 29);
+  messageDesc(file_meshgate, 30);
 
 /**
  * @generated from message meshgate.v1.CertificateState
@@ -903,7 +940,7 @@ export type CertificateState = Message<"meshgate.v1.CertificateState"> & {
  * Use `create(CertificateStateSchema)` to create a new message.
  */
 export const CertificateStateSchema: GenMessage<CertificateState> = /*@__PURE__*/
-  messageDesc(file_meshgate, 30);
+  messageDesc(file_meshgate, 31);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesRequest
@@ -934,7 +971,7 @@ export type ReportCertificatesRequest = Message<"meshgate.v1.ReportCertificatesR
  * Use `create(ReportCertificatesRequestSchema)` to create a new message.
  */
 export const ReportCertificatesRequestSchema: GenMessage<ReportCertificatesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 31);
+  messageDesc(file_meshgate, 32);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesResponse
@@ -947,7 +984,7 @@ export type ReportCertificatesResponse = Message<"meshgate.v1.ReportCertificates
  * Use `create(ReportCertificatesResponseSchema)` to create a new message.
  */
 export const ReportCertificatesResponseSchema: GenMessage<ReportCertificatesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 32);
+  messageDesc(file_meshgate, 33);
 
 /**
  * @generated from service meshgate.v1.GatewayService
