@@ -5,6 +5,7 @@ import { fieldValue } from '#wire/http1-fields.ts';
 import { authorityPort, canonicalHost } from '../../http/host.ts';
 import { allow, challenge, deny, type Check } from '../check.ts';
 import { claimedSessionId } from '../cookies.ts';
+import { sufficient } from '../proofs.ts';
 import type { Subject } from '../subject.ts';
 
 export const liveSession: Check = ({ subject, backend, signal }) => {
@@ -21,7 +22,10 @@ export const liveSession: Check = ({ subject, backend, signal }) => {
 function decide(found: SessionLookup, subject: Subject): Decision {
   if (found.kind === 'live') {
     // The cookie of one service is worth nothing at another (attack row C-5), whatever the look-up says.
-    return found.session.serviceId === subject.service?.id ? allow('session', found.session.identity, found.session) : challenge('not_signed_in');
+    const { session } = found;
+    if (subject.service === undefined || session.serviceId !== subject.service.id) return challenge('not_signed_in');
+    const proven = session.proofs ?? [session.identity.method];
+    return sufficient(subject.service.mapping.access.proofs, proven) ? allow('session', session.identity, session) : challenge('not_signed_in');
   }
   return challenge(found.why === 'unknown' ? 'not_signed_in' : found.why === 'expired' ? 'session_expired' : 'session_revoked');
 }

@@ -2,10 +2,11 @@
 import type { Decision } from '#model/decision.ts';
 import type { TokenCheck } from '#model/identity.ts';
 import { allow, deny, type Check } from '../check.ts';
+import { sufficient } from '../proofs.ts';
 
 export const serviceToken: Check = ({ subject, backend, signal }) => {
   const { token, service } = subject;
-  if (token === undefined || service === undefined) return undefined;
+  if (token === undefined || service === undefined || !sufficient(service.mapping.access.proofs, ['token'])) return undefined;
   const found = backend.verifyServiceToken(token.plain, service.id, signal);
   return found instanceof Promise ? found.then(decide) : decide(found);
 };
