@@ -28,6 +28,10 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'nginx', program: 'nginx', suites: 'the benchmark' },
   { name: 'wrk', program: 'wrk', suites: 'the benchmark' },
   { name: 'iperf3', program: 'iperf3', suites: 'the benchmark' },
+  { name: 'haproxy', program: 'haproxy', suites: 'the benchmark of streams' },
+  { name: 'libnginx-mod-stream', program: '/usr/lib/nginx/modules/ngx_stream_module.so', suites: 'the benchmark of streams' },
+  { name: 'gcc', program: 'cc', suites: 'the benchmark of streams' },
+  { name: 'libc6-dev', program: '/usr/include/stdio.h', suites: 'the benchmark of streams' },
 ];
 
 const { values: flags, positionals } = parseArgs({

@@ -4,15 +4,19 @@ import { describeError } from '#lib/errors.ts';
 import { benchChain } from './chain.ts';
 import { benchHttp, httpParts, httpProfiles, profileHttp } from './http/bench.ts';
 import { benchOverlay, profileOverlay, subjectNames } from './overlay/bench.ts';
-import { print } from './report.ts';
+import { print, type Pair } from './report.ts';
+import { benchStreams, profileStreams, streamsParts, streamsProfiles } from './streams/bench.ts';
 
 const usage = `Usage: npm run bench -- chain [--json] [--rounds N]
        npm run bench -- http [--json] [--rounds N] [--quick] [--only PART,...]
        npm run bench -- http --profile ${httpProfiles.join('|')}
        npm run bench -- overlay [--json] [--rounds N] [--quick] [--only SUBJECT,...]
        npm run bench -- overlay --profile userspace|userspace-plain|system [--streams N]
+       npm run bench -- streams [--json] [--rounds N] [--quick] [--only PART,...]
+       npm run bench -- streams --profile ${streamsProfiles.join('|')}
 Parts of http: ${httpParts.join(', ')}
-Subjects of overlay: ${subjectNames.join(', ')}`;
+Subjects of overlay: ${subjectNames.join(', ')}
+Parts of streams: ${streamsParts.join(', ')}`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -25,6 +29,8 @@ const { values, positionals } = parseArgs({
     streams: { type: 'string', default: '1' },
   },
 });
+/** What `--only` of each may name. */
+const choicesOf: Readonly<Record<string, readonly string[]>> = { chain: [], http: httpParts, overlay: subjectNames, streams: streamsParts };
 const rounds = Number(values.rounds ?? (values.quick ? '1' : '5'));
 const streams = Number(values.streams);
 const only = values.only.split(',').filter((name) => name !== '');
@@ -37,7 +43,7 @@ process.exitCode = await run().catch((error: unknown) => {
 async function run(): Promise<number> {
   const [name] = positionals;
   const numbers = [rounds, streams].every((number) => Number.isInteger(number) && number > 0);
-  const choices = name === 'chain' ? [] : name === 'http' ? httpParts : name === 'overlay' ? subjectNames : undefined;
+  const choices = name === undefined ? undefined : choicesOf[name];
   if (!numbers || choices === undefined || !only.every((choice) => choices.includes(choice))) {
     console.error(usage);
     return 2;
@@ -50,8 +56,18 @@ async function run(): Promise<number> {
     await profileOverlay(values.profile, streams);
     return 0;
   }
+  if (name === 'streams' && values.profile !== undefined && streamsProfiles.includes(values.profile)) {
+    await profileStreams(values.profile);
+    return 0;
+  }
   const options = { rounds, quick: values.quick, only };
-  const pairs = await (name === 'chain' ? benchChain(rounds) : name === 'http' ? benchHttp(options) : benchOverlay(options));
+  const benches: Readonly<Record<string, () => Promise<readonly Pair[]>>> = {
+    chain: () => benchChain(rounds),
+    http: () => benchHttp(options),
+    overlay: () => benchOverlay(options),
+    streams: () => benchStreams(options),
+  };
+  const pairs = (await benches[name ?? '']?.()) ?? [];
   print(pairs, values.json);
   return pairs.every(({ holds }) => holds) ? 0 : 1;
 }
