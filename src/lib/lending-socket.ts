@@ -5,39 +5,96 @@ import type { Lender, Loan } from './lending.ts';
 
 /** Bytes of one read: with 64 KiB, what Node reads by itself, a large transfer spends its time between system calls. */
 const readBytes = 256 * 1024;
-const shared = Buffer.allocUnsafeSlow(readBytes);
+/** What every lending socket reads into; its bytes are lent from here. */
+export const sharedReadBuffer: Buffer = Buffer.allocUnsafeSlow(readBytes);
 
 export class LendingSocket extends Socket implements Lender {
-  #take: ((bytes: Uint8Array) => boolean) | undefined;
+  readonly #borrower: Borrower;
 
   /** Of a socket that has to be connected still. */
   constructor() {
     // The callback comes later than the constructor.
-    super({ allowHalfOpen: true, onread: { buffer: shared, callback: (count, bytes) => this.#received(bytes.subarray(0, count)) } });
+    super({ allowHalfOpen: true, onread: { buffer: sharedReadBuffer, callback: (count) => this.#borrower.received(count) } });
+    this.#borrower = new Borrower(this);
+  }
+
+  lend(take: (bytes: Uint8Array) => boolean): Loan {
+    return this.#borrower.lend(take);
+  }
+
+  /** Ends the loan, for another reader in either way; what comes until then has to be paused for. */
+  takeBack(): void {
+    this.#borrower.takeBack();
+  }
+}
+
+/**
+ * Lets an accepted socket lend, too, from now on; what it has read already is lent first. Node has that for sockets that connect only, so this
+ * uses what it keeps to itself: where that has changed, as for sockets of other kinds, the answer is undefined, and the socket as it was.
+ */
+export function lendAccepted(socket: Socket): Lender | undefined {
+  const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly useUserBuffer?: (buffer: Uint8Array) => void } | null };
+  if (Object.getPrototypeOf(socket) !== Socket.prototype || socket.destroyed || handle?.constructor.name !== 'TCP') return undefined;
+  if (internals === undefined || handle.useUserBuffer === undefined) return undefined;
+  const borrower = new Borrower(socket);
+  const fields = socket as unknown as Record<symbol, unknown>;
+  handle.useUserBuffer(sharedReadBuffer);
+  fields[internals.callback] = (count: number) => borrower.received(count);
+  fields[internals.generator] = null;
+  fields[internals.buffer] = sharedReadBuffer;
+  return borrower;
+}
+
+/** Where Node keeps what `onread` was given. */
+const internals = findInternals();
+
+function findInternals(): { readonly buffer: symbol; readonly callback: symbol; readonly generator: symbol } | undefined {
+  const callback = (): boolean => true;
+  const sample = new Socket({ onread: { buffer: sharedReadBuffer, callback } }) as unknown as Record<symbol, unknown>;
+  const named = (name: string): symbol | undefined => Object.getOwnPropertySymbols(sample).find(({ description }) => description === name);
+  const found = { buffer: named('kBuffer'), callback: named('kBufferCb'), generator: named('kBufferGen') };
+  const { buffer, callback: call, generator } = found;
+  if (buffer === undefined || call === undefined || generator === undefined) return undefined;
+  // They have to hold what they are believed to.
+  if (sample[buffer] !== sharedReadBuffer || sample[call] !== callback || sample[generator] !== null) return undefined;
+  return { buffer, callback: call, generator };
+}
+
+/** Who has the bytes of one socket. */
+class Borrower implements Lender {
+  readonly #socket: Socket;
+  #take: ((bytes: Uint8Array) => boolean) | undefined;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
   }
 
   lend(take: (bytes: Uint8Array) => boolean): Loan {
     this.#take = take;
     // What came before stands in Node's own buffer; the end comes from there in any case.
-    this.on('data', this.#early);
-    return { resume: () => void this.resume() };
+    this.#socket.on('data', this.#early);
+    return this;
   }
 
-  /** Ends the loan, for another reader in either way; what comes until then has to be paused for. */
+  resume(): void {
+    this.#socket.resume();
+  }
+
   takeBack(): void {
     this.#take = undefined;
-    this.off('data', this.#early);
+    this.#socket.off('data', this.#early);
+  }
+
+  /** False stops the reading until `resume`, or until Node's buffer has been read. */
+  received(count: number): boolean {
+    const bytes = sharedReadBuffer.subarray(0, count);
+    if (this.#take === undefined || this.#socket.readableLength > 0) return this.#socket.push(Buffer.from(bytes));
+    const room = this.#take(bytes);
+    if (!room) this.#socket.pause();
+    return room;
   }
 
   readonly #early = (bytes: Buffer): void => {
-    if (this.#take?.(bytes) === false) this.pause();
+    if (this.#take?.(bytes) === false) this.#socket.pause();
   };
-
-  /** False stops the reading until `resume`, or until Node's buffer has been read. */
-  #received(bytes: Uint8Array): boolean {
-    if (this.#take === undefined || this.readableLength > 0) return this.push(Buffer.from(bytes));
-    const room = this.#take(bytes);
-    if (!room) this.pause();
-    return room;
-  }
 }

@@ -1,7 +1,9 @@
 // Joins two streams until both directions are done: half-close passes through, an error on one side resets the other.
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { canLend } from './lending.ts';
+import { canLend, type Loan } from './lending.ts';
+import { lendAccepted } from './lending-socket.ts';
+import { sendAtOnce } from './socket-send.ts';
 
 export interface SpliceResult {
   /** Bytes that came from `a` and went to `b`. */
@@ -41,21 +43,21 @@ export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<Sp
       if (--open === 0) finish(undefined);
     };
     const pump = (from: Duplex, to: Duplex, count: (bytes: number) => void): void => {
-      if (canLend(from)) {
-        const pieces = new Pieces(to);
-        const loan = from.lend((bytes) => {
-          quiet = false;
-          count(bytes.length);
-          return pieces.write(bytes);
-        });
-        to.on('drain', () => loan.resume());
-      } else {
+      const lender = canLend(from) ? from : from instanceof Socket ? lendAccepted(from) : undefined;
+      if (lender === undefined) {
         from.on('data', (chunk: Buffer) => {
           quiet = false;
           count(chunk.length);
           if (!to.write(chunk)) from.pause();
         });
         to.on('drain', () => from.resume());
+      } else {
+        const writer = to instanceof Socket ? new SocketWriter(to) : new CopyingWriter(to);
+        writer.loan = lender.lend((bytes) => {
+          quiet = false;
+          count(bytes.length);
+          return writer.write(bytes);
+        });
       }
       from.on('end', () => to.end());
       to.on('finish', oneEnded);
@@ -75,42 +77,61 @@ export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<Sp
 /** Node takes a longer one for a millisecond. */
 const longestTimerMs = 2_147_483_647;
 
-/** Below this, Node's own small buffers do. */
-const pieceFromBytes = 4096;
-const pieceBytes = 64 * 1024;
-/** Pieces kept for the next write: more are under way only where the receiver is slow, and then they are left to the collector. */
-const keptPieces = 8;
-
-/**
- * Writes borrowed bytes through a few pieces of memory that are used again once they have been sent. Only a socket is known to have no use
- * for them then; other streams may have handed them on, so they get pieces of their own.
- */
-class Pieces {
+/** Writes borrowed bytes to a stream that may hand on what it is given: each piece has memory of its own. */
+class CopyingWriter {
   readonly #to: Duplex;
-  readonly #free: Buffer[] = [];
+  loan: Loan | undefined;
 
   constructor(to: Duplex) {
+    this.#to = to;
+    to.on('drain', () => this.loan?.resume());
+  }
+
+  /** Whether there is room for more. */
+  write(bytes: Uint8Array): boolean {
+    return this.#to.write(Buffer.from(bytes));
+  }
+}
+
+const pieceBytes = 64 * 1024;
+/** Pieces that all sockets together keep for the next one that is full; more are left to the collector. */
+const keptPieces = 64;
+const freePieces: Buffer[] = [];
+
+/**
+ * Writes borrowed bytes to a socket. What the kernel takes at once is not copied; what it does not take waits in pieces of memory that are used
+ * again, and until those are gone nothing more is asked for. So a slow receiver costs one read at most.
+ */
+class SocketWriter {
+  readonly #to: Socket;
+  #waiting = 0;
+  loan: Loan | undefined;
+
+  constructor(to: Socket) {
     this.#to = to;
   }
 
   /** Whether there is room for more. */
   write(bytes: Uint8Array): boolean {
-    if (bytes.length < pieceFromBytes || !(this.#to instanceof Socket)) return this.#to.write(Buffer.from(bytes));
-    let room = true;
-    for (let at = 0; at < bytes.length; at += pieceBytes) {
-      const part = bytes.length <= pieceBytes ? bytes : bytes.subarray(at, at + pieceBytes);
-      const piece = this.#free.pop() ?? Buffer.allocUnsafeSlow(pieceBytes);
-      piece.set(part);
-      room = this.#to.write(piece.subarray(0, part.length), (error) => {
-        // After an error the stream may still hold what it did not send.
-        if (error === null || error === undefined) this.#keep(piece);
-      });
-    }
-    return room;
+    const at = sendAtOnce(this.#to, bytes);
+    for (let from = at; from < bytes.length; from += pieceBytes) this.#wait(bytes.subarray(from, from + pieceBytes));
+    // Where the kernel has taken the pieces meanwhile, nothing is waited for.
+    return at === bytes.length || this.#to.writableLength === 0;
   }
 
-  #keep(piece: Buffer): void {
-    if (this.#free.length < keptPieces) this.#free.push(piece);
+  #wait(bytes: Uint8Array): void {
+    // Small ones come out of Node's own memory for such.
+    const pooled = bytes.length > pieceBytes / 16;
+    const piece = pooled ? (freePieces.pop() ?? Buffer.allocUnsafeSlow(pieceBytes)) : Buffer.from(bytes);
+    if (pooled) piece.set(bytes);
+    this.#waiting++;
+    this.#to.write(pooled ? piece.subarray(0, bytes.length) : piece, (error) => {
+      this.#waiting--;
+      // After an error the stream may still hold what it did not send.
+      if (error !== null && error !== undefined) return;
+      if (pooled && freePieces.length < keptPieces) freePieces.push(piece);
+      if (this.#waiting === 0) this.loan?.resume();
+    });
   }
 }
 
