@@ -1,6 +1,6 @@
 // A published service: the name it has outside and the targets it has inside.
 import type { AccessPolicy } from './access.ts';
-import type { AccountId, GroupId, ServiceId } from './ids.ts';
+import type { AccountId, GroupId, PeerId, ServiceId } from './ids.ts';
 import type { ServiceStatus } from './status.ts';
 import { matchesAll, plainTls, type PathRewrite, type RouteMatch, type UpstreamTls, type WebOptions } from './web.ts';
 
@@ -109,6 +109,17 @@ export interface Service {
   readonly createdAt: number;
   readonly certificateIssuedAt: number | undefined;
   readonly status: ServiceStatus;
+  /** Where a peer publishes it by itself, for as long as it renews it. */
+  readonly exposure?: ServiceExposure;
+}
+
+/** Times are wall-clock milliseconds. */
+export interface ServiceExposure {
+  readonly peerId: PeerId;
+  readonly peerName: string;
+  readonly leaseUntil: number;
+  /** When it ends however often it is renewed; undefined for never. */
+  readonly endsAt: number | undefined;
 }
 
 export interface MappingTarget {

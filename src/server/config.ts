@@ -1,7 +1,7 @@
 // Everything the control plane can be told, with its defaults: the schema is also the reference and the example.
 import { logLevels } from '#lib/log.ts';
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
-import { convert, list, object, oneOf, optional, string, boolean, type Infer } from '#lib/schema.ts';
+import { convert, duration, list, object, oneOf, optional, string, boolean, type Infer } from '#lib/schema.ts';
 import { metricsSettings } from '#metrics/index.ts';
 
 function hostPort(about: string, fallback: string) {
@@ -40,6 +40,12 @@ export const serverSchema = object({
     }),
   ),
   metrics: metricsSettings,
+  exposeTtl: duration({
+    about: 'A service that a peer exposes by itself is gone when the peer has not renewed it for so long. Peers renew three times in it.',
+    default: '90s',
+    minMs: 3_000,
+    maxMs: 3_600_000,
+  }),
   dnsDomain: string({
     about: 'Domain of the peers’ names inside the mesh.',
     default: 'mesh.internal',

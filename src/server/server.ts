@@ -28,6 +28,8 @@ import { createTurnAccounts } from './turn-accounts.ts';
 
 /** How often abandoned peers, and the code of a set-up that is done, are looked for, milliseconds. */
 const sweepIntervalMs = 60_000;
+/** How often lapsed exposures are looked for at the least, milliseconds. */
+const maxLapseIntervalMs = 15_000;
 const relayTokenMs = 12 * 3_600_000;
 const gatewayClientId = 'meshgate-gateway';
 const version = '0.1.0';
@@ -51,6 +53,7 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
       dnsDomain: config.dnsDomain,
       clock,
       log: log.with({ part: 'domain' }),
+      exposureTtlMs: config.exposeTtl,
     });
     scope.use(domain);
     const idp = scope.use(await openIdentityProvider(config, publicUrl, secrets, domain, log));
@@ -126,6 +129,15 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
       );
     }, sweepIntervalMs);
     scope.defer(() => clearInterval(sweeper));
+    const lapses = setInterval(
+      () => {
+        domain.exposures
+          .reapLapsed()
+          .catch((error: unknown) => log.error('exposed services that lapsed could not be removed', { reason: describeError(error) }));
+      },
+      Math.min(config.exposeTtl / 3, maxLapseIntervalMs),
+    );
+    scope.defer(() => clearInterval(lapses));
     await shareStatus(scope, config, log, () => ({
       process: 'server',
       pid: process.pid,

@@ -1,9 +1,10 @@
 // The one account and its settings.
-import { boolean, integer, object, optional, string } from '#lib/schema.ts';
+import { boolean, integer, list, object, optional, string } from '#lib/schema.ts';
+import type { GroupId } from '#model/ids.ts';
 import type { AccountSettings } from '../domain/contract.ts';
 import { idParam, ok, readBody, type Call, type Handler } from './call.ts';
 import { apiError } from './errors.ts';
-import { fixedTo, unsupported } from './fields.ts';
+import { fixedTo, idField, unsupported } from './fields.ts';
 
 /** What other servers of this API can set and this one cannot is taken where it says what is so here, and refused by name else. */
 const settingsFields = object({
@@ -22,8 +23,12 @@ const settingsFields = object({
   dns_domain: optional(string({ min: 0, max: 255 })),
   network_range: unsupported(),
   network_range_v6: unsupported(),
-  peer_expose_enabled: unsupported(),
-  peer_expose_groups: unsupported(),
+  peer_expose_enabled: optional(boolean()),
+  peer_expose_groups: optional(list(idField<GroupId>(), { max: 500 })),
+  // The next three are our own addition.
+  peer_expose_public: optional(boolean()),
+  peer_expose_domains: optional(list(string({ max: 253 }), { max: 50 })),
+  peer_expose_limit: optional(integer({ min: 1, max: 200 })),
   extra: optional(
     object({ peer_approval_enabled: unsupported(), user_approval_required: unsupported(), network_traffic_logs_enabled: unsupported() }),
   ),
@@ -60,7 +65,11 @@ async function accountShape(call: Call, settings: AccountSettings): Promise<Read
       jwt_groups_enabled: false,
       groups_propagation_enabled: false,
       routing_peer_dns_resolution_enabled: settings.routingPeerDns,
-      peer_expose_enabled: false,
+      peer_expose_enabled: settings.expose.enabled,
+      peer_expose_groups: settings.expose.groups,
+      peer_expose_public: settings.expose.public,
+      peer_expose_domains: settings.expose.domains,
+      peer_expose_limit: settings.expose.perPeer,
       lazy_connection_enabled: settings.lazyConnections,
     },
   };
@@ -82,5 +91,12 @@ export const updateAccount: Handler = async (call) => {
     ...(asked.routing_peer_dns_resolution_enabled === undefined ? {} : { routingPeerDns: asked.routing_peer_dns_resolution_enabled }),
     ...(asked.lazy_connection_enabled === undefined ? {} : { lazyConnections: asked.lazy_connection_enabled }),
   };
-  return ok(await accountShape(call, await domain.settings.update(change, call.actor)));
+  const expose = {
+    ...(asked.peer_expose_enabled === undefined ? {} : { enabled: asked.peer_expose_enabled }),
+    ...(asked.peer_expose_groups === undefined ? {} : { groups: asked.peer_expose_groups }),
+    ...(asked.peer_expose_public === undefined ? {} : { public: asked.peer_expose_public }),
+    ...(asked.peer_expose_domains === undefined ? {} : { domains: asked.peer_expose_domains }),
+    ...(asked.peer_expose_limit === undefined ? {} : { perPeer: asked.peer_expose_limit }),
+  };
+  return ok(await accountShape(call, await domain.settings.update({ ...change, expose }, call.actor)));
 };

@@ -94,6 +94,7 @@ const serviceFields = object({
   proxy_cluster: answerOnly(),
   terminated: answerOnly(),
   meta: answerOnly(),
+  exposure: answerOnly(),
 });
 
 /** ServiceRequest, as the domain's input. What spans several fields is the domain's to check. */

@@ -67,6 +67,16 @@ function serviceShape(service: Service): Readonly<Record<string, unknown>> {
       /** Our own addition: why it is not active. */
       status_reason: service.status.reason === '' ? undefined : service.status.reason,
     }),
+    /** Our own addition: the peer that publishes it by itself. */
+    exposure:
+      service.exposure === undefined
+        ? undefined
+        : present({
+            peer: service.exposure.peerId,
+            peer_name: service.exposure.peerName,
+            renew_before: time(service.exposure.leaseUntil),
+            expires_at: service.exposure.endsAt === undefined ? undefined : time(service.exposure.endsAt),
+          }),
     private: service.private,
     access_groups: service.accessGroups,
     /** Our own additions. */

@@ -127,6 +127,18 @@ export const maxAttemptDelayMs = minute;
 /** Wrong attempts are forgotten after this long without another. */
 export const attemptMemoryMs = hour;
 
+/** What an exposed service lives on without a renewal, unless the server is told otherwise (netbird-features A14). */
+export const exposureTtlMs = 90 * second;
+/** How long after its lease an exposure that somebody else ended is remembered, for its peer to learn of it. */
+export const withdrawnKeptMs = hour;
+/** Exposed services of one peer, unless the settings say otherwise (netbird-features A14), and what those may say. */
+export const defaultExposuresPerPeer = 10;
+export const maxExposuresPerPeer = 200;
+/** Domains in the settings below which peers choose names. */
+export const maxExposeDomains = 50;
+/** The longest that an exposure may be asked to last. */
+export const exposureMaxMs = 365 * day;
+
 export const passwordMinLength = 8;
 
 /** Longest life of a personal token. */

@@ -41,6 +41,8 @@ export interface Context {
   readonly sealer: Sealer;
   readonly changes: Changes;
   readonly serial: MapSerial;
+  /** An exposed service lives on so long without a renewal, milliseconds. */
+  readonly exposureTtlMs: number;
   /** This process among those that share the database. */
   readonly serverId: string;
 }

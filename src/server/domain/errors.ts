@@ -55,6 +55,20 @@ const table = {
   DOMAIN_SERVICE_MODE_FIXED: row(422, 'The mode of a service cannot be changed. Make a new service.'),
   DOMAIN_SERVICE_PORT_TAKEN: row(409, 'Another service of the cluster listens on this port.'),
   DOMAIN_SERVICE_NO_PORT: row(409, 'The cluster has no free port left.'),
+  DOMAIN_SERVICE_EXPOSED: row(
+    409,
+    'A peer publishes this service itself and decides what it is like. Delete it, or publish it as a service of its own.',
+  ),
+
+  DOMAIN_EXPOSE_OFF: row(403, 'Peers may not publish services in this network. An administrator permits it: meshgate expose allow --group GROUP.'),
+  DOMAIN_EXPOSE_NOT_ALLOWED: row(403, 'This peer is in none of the groups whose peers may publish services.'),
+  DOMAIN_EXPOSE_PUBLIC: row(403, 'Peers may not publish services that anybody can open. Ask for sign-in, a password or a PIN.'),
+  DOMAIN_EXPOSE_NAME: row(403, 'Peers may not choose names there, only get random ones.'),
+  DOMAIN_EXPOSE_HOST: row(403, 'No policy lets this peer reach that host and port, so it may not publish it.'),
+  DOMAIN_EXPOSE_LIMIT: row(429, 'This peer publishes as many services as it may.'),
+  DOMAIN_EXPOSE_NO_CLUSTER: row(412, 'No gateway is connected that could publish it.'),
+  DOMAIN_EXPOSE_LAPSED: row(404, 'There is no such exposed service. It has lapsed or ended.'),
+  DOMAIN_EXPOSE_WITHDRAWN: row(412, 'An administrator took this exposed service away.'),
   DOMAIN_GROUP_NOT_ALLOWED: row(403, 'The user is in none of the groups that may use the service.'),
 
   DOMAIN_LEASE_LOST: row(409, 'Another gateway of the cluster orders this certificate.'),

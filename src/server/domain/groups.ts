@@ -9,6 +9,7 @@ import type { GroupUseCases } from './contract.ts';
 import { domainError, domainErrorNaming, invalid } from './errors.ts';
 import { newId } from './ids.ts';
 import { readDnsSettings } from './nameservers.ts';
+import { readSettings } from './saved-settings.ts';
 import { announceTargetsChanged } from './service-announce.ts';
 
 /** The name of the group that every peer is in. */
@@ -121,6 +122,7 @@ async function usersOfGroup(tables: Tables, id: GroupId): Promise<readonly strin
   }
   for (const servers of await tables.nameservers.list()) if (servers.groups.includes(id)) words.push(`name servers "${servers.name}"`);
   for (const zone of await tables.zones.list()) if (zone.distributionGroups.includes(id)) words.push(`DNS zone "${zone.name}"`);
+  if ((await readSettings(tables)).expose.groups.includes(id)) words.push('the settings of who may expose services');
   if ((await readDnsSettings(tables)).disabledManagementGroups.includes(id)) words.push('the DNS settings');
   return words;
 }

@@ -14,12 +14,13 @@ import { certificateUseCases } from './certificates.ts';
 import { Changes } from './changes.ts';
 import { canonicalHost } from './checks.ts';
 import { clusterUseCases } from './clusters.ts';
-import { defaultLimits, serverGoneMs, type DomainLimits } from './constants.ts';
+import { defaultLimits, exposureTtlMs, serverGoneMs, type DomainLimits } from './constants.ts';
 import type { Account, Context } from './context.ts';
 import type { ControlDomain, ServiceUseCases } from './contract.ts';
 import type { DomainResolvers } from './domain-proof.ts';
 import { domainError, invalid } from './errors.ts';
 import { eventUseCases } from './events.ts';
+import { exposureUseCases } from './exposures.ts';
 import { allGroupName, groupUseCases } from './groups.ts';
 import { newId, type RandomBytes } from './ids.ts';
 import { mapUseCases } from './maps.ts';
@@ -61,6 +62,8 @@ export interface ControlDomainOptions {
   /** TXT records likewise. */
   readonly resolveTxt?: DomainResolvers['txt'];
   readonly limits?: Partial<DomainLimits>;
+  /** An exposed service lives on so long without a renewal; 90 s where left out. */
+  readonly exposureTtlMs?: number;
   /** Hashes passwords and PINs; one of its own where left out. */
   readonly hasher?: PasswordHasher;
 }
@@ -88,7 +91,24 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
     const serial = new MapSerial(store, await store.tables.account.counter('serial'));
     const limits = { ...defaultLimits, ...options.limits };
     const hasher = options.hasher ?? new PasswordHasher();
-    const context: Context = { account, dnsDomain, store, clock, log, random, limits, hasher, sealer, changes, serial, serverId };
+    const ttlMs = options.exposureTtlMs ?? exposureTtlMs;
+    if (!store.shared) await store.tables.exposures.extendAll(clock.wall() + ttlMs);
+    const context: Context = {
+      account,
+      dnsDomain,
+      store,
+      clock,
+      log,
+      random,
+      limits,
+      hasher,
+      sealer,
+      changes,
+      serial,
+      serverId,
+      exposureTtlMs: ttlMs,
+    };
+    const maps = mapUseCases(context);
     const oneTimeTokens = new OneTimeTokens(clock, random, limits.oneTimeTokens);
     const resolvers = { cname: options.resolveCname ?? systemResolveCname, txt: options.resolveTxt ?? systemResolveTxt };
     return {
@@ -96,7 +116,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       dnsDomain,
       settings: settingsUseCases(context),
       peers: peerUseCases(context, oneTimeTokens),
-      maps: mapUseCases(context),
+      maps,
       changes,
       users: userUseCases(context),
       tokens: tokenUseCases(context),
@@ -111,6 +131,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       zones: zoneUseCases(context),
       posture: postureUseCases(context),
       services: serviceUseCases(context, oneTimeTokens),
+      exposures: exposureUseCases(context, maps),
       clusters: clusterUseCases(context, resolvers),
       certificates: certificateUseCases(context),
       sessions: sessionUseCases(context),

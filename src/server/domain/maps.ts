@@ -1,5 +1,7 @@
 // Network maps as of now. The indexed state is kept as long as the serial stands, so that a change costs one reading for all peers.
 import { parsePrefix } from '#lib/ip.ts';
+import type { PublicKey } from '#model/ids.ts';
+import type { NetworkResource } from '#model/network-plan.ts';
 import { buildMap } from '../netmap/build.ts';
 import type { NetworkPlan } from '../netmap/plan.ts';
 import { indexNetwork, type Publication, type ResourcePublication, type Snapshot } from '../netmap/snapshot.ts';
@@ -12,7 +14,12 @@ import { readDnsSettings } from './nameservers.ts';
 import { readSettings } from './saved-settings.ts';
 import { TargetHosts } from './target-hosts.ts';
 
-export function mapUseCases(context: Context): MapUseCases {
+export interface ResourceReach {
+  /** The resources that policies let this peer reach at that port, as of now. */
+  reachedBy(publicKey: PublicKey, protocol: 'tcp' | 'udp', port: number): Promise<readonly NetworkResource[]>;
+}
+
+export function mapUseCases(context: Context): MapUseCases & ResourceReach {
   let kept: Promise<Snapshot> | undefined;
   let keptSerial = -1;
 
@@ -34,6 +41,12 @@ export function mapUseCases(context: Context): MapUseCases {
       const map = buildMap(await current(), publicKey);
       if (map === undefined) throw domainError('DOMAIN_PEER_UNKNOWN');
       return map;
+    },
+
+    async reachedBy(publicKey, protocol, port) {
+      const { byKey, routing } = await current();
+      const id = byKey.get(publicKey)?.peer.id;
+      return id === undefined ? [] : routing.reachedBy(id, protocol, port);
     },
   };
 }

@@ -7,6 +7,7 @@ import { abandonedMs } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
 import type { Actor, PeerSelf, PeerUseCases, SignInToken } from './contract.ts';
 import { domainError } from './errors.ts';
+import { endExposuresOf } from './exposures.ts';
 import { freeLabel } from './labels.ts';
 import { loginEndsAt, markExpiredLogins, sweepLogins } from './login-expiry.ts';
 import { sweep } from './maintenance.ts';
@@ -213,6 +214,7 @@ function sameMeta(a: PeerMeta, b: PeerMeta): boolean {
 export async function removePeer(write: Write, peer: Peer, code: 'peer.delete' | 'peer.expire', actor: Actor): Promise<void> {
   const groups = peer.proxyCluster === undefined ? await write.tables.groups.groupsOf(peer.id) : [];
   await write.audit(code, actor, peer.id, { name: peer.name, ip: peer.ipv4 });
+  await endExposuresOf(write, peer.id);
   await write.tables.peers.delete(peer.id);
   write.changed({ kind: 'peer-removed', publicKey: peer.publicKey });
   write.changed({ kind: 'network', peers: undefined });

@@ -1,6 +1,6 @@
 // The settings of the account as they are kept, with the defaults of what was never said.
 import type { Tables } from '../store/store.ts';
-import { defaultLoginExpirationMs } from './constants.ts';
+import { defaultExposuresPerPeer, defaultLoginExpirationMs } from './constants.ts';
 import type { AccountSettings } from './contract.ts';
 
 const place = 'account';
@@ -10,6 +10,7 @@ const defaults: AccountSettings = {
   loginExpirationMs: defaultLoginExpirationMs,
   routingPeerDns: true,
   lazyConnections: false,
+  expose: { enabled: false, groups: [], public: false, domains: [], perPeer: defaultExposuresPerPeer },
 };
 
 export async function readSettings(tables: Tables): Promise<AccountSettings> {

@@ -2,6 +2,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { asId, type GroupId, type PeerId, type ServiceId } from '#model/ids.ts';
 import type { Service, ServiceTarget } from '#model/service.ts';
+import type { ExposureRecord } from '../store/exposure-table.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import { canonicalCluster, checkGroups, checkLimit } from './checks.ts';
@@ -29,7 +30,7 @@ export interface ServiceSessionKeys {
 }
 
 export function serviceUseCases(context: Context, tokens: OneTimeTokens): ServiceUseCases & ServiceSessionKeys {
-  const { store, account, random, limits, sealer } = context;
+  const { store, account, sealer } = context;
   const complete = async (tables: Tables, record: ServiceRecord): Promise<Service> =>
     (await completeAll(context, tables, [record]))[0] ?? unknownService();
 
@@ -56,15 +57,10 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
     async create(request, actor) {
       const input = checkService(request);
       const hashed = await hashSecrets(context, input.auth);
-      const id = newId<ServiceId>(random);
-      const sessionKey = sealer.seal(keyPlace(id), newSessionKey());
       return await write(context, async (write) => {
         const { tables, audit } = write;
-        checkLimit(await tables.services.count(), limits.services);
-        const record = await assemble(context, write, id, input, hashed, undefined);
-        await tables.services.insert(record, sessionKey);
-        await audit('service.create', actor, id, { name: record.name, domain: record.domain });
-        if (record.enabled) announce(write, record);
+        const record = await insertService(context, write, input, hashed);
+        await audit('service.create', actor, record.id, { name: record.name, domain: record.domain });
         return await complete(tables, record);
       });
     },
@@ -75,6 +71,7 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
       return await write(context, async (write) => {
         const { tables, audit, changed } = write;
         const old = (await tables.services.find(id)) ?? unknownService();
+        if ((await tables.exposures.find(id)) !== undefined) throw domainError('DOMAIN_SERVICE_EXPOSED');
         if (old.mode !== input.mode) throw domainError('DOMAIN_SERVICE_MODE_FIXED');
         const record = await assemble(context, write, id, input, hashed, old);
         await tables.services.update(record);
@@ -93,13 +90,11 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
 
     async delete(id, actor) {
       await write(context, async (write) => {
-        const { tables, audit, changed } = write;
+        const { tables, audit } = write;
         const old = (await tables.services.find(id)) ?? unknownService();
-        await revokeService(write, id);
-        await tables.services.delete(id);
+        await removeService(write, old);
+        await tables.exposures.withdraw(id);
         await audit('service.delete', actor, id, { name: old.name, domain: old.domain });
-        changed({ kind: 'service-removed', serviceId: id, cluster: old.cluster });
-        changed({ kind: 'network', peers: undefined });
       });
     },
 
@@ -235,14 +230,43 @@ function announce({ changed }: Write, record: ServiceRecord): void {
   changed({ kind: 'network', peers: undefined });
 }
 
-/** Records with the hosts of their targets and their status. */
-async function completeAll({ account }: Context, tables: Tables, records: readonly ServiceRecord[]): Promise<readonly Service[]> {
-  const statuses = await tables.services.statuses();
-  const hosts = records.length === 1 ? await targetHosts(tables, records[0]?.targets ?? []) : await allTargetHosts(tables);
+/** Stores a new service and tells its gateways. `input` has been checked. */
+export async function insertService(context: Context, write: Write, input: ServiceInput, hashed: HashedSecrets): Promise<ServiceRecord> {
+  const { tables } = write;
+  checkLimit(await tables.services.count(), context.limits.services);
+  const id = newId<ServiceId>(context.random);
+  const record = await assemble(context, write, id, input, hashed, undefined);
+  await tables.services.insert(record, context.sealer.seal(keyPlace(id), newSessionKey()));
+  if (record.enabled) announce(write, record);
+  return record;
+}
+
+/** Takes a service and everybody's sessions at it away. */
+export async function removeService(write: Write, { id, cluster }: ServiceRecord): Promise<void> {
+  await revokeService(write, id);
+  await write.tables.services.delete(id);
+  write.changed({ kind: 'service-removed', serviceId: id, cluster });
+  write.changed({ kind: 'network', peers: undefined });
+}
+
+/** Records with the hosts of their targets, their status, and who exposes them. */
+export async function completeAll({ account }: Context, tables: Tables, records: readonly ServiceRecord[]): Promise<readonly Service[]> {
+  const only = records.length === 1 ? records[0] : undefined;
+  const statuses = await tables.services.statuses(only?.id);
+  const leases = only === undefined ? await tables.exposures.list() : [(await tables.exposures.find(only.id)) ?? []].flat();
+  const exposures = new Map(leases.map((lease) => [lease.id, lease]));
+  const hosts = only === undefined ? await allTargetHosts(tables) : await targetHosts(tables, only.targets);
   return records.map((record) => ({
     ...record,
     accountId: account.id,
     targets: record.targets.map((target) => ({ ...target, host: hosts.hostOf(target) ?? '' })),
     status: worstStatus(record.enabled, statuses.get(record.id) ?? []),
+    ...exposureOf(exposures.get(record.id)),
   }));
+}
+
+function exposureOf(lease: ExposureRecord | undefined): Pick<Service, 'exposure'> {
+  if (lease === undefined) return {};
+  const { peerId, peerName, leaseUntil, endsAt } = lease;
+  return { exposure: { peerId, peerName, leaseUntil, endsAt } };
 }

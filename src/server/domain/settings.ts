@@ -3,6 +3,8 @@ import { maxLoginExpirationMs, minLoginExpirationMs } from './constants.ts';
 import { write, type Context } from './context.ts';
 import type { AccountSettings, SettingsUseCases } from './contract.ts';
 import { invalid } from './errors.ts';
+import { checkExposeSettings } from './expose-rules.ts';
+import { endForbidden } from './exposures.ts';
 import { markExpiredLogins } from './login-expiry.ts';
 import { readSettings, saveSettings } from './saved-settings.ts';
 
@@ -15,11 +17,14 @@ export function settingsUseCases(context: Context): SettingsUseCases {
     async update(change, actor) {
       return await write(context, async (write) => {
         const { tables, audit } = write;
-        const settings = { ...(await readSettings(tables)), ...change };
+        const old = await readSettings(tables);
+        const expose = await checkExposeSettings(tables, { ...old.expose, ...change.expose });
+        const settings = { ...old, ...change, expose };
         check(settings);
         await saveSettings(tables, settings);
         await audit('account.settings.update', actor, context.account.id);
         await markExpiredLogins(write, settings);
+        await endForbidden(write, expose);
         write.changed({ kind: 'network', peers: undefined });
         return settings;
       });

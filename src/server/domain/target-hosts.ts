@@ -91,7 +91,7 @@ export async function targetHosts(tables: Tables, targets: readonly ServiceTarge
 export async function checkResourceTarget(tables: Tables, target: ServiceTarget): Promise<ServiceTarget> {
   const resource = await tables.resources.find(target.targetId);
   if (resource === undefined || resource.type !== target.targetType) throw domainErrorNaming('DOMAIN_SERVICE_TARGET_UNKNOWN', target.targetId);
-  const host = needsHost(resource) ? (canonical(target.host) ?? '') : '';
+  const host = needsHost(resource) ? (canonicalTarget(target.host) ?? '') : '';
   if (hostIn(resource, host) === undefined) throw invalid(`The target needs a host that is in ${resource.address}.`);
   return { ...target, host };
 }
@@ -99,6 +99,11 @@ export async function checkResourceTarget(tables: Tables, target: ServiceTarget)
 /** A range and a wildcard are many: the target says which. */
 function needsHost({ type, address }: NetworkResource): boolean {
   return type === 'subnet' || address.startsWith('*.');
+}
+
+/** Whether the host, in its canonical form, is in the resource. */
+export function isInResource(resource: NetworkResource, host: string): boolean {
+  return hostIn(resource, host) === host;
 }
 
 function hostIn(resource: NetworkResource, host: string): string | undefined {
@@ -110,7 +115,8 @@ function hostIn(resource: NetworkResource, host: string): string | undefined {
   return ip !== undefined && prefixContains(prefix, ip) ? host : undefined;
 }
 
-function canonical(host: string): string | undefined {
+/** An address or a host name in its canonical form; else undefined. */
+export function canonicalTarget(host: string): string | undefined {
   const ip = parseIp(host.trim());
   return ip === undefined ? canonicalHost(host) : formatIp(ip);
 }

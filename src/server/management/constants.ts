@@ -21,6 +21,10 @@ export const maxMetaFiles = 64;
 /** A setup key or sign-in token; longer ones are refused unread. */
 export const maxSecretText = 16_384;
 
+/** Texts in a request to expose a service, and groups that it names. */
+export const maxExposeText = 1_024;
+export const maxExposeGroups = 100;
+
 /** Mappings in one message of a gateway's first snapshot. */
 export const snapshotBatch = 500;
 /** A gateway acknowledges a message within this time, or its stream is ended. */

@@ -45,5 +45,6 @@ export const managementError = defineErrors('server/management', {
   MANAGEMENT_REPORT_STRANGER: { text: 'Only a connected peer may report its paths.', origin: 'peer', retry: true, status: 412 },
   MANAGEMENT_REPORT_SOON: { text: 'The last report of this peer came a moment ago.', origin: 'peer', retry: true, status: 429 },
   MANAGEMENT_REPORT_TOO_LONG: { text: 'The report is too long to be one.', origin: 'peer', retry: false, status: 400 },
+  MANAGEMENT_EXPOSE_INVALID: { text: 'The request to expose a service makes no sense.', origin: 'peer', retry: false, status: 400 },
   MANAGEMENT_KEY_PAIR: { text: 'The server key must be 32 bytes.', origin: 'internal', retry: false, status: 500 },
 });

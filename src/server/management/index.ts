@@ -4,7 +4,9 @@ import type { PublicKey } from '#model/ids.ts';
 import type { KeptReport } from '#model/path-report.ts';
 import type { RpcService } from '#rpc/method.ts';
 import { relayRenewShare } from './constants.ts';
+import { Envelopes } from './envelopes.ts';
 import { managementError } from './errors.ts';
+import { createExposeService } from './expose-service.ts';
 import { createGatewayService } from './gateway-service.ts';
 import { Gateways } from './gateways.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
@@ -35,6 +37,7 @@ export function createManagementServices(domain: ManagementDomain, options: Mana
   const reports = new PathReports(deps.clock);
   const gateways = new Gateways();
   const strangers = new Strangers(() => deps.clock.now());
+  const envelopes = new Envelopes(options.privateKey, strangers);
   const tokens = new TokenGuard(domain.tokens, deps.clock);
   const unsubscribe = domain.changes.subscribe((change) => {
     switch (change.kind) {
@@ -57,7 +60,8 @@ export function createManagementServices(domain: ManagementDomain, options: Mana
   const stopRenewing = renewRelayTokens(streams, options, deps);
   return {
     services: [
-      createPeerService(domain, options, { streams, strangers, reports }, deps),
+      createPeerService(domain, options, { streams, strangers, reports, envelopes }, deps),
+      createExposeService(domain.exposures, envelopes),
       createProxyService(domain, gateways, tokens, deps),
       createGatewayService(domain, options, gateways, tokens, deps),
       createReportService({ privateKey: options.privateKey, isConnected: (peer) => streams.has(peer), reports }),

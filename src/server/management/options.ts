@@ -10,6 +10,7 @@ import type {
   ClusterUseCases,
   ControlDomain,
   EventUseCases,
+  ExposureUseCases,
   MapUseCases,
   PeerUseCases,
   ServiceUseCases,
@@ -27,6 +28,7 @@ export interface ManagementDomain extends Pick<ControlDomain, 'accountId'> {
   readonly clusters: Pick<ClusterUseCases, 'proxyConnected' | 'proxyHeartbeat' | 'proxyDisconnected'>;
   readonly tokens: Pick<TokenUseCases, 'verifyProxy'>;
   readonly sessions: Pick<SessionUseCases, 'create' | 'find' | 'end' | 'verifyServiceToken'>;
+  readonly exposures: Omit<ExposureUseCases, 'reapLapsed'>;
   readonly certificates: Omit<CertificateUseCases, 'list'>;
   readonly events: Pick<EventUseCases, 'addAccess'>;
 }

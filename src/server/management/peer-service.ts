@@ -1,15 +1,11 @@
 // ManagementService: what peers call. Bodies are sealed between the peer's key and the server's; whoever can seal is the peer.
-import type { DescMessage, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
-import { publicFromPrivate } from '#crypto/x25519.ts';
-import { toBase64 } from '#lib/bytes.ts';
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import { describeError } from '#lib/errors.ts';
-import { parsePublicKey, type PublicKey } from '#model/ids.ts';
+import type { PublicKey } from '#model/ids.ts';
 import { type Answers, type Call, defineService, type RpcService } from '#rpc/method.ts';
-import { Sealer } from '#rpc/sealed.ts';
 import {
   DeviceAuthorizationFlowSchema,
   type EncryptedMessage,
-  type EncryptedMessageSchema,
   EmptySchema,
   ExtendAuthSessionRequestSchema,
   ExtendAuthSessionResponseSchema,
@@ -23,7 +19,9 @@ import {
 } from '#wire/proto/gen/management_pb.ts';
 import type { PeerSelf } from '../domain/contract.ts';
 import { maxBuilds, maxSecretText, maxSyncSetups } from './constants.ts';
+import type { Envelope, Envelopes } from './envelopes.ts';
 import { managementError } from './errors.ts';
+import { stockExposeHandlers } from './expose-service.ts';
 import { Gate } from './gate.ts';
 import { MapEncoder, syncResponseBytes } from './map-bytes.ts';
 import type { AuthorizationFlow, ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
@@ -31,8 +29,6 @@ import type { PathReports } from './path-reports.ts';
 import type { Strangers } from './strangers.ts';
 import { SyncStream, type SyncStreams } from './sync-streams.ts';
 import { checksOf, configOf, metaOf, peerConfigOf, sessionEndOf } from './translate.ts';
-
-type Envelope = MessageInitShape<typeof EncryptedMessageSchema>;
 
 /** What stock clients send in place of a setup key when they bring a sign-in token. */
 const noSetupKey = '00000000-0000-0000-0000-000000000000';
@@ -42,32 +38,17 @@ interface PeerTables {
   readonly streams: SyncStreams;
   readonly strangers: Strangers;
   readonly reports: PathReports;
+  readonly envelopes: Envelopes;
 }
 
 export function createPeerService(domain: ManagementDomain, options: ManagementOptions, tables: PeerTables, deps: ManagementDeps): RpcService {
-  const { streams, strangers, reports } = tables;
-  const sealer = new Sealer(options.privateKey);
-  const ownKey = toBase64(publicFromPrivate(options.privateKey));
+  const { streams, strangers, reports, envelopes } = tables;
   const builds = new Gate(maxBuilds);
   const encoder = new MapEncoder();
   let setups = 0;
 
-  function open<Desc extends DescMessage>(
-    desc: Desc,
-    envelope: EncryptedMessage,
-    call: Call,
-  ): { readonly from: PublicKey; readonly message: MessageShape<Desc> } {
-    const from = parsePublicKey(envelope.wgPubKey);
-    if (from === undefined) throw managementError('MANAGEMENT_KEY_INVALID');
-    strangers.admit(from, call.peerAddress);
-    return { from, message: sealer.open(desc, envelope.body, from) };
-  }
-  function seal<Desc extends DescMessage>(desc: Desc, message: MessageInitShape<Desc>, to: PublicKey): Envelope {
-    return { wgPubKey: ownKey, body: sealer.seal(desc, message, to) };
-  }
-
   async function login(envelope: EncryptedMessage, call: Call): Promise<Envelope> {
-    const { from, message } = open(LoginRequestSchema, envelope, call);
+    const { from, message } = envelopes.open(LoginRequestSchema, envelope, call);
     if (message.meta === undefined) throw managementError('MANAGEMENT_META_MISSING');
     const setupKey = setupKeyOf(message);
     const token = message.jwtToken === '' ? undefined : await verifyToken(message.jwtToken);
@@ -85,7 +66,7 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
     strangers.prove(from);
     const map = await builds.run(() => domain.maps.build(from));
     const sessionExpiresAt = sessionEndOf(self.sessionExpiresAt);
-    return seal(
+    return envelopes.seal(
       LoginResponseSchema,
       { netbirdConfig: configOf(options.endpoints()), peerConfig: peerConfigOf(map), Checks: checksOf(map.files ?? []), sessionExpiresAt },
       from,
@@ -93,13 +74,13 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
   }
 
   async function extendSession(envelope: EncryptedMessage, call: Call): Promise<Envelope> {
-    const { from, message } = open(ExtendAuthSessionRequestSchema, envelope, call);
+    const { from, message } = envelopes.open(ExtendAuthSessionRequestSchema, envelope, call);
     if (message.jwtToken === '') throw managementError('MANAGEMENT_TOKEN_MISSING');
     const { userId, ...signInToken } = await verifyToken(message.jwtToken);
     const self = await domain.peers.extendSession({ publicKey: from, userId, signInToken });
     if (message.meta !== undefined) await domain.peers.updateMeta(from, metaOf(message.meta));
     streams.endpointsChangedOf(from); // its stream tells the new end too
-    return seal(ExtendAuthSessionResponseSchema, { sessionExpiresAt: sessionEndOf(self.sessionExpiresAt) }, from);
+    return envelopes.seal(ExtendAuthSessionResponseSchema, { sessionExpiresAt: sessionEndOf(self.sessionExpiresAt) }, from);
   }
 
   function verifyToken(token: string): ReturnType<NonNullable<ManagementOptions['verifyLoginToken']>> {
@@ -109,7 +90,7 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
   }
 
   async function sync(envelope: EncryptedMessage, call: Call, answers: Answers<Envelope>): Promise<void> {
-    const { from, message } = open(SyncRequestSchema, envelope, call);
+    const { from, message } = envelopes.open(SyncRequestSchema, envelope, call);
     if (setups >= maxSyncSetups) throw managementError('MANAGEMENT_BUSY');
     setups += 1;
     let settingUp = true;
@@ -123,7 +104,7 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
       send: async (push) => {
         settled();
         const rest = push.endpoints ? { netbirdConfig: configOf(options.endpoints()), sessionExpiresAt: await sessionEnd(from) } : {};
-        await answers.send({ wgPubKey: ownKey, body: sealer.sealBytes(syncResponseBytes(rest, push.map), from) });
+        await answers.send(envelopes.sealBytes(syncResponseBytes(rest, push.map), from));
       },
     });
     try {
@@ -158,29 +139,30 @@ export function createPeerService(domain: ManagementDomain, options: ManagementO
   }
 
   return defineService(ManagementService, {
-    getServerKey: () => Promise.resolve({ key: ownKey }),
+    getServerKey: () => Promise.resolve({ key: envelopes.ownKey }),
     isHealthy: () => Promise.resolve({}),
     login: (envelope, call) => login(envelope, call),
     sync: (envelope, call, answers) => sync(envelope, call, answers),
     syncMeta: async (envelope, call) => {
-      const { from, message } = open(SyncMetaRequestSchema, envelope, call);
+      const { from, message } = envelopes.open(SyncMetaRequestSchema, envelope, call);
       if (message.meta === undefined) throw managementError('MANAGEMENT_META_MISSING');
       await domain.peers.updateMeta(from, metaOf(message.meta));
       return {};
     },
     logout: async (envelope, call) => {
-      const { from } = open(EmptySchema, envelope, call);
+      const { from } = envelopes.open(EmptySchema, envelope, call);
       await domain.peers.logout(from);
       return {};
     },
+    ...stockExposeHandlers(domain.exposures, envelopes),
     extendAuthSession: (envelope, call) => extendSession(envelope, call),
     getDeviceAuthorizationFlow: async (envelope, call) => {
-      const { from } = open(EmptySchema, envelope, call);
-      return seal(DeviceAuthorizationFlowSchema, { ProviderConfig: providerOf(options.flows?.device) }, from);
+      const { from } = envelopes.open(EmptySchema, envelope, call);
+      return envelopes.seal(DeviceAuthorizationFlowSchema, { ProviderConfig: providerOf(options.flows?.device) }, from);
     },
     getPKCEAuthorizationFlow: async (envelope, call) => {
-      const { from } = open(EmptySchema, envelope, call);
-      return seal(PKCEAuthorizationFlowSchema, { ProviderConfig: providerOf(options.flows?.pkce) }, from);
+      const { from } = envelopes.open(EmptySchema, envelope, call);
+      return envelopes.seal(PKCEAuthorizationFlowSchema, { ProviderConfig: providerOf(options.flows?.pkce) }, from);
     },
   });
 }

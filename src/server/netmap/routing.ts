@@ -47,6 +47,12 @@ export class RoutingIndex {
     return this.#resolving.has(id);
   }
 
+  /** The resources that policies let the peer reach at that port, itself among their routers or not. What forbids wins. */
+  reachedBy(id: PeerId, protocol: 'tcp' | 'udp', port: number): readonly NetworkResource[] {
+    const ways = new Set((this.#granted.get(id) ?? []).flatMap((grant) => this.#waysOf.get(grant) ?? []));
+    return [...ways].filter((way) => way.admits(id, protocol, port)).map(({ resource }) => resource);
+  }
+
   /** `connected` are the peers that policies connect the receiver with. */
   partOf(self: MapPeer, ipv6: boolean, connected: Iterable<MapPeer>): RoutingPart {
     const { id } = self.peer;

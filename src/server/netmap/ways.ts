@@ -39,6 +39,17 @@ export class ResourceWay {
     return this.grants.filter(({ rule, sources }) => rule.action === 'accept' && sources.size > 0);
   }
 
+  /** Whether the peer may reach that port of all of it: something accepts and nothing forbids. */
+  admits(id: PeerId, protocol: 'tcp' | 'udp', port: number): boolean {
+    const concerning = this.grants.filter(
+      ({ rule, sources }) =>
+        sources.has(id) &&
+        (rule.protocol === 'all' || rule.protocol === protocol) &&
+        (rule.ports.length === 0 || rule.ports.some((range) => port >= range.start && port <= range.end)),
+    );
+    return concerning.length > 0 && concerning.every(({ rule }) => rule.action === 'accept');
+  }
+
   /** The route through one of the routers. */
   routes(router: PeerId, ipv6: boolean): readonly Route[] {
     let made = this.#routes.get(router);

@@ -112,6 +112,12 @@ const migrations: readonly (readonly string[])[] = [
     `ALTER TABLE domains ADD COLUMN checked_at BIGINT`,
     `ALTER TABLE domains ADD COLUMN failing_since BIGINT`,
   ],
+  [
+    `CREATE TABLE exposures (
+      id TEXT PRIMARY KEY, peer_id TEXT NOT NULL REFERENCES peers (id) ON DELETE CASCADE, domain TEXT NOT NULL, lease_until BIGINT NOT NULL,
+      ends_at BIGINT, withdrawn BIGINT NOT NULL)`,
+    `CREATE INDEX exposures_peer ON exposures (peer_id)`,
+  ],
 ];
 
 /** Brings the schema up to date. STORE_TOO_NEW where a later version of Meshgate wrote it. */

@@ -14,7 +14,7 @@ type ServiceBody = Pick<
 >;
 
 /** A service as it is stored: whose account it is and how it does is known elsewhere. */
-export type ServiceRecord = Omit<Service, 'accountId' | 'status'>;
+export type ServiceRecord = Omit<Service, 'accountId' | 'status' | 'exposure'>;
 
 /** What one gateway says of a service. */
 export interface GatewayReport extends ServiceStatus {
@@ -97,12 +97,14 @@ export class ServiceTable {
     await upsertRow(this.#sql, 'service_status', ['service_id', 'proxy_id'], row);
   }
 
-  /** What the gateways say, by service. */
-  async statuses(): Promise<ReadonlyMap<ServiceId, readonly GatewayReport[]>> {
+  /** What the gateways say, by service; of one service or of all. */
+  async statuses(one?: ServiceId): Promise<ReadonlyMap<ServiceId, readonly GatewayReport[]>> {
     const all = new Map<ServiceId, GatewayReport[]>();
     const rows = await this.#sql.query(
       `SELECT service_status.*, proxy_tokens.name AS token_name FROM service_status
-        LEFT JOIN proxies ON proxies.id = service_status.proxy_id LEFT JOIN proxy_tokens ON proxy_tokens.id = proxies.token_id ORDER BY at`,
+        LEFT JOIN proxies ON proxies.id = service_status.proxy_id LEFT JOIN proxy_tokens ON proxy_tokens.id = proxies.token_id
+        ${one === undefined ? '' : 'WHERE service_id = ?'} ORDER BY at`,
+      one === undefined ? [] : [one],
     );
     for (const row of rows) {
       const id = asId<ServiceId>(text(row, 'service_id'));

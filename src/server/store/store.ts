@@ -8,6 +8,7 @@ import { ClusterTable } from './cluster-table.ts';
 import type { Database, Sql } from './database.ts';
 import { storeError } from './errors.ts';
 import { EventTable } from './event-table.ts';
+import { ExposureTable } from './exposure-table.ts';
 import { GroupTable } from './group-table.ts';
 import { migrate } from './migrations.ts';
 import { PeerTable } from './peer-table.ts';
@@ -33,6 +34,7 @@ export interface Tables extends PlanTables {
   readonly users: UserTable;
   readonly tokens: TokenTable;
   readonly services: ServiceTable;
+  readonly exposures: ExposureTable;
   readonly clusters: ClusterTable;
   readonly certificates: CertificateTable;
   readonly sessions: SessionTable;
@@ -51,6 +53,7 @@ function tablesOver(sql: Sql): Tables {
     users: new UserTable(sql),
     tokens: new TokenTable(sql),
     services: new ServiceTable(sql),
+    exposures: new ExposureTable(sql),
     clusters: new ClusterTable(sql),
     certificates: new CertificateTable(sql),
     sessions: new SessionTable(sql),

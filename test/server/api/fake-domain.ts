@@ -92,7 +92,13 @@ export function fakeDomain(): FakeDomain {
 
   const actorUser = (actor: Actor): User['id'] => (actor.kind === 'user' ? actor.id : asId('system'));
 
-  let settings: AccountSettings = { loginExpirationEnabled: true, loginExpirationMs: 86_400_000, routingPeerDns: true, lazyConnections: false };
+  let settings: AccountSettings = {
+    loginExpirationEnabled: true,
+    loginExpirationMs: 86_400_000,
+    routingPeerDns: true,
+    lazyConnections: false,
+    expose: { enabled: false, groups: [], public: false, domains: [], perPeer: 10 },
+  };
 
   const domain: ControlDomain = {
     accountId: asId('account1'),
@@ -101,9 +107,10 @@ export function fakeDomain(): FakeDomain {
       get: async () => settings,
       async update(change, actor) {
         note('settings.update', actor, change);
-        return (settings = { ...settings, ...change });
+        return (settings = { ...settings, ...change, expose: { ...settings.expose, ...change.expose } });
       },
     },
+    exposures: { create: never, renew: never, stop: never, idOf: never, reapLapsed: never },
     certificates: {
       lease: never,
       release: never,

@@ -87,3 +87,41 @@ t.test('a blocked user’s token stops at once, the last owner stays', async (t)
   signIn(made.body['plain_token']);
   t.equal((await call('GET', '/users/current')).status, 401);
 });
+
+t.test('who may expose services is a setting; what a peer exposes is a service like others, with who and how long', async (t) => {
+  const { domain, call, signIn } = await openApi(t);
+  const setup = { email: 'me@x.test', password: 'correct horse battery', name: 'Me', create_pat: true };
+  signIn((await call('POST', '/setup', { ...setup, code: await domain.users.setupCode() })).body['personal_access_token']);
+  const [account] = (await call('GET', '/accounts')).body as unknown as readonly { readonly id: string; readonly settings: Json }[];
+  t.match(account?.settings, { peer_expose_enabled: false, peer_expose_groups: [], peer_expose_public: false, peer_expose_limit: 10 });
+  const key = await call('POST', '/setup-keys', { name: 'k', type: 'one-off', expires_in: 86_400, auto_groups: [] });
+  const meta = { hostname: 'web', os: 'linux', osVersion: '13', kernel: '6', platform: 'x64', version: '1', uiVersion: '', ipv6: true };
+  const publicKey = asId<Parameters<typeof domain.peers.self>[0]>(randomBytes(32).toString('base64'));
+  const { peer } = await domain.peers.login({ publicKey, meta, setupKey: String(key.body['key']), userId: undefined });
+  const group = String((await call('POST', '/groups', { name: 'developers', peers: [peer.id] })).body['id']);
+  await domain.clusters.proxyConnected({ proxyId: asId('proxy-1'), tokenId: asId('t'), cluster: 'apps.test', version: '1.0.0' });
+  const path = `/accounts/${String(account?.id)}`;
+  const settings = { peer_expose_enabled: true, peer_expose_groups: [group], peer_expose_domains: ['Apps.test'] };
+  t.match(await call('PUT', path, { settings }), { status: 200, body: { settings: { ...settings, peer_expose_domains: ['apps.test'] } } });
+  t.match(await call('PUT', path, { settings: { peer_expose_limit: 3 } }), {
+    body: { settings: { peer_expose_enabled: true, peer_expose_groups: [group], peer_expose_limit: 3 } },
+  });
+  t.match(await call('PUT', path, { settings: { peer_expose_groups: ['nobody'] } }), { status: 422 });
+  const access = { kind: 'settings' } as const;
+  const { service } = await domain.exposures.create(publicKey, {
+    port: 3000,
+    host: undefined,
+    protocol: 'http',
+    place: { kind: 'exact', domain: 'web.apps.test' },
+    listenPort: undefined,
+    access,
+    endsAfterMs: 3_600_000,
+  });
+  const one = `/reverse-proxies/services/${service.id}`;
+  t.match(await call('GET', one), {
+    body: { domain: 'web.apps.test', exposure: { peer: peer.id, peer_name: 'web', expires_at: /T/, renew_before: /T/ } },
+  });
+  t.match(await call('PUT', one, (await call('GET', one)).body), { status: 409 });
+  t.match(await call('DELETE', one), { status: 200 });
+  t.match(await call('GET', one), { status: 404 });
+});

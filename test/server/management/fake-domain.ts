@@ -41,6 +41,13 @@ export class FakeDomain implements ManagementDomain {
   serial = 1n;
   filter: PacketFilter = { kind: 'rules', rules: [] };
   readonly #listeners = new Set<(change: Change) => void>();
+  /** Nothing is exposed here: the real domain's suite and the raw client over the real server do that. */
+  readonly exposures: ManagementDomain['exposures'] = {
+    create: () => Promise.reject(fakeError('DOMAIN_GROUP_NOT_ALLOWED')),
+    renew: () => Promise.reject(fakeError('DOMAIN_GROUP_NOT_ALLOWED')),
+    idOf: () => Promise.reject(fakeError('DOMAIN_GROUP_NOT_ALLOWED')),
+    stop: () => Promise.resolve(),
+  };
 
   /** Subscribers to changes now. */
   get watching(): number {

@@ -315,6 +315,36 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
     });
   });
 
+  t.test('leases of exposed services go with their peer', async (t) => {
+    await withStore(async ({ tables }) => {
+      const owner = peer('a');
+      await tables.peers.insert(owner);
+      const lease = { id: service.id, peerId: owner.id, domain: 'a.proxy.test', leaseUntil: 10, endsAt: undefined, withdrawn: false };
+      await tables.exposures.insert(lease);
+      await tables.exposures.insert({ ...lease, id: asId('other'), endsAt: 20 });
+      t.same(await tables.exposures.find(service.id), { ...lease, peerName: owner.name });
+      t.same((await tables.exposures.listOfPeer(owner.id)).map(({ endsAt }) => endsAt).toSorted(), [20, undefined]);
+      await tables.exposures.renew(service.id, 30);
+      await tables.exposures.extendAll(25);
+      t.same((await tables.exposures.list()).map(({ leaseUntil }) => leaseUntil).toSorted(), [25, 30]);
+      await tables.exposures.withdraw(service.id);
+      t.same(
+        (await tables.exposures.list()).map(({ id }) => id),
+        ['other'],
+      );
+      t.match(await tables.exposures.findByDomain(owner.id, 'a.proxy.test'), { id: 'other' }, 'one that is, first');
+      t.ok(await tables.exposures.delete(asId('other')));
+      t.match(await tables.exposures.findByDomain(owner.id, 'a.proxy.test'), { id: service.id, withdrawn: true });
+      await tables.exposures.forgetWithdrawn(30);
+      t.ok(await tables.exposures.find(service.id));
+      await tables.exposures.forgetWithdrawn(31);
+      t.equal(await tables.exposures.find(service.id), undefined);
+      await tables.exposures.insert(lease);
+      await tables.peers.delete(owner.id);
+      t.equal(await tables.exposures.find(service.id), undefined);
+    });
+  });
+
   t.test('the access log is searched without surprises', async (t) => {
     await withStore(async ({ tables }) => {
       const entries = Array.from({ length: 120 }, (_, index) => entry(index));
