@@ -50,7 +50,7 @@ t.test('a peer publishes a port of its own under a random name; it ends with its
   t.match(service.auth, { oidc: { enabled: true, groups: [] }, password: undefined }, 'nothing was said, so people sign in');
   t.match(changes, [{ kind: 'service-set', serviceId: service.id }, { kind: 'network' }]);
   t.match(await domain.services.list(), [{ id: service.id, exposure: { peerName: 'laptop' } }]);
-  t.match(await domain.services.mapping(service.id), { domain: service.domain, auth: { oidc: true } });
+  t.match(await domain.services.mapping(service.id), { domain: service.domain, access: { proofs: [['oidc'], ['token']] } });
 
   changes.length = 0;
   await domain.exposures.stop(key, service.id);
