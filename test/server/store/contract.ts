@@ -326,7 +326,10 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
       t.equal((await tables.exposures.listOfPeer(owner.id)).length, 2);
       await tables.exposures.renew(service.id, 30);
       await tables.exposures.extendAll(25);
-      t.same((await tables.exposures.list()).map(({ leaseUntil }) => leaseUntil).toSorted((a, b) => a - b), [25, 30]);
+      t.same(
+        (await tables.exposures.list()).map(({ leaseUntil }) => leaseUntil).toSorted((a, b) => a - b),
+        [25, 30],
+      );
       await tables.exposures.withdraw(service.id);
       t.same(
         (await tables.exposures.list()).map(({ id }) => id),
