@@ -7,7 +7,8 @@ import { defaultWeb } from '#model/web.ts';
 import type { Tables } from '../store/store.ts';
 import { canonicalDomain, canonicalHost, checkGroups, isAtOrBelow } from './checks.ts';
 import { exposureMaxMs, maxExposeDomains, maxExposuresPerPeer } from './constants.ts';
-import type { ExposeRequest, ExposeSettings, ServiceInput } from './contract.ts';
+import type { ServiceInput } from './contract.ts';
+import type { ExposeRequest, ExposeSettings } from './expose-contract.ts';
 import { domainError, domainErrorNaming, invalid } from './errors.ts';
 import { randomBelow, randomText, type RandomBytes } from './ids.ts';
 

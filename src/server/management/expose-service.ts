@@ -20,7 +20,7 @@ import {
   ExposureSchema,
   PeerExposeService,
 } from '#wire/proto/gen/meshgate_expose_pb.ts';
-import { type Exposure, exposeProtocols, type ExposeRequest, type ExposureUseCases } from '../domain/contract.ts';
+import { type Exposure, exposeProtocols, type ExposeRequest, type ExposureUseCases } from '../domain/expose-contract.ts';
 import { maxExposeText, maxExposeGroups } from './constants.ts';
 import type { Envelopes } from './envelopes.ts';
 import { managementError } from './errors.ts';

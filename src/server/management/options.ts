@@ -10,7 +10,6 @@ import type {
   ClusterUseCases,
   ControlDomain,
   EventUseCases,
-  ExposureUseCases,
   MapUseCases,
   PeerUseCases,
   ServiceUseCases,
@@ -18,6 +17,7 @@ import type {
   SignInToken,
   TokenUseCases,
 } from '../domain/contract.ts';
+import type { ExposureUseCases } from '../domain/expose-contract.ts';
 
 /** The part of the domain that these services use. */
 export interface ManagementDomain extends Pick<ControlDomain, 'accountId'> {
