@@ -195,6 +195,7 @@ export function identityFrom(message: IdentityMessage): Identity | undefined {
     groups: message.groups.toSorted(),
     groupIds: message.groupIds.map((id) => asId<GroupId>(id)),
     claims: Object.fromEntries(message.claims.map(({ name, values }) => [name, values])),
+    administrator: message.administrator,
     method,
   };
 }

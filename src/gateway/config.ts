@@ -85,6 +85,17 @@ export const gatewaySchema = object({
       default: 5,
     }),
   }),
+  pages: object({
+    name: string({ about: "Name above the gateway's own pages, such as the sign-in page; empty for none.", min: 0, max: 100, default: '' }),
+    logoFile: optional(string({ about: 'Picture above them: a PNG, JPEG, WebP or GIF of at most 64 KB.' })),
+    color: string({
+      about: 'Colour of their buttons and links, #rrggbb.',
+      default: '#2457c5',
+      pattern: /^#[0-9a-fA-F]{6}$/,
+      hint: 'must be #rrggbb',
+    }),
+    contact: string({ about: 'Whom to ask, below pages that tell of a failure; empty for none.', min: 0, max: 200, default: '' }),
+  }),
   accessLog: string({ about: 'Where a line per request goes, besides the control plane: off, stdout, or a file.', default: 'off' }),
   accessLogFormat: oneOf(lineFormats, {
     about: 'Of those lines: JSON with every field, or the common or combined format that Apache and nginx write.',

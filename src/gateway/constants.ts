@@ -31,3 +31,6 @@ export const maxGoneServices = 1_000;
 /** How often the states of certificates are looked at for the control plane, milliseconds, and how many go into one call. */
 export const certificateReportMs = 2_000;
 export const certificatesInReport = 100;
+
+/** Bytes of the picture above our own pages: it travels within each of them. */
+export const maxLogoBytes = 65_536;

@@ -13,6 +13,10 @@ export const gatewayError = defineErrors('gateway', {
     ...input,
   },
   GATEWAY_FILE_UNREADABLE: { text: 'A file that the configuration names cannot be read.', ...input },
+  GATEWAY_LOGO: {
+    text: 'The picture in pages.logoFile is no PNG, JPEG, WebP or GIF of at most 64 KB. SVG is not taken: it can hold scripts.',
+    ...input,
+  },
   GATEWAY_ACME_TERMS: {
     text: 'acme.termsAgreed is not set. Read the terms of service of the authorities in acme.authorities, and set it to true.',
     ...input,

@@ -30,6 +30,7 @@ import {
   Traffic,
   type CertificateDirectory,
 } from '#publish/index.ts';
+import { openBrand } from './brand.ts';
 import type { GatewayConfig } from './config.ts';
 import { openCertificates, type GatewayCertificates } from './certificates.ts';
 import { readConfigured } from './configured-file.ts';
@@ -172,6 +173,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         log: log.with({ part: 'sign-in' }),
       }),
       identityHeaders: createIdentityHeaders(signer),
+      brand: await openBrand(config.pages),
       accessLog: record,
       tracing: spans === undefined ? undefined : new Tracing(percent / 100),
       certificates,

@@ -12,6 +12,8 @@ export interface Identity {
   readonly groupIds?: readonly GroupId[] | undefined;
   /** What an external identity provider said and access rules may ask for. */
   readonly claims?: Readonly<Record<string, readonly string[]>> | undefined;
+  /** May be told why something fails: an owner or administrator of the account. */
+  readonly administrator?: boolean | undefined;
   /**
    * What was proven first. Who has no account (a shared password, a link, a certificate) has a `userId` that begins with that and a colon, no
    * e-mail, and a name for the log.

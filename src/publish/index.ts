@@ -9,6 +9,7 @@ export { readCertificate, type Certificate } from './certs/certificate.ts';
 export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult } from './access/backend.ts';
 export { policyProblem } from './access/proofs.ts';
 export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty } from './access/sign-in.ts';
+export { type Brand, logoUrl, plainBrand } from './pages/brand.ts';
 export { createAccessLog, type AccessLogSink } from './accesslog/access-log.ts';
 export { createBatchSink } from './accesslog/batch-sink.ts';
 export { SpanExporter } from './tracing/span-exporter.ts';

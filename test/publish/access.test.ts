@@ -88,7 +88,7 @@ void t.test('the ladder: a browser is sent to sign in, everything else is told',
   t.match(page, /^HTTP\/1\.1 302 Found\r\n/);
   t.match(page, /Location: https:\/\/idp\.test\/authorize\?to=%2Fx%3Fy%3D1%26z\r\n/);
   t.match(page, /Set-Cookie: __Host-meshgate-login1=/);
-  t.match(page, /Cache-Control: no-store\r\nVary: Cookie, Accept\r\n/);
+  t.match(page, /Cache-Control: no-store\r\nVary: Cookie, Accept, Accept-Language\r\n/);
   for (const bytes of [
     request(),
     request('Accept: application/json\r\n'),

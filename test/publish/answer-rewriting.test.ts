@@ -183,6 +183,6 @@ void t.test('answer fields are removed, set and added, on own answers too, and n
     t.equal(own.header('content-type'), 'text/plain');
     t.equal((await ask(fixture, version, { path: '/go' })).header('strict-transport-security'), 'max-age=31536000');
     const refused = await ask(fixture, version, { path: '/', method: 'TRACE' });
-    t.equal(refused.header('vary'), 'Cookie, Accept', 'pages of the gateway are its own');
+    t.equal(refused.header('vary'), 'Cookie, Accept, Accept-Language', 'pages of the gateway are its own');
   }
 });

@@ -3,14 +3,16 @@ import type { Logger } from '#lib/log.ts';
 import { describeError } from '#lib/errors.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { IdentityHeaders, SignIn, SignInPlace } from './backend.ts';
-import { reasonStatus, redirectStatus, respondJson, respondOwn, respondRedirect, type OwnReason } from './respond.ts';
+import type { Pages } from '../pages/document.ts';
+import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
+import { redirectStatus, respondJson, respondOwn, respondRedirect } from './respond.ts';
 import { claimedSessionId } from './cookies.ts';
 import type { Subject } from './subject.ts';
 
 /** Reserved on every published host; an application below it is not reachable (attack row R-7). */
 const ownPrefix = '/.meshgate/';
 export const callbackPath = '/.meshgate/callback';
-const logoutPath = '/.meshgate/logout';
+export const logoutPath = '/.meshgate/logout';
 const jwksPath = '/.meshgate/jwks.json';
 
 export function isOwnPath(path: string): boolean {
@@ -20,6 +22,7 @@ export function isOwnPath(path: string): boolean {
 export interface OwnPathDeps {
   readonly signIn: SignIn;
   readonly identityHeaders: IdentityHeaders;
+  readonly pages: Pages;
   readonly log: Logger;
 }
 
@@ -42,7 +45,7 @@ export async function answerOwnPath(
   const own = (reason: OwnReason, setCookies: readonly string[] = []): OwnAnswer => ({
     status: reasonStatus(reason),
     reason,
-    send: () => respondOwn(exchange, reason, id, setCookies),
+    send: () => respondOwn(exchange, deps.pages, { reason, id, setCookies }),
   });
   if (subject.method !== 'GET' && subject.method !== 'HEAD') return own('method_not_allowed');
   try {
@@ -72,7 +75,7 @@ export async function answerOwnPath(
 /** Sends a browser to the identity provider, or tells that nobody can sign in now. `failure` says why, for the log. */
 export async function loginRedirect(
   exchange: Exchange,
-  signIn: SignIn,
+  { signIn, pages }: Pick<OwnPathDeps, 'signIn' | 'pages'>,
   place: SignInPlace,
   subject: Subject,
   signal: AbortSignal,
@@ -82,7 +85,7 @@ export async function loginRedirect(
     const { location, setCookies } = await signIn.start(place, subject.path + subject.query, cookieHeader(exchange), signal);
     return { status: redirectStatus, failure: undefined, send: () => respondRedirect(exchange, location, setCookies) };
   } catch (error) {
-    const send = (): void => respondOwn(exchange, 'auth_unavailable', id);
+    const send = (): void => respondOwn(exchange, pages, { reason: 'auth_unavailable', id });
     return { status: reasonStatus('auth_unavailable'), failure: describeError(error), send };
   }
 }

@@ -1,6 +1,6 @@
 // Where on a request's way a reason belongs: for figures and for whoever looks for a fault.
 import type { AllowReason } from '#model/decision.ts';
-import type { OwnReason } from '../access/respond.ts';
+import type { OwnReason } from '../pages/reasons.ts';
 
 /** `request`: its grammar; `client`: the client went away; `gateway`: ours. */
 export type Stage = 'request' | 'route' | 'access' | 'sign_in' | 'dial' | 'upstream' | 'client' | 'gateway';

@@ -1,6 +1,6 @@
 // Why a connection to an upstream did not come about, as the one word that log, access log and counters tell.
 import { errorCode } from '#lib/errors.ts';
-import type { OwnReason } from '../access/respond.ts';
+import type { OwnReason } from '../pages/reasons.ts';
 
 /** By the error's code: Node's, OpenSSL's, or of publish/. */
 export function dialReason(error: unknown): OwnReason {

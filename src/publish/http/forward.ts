@@ -5,7 +5,7 @@ import type { WebLimits } from '#model/web.ts';
 import { fieldValue, joinedValue, listMembers, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import { ownCookie, visitorCookie } from '../access/cookies.ts';
-import type { OwnReason } from '../access/respond.ts';
+import type { OwnReason } from '../pages/reasons.ts';
 import { ANSWER_MS, CONTINUE_MS, PATH_CHECK_MS } from '../constants.ts';
 import type { AnswerEdits } from './answer-edits.ts';
 import type { Deadlined, Deadlines } from './deadlines.ts';

@@ -10,21 +10,24 @@ import type { ServiceId } from '#model/ids.ts';
 import { fieldValue, joinedValue, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { AccessBackend, IdentityHeaders, SignIn, SignInPlace } from '../access/backend.ts';
-import type { CheckInput, Verdict } from '../access/check.ts';
+import type { Verdict } from '../access/check.ts';
 import { clientAddress, isTrustedPeer } from '../access/client-address.ts';
 import { answerOwnPath, isOwnPath, loginRedirect } from '../access/own-paths.ts';
 import { Place } from '../access/place.ts';
 import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
-import { acceptsHtml, reasonStatus, respondOwn, type OwnReason } from '../access/respond.ts';
+import { acceptsHtml, respondOwn } from '../access/respond.ts';
 import { StandingTrust } from '../access/standing-trust.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
+import type { Pages } from '../pages/document.ts';
+import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
+import { failedStage, stageRecords, type Diagnosis } from '../pages/stages.ts';
 import type { Trace, Tracing } from '../tracing/trace-context.ts';
 import { CONFIRM_MS, LOG_TEXT, UPGRADE_IDLE_MS } from '../constants.ts';
 import type { Unlocks } from '../stream/unlocks.ts';
-import type { Deadlines } from './deadlines.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
 import type { Exchange, ExchangeOwner } from './exchange.ts';
+import { administratorAsks } from './explain.ts';
 import { forwardingLines } from './forwarding.ts';
 import { noFields } from './field-class.ts';
 import { Forward, type ForwardDeps, type ForwardEvents } from './forward.ts';
@@ -32,6 +35,7 @@ import { via, visitedBefore } from './loop-guard.ts';
 import type { OpenStream, OpenStreams } from './open-streams.ts';
 import type { Refusals } from './refusals.ts';
 import type { IdSource } from './request-id.ts';
+import { RequestInput } from './request-input.ts';
 import type { ServiceLoad } from './service-load.ts';
 import { giveAnswer, redirectLocation } from './own-answer.ts';
 import { findRoute, type AnsweredRoute, type Route, type RouteTable, type RouteTarget, type ServiceRoute, type UnlockRoute } from './routes.ts';
@@ -47,6 +51,7 @@ export interface HandlerDeps {
   readonly backend: AccessBackend;
   readonly signIn: SignIn;
   readonly identityHeaders: IdentityHeaders;
+  readonly pages: Pages;
   readonly trustedProxies: readonly IpPrefix[];
   readonly accessLog: (entry: AccessLogEntry) => void;
   readonly refusals: Refusals;
@@ -176,7 +181,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
         // Only a browser's own navigation is sent to sign in: everything else could not follow, or would lose its body.
         if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields)) return this.#refuse(verdict.reason, '');
         this.#reason = verdict.reason;
-        return this.#later(loginRedirect(this.#exchange, this.#deps.signIn, this.#place(subject), subject, input.signal, this.#id), (answer) => {
+        return this.#later(loginRedirect(this.#exchange, this.#deps, this.#place(subject), subject, input.signal, this.#id), (answer) => {
           this.#status = answer.status;
           if (answer.failure !== undefined) {
             this.#reason = 'auth_unavailable';
@@ -362,7 +367,20 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#reason = reason === 'bad_request' ? detail : reason;
     this.#status = reasonStatus(reason);
     this.#tell(reason, detail);
-    respondOwn(this.#exchange, reason, this.#id, undefined, this.#subject?.methods);
+    const answer = (diagnosis?: Diagnosis): void =>
+      respondOwn(this.#exchange, this.#deps.pages, { reason, id: this.#id, allow: this.#subject?.methods, diagnosis });
+    const told = administratorAsks(this.#subject === undefined ? undefined : new RequestInput(this.#subject, this.#deps), this.#verdict);
+    if (told === false) return answer();
+    const explain = (administrator: boolean): void => answer(administrator ? this.#diagnosis(reason, detail) : undefined);
+    if (told === true) explain(true);
+    else this.#later(told, explain);
+  }
+
+  #diagnosis(reason: OwnReason, detail: string): Diagnosis {
+    const stage = failedStage(reason, detail);
+    const times = { accessMs: this.#accessMs, dialMs: this.#dialMs, firstByteMs: this.#firstByteMs };
+    const failed = stage === undefined ? undefined : { stage, reason, detail };
+    return { id: this.#id, stages: stageRecords(stage, times), failed, upstream: this.#upstream };
   }
 
   #tell(reason: OwnReason, detail: string): void {
@@ -466,21 +484,3 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
 }
 
 const undecided: Verdict = { kind: 'deny', reason: 'internal_error', detail: 'no check decided' };
-
-/** What the checks see; one limit of time for all of a request. */
-class RequestInput implements CheckInput {
-  readonly subject: Subject;
-  readonly backend: AccessBackend;
-  readonly #deadlines: Deadlines;
-  #signal: AbortSignal | undefined;
-
-  constructor(subject: Subject, deps: HandlerDeps) {
-    this.subject = subject;
-    this.backend = deps.backend;
-    this.#deadlines = deps.forward.deadlines;
-  }
-
-  get signal(): AbortSignal {
-    return (this.#signal ??= this.#deadlines.accessLimit());
-  }
-}

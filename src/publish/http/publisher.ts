@@ -15,6 +15,8 @@ import type { CertificateSource } from '../certs/directory.ts';
 import { Stapler } from '../certs/ocsp/stapler.ts';
 import { CONNECTIONS, CONNECTIONS_PER_ADDRESS, KEEP_ALIVE_PROBE_MS } from '../constants.ts';
 import { publishError } from '../errors.ts';
+import { type Brand, plainBrand } from '../pages/brand.ts';
+import { Pages } from '../pages/document.ts';
 import type { Tracing } from '../tracing/trace-context.ts';
 import { SecureContexts } from '../tls/secure-contexts.ts';
 import { terminateTls, type ChallengeSource, type Terminated } from '../tls/terminate.ts';
@@ -52,6 +54,8 @@ export interface HttpPublisherDeps {
   readonly accessLog: (entry: AccessLogEntry) => void;
   /** Makes traces and tells upstreams of them; left out, there are none. */
   readonly tracing?: Tracing | undefined;
+  /** How our own pages look; left out, plain. */
+  readonly brand?: Brand | undefined;
   readonly certificates: CertificateSource;
   /** TLS-ALPN-01 challenges; left out, none is answered. */
   readonly challenges?: ChallengeSource | undefined;
@@ -152,6 +156,7 @@ class Publisher implements HttpPublisher, H1Owner {
       unlocks: deps.unlocks,
       signIn: deps.signIn,
       identityHeaders: deps.identityHeaders,
+      pages: new Pages(deps.brand ?? plainBrand),
       trustedProxies,
       accessLog: deps.accessLog,
       refusals: this.#refusals,

@@ -3,9 +3,12 @@ import type { Clock } from '#lib/clock.ts';
 import { formatIp } from '#lib/ip.ts';
 import type { AccessBackend } from '../access/backend.ts';
 import type { Verdict } from '../access/check.ts';
+import { logoutPath } from '../access/own-paths.ts';
 import { proofChecks, runChecks } from '../access/pipeline.ts';
 import { StandingTrust } from '../access/standing-trust.ts';
-import { respondNote, type OwnReason } from '../access/respond.ts';
+import { respondNote } from '../access/respond.ts';
+import type { Pages } from '../pages/document.ts';
+import type { OwnReason } from '../pages/reasons.ts';
 import type { Subject } from '../access/subject.ts';
 import { ACCESS_MS, UNLOCK_TOKEN_MS } from '../constants.ts';
 import type { Unlocks } from '../stream/unlocks.ts';
@@ -14,6 +17,7 @@ import type { PublishedService } from './routes.ts';
 
 export interface UnlockDeps {
   readonly unlocks: Unlocks;
+  readonly pages: Pages;
   readonly backend: AccessBackend;
   readonly clock: Clock;
 }
@@ -25,7 +29,7 @@ export function unlockPort(
   service: PublishedService,
   { identity, session }: Verdict & { readonly kind: 'allow' },
   trustKey: string | undefined,
-  { unlocks, backend, clock }: UnlockDeps,
+  { unlocks, pages, backend, clock }: UnlockDeps,
 ): { readonly reason: OwnReason; readonly detail: string } | undefined {
   const { address, host } = subject;
   if (address === undefined || identity === undefined || trustKey === undefined) return { reason: 'ip_denied', detail: 'nobody, or nowhere' };
@@ -42,9 +46,16 @@ export function unlockPort(
   }
   const { mode, listenPort } = service.mapping;
   const until = new Date(expiresAt).toISOString();
-  respondNote(exchange, {
-    title: 'Open',
-    text: `${mode.toUpperCase()} port ${listenPort ?? 0} of ${host} is open for ${from} until ${until} at the latest. Signing out closes it.`,
+  const what = `${mode.toUpperCase()} ${listenPort ?? 0}`;
+  respondNote(exchange, pages, {
+    title: { en: 'Open', de: 'Offen' },
+    texts: [
+      {
+        en: `Port ${what} of ${host} is open for ${from} until ${until} at the latest. Signing out closes it.`,
+        de: `Port ${what} von ${host} ist für ${from} offen, längstens bis ${until}. Abmelden schließt ihn.`,
+      },
+    ],
+    links: [{ href: logoutPath, text: { en: 'Sign out', de: 'Abmelden' } }],
     facts: { host, port: listenPort, protocol: mode, address: from, until },
   });
   return undefined;

@@ -2,7 +2,7 @@
 import type { Duplex } from 'node:stream';
 import { splice } from '#lib/splice.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
-import type { OwnReason } from '../access/respond.ts';
+import type { OwnReason } from '../pages/reasons.ts';
 import type { Exchange } from './exchange.ts';
 import type { FieldClass } from './field-class.ts';
 import { responseFields } from './headers.ts';

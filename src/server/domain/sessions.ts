@@ -97,7 +97,9 @@ function mayUse(service: ServiceRecord, user: User): boolean {
 }
 
 async function identityOf(tables: Tables, user: User, method: Identity['method']): Promise<Identity> {
-  return { userId: user.id, email: user.email, name: user.name, groups: await groupNamesOf(tables, user), method };
+  const groups = await groupNamesOf(tables, user);
+  const administrator = user.role === 'owner' || user.role === 'admin';
+  return { userId: user.id, email: user.email, name: user.name, groups, groupIds: user.autoGroups, administrator, method };
 }
 
 function sessionOf(id: SessionId, record: SessionRecord, identity: Identity): Session {

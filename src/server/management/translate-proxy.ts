@@ -154,9 +154,9 @@ export function sessionOf(session: Session): MessageInitShape<typeof SessionSche
 }
 
 export function identityOf(identity: Identity): MessageInitShape<typeof IdentitySchema> {
-  const { userId, email, name, groups, groupIds = [], claims = {}, method } = identity;
+  const { userId, email, name, groups, groupIds = [], claims = {}, administrator = false, method } = identity;
   const said = Object.entries(claims).map(([claim, values]) => ({ name: claim, values: [...values] }));
-  return { userId, email, name, groups: [...groups], groupIds: [...groupIds], claims: said, method };
+  return { userId, email, name, groups: [...groups], groupIds: [...groupIds], claims: said, administrator, method };
 }
 
 export function revocationOf(revocation: Revocation): MessageInitShape<typeof WatchRevocationsResponseSchema> {
