@@ -44,7 +44,7 @@ export function respondOwn(exchange: Exchange, pages: Pages, { reason, id, setCo
 }
 
 /** A diagnosis as programs read it. */
-export function diagnosisFacts(diagnosis: Diagnosis | undefined): Readonly<Record<string, unknown>> {
+function diagnosisFacts(diagnosis: Diagnosis | undefined): Readonly<Record<string, unknown>> {
   if (diagnosis === undefined) return {};
   const { stages, failed, upstream } = diagnosis;
   return { stages, upstream, ...(failed === undefined ? {} : { failed: { ...failed, fix: fixOf(failed.reason)?.en } }) };

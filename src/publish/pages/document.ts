@@ -129,6 +129,6 @@ pre{overflow:auto;padding:.75rem;background:#8882;white-space:pre-wrap;word-brea
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#111}small{color:#999}a{color:#8ab4ff}}`;
 }
 
-export function escapeHtml(text: string): string {
+function escapeHtml(text: string): string {
   return text.replaceAll(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 }
