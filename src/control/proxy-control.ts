@@ -4,7 +4,7 @@ import { errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
-import type { RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck } from '#model/identity.ts';
+import type { RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
 import type { MappingChange } from '#model/service.ts';
 import { accessVersion } from '#model/access.ts';
 import { webVersion } from '#model/web.ts';
@@ -115,14 +115,14 @@ export class ProxyControlClient implements ProxyControl {
     return { issuer, clientId, clientSecret, stateKey };
   }
 
-  async createSession(serviceId: ServiceId, idToken: string, nonce: string, signal: AbortSignal): Promise<SessionGrant> {
-    const request = { serviceId, idToken, nonce, cluster: this.#options.cluster };
+  async createSession(serviceId: ServiceId, idToken: string, nonce: string, visitor: Visitor, signal: AbortSignal): Promise<SessionGrant> {
+    const request = { serviceId, idToken, nonce, cluster: this.#options.cluster, ...visitor };
     const { result } = await this.#channel.unary(GatewayService.method.createSession, request, this.#call(signal));
     if (result.case === 'refused') {
-      const why = (['user_blocked', 'group_not_allowed', 'token_invalid'] as const).find((reason) => reason === result.value);
+      const why = (['user_blocked', 'group_not_allowed', 'issuer_not_allowed', 'token_invalid'] as const).find((reason) => reason === result.value);
       return { kind: 'refused', why: why ?? 'token_invalid' };
     }
-    const session = result.case === 'session' ? sessionFrom(result.value) : undefined;
+    const session = result.case === 'session' ? sessionFrom(result.value, this.#clock.wall()) : undefined;
     if (session === undefined || session.serviceId !== serviceId) throw controlError('CONTROL_ANSWER_INVALID', 'session');
     return { kind: 'granted', session };
   }
@@ -133,7 +133,7 @@ export class ProxyControlClient implements ProxyControl {
       const why = (['unknown', 'expired', 'revoked'] as const).find((reason) => reason === result.value);
       return { kind: 'none', why: why ?? 'unknown' };
     }
-    const session = result.case === 'session' ? sessionFrom(result.value) : undefined;
+    const session = result.case === 'session' ? sessionFrom(result.value, this.#clock.wall()) : undefined;
     if (session === undefined || session.id !== id || session.serviceId !== serviceId) throw controlError('CONTROL_ANSWER_INVALID', 'session');
     return { kind: 'live', session };
   }
@@ -233,7 +233,7 @@ export class ProxyControlClient implements ProxyControl {
         timer = this.#clock.after(revocationSilenceMs, () => silence.abort());
         if (message.event.case === 'ready') this.#watching(handlers, state);
         const revocation: Revocation | undefined = revocationFrom(message);
-        if (revocation !== undefined) handlers.revoked(revocation);
+        if (revocation !== undefined) handlers.revoked(revocation, message.at > 0n ? Number(message.at) : undefined);
       }
     } catch (error) {
       if (silence.signal.aborted) throw controlError('CONTROL_SILENT', '', error);

@@ -171,8 +171,8 @@ export function accessLogMessageOf(entry: AccessLogEntry, accountId: AccountId):
   };
 }
 
-/** Undefined where the session makes no sense: it is then treated as none. */
-export function sessionFrom(message: SessionMessage): Session | undefined {
+/** Undefined where the session makes no sense: it is then treated as none. `now` is our wall clock, in which its end is told. */
+export function sessionFrom(message: SessionMessage, now: number): Session | undefined {
   const identity = message.identity === undefined ? undefined : identityFrom(message.identity);
   if (identity === undefined || message.id === '' || message.serviceId === '') return undefined;
   return {
@@ -181,7 +181,8 @@ export function sessionFrom(message: SessionMessage): Session | undefined {
     identity,
     proofs: message.proofs.flatMap((word) => proofKinds.find((known) => known === word) ?? []),
     createdAt: Number(message.createdAt),
-    expiresAt: Number(message.expiresAt),
+    expiresAt: message.remainingMs === undefined ? Number(message.expiresAt) : now + Number(message.remainingMs),
+    idleMs: message.idleMs > 0n ? Number(message.idleMs) : undefined,
   };
 }
 
@@ -204,8 +205,8 @@ export function identityFrom(message: IdentityMessage): Identity | undefined {
 export function revocationFrom(message: WatchRevocationsResponse): Revocation | undefined {
   const { event } = message;
   switch (event.case) {
-    case 'sessionId':
-      return { kind: 'session', sessionId: asId<SessionId>(event.value) };
+    case 'sessionDigest':
+      return { kind: 'session', digest: event.value };
     case 'userId':
       return { kind: 'user', userId: asId<UserId>(event.value) };
     case 'serviceId':

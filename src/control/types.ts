@@ -74,7 +74,8 @@ export interface ProxyControlOptions {
 export interface ProxyControlHandlers {
   /** Applied in order; the acknowledgement goes out when the promise resolves. */
   change(change: MappingChange): Promise<void>;
-  revoked(revocation: Revocation): void;
+  /** `at` is when trust ended, by the control plane's wall clock; undefined where it did not say. */
+  revoked(revocation: Revocation, at: number | undefined): void;
   /** The revocation stream was away and is back: what is cached may be stale. */
   resynced(): void;
 }

@@ -5,6 +5,7 @@ import { createProxyControl } from '#control/index.ts';
 import { AssertionSigner } from '#identity/assertion.ts';
 import { SessionCache, type EndedTrust } from '#identity/session-cache.ts';
 import { systemClock } from '#lib/clock.ts';
+import { Durations } from '#lib/durations.ts';
 import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
 import { hostDial } from '#lib/host-dial.ts';
 import { openHostUdp } from '#lib/host-udp.ts';
@@ -121,6 +122,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     await mappings.load();
 
     const sessions = scope.use(new SessionCache({ authority: control, clock, log: log.with({ part: 'sessions' }) }));
+    const revocationTime = new Durations();
     const party = scope.use(holdRelyingParty(control.relyingParty.bind(control), ca, log.with({ part: 'sign-in' })));
     const keyFile = join(config.stateDir, 'assertion-keys.json');
     const signer = await AssertionSigner.open({
@@ -258,7 +260,10 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         await mappings.apply(change);
         if (change.kind === 'remove') reporter.forget(change.id);
       },
-      revoked: (revocation) => sessions.revoke(revocation),
+      revoked: (revocation, at) => {
+        sessions.revoke(revocation); // which also closes what is open, before it returns
+        if (at !== undefined) revocationTime.observe(Math.max(0, clock.wall() - at));
+      },
       resynced: () => sessions.distrust(),
     });
     registration.start();
@@ -286,6 +291,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         traffic,
         publisher,
         streams,
+        revocationTime,
         spans,
         certificates: () =>
           certificates.list().flatMap(({ names, notAfter }) => (notAfter === undefined ? [] : [{ names, notAfter: Date.parse(notAfter) }])),

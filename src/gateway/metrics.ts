@@ -1,5 +1,6 @@
 // What a gateway exposes: the figures that its parts keep, as families of metrics.
 import type { Clock } from '#lib/clock.ts';
+import type { Durations } from '#lib/durations.ts';
 import type { MeshNode } from '#mesh/index.ts';
 import { type CertificateFigures, certificateFamilies, counter, type Family, gauge, histogram, meshFamilies, single } from '#metrics/index.ts';
 import type { LinkStatus, ServiceStatus } from '#model/status.ts';
@@ -9,6 +10,7 @@ export interface GatewayFigures {
   readonly traffic: Traffic;
   readonly publisher: Pick<HttpPublisher, 'stats'>;
   readonly streams: Pick<StreamPublisher, 'stats'>;
+  readonly revocationTime: Durations;
   readonly certificates: () => Iterable<CertificateFigures>;
   readonly accessLog: Pick<AccessLogSink, 'dropped' | 'waiting'>;
   /** Undefined where there are no traces. */
@@ -26,6 +28,11 @@ export function gatewayFamilies(figures: GatewayFigures): readonly Family[] {
     ...trafficFamilies(figures.traffic),
     ...connectionFamilies(figures.publisher, figures.streams),
     ...certificateFamilies(figures.certificates, clock),
+    histogram(
+      'meshgate_revocation_seconds',
+      'Time from the end of trust at the control plane until everything that was open under it is closed here. Compares two clocks.',
+      single(() => figures.revocationTime),
+    ),
     gauge('meshgate_services', 'Services by state.', () => countBy(figures.services(), ({ state }) => state, 'state')),
     gauge(
       'meshgate_access_log_waiting_records',

@@ -21,9 +21,11 @@ export interface AnswerCacheOptions<A> {
   readonly live: (answer: A) => boolean;
   /** Wall-clock milliseconds after which a live answer is over, whatever happens. */
   readonly expiresAt: (answer: A) => number;
+  /** Milliseconds without a look-up after which a live answer is over; undefined for no such limit. */
+  readonly idleMs: (answer: A) => number | undefined;
   /** What is answered in place of one that was revoked while it was on its way. */
   readonly revoked: A;
-  /** What is answered where `expiresAt` has come. */
+  /** What is answered where `expiresAt` has come, or the time without use is over. */
   readonly expired: A;
   /** A live answer has ended: by the authority's word, by time, or because it could not be confirmed for too long. */
   readonly ended: (key: string, answer: A, why: EndReason) => void;
@@ -39,8 +41,10 @@ interface Entry<A> {
   confirmedAt: number;
   /** Not asked again before; after a failure. */
   retryAt: number;
-  /** When it last went to the end of the table. */
+  /** When it last went to the end of the table: its last use, to the precision of `usedAgainMs`. */
   movedAt: number;
+  /** Monotonic milliseconds of `expiresAt`, as of the time when the answer came: setting the clock moves it no more (attack row C-8). */
+  readonly endsAt: number;
 }
 
 interface Flight<A> {
@@ -139,7 +143,7 @@ export class AnswerCache<A> {
   #current(key: string, now: number): Entry<A> | 'expired' | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    if (this.#options.expiresAt(entry.answer) <= this.#options.clock.wall()) {
+    if (entry.endsAt <= now || now - entry.movedAt > (this.#options.idleMs(entry.answer) ?? Number.POSITIVE_INFINITY)) {
       this.#end(key, entry.answer, 'expired');
       return 'expired';
     }
@@ -187,7 +191,8 @@ export class AnswerCache<A> {
       return;
     }
     this.#misses.delete(key);
-    bounded(this.#entries, key, { answer, confirmedAt: now, retryAt: 0, movedAt: now }, sessionTableSize);
+    const endsAt = now + this.#options.expiresAt(answer) - this.#options.clock.wall();
+    bounded(this.#entries, key, { answer, confirmedAt: now, retryAt: 0, movedAt: now, endsAt }, sessionTableSize);
   }
 
   #end(key: string, answer: A, why: EndReason): void {

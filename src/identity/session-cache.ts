@@ -48,6 +48,7 @@ export class SessionCache implements Closable {
       clock,
       live: (answer) => answer.kind === 'live',
       expiresAt: (answer) => (answer.kind === 'live' ? answer.session.expiresAt : 0),
+      idleMs: (answer) => (answer.kind === 'live' ? answer.session.idleMs : undefined),
       revoked: { kind: 'none', why: 'revoked' },
       expired: { kind: 'none', why: 'expired' },
       ended: (key, answer, reason) => {
@@ -61,6 +62,7 @@ export class SessionCache implements Closable {
       clock,
       live: ({ check }) => check.kind === 'valid',
       expiresAt: () => Number.POSITIVE_INFINITY, // the authority knows when a token ends
+      idleMs: () => undefined,
       revoked: denied,
       expired: denied,
       ended: (key, { check, serviceId }, reason) => {
@@ -118,10 +120,8 @@ export class SessionCache implements Closable {
       this.#tokens.revoke((_key, { check }) => check.kind === 'valid' && check.identity.userId === userId);
     };
     switch (revocation.kind) {
-      case 'session': {
-        const digest = sessionKey(revocation.sessionId);
-        return this.#sessions.revoke((key) => digestOf(key) === digest);
-      }
+      case 'session':
+        return this.#sessions.revoke((key) => digestOf(key) === revocation.digest);
       case 'user':
         return ofUser(revocation.userId);
       case 'service':

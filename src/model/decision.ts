@@ -13,6 +13,7 @@ export type DenyReason =
   | 'session_expired'
   | 'session_revoked'
   | 'group_not_allowed'
+  | 'issuer_not_allowed'
   | 'token_invalid'
   | 'auth_unavailable'
   | 'private_service'

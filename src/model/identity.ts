@@ -31,11 +31,20 @@ export interface Session {
   readonly createdAt: number;
   /** Wall-clock milliseconds after which it is over, whatever happens. */
   readonly expiresAt: number;
+  /** Milliseconds without a request after which it is over; undefined where nothing but `expiresAt` ends it. */
+  readonly idleMs: number | undefined;
+}
+
+/** Where a sign-in came from, for the list of sessions. */
+export interface Visitor {
+  readonly address: string;
+  readonly userAgent: string;
 }
 
 /** What ends trust at once: gateways end matching sessions, forget matching tokens and close what is open. */
 export type Revocation =
-  | { readonly kind: 'session'; readonly sessionId: SessionId }
+  /** A session, by the SHA-256 of its id in base64: who ends it from elsewhere does not know the id. */
+  | { readonly kind: 'session'; readonly digest: string }
   | { readonly kind: 'user'; readonly userId: UserId }
   | { readonly kind: 'service'; readonly serviceId: ServiceId }
   /** A service token, by its SHA-256 in base64. */
@@ -64,7 +73,7 @@ export type SessionLookup =
 
 export type SessionGrant =
   | { readonly kind: 'granted'; readonly session: Session }
-  | { readonly kind: 'refused'; readonly why: 'user_blocked' | 'group_not_allowed' | 'token_invalid' };
+  | { readonly kind: 'refused'; readonly why: 'user_blocked' | 'group_not_allowed' | 'issuer_not_allowed' | 'token_invalid' };
 
 export type TokenCheck =
   | { readonly kind: 'valid'; readonly identity: Identity }
@@ -73,7 +82,7 @@ export type TokenCheck =
 /** Who keeps sessions: the control plane, asked by a gateway. Every call rejects where it cannot be asked, and the gateway denies then. */
 export interface SessionAuthority {
   /** Trades a verified sign-in for a session; the authority checks the ID token and its nonce itself. */
-  createSession(serviceId: ServiceId, idToken: string, nonce: string, signal: AbortSignal): Promise<SessionGrant>;
+  createSession(serviceId: ServiceId, idToken: string, nonce: string, visitor: Visitor, signal: AbortSignal): Promise<SessionGrant>;
   findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<SessionLookup>;
   endSession(id: SessionId, signal: AbortSignal): Promise<void>;
   verifyServiceToken(plain: string, serviceId: ServiceId, signal: AbortSignal): Promise<TokenCheck>;

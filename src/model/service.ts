@@ -101,6 +101,8 @@ export interface Service {
   readonly passHostHeader: boolean;
   readonly rewriteRedirects: boolean;
   readonly auth: ServiceAuth;
+  /** Ids of the issuers whose users may sign in, in the order in which they are offered; `local` is this server's own. Empty: all of them. */
+  readonly issuers: readonly string[];
   readonly restrictions: AccessRestrictions;
   readonly access: AccessPolicy;
   readonly private: boolean;

@@ -185,3 +185,16 @@ t.test('events, and JSON for programs', async (t) => {
   t.match(await api.cli('events proxy --status maybe'), { code: 1, err: /422: status must be one of success, failed/ });
   t.match(JSON.parse((await api.cli('user list --json')).out), [{ email: 'owner@x.test' }]);
 });
+
+t.test('sessions are listed and ended, and settings of sign-in changed', async (t) => {
+  const { cli, calls } = await signedIn(t.teardown);
+  t.match(await cli('session list --own'), { code: 0, out: 'none' });
+  t.match(calls.at(-1), { name: 'sessions.list' });
+  t.match(await cli('session revoke s1'), { code: 0, out: 'ended s1' });
+  t.match(calls.at(-1), { name: 'sessions.revoke', detail: { id: 's1', of: undefined } });
+  t.match(await cli('settings set --session-lifetime 12h --session-idle 30m --second-factor on'), { code: 0, out: 'changed' });
+  t.match(calls.at(-1), { detail: { sessionMaxAgeMs: 43_200_000, sessionIdleMs: 1_800_000, secondFactorRequired: true } });
+  t.match(await cli('settings show'), { code: 0, out: /"session_lifetime": 43200/ });
+  t.match(await cli('settings set --second-factor maybe'), { code: 2 });
+  t.match(await cli('settings set'), { code: 2 });
+});

@@ -92,6 +92,15 @@ void t.test('endpoints keep what a message leaves out, and drop what is no addre
 });
 
 void t.test('a session without an identity is none', async (t) => {
-  t.equal(sessionFrom(create(SessionSchema, { id: 'x', serviceId: 'y' })), undefined);
-  t.equal(sessionFrom(create(SessionSchema, { id: 'x', serviceId: 'y', identity: { userId: 'u', method: 'magic' } })), undefined);
+  t.equal(sessionFrom(create(SessionSchema, { id: 'x', serviceId: 'y' }), 0), undefined);
+  t.equal(sessionFrom(create(SessionSchema, { id: 'x', serviceId: 'y', identity: { userId: 'u', method: 'magic' } }), 0), undefined);
+});
+
+void t.test('a session ends by the clock of the control plane, whatever ours says', async (t) => {
+  const message = { id: 'x', serviceId: 'y', identity: { userId: 'u', method: 'oidc' }, createdAt: 1n, expiresAt: 5_000n };
+  for (const skew of [-300_000, 0, 300_000]) {
+    const session = sessionFrom(create(SessionSchema, { ...message, remainingMs: 60_000n, idleMs: 300_000n }), 1_000 + skew);
+    t.match(session, { expiresAt: 61_000 + skew, idleMs: 300_000 });
+  }
+  t.match(sessionFrom(create(SessionSchema, message), 1_000), { expiresAt: 5_000, idleMs: undefined }, 'an older control plane');
 });

@@ -49,6 +49,7 @@ function start(t: Test) {
     identity: { userId: ada, email: 'ada@example.com', name: 'Ada', groups: [], method: 'oidc' },
     createdAt: clock.wall(),
     expiresAt: clock.wall() + expiresInMs,
+    idleMs: undefined,
   });
   const add = (name: string, expiresInMs?: number): void => void answers.set(name, { kind: 'live', session: session(name, expiresInMs) });
   const find = (name: string) => cache.findSession(id(name), app, never);
@@ -126,7 +127,7 @@ t.test('a "no such session" is believed for a short time only', async (t) => {
 
 t.test('a revocation ends a session, a user, a service before it returns', async (t) => {
   for (const revocation of [
-    { kind: 'session', sessionId: id('s') },
+    { kind: 'session', digest: sessionKey('s') },
     { kind: 'user', userId: ada },
     { kind: 'service', serviceId: app },
   ] as const) {
@@ -144,7 +145,7 @@ t.test('a revocation leaves what it does not name', async (t) => {
   const { cache, ended, add, find } = start(t);
   add('s');
   await find('s');
-  cache.revoke({ kind: 'session', sessionId: id('other') });
+  cache.revoke({ kind: 'session', digest: sessionKey('other') });
   cache.revoke({ kind: 'user', userId: asId<UserId>('bob') });
   cache.revoke({ kind: 'service', serviceId: asId<ServiceId>('other') });
   t.match(find('s'), { kind: 'live' });
@@ -245,4 +246,26 @@ t.test('the tables have an end', async (t) => {
   t.equal(cache.size, sessionTableSize);
   for (let i = 0; i < missTableSize + 10; i++) await find(`unknown${i}`);
   t.equal(cache.size, sessionTableSize);
+});
+
+// Attack row C-8: what ends a session is time that passes, not what a clock says.
+t.test('a session ends after the time without requests, and a clock that is set does not move its end', async (t) => {
+  const { clock, cache, ended, answers, session } = start(t);
+  const idleMs = 10 * 60_000;
+  answers.set('s', { kind: 'live', session: { ...session('s', 3_600_000), idleMs } });
+  const find = () => cache.findSession(id('s'), app, never);
+  await find();
+  for (let i = 0; i < 3; i++) {
+    clock.advance(idleMs - 1_000);
+    t.match(await find(), { kind: 'live' }, 'in use');
+  }
+  clock.advance(idleMs + 2_000);
+  t.match(ended, [{ kind: 'session', reason: 'expired' }], 'the sweep has seen it, so open streams end too');
+
+  const jumping = start(t);
+  jumping.answers.set('s', { kind: 'live', session: jumping.session('s', 60_000) });
+  await jumping.find('s');
+  jumping.clock.setWall(jumping.clock.wall() - 3_600_000);
+  jumping.clock.advance(61_000);
+  t.match(jumping.ended, [{ kind: 'session', reason: 'expired' }], 'set back by an hour');
 });

@@ -84,7 +84,7 @@ export const alice: Identity = {
 };
 
 export function session(id: string, serviceId: ServiceId, expiresAt = Date.now() + 3_600_000): Session {
-  return { id: asId<SessionId>(id), serviceId, identity: alice, createdAt: Date.now(), expiresAt };
+  return { id: asId<SessionId>(id), serviceId, identity: alice, createdAt: Date.now(), expiresAt, idleMs: undefined };
 }
 
 export function path(

@@ -11,6 +11,7 @@ import { ManualClock } from '../support/manual-clock.ts';
 
 const place: SignInPlace = { serviceId: mapping('a.test', []).id, domain: 'a.test', origin: 'https://a.test' };
 const never = new AbortController().signal;
+const visitor = { address: '192.0.2.1', userAgent: 'curl' };
 
 interface Fixture {
   readonly signIn: SignIn;
@@ -59,7 +60,7 @@ function start(t: Test): Fixture {
     async run(cookies) {
       const begun = await signIn.start(place, '/', cookies, never);
       const attempt = begun.setCookies.map((cookie) => cookie.split(';', 1)[0] ?? '');
-      return signIn.finish(place, `?code=c&state=${sent.searchParams.get('state')}`, [cookies, ...attempt].join('; '), never);
+      return signIn.finish(place, `?code=c&state=${sent.searchParams.get('state')}`, [cookies, ...attempt].join('; '), visitor, never);
     },
   };
   return fixture;
@@ -104,9 +105,9 @@ t.test('an attempt is worth nothing in another browser, nor with another state',
     ['?code=c&state=__proto__', cookie],
     ['?code=c', cookie],
   ] as const) {
-    t.match(await fixture.signIn.finish(place, query, cookies, never), { kind: 'refused', reason: 'login_invalid' }, query);
+    t.match(await fixture.signIn.finish(place, query, cookies, visitor, never), { kind: 'refused', reason: 'login_invalid' }, query);
   }
-  t.match(await fixture.signIn.finish(place, `?code=c&state=${state}`, cookie, never), { kind: 'signed-in' });
+  t.match(await fixture.signIn.finish(place, `?code=c&state=${state}`, cookie, visitor, never), { kind: 'signed-in' });
 });
 
 t.test('whatever a sign-in is told to return to, it stays on its host', async (t) => {

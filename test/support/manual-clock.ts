@@ -3,7 +3,7 @@ import type { Clock, Timer } from '#lib/clock.ts';
 
 export class ManualClock implements Clock {
   #now = 0;
-  readonly #wallAtStart: number;
+  #wallAtStart: number;
   readonly #timers = new Set<{ readonly at: number; readonly fire: () => void }>();
 
   constructor(wallAtStart = Date.UTC(2026, 10, 22)) {
@@ -16,6 +16,11 @@ export class ManualClock implements Clock {
 
   wall(): number {
     return this.#wallAtStart + this.#now;
+  }
+
+  /** Sets the wall clock, as an operator or NTP does; intervals go on. */
+  setWall(at: number): void {
+    this.#wallAtStart = at - this.#now;
   }
 
   after(delayMs: number, fire: () => void): Timer {

@@ -5,6 +5,7 @@ import { referenceCommands, type ProcessLoaders } from '../reference.ts';
 import { statusCommand } from '../status.ts';
 import { networkCommands } from './network.ts';
 import { publishCommands } from './publish.ts';
+import { sessionCommands } from './sessions.ts';
 import { userCommands } from './users.ts';
 
 /** Each process is loaded on demand: `meshgate status` needs no gateway. */
@@ -37,6 +38,7 @@ export const commands: readonly AnyCommand[] = [
   processCommand('agent', 'run a peer beside internal services', loaders.agent),
   statusCommand,
   ...userCommands,
+  ...sessionCommands,
   ...networkCommands,
   ...publishCommands,
   ...referenceCommands(loaders),

@@ -1,5 +1,5 @@
 // What the access checks need from the identity side, stated by the one who needs it. `sign-in.ts` fills it from identity/; tests by hand.
-import type { Identity, SessionLookup, TokenCheck } from '#model/identity.ts';
+import type { Identity, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
 import type { ServiceId, SessionId } from '#model/ids.ts';
 
 /** A value at hand, or one that has to be waited for: what is cached costs no promise. */
@@ -25,7 +25,7 @@ export type SignInResult =
   | { readonly kind: 'signed-in'; readonly returnTo: string; readonly setCookies: readonly string[] }
   | {
       readonly kind: 'refused';
-      readonly reason: 'login_invalid' | 'login_denied' | 'group_not_allowed' | 'auth_unavailable';
+      readonly reason: 'login_invalid' | 'login_denied' | 'group_not_allowed' | 'issuer_not_allowed' | 'auth_unavailable';
       readonly setCookies: readonly string[];
     };
 
@@ -38,7 +38,7 @@ export interface SignIn {
   /** Begins a sign-in that ends at `returnTo`; the cookies bind it to this browser. `cookieHeader` is what the browser sent. */
   start(place: SignInPlace, returnTo: string, cookieHeader: string | undefined, signal: AbortSignal): Promise<SignInStart>;
   /** Ends it at the callback. `query` includes its question mark. */
-  finish(place: SignInPlace, query: string, cookieHeader: string | undefined, signal: AbortSignal): Promise<SignInResult>;
+  finish(place: SignInPlace, query: string, cookieHeader: string | undefined, visitor: Visitor, signal: AbortSignal): Promise<SignInResult>;
   /** Ends the session; returns the cookies that clear it. */
   logout(place: SignInPlace, session: SessionId | undefined, signal: AbortSignal): Promise<readonly string[]>;
 }

@@ -1,6 +1,9 @@
 // The few paths that a published host answers itself: sign-in's end, sign-out, and the keys of identity assertions. Exact matches, nothing else.
+import { formatIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import { describeError } from '#lib/errors.ts';
+import type { Visitor } from '#model/identity.ts';
+import { fieldValue } from '#wire/http1-fields.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { IdentityHeaders, SignIn, SignInPlace } from './backend.ts';
 import type { Pages } from '../pages/document.ts';
@@ -12,6 +15,8 @@ import type { Subject } from './subject.ts';
 /** Reserved on every published host; an application below it is not reachable (attack row R-7). */
 const ownPrefix = '/.meshgate/';
 export const callbackPath = '/.meshgate/callback';
+/** Characters of a user agent that are told to the control plane. */
+const userAgentLength = 256;
 export const logoutPath = '/.meshgate/logout';
 const jwksPath = '/.meshgate/jwks.json';
 
@@ -58,7 +63,7 @@ export async function answerOwnPath(
         // A page and no redirect: back at the application, the identity provider would sign the visitor in again unasked.
         return own('signed_out', await deps.signIn.logout(place, claimedSessionId(subject.cookies), signal));
       case callbackPath: {
-        const result = await deps.signIn.finish(place, subject.query, cookieHeader(exchange), signal);
+        const result = await deps.signIn.finish(place, subject.query, cookieHeader(exchange), visitorOf(exchange, subject), signal);
         if (result.kind === 'refused') return own(result.reason, result.setCookies);
         const location = localTarget(place, result.returnTo);
         return { status: redirectStatus, reason: 'signed_in', send: () => respondRedirect(exchange, location, result.setCookies) };
@@ -93,6 +98,12 @@ export async function loginRedirect(
 /** The target below our own origin: with the host written out, no spelling of a path can name another (attack row R-1). */
 function localTarget(place: SignInPlace, target: string): string {
   return place.origin + (/^\/[\x21-\x7e]*$/.test(target) ? target : '/');
+}
+
+/** Whatever a client calls itself, cut to what a list can show. */
+function visitorOf(exchange: Exchange, { address }: Subject): Visitor {
+  const userAgent = fieldValue(exchange.request.fields, 'user-agent') ?? '';
+  return { address: address === undefined ? '' : formatIp(address), userAgent: userAgent.slice(0, userAgentLength) };
 }
 
 function cookieHeader(exchange: Exchange): string | undefined {

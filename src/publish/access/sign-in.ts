@@ -3,7 +3,7 @@ import type { AssertionSigner } from '#identity/assertion.ts';
 import { identityHeaders, isIdentityHeader } from '#identity/identity-headers.ts';
 import { LoginStates, type FinishedLogin } from '#identity/login-state.ts';
 import type { OidcClient } from '#identity/oidc-client.ts';
-import type { SessionCache } from '#identity/session-cache.ts';
+import { sessionKey, type SessionCache } from '#identity/session-cache.ts';
 import type { Clock } from '#lib/clock.ts';
 import { describeError, MeshgateError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
@@ -33,6 +33,14 @@ export interface SignInDeps {
 
 const scope = 'openid profile email';
 
+/** What the authority says no with → what the visitor and the log are told. */
+const refusals = {
+  group_not_allowed: 'group_not_allowed',
+  user_blocked: 'login_denied',
+  issuer_not_allowed: 'issuer_not_allowed',
+  token_invalid: 'login_invalid',
+} as const;
+
 /** The login states of a gateway, with the cookies that publish/ knows as its own. Throws IDENTITY_BAD_KEY. */
 export function createLoginStates(stateKey: Uint8Array, clock: Clock): LoginStates {
   return new LoginStates({ key: stateKey, clock, cookie: { prefix: loginCookiePrefix, path: '/' } });
@@ -50,7 +58,7 @@ export function createSignIn(deps: SignInDeps): SignIn {
   const endPrevious = async (cookieHeader: string | undefined, signal: AbortSignal): Promise<void> => {
     const sessionId = claimedSessionId(readOwnCookies(cookieHeader === undefined ? [] : [cookieHeader]));
     if (sessionId === undefined) return;
-    deps.sessions.revoke({ kind: 'session', sessionId });
+    deps.sessions.revoke({ kind: 'session', digest: sessionKey(sessionId) });
     try {
       await deps.authority.endSession(sessionId, signal);
     } catch (error) {
@@ -67,7 +75,7 @@ export function createSignIn(deps: SignInDeps): SignIn {
       return { location: url.href, setCookies };
     },
 
-    async finish(place, query, cookieHeader, signal): Promise<SignInResult> {
+    async finish(place, query, cookieHeader, visitor, signal): Promise<SignInResult> {
       const { oidc, states } = ready();
       const given = new URLSearchParams(query).getAll('state');
       const login = given.length === 1 ? states.finish(given[0] ?? '', cookieHeader) : undefined;
@@ -76,10 +84,9 @@ export function createSignIn(deps: SignInDeps): SignIn {
       const idToken = await trade(oidc, login, place, query, signal);
       if (typeof idToken !== 'string') return { kind: 'refused', reason: idToken.refused, setCookies };
       const revision = deps.sessions.revision;
-      const grant = await deps.authority.createSession(place.serviceId, idToken, login.nonce, signal);
+      const grant = await deps.authority.createSession(place.serviceId, idToken, login.nonce, visitor, signal);
       if (grant.kind === 'refused') {
-        const reason = grant.why === 'group_not_allowed' ? 'group_not_allowed' : grant.why === 'user_blocked' ? 'login_denied' : 'login_invalid';
-        return { kind: 'refused', reason, setCookies };
+        return { kind: 'refused', reason: refusals[grant.why], setCookies };
       }
       deps.sessions.remember(grant.session, revision);
       await endPrevious(cookieHeader, signal);
@@ -89,7 +96,7 @@ export function createSignIn(deps: SignInDeps): SignIn {
 
     async logout(_place: SignInPlace, session: SessionId | undefined, signal): Promise<readonly string[]> {
       if (session !== undefined) {
-        deps.sessions.revoke({ kind: 'session', sessionId: session });
+        deps.sessions.revoke({ kind: 'session', digest: sessionKey(session) });
         await deps.authority.endSession(session, signal);
       }
       return [clearCookie(sessionCookie)];

@@ -22,6 +22,7 @@ const stages: Readonly<Record<OwnReason | StreamReason | 'client_closed', Stage>
   session_expired: 'access',
   session_revoked: 'access',
   group_not_allowed: 'access',
+  issuer_not_allowed: 'access',
   token_invalid: 'access',
   private_service: 'access',
   auth_method_unsupported: 'access',

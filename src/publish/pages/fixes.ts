@@ -47,6 +47,7 @@ export function fixOf(reason: OwnReason): Text | undefined {
     case 'ip_denied':
     case 'country_unknown':
     case 'group_not_allowed':
+    case 'issuer_not_allowed':
     case 'login_denied':
     case 'private_service':
       return check.policy;

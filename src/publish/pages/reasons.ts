@@ -98,6 +98,13 @@ const publicReasons: Readonly<Record<OwnReason, PublicReason>> = {
   country_unknown: noAccess,
   restriction_unsupported: noAccess,
   group_not_allowed: noAccess,
+  issuer_not_allowed: {
+    ...noAccess,
+    text: {
+      en: 'This page asks for a sign-in of another kind. Sign out, and sign in as it asks you to.',
+      de: 'Diese Seite verlangt eine andere Art der Anmeldung. Melden Sie sich ab, und dann so an, wie sie es verlangt.',
+    },
+  },
   private_service: noAccess,
   auth_method_unsupported: noAccess,
   login_denied: noAccess,

@@ -40,7 +40,10 @@ const settingsFields = object({
   dashboard_features: unsupported(),
   embedded_idp_enabled: fixedTo(true),
   local_auth_disabled: unsupported(),
-  local_mfa_enabled: unsupported(),
+  local_mfa_enabled: optional(boolean()),
+  /** Our own additions: seconds; 0 lets sessions rest as long as they live. */
+  session_lifetime: optional(integer({ max: 31_536_000 })),
+  session_idle_timeout: optional(integer({ max: 31_536_000 })),
   ipv6_enabled_groups: unsupported(),
 });
 
@@ -56,7 +59,7 @@ async function accountShape(call: Call, settings: AccountSettings): Promise<Read
       dns_domain: domain.dnsDomain,
       embedded_idp_enabled: true,
       local_auth_disabled: false,
-      local_mfa_enabled: false,
+      local_mfa_enabled: settings.secondFactorRequired,
       peer_login_expiration_enabled: settings.loginExpirationEnabled,
       peer_login_expiration: Math.round(settings.loginExpirationMs / 1000),
       peer_inactivity_expiration_enabled: false,
@@ -71,6 +74,8 @@ async function accountShape(call: Call, settings: AccountSettings): Promise<Read
       peer_expose_domains: settings.expose.domains,
       peer_expose_limit: settings.expose.perPeer,
       lazy_connection_enabled: settings.lazyConnections,
+      session_lifetime: Math.round(settings.sessionMaxAgeMs / 1000),
+      session_idle_timeout: Math.round(settings.sessionIdleMs / 1000),
     },
   };
 }
@@ -89,6 +94,9 @@ export const updateAccount: Handler = async (call) => {
     ...(enabled === undefined ? {} : { loginExpirationEnabled: enabled }),
     ...(seconds === undefined ? {} : { loginExpirationMs: seconds * 1000 }),
     ...(asked.routing_peer_dns_resolution_enabled === undefined ? {} : { routingPeerDns: asked.routing_peer_dns_resolution_enabled }),
+    ...(asked.local_mfa_enabled === undefined ? {} : { secondFactorRequired: asked.local_mfa_enabled }),
+    ...(asked.session_lifetime === undefined ? {} : { sessionMaxAgeMs: asked.session_lifetime * 1000 }),
+    ...(asked.session_idle_timeout === undefined ? {} : { sessionIdleMs: asked.session_idle_timeout * 1000 }),
     ...(asked.lazy_connection_enabled === undefined ? {} : { lazyConnections: asked.lazy_connection_enabled }),
   };
   const expose = {

@@ -15,6 +15,7 @@ import * as plannedRoutes from './planned-routes.ts';
 import * as policies from './policies.ts';
 import * as postureChecks from './posture-checks.ts';
 import * as services from './services.ts';
+import * as sessions from './sessions.ts';
 import * as setupKeys from './setup-keys.ts';
 import * as tokens from './tokens.ts';
 import * as users from './users.ts';
@@ -50,6 +51,8 @@ export const routes: readonly Route[] = [
   route('DELETE', '/users/:id', 'users:write', users.deleteUser),
   route('PUT', '/users/:id/password', 'member', users.changePassword),
   route('POST', '/users/:id/logout', 'member', users.endSessions),
+  route('GET', '/sessions', 'member', sessions.listSessions),
+  route('DELETE', '/sessions/:id', 'member', sessions.endSession),
   route('GET', '/users/:id/tokens', 'member', tokens.listTokens),
   route('POST', '/users/:id/tokens', 'member', tokens.createToken),
   route('GET', '/users/:id/tokens/:tokenId', 'member', tokens.getToken),

@@ -55,7 +55,14 @@ const linkAuth = convert(object({ enabled: boolean({ default: false }) }), (valu
 const auth = object({
   password_auth: optional(object({ enabled: boolean(), password: secret })),
   pin_auth: optional(object({ enabled: boolean(), pin: secret })),
-  bearer_auth: optional(object({ enabled: boolean(), distribution_groups: groupIds() })),
+  bearer_auth: optional(
+    object({
+      enabled: boolean(),
+      distribution_groups: groupIds(),
+      // Our own addition.
+      issuers: list(string({ max: 64 }), { default: [], max: 32 }),
+    }),
+  ),
   link_auth: optional(linkAuth),
   header_auths: list(object({ enabled: boolean(), header: string({ max: 128 }), value: secret }), { default: [], max: 16 }),
 });
@@ -108,6 +115,7 @@ export const serviceRequest: Schema<ServiceInput> = convert(serviceFields, (fiel
   passHostHeader: fields.pass_host_header,
   rewriteRedirects: fields.rewrite_redirects,
   auth: authInput(fields.auth),
+  issuers: fields.auth.bearer_auth?.issuers ?? [],
   restrictions: restrictionsInput(fields.access_restrictions),
   private: fields.private,
   accessGroups: fields.access_groups,

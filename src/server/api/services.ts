@@ -29,11 +29,15 @@ function targetShape(target: ServiceTarget): Readonly<Record<string, unknown>> {
   };
 }
 
-function authShape(auth: Service['auth']): Readonly<Record<string, unknown>> {
+function authShape({ auth, issuers }: Service): Readonly<Record<string, unknown>> {
   return present({
     password_auth: auth.password === undefined ? undefined : { enabled: auth.password.enabled, password: '' },
     pin_auth: auth.pin === undefined ? undefined : { enabled: auth.pin.enabled, pin: '' },
-    bearer_auth: { enabled: auth.oidc.enabled, distribution_groups: auth.oidc.groups },
+    bearer_auth: present({
+      enabled: auth.oidc.enabled,
+      distribution_groups: auth.oidc.groups,
+      issuers: issuers.length === 0 ? undefined : issuers,
+    }),
     header_auths: auth.headers.map(({ enabled, header }) => ({ enabled, header, value: '' })),
   });
 }
@@ -52,7 +56,7 @@ function serviceShape(service: Service): Readonly<Record<string, unknown>> {
     terminated: false,
     pass_host_header: service.passHostHeader,
     rewrite_redirects: service.rewriteRedirects,
-    auth: authShape(service.auth),
+    auth: authShape(service),
     access_restrictions: {
       allowed_cidrs: service.restrictions.allowedCidrs,
       blocked_cidrs: service.restrictions.blockedCidrs,

@@ -71,6 +71,7 @@ const activities: Readonly<Record<string, string>> = {
   'service.certificate.issue': 'First certificate issued',
   'session.create': 'Signed in at a service',
   'session.end': 'Signed out of a service',
+  'session.revoke': 'Session at a service ended by somebody',
   'cluster.add': 'Cluster of gateways seen for the first time',
   'cluster.delete': 'Cluster deleted',
   'domain.add': 'Custom domain added',

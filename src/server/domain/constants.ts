@@ -116,8 +116,22 @@ export const proxyForgottenMs = hour;
 /** Life of a one-time token for `CreateProxyPeer`. */
 export const oneTimeTokenMs = 5 * minute;
 
-/** Longest life of a session at a service, whatever happens in it. */
-export const sessionMaxAgeMs = day;
+/** Life of a session at a service where neither account nor service say, and what they may say. */
+export const defaultSessionMaxAgeMs = day;
+export const minSessionMaxAgeMs = 5 * minute;
+export const maxSessionMaxAgeMs = 90 * day;
+
+/** Least time without a request that may end a session: gateways ask again after up to a minute and a half, which must not look like silence. */
+export const minSessionIdleMs = 5 * minute;
+
+/** How far a gateway's questions lag behind the requests: a session that is in use is asked for within this time. */
+export const sessionUseLagMs = 150 * second;
+
+/** A session that seems to have been made this far in the future was made by a clock that was wrong. */
+export const sessionClockToleranceMs = 5 * minute;
+
+/** Sessions that a list shows at most. */
+export const sessionsListed = 1_000;
 
 /** Wrong passwords for one name before it has to wait, then the first and the longest wait. */
 export const freeAttempts = 5;

@@ -10,6 +10,7 @@ import type { DomainLimits } from './constants.ts';
 import type { Actor, Change } from './contract.ts';
 import type { Changes } from './changes.ts';
 import type { Sealer } from './seal.ts';
+import type { SessionTime } from './session-time.ts';
 import type { MapSerial } from './serial.ts';
 import { orderedId, type RandomBytes } from './ids.ts';
 
@@ -43,6 +44,7 @@ export interface Context {
   readonly serial: MapSerial;
   /** An exposed service lives on so long without a renewal, milliseconds. */
   readonly exposureTtlMs: number;
+  readonly sessionTime: SessionTime;
   /** This process among those that share the database. */
   readonly serverId: string;
 }

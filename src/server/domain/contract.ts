@@ -343,12 +343,44 @@ export interface CertificateUseCases {
   list(): Promise<readonly { readonly proxyId: ProxyId; readonly cluster: string; readonly status: CertificateStatus }[]>;
 }
 
+/** What is known of the sign-in that opens a session. */
+export interface SessionOrigin {
+  /** The sign-in at the identity provider. */
+  readonly signIn: string;
+  /** How the person proved who he is (RFC 8176). */
+  readonly methods: readonly string[];
+  readonly address: string;
+  readonly userAgent: string;
+}
+
+/** A live session as lists show it. Its id opens nothing. */
+export interface SessionView extends SessionOrigin {
+  readonly id: string;
+  readonly userId: UserId;
+  readonly email: string;
+  readonly serviceId: ServiceId;
+  readonly serviceName: string;
+  readonly domain: string;
+  readonly createdAt: number;
+  readonly lastUsed: number;
+  readonly expiresAt: number;
+}
+
 export interface SessionUseCases {
-  /** Checks that the user may use the service; DOMAIN_USER_BLOCKED, DOMAIN_GROUP_NOT_ALLOWED, DOMAIN_SERVICE_UNKNOWN, DOMAIN_SERVICE_NO_SIGN_IN. Returns the plain id once; a digest is kept. */
-  create(serviceId: ServiceId, userId: UserId): Promise<Session>;
+  /**
+   * Checks that the user may use the service; DOMAIN_USER_BLOCKED, DOMAIN_GROUP_NOT_ALLOWED, DOMAIN_SERVICE_UNKNOWN, DOMAIN_SERVICE_NO_SIGN_IN,
+   * DOMAIN_ISSUER_NOT_ALLOWED. Returns the plain id once; a digest is kept.
+   */
+  create(serviceId: ServiceId, userId: UserId, origin?: SessionOrigin): Promise<Session>;
   /** The live session behind a plain id, or why there is none. Groups are as of now. */
   find(id: SessionId, serviceId: ServiceId): Promise<{ readonly session: Session } | { readonly missing: 'unknown' | 'expired' | 'revoked' }>;
   end(id: SessionId): Promise<void>;
+  /** Live sessions, the newest first; of one user, or of all. */
+  list(userId: UserId | undefined): Promise<readonly SessionView[]>;
+  /** Ends one by its public id. DOMAIN_NOT_FOUND where there is none, or `of` is given and it is not that user's. */
+  revoke(id: string, of: UserId | undefined, actor: Actor): Promise<void>;
+  /** Ends all that came from one sign-in at the identity provider. */
+  endOfSignIn(signIn: string, actor: Actor): Promise<void>;
   endAllOf(userId: UserId, actor: Actor): Promise<void>;
   /**
    * A service token presented at a service: the identity it stands for, or why not. Only tokens of service users count: a person's token
@@ -408,6 +440,11 @@ export interface AccountSettings {
   /** Peers that know it connect with the first packet and rest without one. */
   readonly lazyConnections: boolean;
   readonly expose: ExposeSettings;
+  /** Longest life of a session at a service, and longest time without a request (0: any), where the service does not say. */
+  readonly sessionMaxAgeMs: number;
+  readonly sessionIdleMs: number;
+  /** Users with a password here need a second factor to sign in. */
+  readonly secondFactorRequired: boolean;
 }
 
 export interface SettingsUseCases {

@@ -69,6 +69,7 @@ const table = {
   DOMAIN_EXPOSE_NO_CLUSTER: row(412, 'No gateway is connected that could publish it.'),
   DOMAIN_EXPOSE_LAPSED: row(404, 'There is no such exposed service. It has lapsed or ended.'),
   DOMAIN_EXPOSE_WITHDRAWN: row(412, 'An administrator took this exposed service away.'),
+  DOMAIN_ISSUER_NOT_ALLOWED: row(403, 'The service asks for a sign-in at another place.'),
   DOMAIN_GROUP_NOT_ALLOWED: row(403, 'The user is in none of the groups that may use the service.'),
 
   DOMAIN_LEASE_LOST: row(409, 'Another gateway of the cluster orders this certificate.'),

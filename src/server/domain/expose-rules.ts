@@ -131,6 +131,7 @@ export function exposedService(
     access: plainAccess,
     private: false,
     accessGroups: [],
+    issuers: [],
     web: defaultWeb,
   };
 }

@@ -37,6 +37,7 @@ import { Sealer } from './seal.ts';
 import { MapSerial } from './serial.ts';
 import { serviceUseCases, type ServiceSessionKeys } from './services.ts';
 import { sessionUseCases } from './sessions.ts';
+import { SessionTime } from './session-time.ts';
 import { settingsUseCases } from './settings.ts';
 import { setupKeyUseCases } from './setup-keys.ts';
 import { tokenUseCases } from './tokens.ts';
@@ -105,6 +106,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       sealer,
       changes,
       serial,
+      sessionTime: new SessionTime(clock),
       serverId,
       exposureTtlMs: ttlMs,
     };

@@ -4,9 +4,10 @@ import { signInProofs, type ProofAlternatives } from '#model/access.ts';
 import type { MappingPath, ServiceMapping } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
 import type { GatewayReport, ServiceRecord } from '../store/service-table.ts';
-import { sessionMaxAgeMs } from './constants.ts';
+import type { AccountSettings } from './contract.ts';
 import type { OneTimeTokens } from './one-time-tokens.ts';
 import type { Sealer } from './seal.ts';
+import { sessionTimes } from './session-times.ts';
 import type { TargetHosts } from './target-hosts.ts';
 import { openTls } from './upstream-keys.ts';
 
@@ -17,6 +18,7 @@ export function mappingOf(
   hosts: TargetHosts,
   sealer: Sealer,
   tokens: OneTimeTokens,
+  settings: AccountSettings,
 ): ServiceMapping | undefined {
   if (!service.enabled) return undefined;
   const paths = pathsOf(service, hosts, sealer);
@@ -34,7 +36,7 @@ export function mappingOf(
     access: {
       ...service.access,
       proofs: proofsOf(service),
-      session: { ...service.access.session, maxAgeMs: service.access.session.maxAgeMs ?? sessionMaxAgeMs },
+      session: sessionTimes(service, settings),
     },
     private: service.private,
     web: service.web,

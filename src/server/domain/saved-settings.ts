@@ -1,6 +1,6 @@
 // The settings of the account as they are kept, with the defaults of what was never said.
 import type { Tables } from '../store/store.ts';
-import { defaultExposuresPerPeer, defaultLoginExpirationMs } from './constants.ts';
+import { defaultExposuresPerPeer, defaultLoginExpirationMs, defaultSessionMaxAgeMs } from './constants.ts';
 import type { AccountSettings } from './contract.ts';
 
 const place = 'account';
@@ -11,6 +11,9 @@ const defaults: AccountSettings = {
   routingPeerDns: true,
   lazyConnections: false,
   expose: { enabled: false, groups: [], public: false, domains: [], perPeer: defaultExposuresPerPeer },
+  sessionMaxAgeMs: defaultSessionMaxAgeMs,
+  sessionIdleMs: 0,
+  secondFactorRequired: false,
 };
 
 export async function readSettings(tables: Tables): Promise<AccountSettings> {

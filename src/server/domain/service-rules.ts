@@ -8,6 +8,7 @@ import { cidrsPerList, countriesPerList, headerAuthsPerService, targetsPerServic
 import type { ServiceInput } from './contract.ts';
 import { invalid } from './errors.ts';
 import { headerName } from './match-rules.ts';
+import { checkSessionTimes } from './session-times.ts';
 import { checkTarget } from './target-rules.ts';
 import { checkWeb } from './web-rules.ts';
 
@@ -20,6 +21,7 @@ export function checkService(request: ServiceInput): ServiceInput {
   checkListenPort(request.mode, request.listenPort);
   checkSecrets(request);
   if (request.private) checkPrivate(request);
+  checkSessionTimes(request.access.session.maxAgeMs, request.access.session.idleMs);
   const { targets } = request;
   const web = checkWeb(request.mode, request.web);
   if (targets.length === 0 && web.answers.length === 0) throw invalid('A service needs a target.');

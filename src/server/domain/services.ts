@@ -15,6 +15,7 @@ import type { OneTimeTokens } from './one-time-tokens.ts';
 import { clusterOf, portOf } from './service-places.ts';
 import { hashSecrets, joinAuth, type HashedSecrets } from './service-auth.ts';
 import { checkService } from './service-rules.ts';
+import { readSettings } from './saved-settings.ts';
 import { sealTargetKey } from './upstream-keys.ts';
 import { allTargetHosts, checkResourceTarget, targetHosts } from './target-hosts.ts';
 
@@ -102,14 +103,16 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
       return await store.read(async (tables) => {
         const hosts = await allTargetHosts(tables);
         const services = await tables.services.listEnabled(canonicalCluster(cluster) ?? cluster);
-        return services.flatMap((service) => mappingOf(service, account.id, hosts, sealer, tokens) ?? []);
+        const settings = await readSettings(tables);
+        return services.flatMap((service) => mappingOf(service, account.id, hosts, sealer, tokens, settings) ?? []);
       });
     },
 
     async mapping(id) {
       return await store.read(async (tables) => {
         const service = await tables.services.find(id);
-        return service === undefined ? undefined : mappingOf(service, account.id, await targetHosts(tables, service.targets), sealer, tokens);
+        if (service === undefined) return undefined;
+        return mappingOf(service, account.id, await targetHosts(tables, service.targets), sealer, tokens, await readSettings(tables));
       });
     },
 
@@ -181,6 +184,7 @@ async function assemble(
     passHostHeader,
     rewriteRedirects,
     auth,
+    issuers: [...new Set(input.issuers)],
     restrictions,
     access,
     private: input.private,
@@ -216,8 +220,8 @@ async function checkTargets(tables: Tables, cluster: string, targets: readonly S
 }
 
 /** What a session's holder was let in by; when it changes, nobody is in any more. */
-function trustOf({ auth, access, domain, private: isPrivate, accessGroups }: ServiceRecord): string {
-  return JSON.stringify([auth, access.proofs, domain, isPrivate, accessGroups]);
+function trustOf({ auth, access, issuers, domain, private: isPrivate, accessGroups }: ServiceRecord): string {
+  return JSON.stringify([auth, access.proofs, issuers, domain, isPrivate, accessGroups]);
 }
 
 async function revokeService({ tables, changed }: Write, id: ServiceId): Promise<void> {

@@ -6,46 +6,69 @@ import type { Identity, Session, User } from '#model/identity.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { SessionRecord } from '../store/session-table.ts';
 import type { Tables } from '../store/store.ts';
-import { sessionMaxAgeMs } from './constants.ts';
+import { sessionClockToleranceMs, sessionsListed, sessionUseLagMs } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
-import type { SessionUseCases } from './contract.ts';
+import type { SessionOrigin, SessionUseCases } from './contract.ts';
 import { domainError } from './errors.ts';
+import { newId } from './ids.ts';
+import { readSettings } from './saved-settings.ts';
+import { sessionTimes, type SessionTimes } from './session-times.ts';
 import { isStale } from './tokens.ts';
 import { groupNamesOf, revokeUser } from './users.ts';
 
+const unknownOrigin: SessionOrigin = { signIn: '', methods: [], address: '', userAgent: '' };
+
 export function sessionUseCases(context: Context): SessionUseCases {
-  const { store, clock, random, limits } = context;
+  const { store, clock, random, limits, sessionTime: time } = context;
   return {
-    async create(serviceId, userId) {
+    async create(serviceId, userId, origin = unknownOrigin) {
       const id = asId<SessionId>(toBase64Url(random(32)));
       return await write(context, async (write) => {
-        const { tables, now, audit } = write;
+        const { tables, audit } = write;
+        const now = Math.trunc(time.now());
         const service = await enabledService(tables, serviceId);
         if (service === undefined) throw domainError('DOMAIN_SERVICE_UNKNOWN');
         if (!service.auth.oidc.enabled) throw domainError('DOMAIN_SERVICE_NO_SIGN_IN');
         const user = await tables.users.find(userId);
         if (user === undefined || user.blocked) throw domainError('DOMAIN_USER_BLOCKED');
-        if (!mayUse(service, user)) throw domainError('DOMAIN_GROUP_NOT_ALLOWED');
-        const record = { digest: tokenDigest(id), serviceId, userId, createdAt: now, expiresAt: now + sessionMaxAgeMs, revoked: false };
+        if (!comesFrom(service, user)) throw domainError('DOMAIN_ISSUER_NOT_ALLOWED');
+        if (!inGroup(service, user)) throw domainError('DOMAIN_GROUP_NOT_ALLOWED');
+        const times = sessionTimes(service, await readSettings(tables));
+        const record: SessionRecord = {
+          digest: tokenDigest(id),
+          id: newId(random),
+          serviceId,
+          userId,
+          createdAt: now,
+          expiresAt: now + times.maxAgeMs,
+          revoked: false,
+          ...origin,
+          lastUsed: now,
+        };
         await tables.sessions.insert(record);
         await endOldest(write, user, limits.sessionsPerUser);
         await audit('session.create', { kind: 'user', id: userId }, serviceId, { service: service.name });
-        return sessionOf(id, record, await identityOf(tables, user, 'oidc'));
+        return sessionOf(id, record, times, await identityOf(tables, user, 'oidc'));
       });
     },
 
     async find(id, serviceId) {
-      return await store.read(async (tables) => {
+      const now = Math.trunc(time.now());
+      const found = await store.read(async (tables) => {
         const record = await tables.sessions.find(tokenDigest(id));
-        if (record === undefined || record.serviceId !== serviceId) return { missing: 'unknown' };
-        if (record.revoked) return { missing: 'revoked' };
-        if (record.expiresAt <= clock.wall()) return { missing: 'expired' };
+        if (record === undefined || record.serviceId !== serviceId) return { missing: 'unknown' } as const;
+        if (record.revoked) return { missing: 'revoked' } as const;
         const service = await enabledService(tables, serviceId);
-        if (service === undefined) return { missing: 'unknown' };
+        if (service === undefined) return { missing: 'unknown' } as const;
+        const times = sessionTimes(service, await readSettings(tables));
+        if (isOver(record, times, now)) return { missing: 'expired' } as const;
         const user = await tables.users.find(record.userId);
-        if (user === undefined || user.blocked || !mayUse(service, user)) return { missing: 'revoked' };
-        return { session: sessionOf(id, record, await identityOf(tables, user, 'oidc')) };
+        if (user === undefined || user.blocked || !mayUse(service, user)) return { missing: 'revoked' } as const;
+        return { record, session: sessionOf(id, record, times, await identityOf(tables, user, 'oidc')) };
       });
+      if ('missing' in found) return found;
+      if (isStale(found.record.lastUsed, now)) await store.tables.sessions.setUsed(found.record.digest, now);
+      return { session: found.session };
     },
 
     async end(id) {
@@ -54,7 +77,44 @@ export function sessionUseCases(context: Context): SessionUseCases {
         const record = await tables.sessions.find(digest);
         if (record === undefined || !(await tables.sessions.revoke(digest))) return;
         await audit('session.end', { kind: 'user', id: record.userId }, record.serviceId);
-        changed({ kind: 'revocation', revocation: { kind: 'session', sessionId: id } });
+        changed({ kind: 'revocation', revocation: { kind: 'session', digest } });
+      });
+    },
+
+    async list(userId) {
+      const now = Math.trunc(time.now());
+      return await store.read(async (tables) => {
+        const settings = await readSettings(tables);
+        const services = new Map((await tables.services.list()).map((service) => [service.id, service]));
+        return (await tables.sessions.listLive(now, userId, sessionsListed)).flatMap((record) => {
+          const service = services.get(record.serviceId);
+          const times = service === undefined ? undefined : sessionTimes(service, settings);
+          if (times === undefined || isOver(record, times, now)) return [];
+          const { digest: _digest, revoked: _revoked, ...view } = record;
+          return [{ ...view, expiresAt: endOf(record, times) }];
+        });
+      });
+    },
+
+    async revoke(id, of, actor) {
+      await write(context, async ({ tables, audit, changed }) => {
+        const record = await tables.sessions.findById(id);
+        if (record === undefined || (of !== undefined && record.userId !== of)) throw domainError('DOMAIN_NOT_FOUND', 'session');
+        if (!(await tables.sessions.revoke(record.digest))) return;
+        await audit('session.revoke', actor, record.serviceId, { user_id: record.userId });
+        changed({ kind: 'revocation', revocation: { kind: 'session', digest: record.digest } });
+      });
+    },
+
+    async endOfSignIn(signIn, actor) {
+      if (signIn === '') return;
+      await write(context, async ({ tables, audit, changed }) => {
+        for (const digest of await tables.sessions.liveOfSignIn(signIn)) {
+          const record = await tables.sessions.find(digest);
+          if (record === undefined || !(await tables.sessions.revoke(digest))) continue;
+          await audit('session.end', actor, record.serviceId);
+          changed({ kind: 'revocation', revocation: { kind: 'session', digest } });
+        }
       });
     },
 
@@ -78,7 +138,8 @@ export function sessionUseCases(context: Context): SessionUseCases {
         return { token, user, service, identity: await identityOf(tables, user, 'token') };
       });
       if (found === undefined || found.service === undefined) return { denied: 'token_invalid' };
-      if (!mayUse(found.service, found.user)) return { denied: 'group_not_allowed' };
+      // Service users sign in nowhere: which issuers people may come from is not about them.
+      if (!inGroup(found.service, found.user)) return { denied: 'group_not_allowed' };
       if (isStale(found.token.lastUsed, now)) await store.tables.tokens.setUsed(found.token.id, now);
       return { identity: found.identity };
     },
@@ -90,8 +151,28 @@ async function enabledService(tables: Tables, id: ServiceId): Promise<ServiceRec
   return service?.enabled === true ? service : undefined;
 }
 
-/** No groups on the service let every user of the account pass. */
+/** When a session ends at the latest: as was meant when it began, or as is meant now, whichever is sooner. */
+function endOf(record: SessionRecord, { maxAgeMs }: SessionTimes): number {
+  return Math.min(record.expiresAt, record.createdAt + maxAgeMs);
+}
+
+/** Gateways measure the time without requests to the second; here it is held for sessions that no gateway knows any more. */
+function isOver(record: SessionRecord, times: SessionTimes, now: number): boolean {
+  if (endOf(record, times) <= now || record.createdAt > now + sessionClockToleranceMs) return true;
+  return times.idleMs !== undefined && now - record.lastUsed > times.idleMs + sessionUseLagMs;
+}
+
 function mayUse(service: ServiceRecord, user: User): boolean {
+  return comesFrom(service, user) && inGroup(service, user);
+}
+
+/** A user belongs to the one issuer that he was made by; no issuers on the service let the users of all of them pass. */
+function comesFrom({ issuers }: ServiceRecord, user: User): boolean {
+  return issuers.length === 0 || issuers.includes(user.connector);
+}
+
+/** No groups on the service let every user of the account pass. */
+function inGroup(service: ServiceRecord, user: User): boolean {
   const { groups } = service.auth.oidc;
   return groups.length === 0 || groups.some((group) => user.autoGroups.includes(group));
 }
@@ -102,12 +183,14 @@ async function identityOf(tables: Tables, user: User, method: Identity['method']
   return { userId: user.id, email: user.email, name: user.name, groups, groupIds: user.autoGroups, administrator, method };
 }
 
-function sessionOf(id: SessionId, record: SessionRecord, identity: Identity): Session {
-  return { id, serviceId: record.serviceId, identity, createdAt: record.createdAt, expiresAt: record.expiresAt };
+function sessionOf(id: SessionId, record: SessionRecord, times: SessionTimes, identity: Identity): Session {
+  return { id, serviceId: record.serviceId, identity, createdAt: record.createdAt, expiresAt: endOf(record, times), idleMs: times.idleMs };
 }
 
-/** Only digests are kept, so gateways cannot be told of these by id; they find out when they look next. */
-async function endOldest({ tables, now }: Write, user: User, limit: number): Promise<void> {
+async function endOldest({ tables, now, changed }: Write, user: User, limit: number): Promise<void> {
   const live = (await tables.sessions.listOfUser(user.id)).filter((record) => !record.revoked && record.expiresAt > now);
-  for (const record of live.slice(limit)) await tables.sessions.revoke(record.digest);
+  for (const { digest } of live.slice(limit)) {
+    await tables.sessions.revoke(digest);
+    changed({ kind: 'revocation', revocation: { kind: 'session', digest } });
+  }
 }

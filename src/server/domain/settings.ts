@@ -7,6 +7,7 @@ import { checkExposeSettings } from './expose-rules.ts';
 import { endForbidden } from './exposures.ts';
 import { markExpiredLogins } from './login-expiry.ts';
 import { readSettings, saveSettings } from './saved-settings.ts';
+import { checkSessionTimes } from './session-times.ts';
 
 export function settingsUseCases(context: Context): SettingsUseCases {
   return {
@@ -32,7 +33,8 @@ export function settingsUseCases(context: Context): SettingsUseCases {
   };
 }
 
-function check({ loginExpirationMs }: AccountSettings): void {
+function check({ loginExpirationMs, sessionMaxAgeMs, sessionIdleMs }: AccountSettings): void {
+  checkSessionTimes(sessionMaxAgeMs, sessionIdleMs);
   if (!Number.isSafeInteger(loginExpirationMs) || loginExpirationMs < minLoginExpirationMs || loginExpirationMs > maxLoginExpirationMs)
     throw invalid('A login of a peer lasts from an hour to 180 days.');
 }

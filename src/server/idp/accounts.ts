@@ -7,7 +7,8 @@ import type { UserUseCases } from '../domain/contract.ts';
 
 /** Scope → the claims that it opens. All of them are in the ID token too. */
 export const claimsOfScopes: Readonly<Record<string, readonly string[]>> = {
-  openid: ['sub'],
+  // Which sign-in it was, and how the person proved who he is: gateways bring it to the session that they open.
+  openid: ['sub', 'sign_in', 'methods'],
   profile: ['name'],
   email: ['email', 'email_verified'],
   groups: ['groups'],
@@ -27,15 +28,20 @@ export async function activeUser(users: Pick<UserUseCases, 'get'>, id: UserId): 
   }
 }
 
-/** The account of a user id, or undefined where its user may not sign in. */
-export async function findAccount(users: Pick<UserUseCases, 'get' | 'groupNames'>, id: string): Promise<Account | undefined> {
+/** The account of a user id, or undefined where its user may not sign in. `token` is what it is asked for: a code knows its sign-in. */
+export async function findAccount(
+  users: Pick<UserUseCases, 'get' | 'groupNames'>,
+  id: string,
+  token: { readonly sessionUid?: string; readonly amr?: readonly string[] } | undefined,
+): Promise<Account | undefined> {
   const user = await activeUser(users, asId<UserId>(id));
   if (user === undefined) return undefined;
   return {
     accountId: user.id,
     async claims() {
       const groups = await users.groupNames(user.id);
-      return { sub: user.id, email: user.email, email_verified: true, name: user.name, groups };
+      const origin = { sign_in: token?.sessionUid ?? '', methods: token?.amr ?? [] };
+      return { sub: user.id, email: user.email, email_verified: true, name: user.name, groups, ...origin };
     },
   };
 }

@@ -63,7 +63,7 @@ export function createProvider(options: IdentityProviderOptions, records: VaultR
     clientBasedCORS: () => false,
     clockTolerance: clockToleranceSeconds,
     enabledJWA: { idTokenSigningAlgValues: ['RS256'], userinfoSigningAlgValues: ['RS256'] },
-    findAccount: async (_ctx: Context, id: string) => findAccount(options.domain.users, id),
+    findAccount: async (_ctx: Context, id: string, token: Parameters<typeof findAccount>[2]) => findAccount(options.domain.users, id, token),
     loadExistingGrant: (ctx: Context) => grantOf(provider, ctx),
     expiresWithSession: () => true,
     interactions: {

@@ -9,7 +9,7 @@ import { apiClientIds, cliClientId } from './clients.ts';
 import { clockToleranceSeconds } from './constants.ts';
 import { idpError } from './errors.ts';
 import { publicJwk, type KeySet } from './keys.ts';
-import type { LoginToken } from './types.ts';
+import type { IdTokenSubject, LoginToken } from './types.ts';
 import type { VaultRecords } from './vault-adapter.ts';
 
 export interface TokenCheckerOptions {
@@ -66,13 +66,18 @@ export class TokenChecker {
     };
   }
 
-  async idToken(jwt: string, nonce: string, clientId: string): Promise<UserId> {
+  async idToken(jwt: string, nonce: string, clientId: string): Promise<IdTokenSubject> {
     const payload = await this.#verify(jwt, { audience: clientId, requiredClaims: ['sub', 'exp', 'iat', 'nonce'] });
     const claimed = payload?.['nonce'];
     // Each of our ID tokens has one audience; with several, `azp` would have to be judged too.
     const mine = payload?.aud === clientId && typeof claimed === 'string' && nonce !== '' && equalBytes(utf8(claimed), utf8(nonce));
     if (payload?.sub === undefined || !mine || (await this.#revoked(payload, undefined))) throw idpError('IDP_TOKEN_INVALID');
-    return asId<UserId>(payload.sub);
+    const { sign_in: signIn, methods } = payload;
+    return {
+      userId: asId<UserId>(payload.sub),
+      signIn: typeof signIn === 'string' ? signIn : '',
+      methods: Array.isArray(methods) ? methods.filter((method) => typeof method === 'string') : [],
+    };
   }
 
   /** The claims, or undefined where signature, issuer, audience, type or times do not fit. `expired` hears of a genuine one that is too old. */

@@ -43,6 +43,13 @@ export interface LoginToken {
   readonly expiresAt: number;
 }
 
+/** Who an ID token speaks of, from which sign-in it is, and how the person proved who he is (RFC 8176). */
+export interface IdTokenSubject {
+  readonly userId: UserId;
+  readonly signIn: string;
+  readonly methods: readonly string[];
+}
+
 /** How a command line signs a person in here (RFC 7636 and RFC 8628). */
 export interface CliSignIn {
   readonly clientId: string;
@@ -66,7 +73,7 @@ export interface IdentityProvider extends Closable {
    */
   verifyLoginToken(jwt: string): Promise<LoginToken>;
   /** The user behind an ID token that was issued to the client for the nonce. Throws IDP_TOKEN_INVALID. Does not ask whether the user is blocked. */
-  verifyIdToken(idToken: string, nonce: string, clientId: string): Promise<UserId>;
+  verifyIdToken(idToken: string, nonce: string, clientId: string): Promise<IdTokenSubject>;
   /** Ends every sign-in and token of a user: after a block, a deletion, a new password. */
   endSessionsOf(userId: UserId): Promise<void>;
 }

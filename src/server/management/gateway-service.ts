@@ -17,7 +17,7 @@ import type { Gateways } from './gateways.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import { Outbox } from './outbox.ts';
 import type { TokenGuard } from './token-guard.ts';
-import { accessLogEntryOf, identityOf, revocationOf, sessionOf } from './translate-proxy.ts';
+import { accessLogEntryOf, cut, identityOf, revocationOf, sessionOf } from './translate-proxy.ts';
 
 type RevocationMessage = MessageInitShape<typeof WatchRevocationsResponseSchema>;
 
@@ -34,9 +34,10 @@ export function createGatewayService(
     if (request.idToken.length > maxSecretText || request.nonce.length > maxSecretText) throw managementError('MANAGEMENT_SECRET_TOO_LONG');
     const { clientId } = await options.relyingParty(request.cluster);
     try {
-      const userId = await options.verifyIdToken(request.idToken, request.nonce, clientId);
-      const session = await domain.sessions.create(asId<ServiceId>(request.serviceId), userId);
-      return { result: { case: 'session', value: sessionOf(session) } };
+      const { userId, signIn, methods } = await options.verifyIdToken(request.idToken, request.nonce, clientId);
+      const origin = { signIn, methods, address: cut(request.address, 64), userAgent: cut(request.userAgent, 256) };
+      const session = await domain.sessions.create(asId<ServiceId>(request.serviceId), userId, origin);
+      return { result: { case: 'session', value: sessionOf(session, deps.clock.wall()) } };
     } catch (error) {
       const refused = refusalOf(error);
       if (refused === undefined) throw error;
@@ -50,7 +51,7 @@ export function createGatewayService(
     watchers += 1;
     const outbox = new Outbox<RevocationMessage>(maxQueuedRevocations);
     const unsubscribe = domain.changes.subscribe((change) => {
-      if (change.kind === 'revocation') outbox.put(revocationOf(change.revocation));
+      if (change.kind === 'revocation') outbox.put({ ...revocationOf(change.revocation), at: BigInt(Math.trunc(deps.clock.wall())) });
     });
     const expired = new AbortController();
     const beat = (): void => {
@@ -87,7 +88,7 @@ export function createGatewayService(
       findSession: async (request) => {
         const found = await domain.sessions.find(asId<SessionId>(request.sessionId), asId<ServiceId>(request.serviceId));
         return 'session' in found
-          ? { result: { case: 'session', value: sessionOf(found.session) } }
+          ? { result: { case: 'session', value: sessionOf(found.session, deps.clock.wall()) } }
           : { result: { case: 'missing', value: found.missing } };
       },
       endSession: async (request) => {
@@ -116,9 +117,10 @@ export function createGatewayService(
 }
 
 /** A no that the person who signs in has to be told; anything else is a failure of ours. */
-function refusalOf(error: unknown): 'user_blocked' | 'group_not_allowed' | 'token_invalid' | undefined {
+function refusalOf(error: unknown): 'user_blocked' | 'group_not_allowed' | 'issuer_not_allowed' | 'token_invalid' | undefined {
   if (errorCode(error) === 'DOMAIN_USER_BLOCKED') return 'user_blocked';
   if (errorCode(error) === 'DOMAIN_GROUP_NOT_ALLOWED') return 'group_not_allowed';
+  if (errorCode(error) === 'DOMAIN_ISSUER_NOT_ALLOWED') return 'issuer_not_allowed';
   const status = error instanceof MeshgateError ? error.row.status : 500;
   return status === 400 || status === 401 || status === 403 ? 'token_invalid' : undefined;
 }

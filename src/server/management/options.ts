@@ -47,6 +47,13 @@ export interface AuthorizationFlow {
   readonly useIdToken?: boolean;
 }
 
+/** Who an ID token speaks of, the sign-in that it came from, and how the person proved who he is. */
+export interface VerifiedSignIn {
+  readonly userId: UserId;
+  readonly signIn: string;
+  readonly methods: readonly string[];
+}
+
 export interface ManagementOptions {
   /** The server's X25519 private key, 32 bytes. It must stay the same over restarts (netbird-wire §1.4). */
   readonly privateKey: Uint8Array;
@@ -61,7 +68,7 @@ export interface ManagementOptions {
    */
   verifyLoginToken?(token: string): Promise<SignInToken & { readonly userId: UserId }>;
   /** The user behind an ID token from a gateway; rejects with a row of status 401 or 403 where it is not good. */
-  verifyIdToken(idToken: string, nonce: string, clientId: string): Promise<UserId>;
+  verifyIdToken(idToken: string, nonce: string, clientId: string): Promise<VerifiedSignIn>;
   relyingParty(cluster: string): Promise<RelyingPartyConfig> | RelyingPartyConfig;
 }
 

@@ -142,7 +142,8 @@ export function cut(text: string, length: number): string {
   return text.slice(0, length).replaceAll(/\p{C}/gu, '');
 }
 
-export function sessionOf(session: Session): MessageInitShape<typeof SessionSchema> {
+/** `now` is the wall clock by which the session was looked up. */
+export function sessionOf(session: Session, now: number): MessageInitShape<typeof SessionSchema> {
   return {
     id: session.id,
     serviceId: session.serviceId,
@@ -150,6 +151,8 @@ export function sessionOf(session: Session): MessageInitShape<typeof SessionSche
     proofs: [...(session.proofs ?? [session.identity.method])],
     createdAt: BigInt(Math.trunc(session.createdAt)),
     expiresAt: BigInt(Math.trunc(session.expiresAt)),
+    idleMs: BigInt(session.idleMs ?? 0),
+    remainingMs: BigInt(Math.max(0, Math.trunc(session.expiresAt - now))),
   };
 }
 
@@ -159,10 +162,10 @@ export function identityOf(identity: Identity): MessageInitShape<typeof Identity
   return { userId, email, name, groups: [...groups], groupIds: [...groupIds], claims: said, administrator, method };
 }
 
-export function revocationOf(revocation: Revocation): MessageInitShape<typeof WatchRevocationsResponseSchema> {
+export function revocationOf(revocation: Revocation): Pick<MessageInitShape<typeof WatchRevocationsResponseSchema>, 'event'> {
   switch (revocation.kind) {
     case 'session':
-      return { event: { case: 'sessionId', value: revocation.sessionId } };
+      return { event: { case: 'sessionDigest', value: revocation.digest } };
     case 'user':
       return { event: { case: 'userId', value: revocation.userId } };
     case 'service':

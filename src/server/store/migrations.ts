@@ -118,6 +118,22 @@ const migrations: readonly (readonly string[])[] = [
       ends_at BIGINT, withdrawn BIGINT NOT NULL)`,
     `CREATE INDEX exposures_peer ON exposures (peer_id)`,
   ],
+  [
+    // Older sessions have nothing to be named by: their people sign in again.
+    `DELETE FROM sessions`,
+    `ALTER TABLE sessions ADD COLUMN id TEXT NOT NULL DEFAULT ''`,
+    `ALTER TABLE sessions ADD COLUMN sign_in TEXT NOT NULL DEFAULT ''`,
+    `ALTER TABLE sessions ADD COLUMN methods TEXT NOT NULL DEFAULT '[]'`,
+    `ALTER TABLE sessions ADD COLUMN address TEXT NOT NULL DEFAULT ''`,
+    `ALTER TABLE sessions ADD COLUMN user_agent TEXT NOT NULL DEFAULT ''`,
+    `ALTER TABLE sessions ADD COLUMN last_used BIGINT NOT NULL DEFAULT 0`,
+    `CREATE UNIQUE INDEX sessions_id ON sessions (id)`,
+    `CREATE INDEX sessions_sign_in ON sessions (sign_in)`,
+    `CREATE TABLE user_factors (id TEXT PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE, body TEXT NOT NULL)`,
+    `CREATE TABLE passkeys (id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE, body TEXT NOT NULL)`,
+    `CREATE INDEX passkeys_user ON passkeys (user_id)`,
+    `CREATE TABLE identity_providers (id TEXT PRIMARY KEY, body TEXT NOT NULL)`,
+  ],
 ];
 
 /** Brings the schema up to date. STORE_TOO_NEW where a later version of Meshgate wrote it. */

@@ -10,7 +10,17 @@ import { countRows, deleteRow, flag, insertRow, json, number, optionalNumber, op
 /** What is kept as JSON, as nothing searches it. Peer targets have an empty host: it follows from the peer. */
 type ServiceBody = Pick<
   Service,
-  'portAutoAssigned' | 'targets' | 'passHostHeader' | 'rewriteRedirects' | 'auth' | 'restrictions' | 'access' | 'private' | 'accessGroups' | 'web'
+  | 'portAutoAssigned'
+  | 'targets'
+  | 'passHostHeader'
+  | 'rewriteRedirects'
+  | 'auth'
+  | 'issuers'
+  | 'restrictions'
+  | 'access'
+  | 'private'
+  | 'accessGroups'
+  | 'web'
 >;
 
 /** A service as it is stored: whose account it is and how it does is known elsewhere. */
@@ -127,13 +137,14 @@ export class ServiceTable {
 
 function columns(service: ServiceRecord): Record<string, string | number | boolean | object | undefined> {
   const { name, domain, mode, listenPort, cluster, enabled, certificateIssuedAt, ...rest } = service;
-  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, restrictions, access, accessGroups, web } = rest;
+  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, issuers, restrictions, access, accessGroups, web } = rest;
   const body: ServiceBody = {
     portAutoAssigned,
     targets,
     passHostHeader,
     rewriteRedirects,
     auth,
+    issuers,
     restrictions,
     access,
     private: rest.private,
@@ -149,6 +160,7 @@ function parseService(row: Row): ServiceRecord {
   return {
     ...body,
     auth: { ...body.auth, password: body.auth.password, pin: body.auth.pin },
+    issuers: body.issuers ?? [],
     targets: body.targets.map((target) => ({
       ...target,
       options: {

@@ -1,15 +1,32 @@
 // Signed-in browsers, by the digest of the session id. A session that was ended stays as a mark until it would have expired.
 import { asId, type ServiceId, type UserId } from '#model/ids.ts';
 import type { Row, Sql } from './database.ts';
-import { flag, insertRow, number, text } from './row.ts';
+import { flag, insertRow, json, number, text } from './row.ts';
 
 export interface SessionRecord {
   readonly digest: string;
+  /** What it is called where it may be ended by others than its bearer; opens nothing. */
+  readonly id: string;
   readonly serviceId: ServiceId;
   readonly userId: UserId;
   readonly createdAt: number;
   readonly expiresAt: number;
   readonly revoked: boolean;
+  /** The sign-in at the identity provider that it came from; empty where it is not known. */
+  readonly signIn: string;
+  /** How its person proved who he is, such as `pwd`, `otp` or `hwk` (RFC 8176). */
+  readonly methods: readonly string[];
+  readonly address: string;
+  readonly userAgent: string;
+  /** To the precision of a minute. */
+  readonly lastUsed: number;
+}
+
+/** With the names of what it belongs to. */
+export interface NamedSession extends SessionRecord {
+  readonly serviceName: string;
+  readonly domain: string;
+  readonly email: string;
 }
 
 export class SessionTable {
@@ -30,6 +47,38 @@ export class SessionTable {
     return rows.map(parseSession);
   }
 
+  async findById(id: string): Promise<SessionRecord | undefined> {
+    const [row] = await this.#sql.query('SELECT * FROM sessions WHERE id = ?', [id]);
+    return row === undefined ? undefined : parseSession(row);
+  }
+
+  /** Sessions that have not been ended, the newest first. */
+  async listLive(now: number, userId: UserId | undefined, limit: number): Promise<readonly NamedSession[]> {
+    const rows = await this.#sql.query(
+      `SELECT sessions.*, services.name AS service_name, services.domain AS domain, COALESCE(users.email, '') AS email FROM sessions
+        JOIN services ON services.id = sessions.service_id LEFT JOIN users ON users.id = sessions.user_id
+        WHERE sessions.revoked = 0 AND sessions.expires_at > ? ${userId === undefined ? '' : 'AND sessions.user_id = ?'}
+        ORDER BY sessions.created_at DESC, sessions.digest LIMIT ?`,
+      [now, ...(userId === undefined ? [] : [userId]), limit],
+    );
+    return rows.map((row) => ({
+      ...parseSession(row),
+      serviceName: text(row, 'service_name'),
+      domain: text(row, 'domain'),
+      email: text(row, 'email'),
+    }));
+  }
+
+  /** Digests of what has not been ended of one sign-in. */
+  async liveOfSignIn(signIn: string): Promise<readonly string[]> {
+    const rows = await this.#sql.query('SELECT digest FROM sessions WHERE sign_in = ? AND revoked = 0', [signIn]);
+    return rows.map((row) => text(row, 'digest'));
+  }
+
+  async setUsed(digest: string, at: number): Promise<void> {
+    await this.#sql.execute('UPDATE sessions SET last_used = ? WHERE digest = ? AND last_used < ?', [at, digest, at]);
+  }
+
   async insert(session: SessionRecord): Promise<void> {
     await insertRow(this.#sql, 'sessions', {
       digest: session.digest,
@@ -38,6 +87,12 @@ export class SessionTable {
       created_at: session.createdAt,
       expires_at: session.expiresAt,
       revoked: session.revoked,
+      id: session.id,
+      sign_in: session.signIn,
+      methods: session.methods,
+      address: session.address,
+      user_agent: session.userAgent,
+      last_used: session.lastUsed,
     });
   }
 
@@ -70,5 +125,11 @@ function parseSession(row: Row): SessionRecord {
     createdAt: number(row, 'created_at'),
     expiresAt: number(row, 'expires_at'),
     revoked: flag(row, 'revoked'),
+    id: text(row, 'id'),
+    signIn: text(row, 'sign_in'),
+    methods: json<readonly string[]>(row, 'methods'),
+    address: text(row, 'address'),
+    userAgent: text(row, 'user_agent'),
+    lastUsed: number(row, 'last_used'),
   };
 }

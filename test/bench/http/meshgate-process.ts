@@ -39,6 +39,7 @@ async function start({ host, certPem, keyPem, upstreamPort, endlessPort, session
     identity,
     createdAt: Date.now(),
     expiresAt: Date.now() + 3_600_000,
+    idleMs: undefined,
   };
   const nobody = (): Promise<never> => Promise.reject(new Error('nobody signs in here'));
   const authority: SessionAuthority = {

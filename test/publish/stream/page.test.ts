@@ -7,7 +7,8 @@ void t.test('a proxy before us that does not say whose request it is opens nothi
   const service = mapping('a.test', [path(1)], { ...withLogin, mode: 'tcp', listenPort: 5432 });
   const fixture = await startFixture([service], { trustedProxies: ['127.0.0.0/8'] });
   t.teardown(() => fixture.close());
-  const session = { id: asId<SessionId>('s1'), serviceId: service.id, identity: alice, createdAt: Date.now(), expiresAt: Date.now() + 60_000 };
+  const times = { createdAt: Date.now(), expiresAt: Date.now() + 60_000, idleMs: undefined };
+  const session = { id: asId<SessionId>('s1'), serviceId: service.id, identity: alice, ...times };
   fixture.identity.sessions.set('s1', { kind: 'live', session });
   const ask = (more: string): Promise<string> =>
     exchange(fixture, `GET / HTTP/1.1\r\nHost: a.test\r\nCookie: __Host-meshgate=s1\r\n${more}Connection: close\r\n\r\n`);

@@ -98,6 +98,9 @@ export function fakeDomain(): FakeDomain {
     routingPeerDns: true,
     lazyConnections: false,
     expose: { enabled: false, groups: [], public: false, domains: [], perPeer: 10 },
+    sessionMaxAgeMs: 86_400_000,
+    sessionIdleMs: 0,
+    secondFactorRequired: false,
   };
 
   const domain: ControlDomain = {
@@ -357,6 +360,12 @@ export function fakeDomain(): FakeDomain {
       create: never,
       find: never,
       end: never,
+      async list(userId) {
+        note('sessions.list', undefined, userId);
+        return [];
+      },
+      revoke: async (id, of, actor) => note('sessions.revoke', actor, { id, of }),
+      endOfSignIn: never,
       endAllOf: async (userId, actor) => note('sessions.endAllOf', actor, userId),
       verifyServiceToken: never,
     },

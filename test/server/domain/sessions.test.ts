@@ -1,6 +1,9 @@
+import { join } from 'node:path';
 import t from 'tap';
+import { tokenDigest } from '#crypto/tokens.ts';
+import { plainAccess } from '#model/access.ts';
 import { asId, type PeerId, type ServiceId, type UserId } from '#model/ids.ts';
-import { sessionMaxAgeMs } from '../../../src/server/domain/constants.ts';
+import { defaultSessionMaxAgeMs, minSessionIdleMs, sessionUseLagMs } from '../../../src/server/domain/constants.ts';
 import type { ControlDomainOptions } from '../../../src/server/domain/index.ts';
 import { addCluster, addOwner, addPeer, openDomain, serviceOf, system, type Fixture } from './support.ts';
 
@@ -30,19 +33,19 @@ t.test('a session lives for a day, at its service, until it is ended', async (t)
   t.match(session, {
     serviceId,
     identity: { userId, email: 'u@example.com', method: 'oidc', groups: [] },
-    expiresAt: clock.wall() + sessionMaxAgeMs,
+    expiresAt: clock.wall() + defaultSessionMaxAgeMs,
   });
   t.same(await domain.sessions.find(session.id, serviceId), { session });
   t.same(await domain.sessions.find(session.id, asId('other')), { missing: 'unknown' });
   t.same(await domain.sessions.find(asId('guess'), serviceId), { missing: 'unknown' });
   await domain.sessions.end(session.id);
-  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', sessionId: session.id } }]);
+  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', digest: tokenDigest(session.id) } }]);
   t.same(await domain.sessions.find(session.id, serviceId), { missing: 'revoked' });
   await domain.sessions.end(session.id);
   t.equal(changes.length, 1);
 
   const second = await domain.sessions.create(serviceId, userId);
-  clock.advance(sessionMaxAgeMs - 1);
+  clock.advance(defaultSessionMaxAgeMs - 1);
   t.match(await domain.sessions.find(second.id, serviceId), { session: {} });
   clock.advance(1);
   t.same(await domain.sessions.find(second.id, serviceId), { missing: 'expired' });
@@ -134,5 +137,90 @@ t.test('tokens of service users stand in for a session; those of people do not',
   const brief = await domain.tokens.create(robot.id, 'brief', 1, system);
   clock.advance(86_400_000);
   t.same(await domain.sessions.verifyServiceToken(brief.plain, serviceId), invalid);
+  await domain.close();
+});
+
+// Attack row C-8.
+t.test('account and service limit how long a session lives and rests, by a clock that never goes back', async (t) => {
+  const { domain, clock, peerId, serviceId, userId } = await ready();
+  const minute = 60_000;
+  for (const change of [{ sessionMaxAgeMs: minute }, { sessionIdleMs: 1_000 }, { sessionMaxAgeMs: 91 * 86_400_000 }]) {
+    await t.rejects(domain.settings.update(change, system), { code: 'DOMAIN_INVALID' });
+  }
+  await domain.settings.update({ sessionMaxAgeMs: 60 * minute, sessionIdleMs: minSessionIdleMs }, system);
+  const session = await domain.sessions.create(serviceId, userId);
+  t.match(session, { expiresAt: clock.wall() + 60 * minute, idleMs: minSessionIdleMs });
+  for (let i = 0; i < 5; i++) {
+    clock.advance(4 * minute);
+    t.match(await domain.sessions.find(session.id, serviceId), { session: {} }, 'in use');
+  }
+  clock.advance(minSessionIdleMs + sessionUseLagMs + 1);
+  t.same(await domain.sessions.find(session.id, serviceId), { missing: 'expired' });
+
+  const terms = (maxAgeMs: number, idleMs?: number) => ({ access: { ...plainAccess, session: { maxAgeMs, idleMs } } });
+  await domain.services.update(serviceId, serviceOf(peerId, terms(10 * minute, 20 * minute)), system);
+  const second = await domain.sessions.create(serviceId, userId);
+  t.match(second, { expiresAt: clock.wall() + 10 * minute, idleMs: 20 * minute }, 'the service says otherwise');
+  await domain.services.update(serviceId, serviceOf(peerId, terms(5 * minute)), system);
+  t.match(
+    await domain.sessions.find(second.id, serviceId),
+    { session: { expiresAt: second.expiresAt - 5 * minute } },
+    'a shorter limit holds at once',
+  );
+  t.match(await domain.services.mapping(serviceId), { access: { session: { maxAgeMs: 5 * minute, idleMs: minSessionIdleMs } } });
+  clock.setWall(clock.wall() - 60 * minute);
+  clock.advance(5 * minute);
+  t.same(await domain.sessions.find(second.id, serviceId), { missing: 'expired' }, 'the clock was set back');
+  await domain.close();
+});
+
+// Attack row C-8.
+t.test('a session that a wrong clock dated into the future is over', async (t) => {
+  const storeUrl = `sqlite:${join(t.testdir(), 'state.db')}`;
+  const { domain, clock, serviceId, userId } = await ready({ storeUrl });
+  clock.setWall(clock.wall() + 365 * 86_400_000);
+  const { id } = await domain.sessions.create(serviceId, userId);
+  t.match(await domain.sessions.find(id, serviceId), { session: {} });
+  await domain.close();
+  const again = await openDomain({ storeUrl });
+  t.same(await again.domain.sessions.find(id, serviceId), { missing: 'expired' });
+  await again.domain.close();
+});
+
+t.test('sessions are listed with where they came from, and ended by a name that opens nothing', async (t) => {
+  const { domain, changes, clock, serviceId, userId } = await ready();
+  const origin = { signIn: 'one', methods: ['pwd', 'otp'], address: '192.0.2.1', userAgent: 'Firefox' };
+  const session = await domain.sessions.create(serviceId, userId, origin);
+  clock.advance(1);
+  const other = await domain.sessions.create(serviceId, userId, { ...origin, signIn: 'two' });
+  const [newest, oldest, ...rest] = await domain.sessions.list(userId);
+  t.same(rest, []);
+  t.match(oldest, { ...origin, email: 'u@example.com', serviceName: 'app', domain: 'app.proxy.test', createdAt: session.createdAt });
+  t.not(oldest?.id, session.id);
+  t.same(await domain.sessions.find(asId(oldest?.id ?? ''), serviceId), { missing: 'unknown' });
+  t.same(await domain.sessions.list(asId('nobody')), []);
+  t.equal((await domain.sessions.list(undefined)).length, 2);
+  await t.rejects(domain.sessions.revoke(oldest?.id ?? '', asId('nobody'), system), { code: 'DOMAIN_NOT_FOUND' });
+  changes.length = 0;
+  await domain.sessions.revoke(oldest?.id ?? '', userId, system);
+  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', digest: tokenDigest(session.id) } }]);
+  t.same(await domain.sessions.find(session.id, serviceId), { missing: 'revoked' });
+  t.same(await domain.sessions.list(userId), [newest]);
+  changes.length = 0;
+  await domain.sessions.endOfSignIn('two', system);
+  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', digest: tokenDigest(other.id) } }]);
+  t.same(await domain.sessions.list(undefined), []);
+  await domain.close();
+});
+
+t.test('a service takes the users of the issuers that it names', async (t) => {
+  const { domain, peerId, serviceId, userId } = await ready();
+  const external = await domain.users.fromConnector({ connector: 'corp', subject: '1', email: 'u@example.com', name: 'U' });
+  await domain.services.update(serviceId, serviceOf(peerId, { issuers: ['corp'] }), system);
+  await t.rejects(domain.sessions.create(serviceId, userId), { code: 'DOMAIN_ISSUER_NOT_ALLOWED' }, 'the same address does not help');
+  const session = await domain.sessions.create(serviceId, external.id);
+  await domain.services.update(serviceId, serviceOf(peerId, { issuers: ['local'] }), system);
+  t.same(await domain.sessions.find(session.id, serviceId), { missing: 'revoked' });
+  t.match(await domain.sessions.create(serviceId, userId), { serviceId });
   await domain.close();
 });

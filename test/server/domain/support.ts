@@ -110,6 +110,7 @@ export function serviceOf(peerId: string, more: Partial<ServiceInput> = {}): Ser
     access: plainAccess,
     web: defaultWeb,
     accessGroups: [],
+    issuers: [],
     restrictions: noRestrictions,
     targets: [targetOf(peerId)],
     auth: { oidc: { enabled: true, groups: [] }, password: undefined, pin: undefined, headers: [] },

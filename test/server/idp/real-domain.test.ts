@@ -28,7 +28,7 @@ t.test('set-up, sign-in, restart, block and unblock over the real domain', async
 
   const attempt = authorize(issuer);
   const tokens = await trade(browser, issuer, await signIn(browser, attempt.url, owner), attempt);
-  t.equal(await provider().verifyIdToken(tokens.id_token, attempt.nonce, gatewayClient.id), user?.id);
+  t.equal((await provider().verifyIdToken(tokens.id_token, attempt.nonce, gatewayClient.id)).userId, user?.id);
   t.match(payloadOf(tokens.id_token), { email: owner.email, name: 'Ada', groups: Array });
   await restart();
   t.ok((await browser.follow(browser.get(authorize(issuer).url))).location?.href.startsWith(redirectUri));

@@ -195,7 +195,7 @@ export class FakeDomain implements ManagementDomain {
     create: async (serviceId: ServiceId, userId: UserId): Promise<Session> => {
       if (this.blockedUsers.has(userId)) throw fakeError('DOMAIN_USER_BLOCKED');
       const id = asId<SessionId>(randomBytes(16).toString('hex'));
-      const session = { id, serviceId, identity: identityOf(userId, 'oidc'), createdAt: 1000, expiresAt: 2000 };
+      const session = { id, serviceId, identity: identityOf(userId, 'oidc'), createdAt: 1000, expiresAt: 2000, idleMs: undefined };
       this.sessionTable.set(id, session);
       return session;
     },

@@ -50,7 +50,7 @@ export async function startServer(options: FakeServerOptions = {}): Promise<Fake
         relayTokenMs: undefined,
         verifyIdToken: async (idToken) => {
           if (!idToken.startsWith('id-token-of-')) throw rpcError('RPC_UNAUTHENTICATED');
-          return asId<UserId>(idToken.slice('id-token-of-'.length));
+          return { userId: asId<UserId>(idToken.slice('id-token-of-'.length)), signIn: 'sign-in', methods: ['pwd'] };
         },
         relyingParty: () => ({ issuer: 'https://idp.test', clientId: 'gateway', clientSecret: 'secret', stateKey: new Uint8Array(32).fill(3) }),
         ...options.management,

@@ -303,9 +303,21 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
       await tables.services.setStatus(service.id, asId('gw'), { state: 'pending', reason: 'x' }, 1);
       await tables.services.setStatus(service.id, asId('gw'), { state: 'active', reason: '' }, 2);
       t.same([...(await tables.services.statuses())], [[service.id, [{ proxyId: 'gw', token: undefined, state: 'active', reason: '' }]]]);
-      const session = { digest: 'd', serviceId: service.id, userId: user.id, createdAt: 1, expiresAt: 10, revoked: false };
+      const origin = { signIn: 'one', methods: ['pwd', 'otp'], address: '192.0.2.1', userAgent: 'curl' };
+      const times = { createdAt: 1, expiresAt: 10, lastUsed: 1 };
+      const session = { digest: 'd', id: 'public', serviceId: service.id, userId: user.id, revoked: false, ...times, ...origin };
       await tables.sessions.insert(session);
       t.same(await tables.sessions.find('d'), session);
+      t.same(await tables.sessions.findById('public'), session);
+      const named = { ...session, serviceName: 's', domain: 's.proxy.test', email: '' };
+      t.same(await tables.sessions.listLive(9, user.id, 10), [named]);
+      t.same(await tables.sessions.listLive(9, undefined, 10), [named]);
+      t.same(await tables.sessions.listLive(10, undefined, 10), []);
+      t.same(await tables.sessions.listLive(9, asId('nobody'), 10), []);
+      t.same(await tables.sessions.liveOfSignIn('one'), ['d']);
+      await tables.sessions.setUsed('d', 5);
+      await tables.sessions.setUsed('d', 4);
+      t.match(await tables.sessions.find('d'), { lastUsed: 5 });
       t.equal(await tables.sessions.revokeOfUser(user.id), 1);
       t.equal(await tables.sessions.revokeOfUser(user.id), 0);
       t.equal(await tables.sessions.deleteExpired(9), 0);
@@ -532,6 +544,7 @@ const service: ServiceRecord = {
   passHostHeader: true,
   rewriteRedirects: false,
   auth: { oidc: { enabled: true, groups: [asId('g')] }, password: undefined, pin: { enabled: true, hash: 'h' }, headers: [] },
+  issuers: ['local'],
   restrictions: noRestrictions,
   access: {
     ...plainAccess,
