@@ -13,7 +13,7 @@ export const systemLookupTtlSeconds = 60;
 /** The failures kept per target for `status`. */
 export const maxTargetsInStatus = 256;
 /** UDP ports that are listened on at once, however many the policies name. */
-export const maxUdpPorts = 256;
+export const maxUdpPorts = 2_048;
 /** UDP flows at once in all, and of one caller (a gateway brings those of all its visitors). */
 export const maxUdpFlows = 8_192;
 export const maxUdpFlowsPerCaller = 4_096;

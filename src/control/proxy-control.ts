@@ -7,6 +7,7 @@ import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
 import type { RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
 import type { MappingChange } from '#model/service.ts';
 import { accessVersion } from '#model/access.ts';
+import { streamVersion } from '#model/stream.ts';
 import { webVersion } from '#model/web.ts';
 import type { LinkStatus } from '#model/status.ts';
 import { type CallOptions, parseRpcUrl, RpcChannel } from '#rpc/client.ts';
@@ -183,6 +184,7 @@ export class ProxyControlClient implements ProxyControl {
         supportsPrivateService: false,
         meshgateWeb: webVersion,
         meshgateAccess: accessVersion,
+        meshgateStream: streamVersion,
       },
     };
     const options = { signal, deadlineMs: streamOpenMs, headers: this.#headers };

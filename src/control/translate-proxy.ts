@@ -19,6 +19,7 @@ import {
 } from '#model/service.ts';
 import type { ServiceState } from '#model/status.ts';
 import { plainAccess, proofKinds, signInProofs, type AccessPolicy } from '#model/access.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { Identity as IdentityMessage, Session as SessionMessage, WatchRevocationsResponse } from '#wire/proto/gen/meshgate_pb.ts';
 import {
@@ -34,6 +35,7 @@ import {
 import { maxPathsPerMapping } from './constants.ts';
 import { urlTarget } from './translate-target.ts';
 import { accessFrom } from './translate-access.ts';
+import { streamFrom } from './translate-stream.ts';
 import { webFrom } from './translate-web.ts';
 
 /** A session's life where the control plane does not say, as stock gateways have it. */
@@ -52,8 +54,9 @@ export function mappingFrom(message: ProxyMapping): ServiceMapping | { readonly 
   const restrictions = restrictionsFrom(message.accessRestrictions);
   if (restrictions === undefined) return { unusable: 'access restrictions of an unknown kind' };
   if (paths.some((path) => path === undefined)) return { unusable: 'a target that cannot be read' };
-  const parts = message.web === undefined ? { paths: paths.filter((path) => path !== undefined), web: defaultWeb } : webFrom(message.web);
-  if ('unusable' in parts) return parts;
+  const plain = { paths: paths.filter((path) => path !== undefined), web: defaultWeb, stream: defaultStream };
+  const parts = mode === 'http' ? message.web && webFrom(message.web) : message.stream && streamFrom(message.stream, mode, message.listenPort);
+  if (parts !== undefined && 'unusable' in parts) return parts;
   const access = message.access === undefined ? plainAccessFrom(message.auth) : accessFrom(message.access);
   if ('unusable' in access) return access;
   return {
@@ -62,13 +65,13 @@ export function mappingFrom(message: ProxyMapping): ServiceMapping | { readonly 
     domain,
     mode,
     listenPort: message.listenPort >= 1 && message.listenPort <= 65_535 ? message.listenPort : undefined,
-    paths: parts.paths,
+    ...plain,
+    ...parts,
     passHostHeader: message.passHostHeader,
     rewriteRedirects: message.rewriteRedirects,
     restrictions,
     access,
     private: message.private,
-    web: parts.web,
     authToken: message.authToken,
   };
 }

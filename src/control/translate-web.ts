@@ -22,6 +22,7 @@ import type {
   WebRoute,
 } from '#wire/proto/gen/meshgate_service_pb.ts';
 import { maxPathsPerMapping } from './constants.ts';
+import { clientCertificateFrom } from './translate-stream.ts';
 import { urlTarget } from './translate-target.ts';
 
 export interface WebParts {
@@ -58,6 +59,7 @@ export function webFrom(message: WebExtension): WebParts | { readonly unusable: 
       ejection: { failures: message.ejectionFailures, ejectMs: Number(message.ejectionMs) },
       retries: message.retries,
       limits: limitsFrom(message),
+      clientCertificate: clientCertificateFrom(message.clientCertificates),
     },
   };
 }

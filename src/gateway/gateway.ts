@@ -196,6 +196,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       createStreamPublisher({
         dial: node.overlay.dial,
         directDial: hostDial,
+        webDomain: (host) => routes.service(host)?.domain,
         unlocks,
         openUdp: openOverlayUdp(node.overlay),
         openDirectUdp: openHostUdp,
@@ -232,6 +233,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
           leftOut: (host, port) => publisher.targetProblems(mapping.id).find((target) => target.host === host && target.port === port)?.problem ?? '',
           publicPort: sockets.port,
           portProblem: (protocol, port) => sockets.problem(protocol, port),
+          nameTaken: (domain) => streams.takesName(sockets.port, domain),
         }),
       hasCertificate: (host) => certificates.find(host) !== undefined,
       send: control.reportStatus.bind(control),
@@ -319,7 +321,7 @@ function surroundings(
   directory: CertificateDirectory,
   node: MeshNode,
   registration: Registration,
-): Omit<Parameters<typeof serviceState>[1], 'portProblem' | 'publicPort' | 'leftOut'> {
+): Omit<Parameters<typeof serviceState>[1], 'portProblem' | 'publicPort' | 'nameTaken' | 'leftOut'> {
   return {
     certificate: (host) => certificates.find(host) !== undefined,
     automatic: certificates.status,

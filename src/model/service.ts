@@ -1,14 +1,16 @@
 // A published service: the name it has outside and the targets it has inside.
-import type { AccessPolicy } from './access.ts';
+import { asksFor, type AccessPolicy } from './access.ts';
 import type { AccountId, GroupId, PeerId, ServiceId } from './ids.ts';
 import type { ServiceStatus } from './status.ts';
+import type { StreamOptions } from './stream.ts';
 import { matchesAll, plainTls, type PathRewrite, type RouteMatch, type UpstreamTls, type WebOptions } from './web.ts';
 
 export const serviceModes = ['http', 'tcp', 'udp', 'tls'] as const;
 export type ServiceMode = (typeof serviceModes)[number];
 export const targetTypes = ['peer', 'group', 'host', 'domain', 'subnet', 'cluster'] as const;
 export type TargetType = (typeof targetTypes)[number];
-export const targetProtocols = ['http', 'https', 'tcp', 'udp'] as const;
+/** `tls` is our own: TCP inside TLS of the gateway's. */
+export const targetProtocols = ['http', 'https', 'tcp', 'udp', 'tls'] as const;
 export type TargetProtocol = (typeof targetProtocols)[number];
 
 export interface TargetOptions {
@@ -108,6 +110,7 @@ export interface Service {
   readonly private: boolean;
   readonly accessGroups: readonly GroupId[];
   readonly web: WebOptions;
+  readonly stream: StreamOptions;
   readonly createdAt: number;
   readonly certificateIssuedAt: number | undefined;
   readonly status: ServiceStatus;
@@ -122,6 +125,21 @@ export interface ServiceExposure {
   readonly leaseUntil: number;
   /** When it ends however often it is renewed; undefined for never. */
   readonly endsAt: number | undefined;
+}
+
+/** Where a service is, as far as another one could be in its way. */
+export type PlacedService = Pick<Service, 'domain' | 'mode' | 'listenPort' | 'access'> & {
+  readonly auth: { readonly oidc: { readonly enabled: boolean } };
+};
+
+/** Whether there are pages at the service's domain: its own, or the one where people sign in for its port. */
+export function hasPages({ mode, auth, access }: Pick<PlacedService, 'mode' | 'auth' | 'access'>): boolean {
+  return mode === 'http' || auth.oidc.enabled || asksFor(access, 'oidc');
+}
+
+/** What no two services may have in common: the pages of a domain, or a name on a port of TLS, or a name and a port. */
+export function placeOf(service: PlacedService): string {
+  return hasPages(service) ? service.domain : `${service.domain} ${service.mode} ${service.listenPort ?? 0}`;
 }
 
 export interface MappingTarget {
@@ -157,6 +175,7 @@ export interface ServiceMapping {
   readonly private: boolean;
   /** Also its routes that the gateway answers itself (`answers`). */
   readonly web: WebOptions;
+  readonly stream: StreamOptions;
   /** One-time token for `CreateProxyPeer`. */
   readonly authToken: string;
 }

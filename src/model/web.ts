@@ -1,7 +1,8 @@
-// What a web service may ask of its gateway beyond NetBird's shapes. Stock gateways cannot be told of it: see `asksForMore`.
+// What a web service may ask of its gateway beyond NetBird's shapes. Stock gateways cannot be told of it.
+import type { ClientCertificateRule } from './client-certificate.ts';
 
 /** The version of our own description of web services on the wire. A gateway is not sent a version that it does not know. */
-export const webVersion = 1;
+export const webVersion = 2;
 
 /** Which requests a route takes besides those below its path. All that is named has to hold. */
 export interface RouteMatch {
@@ -115,6 +116,8 @@ export interface WebOptions {
   /** How often a request that is safe to repeat is tried at another target. */
   readonly retries: number;
   readonly limits: WebLimits;
+  /** Asked for in the handshake of the service's hosts. */
+  readonly clientCertificate: ClientCertificateRule | undefined;
 }
 
 export const defaultWeb: WebOptions = {
@@ -128,4 +131,5 @@ export const defaultWeb: WebOptions = {
   ejection: { failures: 5, ejectMs: 30_000 },
   retries: 1,
   limits: { maxBodyBytes: undefined, answerMs: undefined, idleMs: undefined, maxConcurrent: undefined },
+  clientCertificate: undefined,
 };

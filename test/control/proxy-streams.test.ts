@@ -6,6 +6,7 @@ import { silentLogger } from '#lib/log.ts';
 import { asId, type AccountId, type ProxyId, type PublicKey, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
 import type { Revocation } from '#model/identity.ts';
 import { defaultTargetOptions, noRestrictions, type MappingChange, type ServiceMapping } from '#model/service.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import { FakeDomain } from '../server/management/fake-domain.ts';
 import { startServer, type FakeServer } from '../server/management/fake-server.ts';
@@ -41,6 +42,7 @@ function mappingNamed(name: string): ServiceMapping {
     restrictions: { ...noRestrictions, allowedCidrs: ['10.0.0.0/8'], crowdsecMode: 'enforce' },
     private: false,
     web: defaultWeb,
+    stream: defaultStream,
     authToken: `one-time-${name}`,
   };
 }

@@ -1,6 +1,7 @@
 // A service as a control plane sends it, for tests of the gateway.
 import { asId, type AccountId, type ServiceId } from '#model/ids.ts';
 import { defaultTargetOptions, noRestrictions, type ServiceMapping } from '#model/service.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import { plainAccess, signInProofs } from '#model/access.ts';
 
@@ -24,6 +25,7 @@ export function mapping(id: string, change: Partial<ServiceMapping> = {}): Servi
     restrictions: noRestrictions,
     private: false,
     web: defaultWeb,
+    stream: defaultStream,
     authToken: `once-${id}`,
     ...change,
   };

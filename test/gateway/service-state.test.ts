@@ -46,6 +46,7 @@ const well: Surroundings = {
   automatic: () => undefined,
   certificateProblem: () => '',
   portProblem: () => '',
+  nameTaken: () => false,
   leftOut: () => '',
   publicPort: 443,
   mesh,

@@ -12,6 +12,7 @@ import type { Dial } from '#lib/net.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { Identity, Session, SessionLookup, TokenCheck } from '#model/identity.ts';
 import { defaultTargetOptions, noRestrictions, type MappingPath, type ServiceMapping } from '#model/service.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import {
   buildRouteTable,
@@ -117,6 +118,7 @@ export function mapping(domain: string, paths: readonly MappingPath[], changes: 
     restrictions: noRestrictions,
     private: false,
     web: defaultWeb,
+    stream: defaultStream,
     authToken: 'once',
     ...changes,
   };

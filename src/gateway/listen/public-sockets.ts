@@ -7,6 +7,7 @@ import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { DialTarget, Endpoint, Ends } from '#lib/net.ts';
 import type { HttpPublisher, StreamPublisher, StreamTable } from '#publish/index.ts';
+import { portHolder } from './port-holder.ts';
 import { ProxyDoor } from './proxy-door.ts';
 import { StreamPorts } from './stream-ports.ts';
 import { listenTcp } from './tcp.ts';
@@ -47,6 +48,7 @@ export async function openPublicSockets(deps: PublicSocketsDeps): Promise<Public
   const tcp = new StreamPorts({
     protocol: 'tcp',
     except: https.port,
+    holder: (port) => portHolder('tcp', port),
     listen: (port) =>
       listenTcp({ host: at.host, port }, (socket, from) => admit(socket, from, port, (ends) => streams.handleConnection(socket, ends, port))),
     clock,
@@ -55,6 +57,7 @@ export async function openPublicSockets(deps: PublicSocketsDeps): Promise<Public
   const udp = new StreamPorts({
     protocol: 'udp',
     except: undefined,
+    holder: (port) => portHolder('udp', port),
     listen: (port) => listenUdp({ host: at.host, port }, (bytes, from, reply) => streams.handleDatagram(bytes, from, port, reply)),
     clock,
     log,

@@ -1,6 +1,6 @@
 // The public ports of services that have their own: opened and closed as the services come and go. Why one is not open is told by service.
 import type { Clock, Timer } from '#lib/clock.ts';
-import { describeError } from '#lib/errors.ts';
+import { describeError, errorCode } from '#lib/errors.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { portRetryMs } from '../constants.ts';
@@ -10,6 +10,8 @@ export interface StreamPortsDeps {
   /** A port that is open anyway. */
   readonly except: number | undefined;
   readonly listen: (port: number) => Promise<Closable>;
+  /** Who holds a port that is in use; undefined where it cannot be told. Never rejects. */
+  readonly holder: (port: number) => Promise<string | undefined>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -64,13 +66,14 @@ export class StreamPorts implements Closable {
   }
 
   async #listen(port: number): Promise<void> {
-    const { protocol, listen, log } = this.#deps;
+    const { protocol, listen, holder, log } = this.#deps;
     try {
       this.#open.set(port, await listen(port));
       this.#problems.delete(port);
       log.info('port opened', { port, protocol });
     } catch (error) {
-      const problem = describeError(error);
+      const held = errorCode(error) === 'GATEWAY_PORT_IN_USE' ? await holder(port) : undefined;
+      const problem = held === undefined ? describeError(error) : `${describeError(error)}: ${held} has it`;
       if (this.#problems.get(port) !== problem) log.warn('a port of a service cannot be opened', { port, protocol, reason: problem });
       this.#problems.set(port, problem);
     }

@@ -5,6 +5,7 @@ import { formatHostPort } from '#lib/net.ts';
 import { matchesDomain } from '#model/dns.ts';
 import type { MappingPath, ServiceMapping } from '#model/service.ts';
 import { policyProblem, streamRefusal } from '#publish/index.ts';
+import { listenPorts } from '#model/stream.ts';
 import type { CertificateStatus, MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
 
 export interface Surroundings {
@@ -18,6 +19,8 @@ export interface Surroundings {
   /** Of HTTPS. */
   readonly publicPort: number;
   readonly portProblem: (protocol: 'tcp' | 'udp', port: number) => string;
+  /** Whether a tls service takes the name on the port of HTTPS. */
+  readonly nameTaken: (domain: string) => boolean;
   /** Why a target gets no requests of this service now; empty where it does. */
   readonly leftOut: (host: string, port: number) => string;
   /** Undefined while this gateway has not joined the mesh. */
@@ -33,7 +36,7 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
   if (crowdsecMode === 'enforce') return { state: 'error', reason: 'CrowdSec cannot be asked by this gateway' };
   // People sign in for a stream service at a page of its name.
   const page = mapping.mode === 'http' || asksFor(mapping.access, 'oidc') ? certificateState(mapping, around) : undefined;
-  const way = (mapping.mode === 'http' ? undefined : portState(mapping, around)) ?? page;
+  const way = (mapping.mode === 'http' ? nameState(mapping, around) : portState(mapping, around)) ?? page;
   if (way !== undefined) return way;
   const { mesh } = around;
   const overlay = mapping.paths.some(({ options }) => !options.directUpstream);
@@ -78,12 +81,28 @@ function certificateState({ domain }: ServiceMapping, around: Surroundings): Ser
   return { state: 'certificate_pending', reason: problem === '' ? `no certificate for ${domain}: put one into the gateway's certDir` : problem };
 }
 
-function portState({ mode, listenPort, access }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
+function nameState({ domain }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
+  return around.nameTaken(domain)
+    ? { state: 'error', reason: `a tls service has the name ${domain} on port ${around.publicPort}, the one of HTTPS. Give it another port` }
+    : undefined;
+}
+
+function portState({ mode, listenPort, access, stream }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
   if (mode === 'tls' && access.proofs.length > 0 && listenPort === around.publicPort) {
     return { state: 'error', reason: 'nobody could sign in: the service takes its name on the port of HTTPS. Give it another port' };
   }
-  const problem = listenPort === undefined ? 'the service has no port' : around.portProblem(mode === 'udp' ? 'udp' : 'tcp', listenPort);
-  return problem === '' ? undefined : { state: 'error', reason: problem };
+  if (listenPort === undefined) return { state: 'error', reason: 'the service has no port' };
+  const ports = listenPorts(listenPort, stream.portRanges);
+  const problems = ports.flatMap((port) => {
+    const problem = around.portProblem(mode === 'udp' ? 'udp' : 'tcp', port);
+    return problem === '' ? [] : [{ port, problem }];
+  });
+  const [first] = problems;
+  if (first === undefined) return undefined;
+  if (ports.length === 1) return { state: 'error', reason: first.problem };
+  const shown = problems.slice(0, 3).map(({ port, problem }) => `${port}: ${problem}`);
+  const more = problems.length > shown.length ? [`and ${problems.length - shown.length} more`] : [];
+  return { state: 'error', reason: `${problems.length} of ${ports.length} ports are not open: ${[...shown, ...more].join('; ')}` };
 }
 
 /** Served; what its owner has switched off is said all the same (attack row T-17). */

@@ -9,7 +9,7 @@ import { HELLOS, HELLOS_PER_ADDRESS } from '../constants.ts';
 import { Deadlines } from '../http/deadlines.ts';
 import { StreamForwarder, type StreamForwarderDeps } from './forwarder.ts';
 import { readHello } from './hello.ts';
-import { noStreams, type StreamPort, type StreamTable } from './services.ts';
+import { namedService, noStreams, type StreamPort, type StreamTable } from './services.ts';
 import { type Reply, UdpFlows } from './udp-flows.ts';
 
 export interface StreamPublisher extends Closable {
@@ -24,12 +24,16 @@ export interface StreamPublisher extends Closable {
   drain(deadlineMs: number): Promise<void>;
   /** Swaps the table; what it does not keep is ended at once. */
   apply(table: StreamTable): void;
+  /** Whether a tls service has exactly this name, or this wildcard, on the port. */
+  takesName(port: number, domain: string): boolean;
   stats(): { readonly streams: number; readonly udpFlows: number; readonly udpDropped: number };
 }
 
 export interface StreamPublisherDeps extends StreamForwarderDeps {
   readonly openUdp: OpenUdpFlow;
   readonly openDirectUdp: OpenUdpFlow;
+  /** The domain of the pages at a host, a wildcard among them. On the port of HTTPS the closer name wins, and any name before who takes the rest. */
+  readonly webDomain: (host: string) => string | undefined;
   readonly clock: Clock;
 }
 
@@ -58,7 +62,10 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
     hello: ClientHello | undefined,
     otherwise?: (hello: ClientHello | undefined) => void,
   ): void {
-    const service = (hello?.serverName === undefined ? undefined : at.names.get(hello.serverName)) ?? at.rest;
+    const name = hello?.serverName;
+    const named = namedService(at, name);
+    const web = otherwise === undefined || name === undefined || named?.domain === name ? undefined : deps.webDomain(name);
+    const service = web !== undefined && (named === undefined || web === name) ? undefined : (named ?? at.rest);
     if (service !== undefined) return forwarder.handle(socket, service, ends);
     if (otherwise !== undefined) return otherwise(hello);
     refuse(socket);
@@ -67,7 +74,8 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
   return {
     handleConnection(socket, ends, port, otherwise) {
       const at = table.ports.get(port);
-      if (at === undefined || at.names.size === 0) return choose(socket, ends, at ?? { names: new Map(), rest: undefined }, undefined, otherwise);
+      if (at === undefined || (at.names.size === 0 && otherwise === undefined))
+        return choose(socket, ends, at ?? { names: new Map(), rest: undefined }, undefined, otherwise);
       const network = waiting.size >= HELLOS ? undefined : shares.take(ends.remote.address);
       if (network === undefined) return refuse(socket);
       waiting.add(socket);
@@ -88,6 +96,7 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
       const service = table.udp.get(port);
       if (service !== undefined) flows.datagram(bytes, from, service, reply);
     },
+    takesName: (port, domain) => table.ports.get(port)?.names.has(domain) === true,
     stats: () => {
       const { open, dropped } = flows.counts;
       return { streams: forwarder.open, udpFlows: open, udpDropped: dropped };

@@ -4,16 +4,19 @@ import type { DialTarget } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import { policyProblem } from '../access/proofs.ts';
+import { listenPorts, targetPortOf } from '#model/stream.ts';
 import { accessKey, compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
 import { STREAM_DIAL_MS, STREAM_IDLE_MS, UDP_IDLE_MS } from '../constants.ts';
-import { canonicalHost } from '../http/host.ts';
+import { canonicalDomain, canonicalHost, wildcardOf } from '../http/host.ts';
 
 interface AnyStreamService {
   readonly id: ServiceId;
   readonly accountId: AccountId;
   /** Canonical. */
   readonly domain: string;
+  /** One of its public ports: the table has the service once for each. */
   readonly port: number;
+  /** Where that port leads. */
   readonly targets: readonly DialTarget[];
   readonly direct: boolean;
   readonly idleMs: number;
@@ -39,7 +42,7 @@ export interface UdpService extends AnyStreamService {
   readonly mode: 'udp';
 }
 
-/** What one port carries: services by the name that the client asks for, and one for everybody else. */
+/** What one port carries: services by the name that the client asks for (or `*.` and what is behind its first label), and one for everybody else. */
 export interface StreamPort {
   readonly names: ReadonlyMap<string, StreamService>;
   readonly rest: StreamService | undefined;
@@ -71,6 +74,11 @@ export class StreamTable {
   }
 }
 
+/** The service that has that name at a port, exactly or by its wildcard. */
+export function namedService({ names }: StreamPort, serverName: string | undefined): StreamService | undefined {
+  return serverName === undefined ? undefined : (names.get(serverName) ?? names.get(wildcardOf(serverName)));
+}
+
 export const noStreams = new StreamTable(new Map(), new Map(), new Map());
 
 /** Builds the table from all mappings but those of web services. What cannot be served is told to `onProblem`. */
@@ -85,34 +93,49 @@ export function buildStreamTable(mappings: Iterable<ServiceMapping>, onProblem: 
       onProblem(mapping.id, common);
       continue;
     }
+    const views = portViews(mapping, common);
     if (mapping.mode === 'udp') {
-      const holder = udp.get(common.port);
-      if (holder === undefined) byId.set(common.id, common);
-      if (holder === undefined)
-        udp.set(common.port, { ...common, mode: 'udp', idleMs: mapping.paths[0]?.options.sessionIdleTimeoutMs ?? UDP_IDLE_MS });
-      else onProblem(mapping.id, `port ${common.port} is ${holder.domain}'s already`);
+      for (const view of views) {
+        const holder = udp.get(view.port);
+        if (holder === undefined) udp.set(view.port, { ...view, mode: 'udp', idleMs: mapping.paths[0]?.options.sessionIdleTimeoutMs ?? UDP_IDLE_MS });
+        else onProblem(mapping.id, `port ${view.port} is ${holder.domain}'s already`);
+        if (holder === undefined) byId.set(common.id, common);
+      }
       continue;
     }
     const options = mapping.paths[0]?.options;
     const dialMs = Math.min(options?.requestTimeoutMs ?? STREAM_DIAL_MS, STREAM_DIAL_MS);
     const proxy = options?.proxyProtocol === true ? options.proxyProtocolVersion : undefined;
-    const service: StreamService = { ...common, mode: mapping.mode, dialMs, proxy };
-    let port = ports.get(service.port);
-    if (port === undefined) ports.set(service.port, (port = { names: new Map(), rest: undefined }));
-    const holder = service.mode === 'tls' ? port.names.get(service.domain) : port.rest;
-    if (holder !== undefined) {
-      onProblem(mapping.id, `port ${service.port} is ${holder.domain}'s already`);
-      continue;
+    for (const view of views) {
+      const service: StreamService = { ...view, mode: mapping.mode, dialMs, proxy };
+      let port = ports.get(service.port);
+      if (port === undefined) ports.set(service.port, (port = { names: new Map(), rest: undefined }));
+      const holder = service.mode === 'tls' ? port.names.get(service.domain) : port.rest;
+      if (holder !== undefined) {
+        onProblem(mapping.id, `port ${service.port} is ${holder.domain}'s already`);
+        continue;
+      }
+      if (service.mode === 'tls') port.names.set(service.domain, service);
+      else port.rest = service;
+      byId.set(service.id, service);
     }
-    if (service.mode === 'tls') port.names.set(service.domain, service);
-    else port.rest = service;
-    byId.set(service.id, service);
   }
   return new StreamTable(ports, udp, byId);
 }
 
+/** The service at each of its ports, with where that leads. */
+function portViews<Service extends AnyStreamService>({ listenPort = 0, stream, paths }: ServiceMapping, service: Service): readonly Service[] {
+  if (stream.portRanges.length === 0) return [service];
+  const targets = paths[0]?.targets ?? [];
+  return listenPorts(listenPort, stream.portRanges).map((port) => ({
+    ...service,
+    port,
+    targets: targets.map((target) => ({ host: target.host, port: targetPortOf(port, listenPort, target.port, stream.portRanges) })),
+  }));
+}
+
 function compile(mapping: ServiceMapping): AnyStreamService | string {
-  const domain = canonicalHost(mapping.domain);
+  const domain = mapping.mode === 'tls' ? canonicalDomain(mapping.domain) : canonicalHost(mapping.domain);
   const [path] = mapping.paths;
   if (domain === undefined) return `${mapping.domain} is not a host name`;
   if (mapping.listenPort === undefined) return 'it has no port';
@@ -136,8 +159,12 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
 }
 
 /** Why nobody gets through to a stream service, whoever it is: what cannot be checked is not let through. */
-export function streamRefusal({ mode, access, private: isPrivate, paths }: ServiceMapping): string | undefined {
+export function streamRefusal({ mode, access, private: isPrivate, paths, stream }: ServiceMapping): string | undefined {
   const [path] = paths;
+  if (stream.termination !== undefined || path?.targets.some(({ protocol }) => protocol === 'tls') === true)
+    return 'TLS is not ended by this version of the gateway';
+  if (stream.limits.maxConnections !== undefined || stream.limits.newPerMinute !== undefined)
+    return 'limits of a service are not kept by this version of the gateway';
   if (path === undefined) return 'the service has no enabled target';
   const problem = policyProblem(access);
   if (problem !== undefined) return problem;

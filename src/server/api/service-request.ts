@@ -2,10 +2,12 @@
 import { boolean, convert, duration, integer, list, object, oneOf, optional, record, type Infer, type Schema, string } from '#lib/schema.ts';
 import { noRestrictions, serviceModes, targetProtocols, targetTypes, type ServiceTarget } from '#model/service.ts';
 import { plainAccess } from '#model/access.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { ServiceInput } from '../domain/contract.ts';
 import { accessRequest } from './access-request.ts';
 import { answerOnly, groupIds } from './fields.ts';
+import { streamRequest } from './stream-request.ts';
 import { targetWebFields, targetWebOf, webRequest } from './web-request.ts';
 
 const targetOptions = object({
@@ -95,6 +97,7 @@ const serviceFields = object({
   access_groups: groupIds(),
   access: optional(accessRequest),
   web: optional(webRequest),
+  stream: optional(streamRequest),
   // What a GET tells can be put as it is.
   id: answerOnly(),
   port_auto_assigned: answerOnly(),
@@ -121,6 +124,7 @@ export const serviceRequest: Schema<ServiceInput> = convert(serviceFields, (fiel
   accessGroups: fields.access_groups,
   access: fields.access ?? plainAccess,
   web: fields.web ?? defaultWeb,
+  stream: fields.stream ?? defaultStream,
 }));
 
 function authInput(fields: Infer<typeof auth>): ServiceInput['auth'] {

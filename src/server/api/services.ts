@@ -5,6 +5,7 @@ import { accessShape } from './access-shape.ts';
 import { deleted, idParam, ok, readBody, type Handler } from './call.ts';
 import { present, time } from './fields.ts';
 import { serviceRequest } from './service-request.ts';
+import { streamShape } from './stream-shape.ts';
 import { durationText, targetWebShape, webShape } from './web-shape.ts';
 
 function targetShape(target: ServiceTarget): Readonly<Record<string, unknown>> {
@@ -53,7 +54,7 @@ function serviceShape(service: Service): Readonly<Record<string, unknown>> {
     proxy_cluster: service.cluster,
     targets: service.targets.map(targetShape),
     enabled: service.enabled,
-    terminated: false,
+    terminated: service.stream.termination !== undefined,
     pass_host_header: service.passHostHeader,
     rewrite_redirects: service.rewriteRedirects,
     auth: authShape(service),
@@ -86,6 +87,7 @@ function serviceShape(service: Service): Readonly<Record<string, unknown>> {
     /** Our own additions. */
     access: accessShape(service.access),
     web: service.mode === 'http' ? webShape(service.web) : undefined,
+    stream: service.mode === 'http' ? undefined : streamShape(service.stream),
   });
 }
 

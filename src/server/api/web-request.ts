@@ -14,6 +14,7 @@ import {
   stickyKinds,
   type WebOptions,
 } from '#model/web.ts';
+import { clientCertificate } from './stream-request.ts';
 
 /** Absent, `preserve`, or one of the objects. */
 const pathRewrite: Schema<PathRewrite> = union([
@@ -148,6 +149,7 @@ export const webRequest: Schema<WebOptions> = convert(
       idle_timeout: optional(duration({ minMs: 1, maxMs: 86_400_000 })),
       max_concurrent: optional(integer({ min: 1, max: 1_000_000 })),
     }),
+    client_certificate: clientCertificate(),
   }),
   (fields) => ({
     requestHeaders: fields.request_headers ?? defaultWeb.requestHeaders,
@@ -175,5 +177,6 @@ export const webRequest: Schema<WebOptions> = convert(
       idleMs: fields.limits.idle_timeout,
       maxConcurrent: fields.limits.max_concurrent,
     },
+    clientCertificate: fields.client_certificate,
   }),
 );

@@ -72,6 +72,7 @@ export function webShape(web: WebOptions): Fields {
       idle_timeout: durationText(limits.idleMs),
       max_concurrent: limits.maxConcurrent,
     }),
+    client_certificate: web.clientCertificate,
   });
 }
 

@@ -3,6 +3,7 @@ import { plainAccess } from '#model/access.ts';
 import type { GroupId } from '#model/ids.ts';
 import type { Peer } from '#model/network.ts';
 import { defaultTargetOptions, noRestrictions, type ServiceTarget } from '#model/service.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { Tables } from '../store/store.ts';
 import { canonicalDomain, canonicalHost, checkGroups, isAtOrBelow } from './checks.ts';
@@ -133,6 +134,7 @@ export function exposedService(
     accessGroups: [],
     issuers: [],
     web: defaultWeb,
+    stream: defaultStream,
   };
 }
 

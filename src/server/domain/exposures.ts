@@ -175,7 +175,7 @@ async function domainOf(context: Context, write: Write, settings: ExposeSettings
   const parent = await parentOf(tables, place.below, write.now - proxyLiveMs, context.random);
   for (let i = 0; i < nameTries; i++) {
     const domain = `${randomLabel(place.name, context.random)}.${parent}`;
-    if ((await tables.services.findByDomain(domain)) === undefined) return domain;
+    if ((await tables.services.listByDomain(domain)).length === 0) return domain;
   }
   throw domainError('DOMAIN_SERVICE_DOMAIN_TAKEN');
 }

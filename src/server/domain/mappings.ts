@@ -40,6 +40,7 @@ export function mappingOf(
     },
     private: service.private,
     web: service.web,
+    stream: service.stream,
     authToken: tokens.issue(service.id),
   };
 }

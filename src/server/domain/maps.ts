@@ -2,6 +2,8 @@
 import { parsePrefix } from '#lib/ip.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { NetworkResource } from '#model/network-plan.ts';
+import type { ServiceTarget } from '#model/service.ts';
+import { targetRanges } from '#model/stream.ts';
 import { buildMap } from '../netmap/build.ts';
 import type { NetworkPlan } from '../netmap/plan.ts';
 import { indexNetwork, type Publication, type ResourcePublication, type Snapshot } from '../netmap/snapshot.ts';
@@ -96,7 +98,9 @@ function publicationsOf(services: readonly ServiceRecord[], hosts: TargetHosts):
     service.targets.flatMap((target) => {
       if (!target.enabled || target.options.directUpstream) return [];
       const protocol = service.mode === 'udp' ? 'udp' : 'tcp';
-      return hosts.peersOf(target).map((peer) => ({ cluster: service.cluster, targetPeer: peer.id, protocol, port: target.port }) as const);
+      return hosts
+        .peersOf(target)
+        .flatMap((peer) => portsOf(service, target).map((ports) => ({ cluster: service.cluster, targetPeer: peer.id, protocol, ports }) as const));
     }),
   );
 }
@@ -108,9 +112,12 @@ function resourcePublicationsOf(services: readonly ServiceRecord[], hosts: Targe
       const host = hosts.hostOf(target);
       const resource = hosts.resourceOf(target);
       if (!target.enabled || host === undefined || resource === undefined) return [];
-      return [
-        { cluster: service.cluster, resourceId: resource.id, protocol: service.mode === 'udp' ? 'udp' : 'tcp', port: target.port, host } as const,
-      ];
+      const protocol = service.mode === 'udp' ? 'udp' : 'tcp';
+      return portsOf(service, target).map((ports) => ({ cluster: service.cluster, resourceId: resource.id, protocol, ports, host }) as const);
     }),
   );
+}
+
+function portsOf({ listenPort, stream }: ServiceRecord, { port }: ServiceTarget): ReturnType<typeof targetRanges> {
+  return targetRanges(listenPort, port, stream.portRanges);
 }

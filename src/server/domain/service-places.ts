@@ -1,5 +1,7 @@
 // Where a service is published: the cluster that its domain leads to, and the port there.
 import type { ServiceId } from '#model/ids.ts';
+import { hasPages, type PlacedService, placeOf } from '#model/service.ts';
+import { listenPorts } from '#model/stream.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import { isAtOrBelow } from './checks.ts';
@@ -33,6 +35,20 @@ export async function clusterOf(tables: Tables, domain: string): Promise<string>
   return longest.cluster;
 }
 
+/** One domain may carry an http service, and beside it others on ports of their own. DOMAIN_SERVICE_DOMAIN_TAKEN says by whom. */
+export async function checkDomainFree(tables: Tables, id: ServiceId, input: PlacedService): Promise<void> {
+  for (const other of await tables.services.listByDomain(input.domain)) {
+    if (other.id === id) continue;
+    const pages = hasPages(input) && hasPages(other);
+    const name = input.mode === 'tls' && other.mode === 'tls' && input.listenPort === other.listenPort;
+    if (!pages && !name && placeOf(input) !== placeOf(other)) continue;
+    const what = name
+      ? `It is ${other.name}'s on this port.`
+      : `It is ${other.name}'s, and only one of them can have pages there, its own or to sign in at.`;
+    throw domainErrorNaming('DOMAIN_SERVICE_DOMAIN_TAKEN', what);
+  }
+}
+
 /**
  * The listening port (netbird-features A2). tcp and udp ports are one service's at a cluster; tls services share one, told apart by name, and
  * may share it with a tcp service, which gets what no name claims.
@@ -42,14 +58,16 @@ export async function portOf(
   tables: Tables,
   id: ServiceId,
   cluster: string,
-  { mode, listenPort }: ServiceInput,
+  { mode, listenPort, stream }: ServiceInput,
   old: ServiceRecord | undefined,
 ): Promise<{ readonly listenPort: number | undefined; readonly autoAssigned: boolean }> {
   if (mode === 'http' || mode === 'tls') return { listenPort, autoAssigned: false };
   const taken = await tables.services.ports(cluster, mode);
-  const isFree = (port: number): boolean => (taken.get(port) ?? id) === id;
+  const isFree = (port: number): boolean => (taken.get(port)?.id ?? id) === id;
   if (listenPort !== undefined) {
-    if (!isFree(listenPort)) throw domainError('DOMAIN_SERVICE_PORT_TAKEN');
+    for (const port of listenPorts(listenPort, stream.portRanges)) {
+      if (!isFree(port)) throw domainErrorNaming('DOMAIN_SERVICE_PORT_TAKEN', `${mode} port ${port} is ${taken.get(port)?.name ?? ''}'s.`);
+    }
     return { listenPort, autoAssigned: old?.listenPort === listenPort && old.portAutoAssigned };
   }
   if (old?.listenPort !== undefined && isFree(old.listenPort)) return { listenPort: old.listenPort, autoAssigned: old.portAutoAssigned };

@@ -1,6 +1,6 @@
 // What a service must look like, as far as the request itself says (netbird-features A1). Whether the things it names exist is asked later.
 import { parsePrefix, formatPrefix, maskPrefix } from '#lib/ip.ts';
-import { serviceModes, type AccessRestrictions, type ServiceMode, type ServiceTarget } from '#model/service.ts';
+import { hasPages, serviceModes, type AccessRestrictions, type ServiceMode, type ServiceTarget } from '#model/service.ts';
 import type { RouteMatch } from '#model/web.ts';
 import { checkAccess } from './access-rules.ts';
 import { canonicalDomain, checkName } from './checks.ts';
@@ -9,6 +9,7 @@ import type { ServiceInput } from './contract.ts';
 import { invalid } from './errors.ts';
 import { headerName } from './match-rules.ts';
 import { checkSessionTimes } from './session-times.ts';
+import { checkStream } from './stream-rules.ts';
 import { checkTarget } from './target-rules.ts';
 import { checkWeb } from './web-rules.ts';
 
@@ -17,17 +18,19 @@ export function checkService(request: ServiceInput): ServiceInput {
   if (!serviceModes.includes(request.mode)) throw invalid(`The mode must be one of ${serviceModes.join(', ')}.`);
   const domain = canonicalDomain(request.domain);
   if (domain === undefined) throw invalid('The domain is not a host name.');
-  if (domain.startsWith('*') && request.mode !== 'http') throw invalid('Only an http service can have a wildcard domain.');
-  checkListenPort(request.mode, request.listenPort);
+  checkWildcard(domain, request);
+  // A service of ranges alone listens on the first port of the first one.
+  const listenPort = request.listenPort ?? request.stream.portRanges.toSorted((a, b) => a.start - b.start)[0]?.start;
+  checkListenPort(request.mode, listenPort);
   checkSecrets(request);
   if (request.private) checkPrivate(request);
   checkSessionTimes(request.access.session.maxAgeMs, request.access.session.idleMs);
   const { targets } = request;
   const web = checkWeb(request.mode, request.web);
   if (targets.length === 0 && web.answers.length === 0) throw invalid('A service needs a target.');
-  if (request.mode !== 'http' && targets.length > 1) throw invalid(`A ${request.mode} service has exactly one target.`);
   if (targets.length > targetsPerService) throw invalid(`A service has at most ${targetsPerService} targets.`);
   const checked = targets.map((target) => checkTarget(request.mode, target));
+  const stream = checkStream(request.mode, listenPort, checked, request.stream);
   checkShares(checked);
   const routes = new Set(checked.map(({ path, options }) => keyOf({ path, match: options.match })));
   if (web.answers.some((answer) => routes.has(keyOf(answer)))) throw invalid('An answer is for the same requests as a target.');
@@ -35,11 +38,21 @@ export function checkService(request: ServiceInput): ServiceInput {
     ...request,
     name: checkName(request.name, 'The name'),
     domain,
+    listenPort,
     targets: checked,
     restrictions: checkRestrictions(request.restrictions),
     access: checkAccess(request.mode, request.access),
     web,
+    stream,
   };
+}
+
+/** People cannot sign in at the page of a name that stands for many. */
+function checkWildcard(domain: string, service: ServiceInput): void {
+  const { mode } = service;
+  if (!domain.startsWith('*') || mode === 'http') return;
+  if (mode !== 'tls') throw invalid('Only an http or tls service can have a wildcard domain: others are not told apart by name.');
+  if (hasPages(service)) throw invalid('A tls service with a wildcard domain has no page to sign in at.');
 }
 
 /** Targets that share the load of a path differ in where they are and in their weight only: a request may meet any of them. */

@@ -1,8 +1,8 @@
 // Published services.
 import { generateKeyPairSync } from 'node:crypto';
 import { asId, type GroupId, type PeerId, type ServiceId } from '#model/ids.ts';
-import type { Service, ServiceTarget } from '#model/service.ts';
 import type { ExposureRecord } from '../store/exposure-table.ts';
+import { hasPages, type Service, type ServiceTarget } from '#model/service.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import { canonicalCluster, checkGroups, checkLimit } from './checks.ts';
@@ -12,7 +12,7 @@ import { domainError, domainErrorNaming } from './errors.ts';
 import { newId } from './ids.ts';
 import { mappingOf, worstStatus } from './mappings.ts';
 import type { OneTimeTokens } from './one-time-tokens.ts';
-import { clusterOf, portOf } from './service-places.ts';
+import { checkDomainFree, clusterOf, portOf } from './service-places.ts';
 import { hashSecrets, joinAuth, type HashedSecrets } from './service-auth.ts';
 import { checkService } from './service-rules.ts';
 import { readSettings } from './saved-settings.ts';
@@ -48,9 +48,9 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
       return await store.read(async (tables) => {
         const dot = host.indexOf('.');
         if (host.startsWith('*') || dot === 0) return false;
-        // As gateways route: the service of that name, also where it is disabled, else the one whose wildcard stands for its first label.
-        const id = (await tables.services.findByDomain(host)) ?? (dot < 0 ? undefined : await tables.services.findByDomain(`*${host.slice(dot)}`));
-        const service = id === undefined ? undefined : await tables.services.find(id);
+        // As gateways route: the service with pages at that name, also where it is disabled, else the one whose wildcard stands for its first label.
+        const at = async (name: string): Promise<ServiceRecord | undefined> => (await tables.services.listByDomain(name)).find(hasPages);
+        const service = (await at(host)) ?? (dot < 0 ? undefined : await at(`*${host.slice(dot)}`));
         return service !== undefined && service.enabled && service.auth.oidc.enabled;
       });
     },
@@ -160,17 +160,16 @@ async function assemble(
   hashed: HashedSecrets,
   old: ServiceRecord | undefined,
 ): Promise<ServiceRecord> {
-  const holder = await tables.services.findByDomain(input.domain);
-  if (holder !== undefined && holder !== id) throw domainError('DOMAIN_SERVICE_DOMAIN_TAKEN');
   const cluster = await clusterOf(tables, input.domain);
   const port = await portOf(context, tables, id, cluster, input, old);
+  await checkDomainFree(tables, id, { ...input, listenPort: port.listenPort });
   const auth = joinAuth(input.auth, hashed, old?.auth);
   await checkGroups(tables, auth.oidc.groups);
   await checkGroups(
     tables,
     input.access.rules.flatMap(({ when }) => when.groups),
   );
-  const { name, domain, mode, enabled, passHostHeader, rewriteRedirects, restrictions, access, web } = input;
+  const { name, domain, mode, enabled, passHostHeader, rewriteRedirects, restrictions, access, web, stream } = input;
   return {
     id,
     name,
@@ -190,6 +189,7 @@ async function assemble(
     private: input.private,
     accessGroups: await checkGroups(tables, input.accessGroups),
     web,
+    stream,
     createdAt: old?.createdAt ?? now,
     certificateIssuedAt: old?.domain === domain ? old.certificateIssuedAt : undefined,
   };

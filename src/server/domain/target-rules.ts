@@ -4,7 +4,7 @@ import { parseIp, formatIp } from '#lib/ip.ts';
 import { defaultTargetOptions, targetTypes, type ServiceMode, type ServiceTarget, type TargetOptions } from '#model/service.ts';
 import { canonicalHeaderName, fieldValueProblem, requestFieldProblem, responseFieldProblem } from '#model/field-names.ts';
 import { pathRewriteProblem } from '#model/path-rewrite.ts';
-import type { PathRewrite, UpstreamTls } from '#model/web.ts';
+import { type PathRewrite, plainTls, type UpstreamTls } from '#model/web.ts';
 import { canonicalHost } from './checks.ts';
 import { customHeadersPerTarget, pathLength, targetTimeoutMaxMs } from './constants.ts';
 import { invalid, invalidBy } from './errors.ts';
@@ -26,12 +26,12 @@ export function checkTarget(mode: ServiceMode, target: ServiceTarget): ServiceTa
     host: checkHost(target),
     path: mode === 'http' ? checkRoutePath(target.path) : checkNoPath(target.path),
     enabled: mode === 'http' ? target.enabled : true,
-    options: mode === 'http' ? checkHttpOptions(target.options) : checkStreamOptions(mode, target.options),
+    options: mode === 'http' ? checkHttpOptions(target.options) : checkStreamOptions(mode, target),
   };
 }
 
 function checkProtocol(mode: ServiceMode, { protocol }: ServiceTarget): void {
-  const allowed = mode === 'http' ? ['http', 'https'] : mode === 'udp' ? ['udp'] : ['tcp'];
+  const allowed = mode === 'http' ? ['http', 'https'] : mode === 'udp' ? ['udp'] : ['tcp', 'tls'];
   if (!allowed.includes(protocol)) throw invalid(`The target of a ${mode} service speaks ${allowed.join(' or ')}.`);
 }
 
@@ -121,11 +121,26 @@ function checkTls(tls: UpstreamTls): UpstreamTls {
   return { ...tls, serverName };
 }
 
-function checkStreamOptions(mode: ServiceMode, options: TargetOptions): TargetOptions {
-  if (options.skipTlsVerify || options.pathRewrite === 'preserve' || Object.keys(options.customHeaders).length > 0) {
-    throw invalid(`TLS verification, path rewriting and custom headers are not for ${mode} services.`);
+function checkStreamOptions(mode: ServiceMode, { protocol, options }: ServiceTarget): TargetOptions {
+  if (options.pathRewrite === 'preserve' || Object.keys(options.customHeaders).length > 0) {
+    throw invalid(`Path rewriting and custom headers are not for ${mode} services.`);
   }
-  if (mode === 'udp' && options.proxyProtocol) throw invalid('PROXY protocol is not for udp services.');
-  const { requestTimeoutMs, proxyProtocol, proxyProtocolVersion, sessionIdleTimeoutMs, directUpstream, weight } = options;
-  return { ...defaultTargetOptions, requestTimeoutMs, proxyProtocol, proxyProtocolVersion, sessionIdleTimeoutMs, directUpstream, weight };
+  if (protocol !== 'tls' && (options.skipTlsVerify || JSON.stringify(options.tls) !== JSON.stringify(plainTls))) {
+    throw invalid(`TLS verification is for targets that speak tls; this one speaks ${protocol}.`);
+  }
+  if (mode === 'udp' && options.proxyProtocol && options.proxyProtocolVersion === 1) {
+    throw invalid('Version 1 of the PROXY protocol cannot speak of UDP: choose version 2.');
+  }
+  const { requestTimeoutMs, proxyProtocol, proxyProtocolVersion, sessionIdleTimeoutMs, directUpstream, weight, skipTlsVerify } = options;
+  return {
+    ...defaultTargetOptions,
+    requestTimeoutMs,
+    proxyProtocol,
+    proxyProtocolVersion,
+    sessionIdleTimeoutMs,
+    directUpstream,
+    weight,
+    skipTlsVerify,
+    tls: checkTls(options.tls),
+  };
 }

@@ -4,6 +4,7 @@ import { defaultWeb, type HeaderEdits, type HealthCheck, type OwnAnswer, type We
 import { headerEditsProblem, ownAnswerProblem } from '#model/web-rules.ts';
 import { invalid, invalidBy } from './errors.ts';
 import { checkMatch } from './match-rules.ts';
+import { checkClientCertificate } from './stream-rules.ts';
 import { checkHeader, checkRoutePath } from './target-rules.ts';
 
 /** In its canonical form. */
@@ -12,6 +13,10 @@ export function checkWeb(mode: ServiceMode, web: WebOptions): WebOptions {
   checkEdits(web.requestHeaders, 'request');
   checkEdits(web.responseHeaders, 'response');
   if (web.healthCheck !== undefined) checkHealth(web.healthCheck);
+  if (web.clientCertificate !== undefined) {
+    checkClientCertificate(web.clientCertificate);
+    throw invalid('Client certificates of http services are not asked for by this version.');
+  }
   const answers = web.answers.map(checkAnswer);
   const places = answers.map(({ path, match }) => `${path} ${JSON.stringify(match)}`);
   if (new Set(places).size !== places.length) throw invalid('Two answers are for the same requests.');

@@ -5,6 +5,7 @@ import { describeError } from '#lib/errors.ts';
 import { asId, parsePublicKey, type ProxyId, type ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import { accessVersion } from '#model/access.ts';
+import { streamVersion } from '#model/stream.ts';
 import { webVersion } from '#model/web.ts';
 import { type ProxyCapabilities, ProxyService, type SyncMappingsRequest } from '#wire/proto/gen/proxy_service_pb.ts';
 import { heartbeatMs, initMs, maxLogText } from './constants.ts';
@@ -14,8 +15,9 @@ import type { Gateways } from './gateways.ts';
 import { type MappingMessage, MappingStream } from './mapping-stream.ts';
 import type { ManagementDeps, ManagementDomain } from './options.ts';
 import type { TokenGuard } from './token-guard.ts';
-import { accessLogEntryOf, cut, stateOf } from './translate-proxy.ts';
+import { accessLogEntryOf, cut, type KnownExtensions, stateOf } from './translate-proxy.ts';
 import { needsAccessExtension } from './translate-access.ts';
+import { needsStreamExtension } from './translate-stream.ts';
 import { needsWebExtension } from './translate-web.ts';
 
 /** The answer of both kinds of stream. */
@@ -46,7 +48,7 @@ export function createProxyService(domain: ManagementDomain, gateways: Gateways,
       domain,
       clock: deps.clock,
       acknowledged: acks !== undefined,
-      known: { web: knowsWeb(opening.capabilities), access: knowsAccess(opening.capabilities) },
+      known: extensionsOf(opening.capabilities),
       serves: (mapping) => canServe(mapping, opening.capabilities),
       send: (mapping, initialSyncComplete) => send({ mapping: [...mapping], initialSyncComplete }),
     });
@@ -170,18 +172,20 @@ function clusterFrom(address: string): string {
   return name;
 }
 
-function knowsWeb(capabilities: ProxyCapabilities | undefined): boolean {
-  return (capabilities?.meshgateWeb ?? 0) >= webVersion;
-}
-
-function knowsAccess(capabilities: ProxyCapabilities | undefined): boolean {
-  return (capabilities?.meshgateAccess ?? 0) >= accessVersion;
+function extensionsOf(capabilities: ProxyCapabilities | undefined): KnownExtensions {
+  return {
+    web: (capabilities?.meshgateWeb ?? 0) >= webVersion,
+    access: (capabilities?.meshgateAccess ?? 0) >= accessVersion,
+    stream: (capabilities?.meshgateStream ?? 0) >= streamVersion,
+  };
 }
 
 /** What a gateway could only serve in part is not sent to it. Private services and ports of one's own go only to gateways that said they can. */
 function canServe(mapping: ServiceMapping, capabilities: ProxyCapabilities | undefined): boolean {
-  if (needsWebExtension(mapping) && !knowsWeb(capabilities)) return false;
-  if (needsAccessExtension(mapping) && !knowsAccess(capabilities)) return false;
+  const known = extensionsOf(capabilities);
+  if (needsWebExtension(mapping) && !known.web) return false;
+  if (needsAccessExtension(mapping) && !known.access) return false;
+  if (needsStreamExtension(mapping) && !known.stream) return false;
   if (mapping.private && capabilities?.supportsPrivateService !== true) return false;
   const ownPort = mapping.listenPort !== undefined && mapping.mode !== 'http' && mapping.mode !== 'tls';
   return !ownPort || capabilities?.supportsCustomPorts === true;

@@ -19,23 +19,30 @@ import {
 } from '#wire/proto/gen/proxy_service_pb.ts';
 import { maxLogText } from './constants.ts';
 import { accessExtensionOf } from './translate-access.ts';
+import { streamExtensionOf } from './translate-stream.ts';
 import { webExtensionOf } from './translate-web.ts';
 
-/** Which of our own descriptions a gateway knows, of web services and of access. */
+/** Which of our own descriptions a gateway knows: of web services, of access, and of TCP, TLS and UDP services. */
 export interface KnownExtensions {
   readonly web: boolean;
   readonly access: boolean;
+  readonly stream: boolean;
 }
 
 /** A service, whole: a gateway replaces what it had. */
 export function mappingOf(mapping: ServiceMapping, isNew: boolean, known: KnownExtensions): MessageInitShape<typeof ProxyMappingSchema> {
   const web = known.web && mapping.mode === 'http';
+  const stream = known.stream && mapping.mode !== 'http';
   return {
     type: isNew ? ProxyMappingUpdateType.UPDATE_TYPE_CREATED : ProxyMappingUpdateType.UPDATE_TYPE_MODIFIED,
     id: mapping.id,
     accountId: mapping.accountId,
     domain: mapping.domain,
-    path: (web ? [] : mapping.paths).map((path) => ({ path: path.path, target: targetOf(path, mapping.mode), options: optionsOf(path.options) })),
+    path: (web || stream ? [] : mapping.paths).map((path) => ({
+      path: path.path,
+      target: targetOf(path, mapping.mode),
+      options: optionsOf(path.options),
+    })),
     authToken: mapping.authToken,
     auth: authOf(mapping.access),
     passHostHeader: mapping.passHostHeader,
@@ -52,6 +59,7 @@ export function mappingOf(mapping: ServiceMapping, isNew: boolean, known: KnownE
     private: mapping.private,
     ...(web ? { web: webExtensionOf(mapping) } : {}),
     ...(known.access ? { access: accessExtensionOf(mapping) } : {}),
+    ...(stream ? { stream: streamExtensionOf(mapping) } : {}),
   };
 }
 

@@ -14,6 +14,7 @@ import {
   type RouteMatch,
   webVersion,
 } from '#model/web.ts';
+import { clientCertificatesOf } from './translate-stream.ts';
 import type { ForwardingSchema, HeaderEditsSchema, WebExtensionSchema, WebRouteSchema } from '#wire/proto/gen/meshgate_service_pb.ts';
 
 type Forwarding = MessageInitShape<typeof ForwardingSchema>;
@@ -25,9 +26,16 @@ type WebRoute = MessageInitShape<typeof WebRouteSchema>;
  */
 export function needsWebExtension({ mode, paths, web }: ServiceMapping): boolean {
   if (mode !== 'http') return false;
-  const { requestHeaders, responseHeaders, rewriteCookies, answers, limits } = web;
-  const plain = { requestHeaders: noEdits, responseHeaders: noEdits, rewriteCookies: false, answers: [], limits: defaultWeb.limits };
-  const asked = { requestHeaders, responseHeaders, rewriteCookies, answers, limits };
+  const { requestHeaders, responseHeaders, rewriteCookies, answers, limits, clientCertificate } = web;
+  const plain = {
+    requestHeaders: noEdits,
+    responseHeaders: noEdits,
+    rewriteCookies: false,
+    answers: [],
+    limits: defaultWeb.limits,
+    clientCertificate: undefined,
+  };
+  const asked = { requestHeaders, responseHeaders, rewriteCookies, answers, limits, clientCertificate };
   return !isDeepStrictEqual(asked, plain) || paths.some(({ options }) => asksMoreOfTarget(options));
 }
 
@@ -68,6 +76,7 @@ export function webExtensionOf({ paths, web }: ServiceMapping): MessageInitShape
     ...(limits.answerMs === undefined ? {} : { answerMs: BigInt(limits.answerMs) }),
     ...(limits.idleMs === undefined ? {} : { idleMs: BigInt(limits.idleMs) }),
     ...(limits.maxConcurrent === undefined ? {} : { maxConcurrent: limits.maxConcurrent }),
+    ...clientCertificatesOf(web.clientCertificate),
   };
 }
 

@@ -17,9 +17,8 @@ export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefine
   if (self.peer.proxyCluster === undefined) {
     for (const rule of snapshot.rulesOf.get(self.peer.id) ?? []) addRule(plan, rule);
     for (const publication of snapshot.publicationsTo.get(self.peer.id) ?? []) {
-      const ports = { start: publication.port, end: publication.port };
       for (const gateway of snapshot.gatewaysOf.get(publication.cluster) ?? []) {
-        plan.admit(admissionsOf(gateway, self.peer.meta.ipv6, 'accept', publication.protocol, ports));
+        plan.admit(admissionsOf(gateway, self.peer.meta.ipv6, 'accept', publication.protocol, publication.ports));
       }
     }
   } else {

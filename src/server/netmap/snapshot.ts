@@ -11,12 +11,18 @@ import { RoutingIndex } from './routing.ts';
 import { SourceLists } from './sources.ts';
 import { Grant, hostDestination } from './ways.ts';
 
+/** First and last. */
+export interface PortSpan {
+  readonly start: number;
+  readonly end: number;
+}
+
 /** A gateway's way to a service's target: derived from the published services, never typed in. */
 export interface Publication {
   readonly cluster: string;
   readonly targetPeer: PeerId;
   readonly protocol: 'tcp' | 'udp';
-  readonly port: number;
+  readonly ports: PortSpan;
 }
 
 /** A gateway's way to a target that is a resource of a network. */
@@ -24,7 +30,7 @@ export interface ResourcePublication {
   readonly cluster: string;
   readonly resourceId: string;
   readonly protocol: 'tcp' | 'udp';
-  readonly port: number;
+  readonly ports: PortSpan;
   /** An address or a name in the resource. */
   readonly host: string;
 }
@@ -118,10 +124,10 @@ export function indexNetwork(state: NetworkState): Snapshot {
   };
 }
 
-/** From every gateway of the cluster to one port of one host. */
-function serviceGrant({ protocol, port, host }: ResourcePublication, gateways: readonly MapPeer[]): Grant {
+/** From every gateway of the cluster to some ports of one host. */
+function serviceGrant({ protocol, ports, host }: ResourcePublication, gateways: readonly MapPeer[]): Grant {
   const sources = new Map(gateways.map((entry) => [entry.peer.id, entry]));
-  return new Grant({ action: 'accept', protocol, ports: [{ start: port, end: port }] }, sources, hostDestination(host));
+  return new Grant({ action: 'accept', protocol, ports: [ports] }, sources, hostDestination(host));
 }
 
 /** Who is a source of a policy with checks, whether or not it passes now, is asked for what the checks want to know. */

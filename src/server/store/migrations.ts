@@ -134,6 +134,14 @@ const migrations: readonly (readonly string[])[] = [
     `CREATE INDEX passkeys_user ON passkeys (user_id)`,
     `CREATE TABLE identity_providers (id TEXT PRIMARY KEY, body TEXT NOT NULL)`,
   ],
+  [
+    // One domain may be several services'. What no two of them may share is the place.
+    `ALTER TABLE services RENAME COLUMN domain TO place`,
+    `ALTER TABLE services ADD COLUMN domain TEXT NOT NULL DEFAULT ''`,
+    `UPDATE services SET domain = place`,
+    `UPDATE services SET place = domain || ' ' || mode || ' ' || listen_port WHERE mode <> 'http' AND body NOT LIKE '%"oidc":{"enabled":true%'`,
+    `CREATE INDEX services_domain ON services (domain)`,
+  ],
 ];
 
 /** Brings the schema up to date. STORE_TOO_NEW where a later version of Meshgate wrote it. */

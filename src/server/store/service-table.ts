@@ -1,8 +1,9 @@
 // Published services, and what each gateway says of them.
 import { asId, type ProxyId, type ServiceId } from '#model/ids.ts';
-import { defaultTargetOptions, type Service, type ServiceMode } from '#model/service.ts';
+import { defaultTargetOptions, placeOf, type Service, type ServiceMode } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
 import { plainAccess } from '#model/access.ts';
+import { defaultStream, listenPorts } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { Row, Sql } from './database.ts';
 import { countRows, deleteRow, flag, insertRow, json, number, optionalNumber, optionalText, text, updateRow, upsertRow } from './row.ts';
@@ -21,6 +22,7 @@ type ServiceBody = Pick<
   | 'private'
   | 'accessGroups'
   | 'web'
+  | 'stream'
 >;
 
 /** A service as it is stored: whose account it is and how it does is known elsewhere. */
@@ -64,16 +66,19 @@ export class ServiceTable {
     return row === undefined ? undefined : parseService(row);
   }
 
-  async findByDomain(domain: string): Promise<ServiceId | undefined> {
-    const [row] = await this.#sql.query('SELECT id FROM services WHERE domain = ?', [domain]);
-    return row === undefined ? undefined : asId(text(row, 'id'));
+  async listByDomain(domain: string): Promise<readonly ServiceRecord[]> {
+    return (await this.#sql.query('SELECT * FROM services WHERE domain = ? ORDER BY id', [domain])).map(parseService);
   }
 
   /** Ports in use at a cluster, with the service that has each. */
-  async ports(cluster: string, mode: ServiceMode): Promise<ReadonlyMap<number, ServiceId>> {
+  async ports(cluster: string, mode: ServiceMode): Promise<ReadonlyMap<number, Pick<ServiceRecord, 'id' | 'name'>>> {
     const where = 'cluster = ? AND mode = ? AND listen_port IS NOT NULL';
-    const rows = await this.#sql.query(`SELECT id, listen_port FROM services WHERE ${where}`, [cluster, mode]);
-    return new Map(rows.map((row) => [number(row, 'listen_port'), asId<ServiceId>(text(row, 'id'))]));
+    const rows = await this.#sql.query(`SELECT * FROM services WHERE ${where}`, [cluster, mode]);
+    return new Map(
+      rows
+        .map(parseService)
+        .flatMap(({ id, name, listenPort, stream }) => listenPorts(listenPort, stream.portRanges).map((port) => [port, { id, name }])),
+    );
   }
 
   async count(): Promise<number> {
@@ -137,7 +142,7 @@ export class ServiceTable {
 
 function columns(service: ServiceRecord): Record<string, string | number | boolean | object | undefined> {
   const { name, domain, mode, listenPort, cluster, enabled, certificateIssuedAt, ...rest } = service;
-  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, issuers, restrictions, access, accessGroups, web } = rest;
+  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, issuers, restrictions, access, accessGroups, web, stream } = rest;
   const body: ServiceBody = {
     portAutoAssigned,
     targets,
@@ -150,8 +155,9 @@ function columns(service: ServiceRecord): Record<string, string | number | boole
     private: rest.private,
     accessGroups,
     web,
+    stream,
   };
-  return { name, domain, mode, listen_port: listenPort, cluster, enabled, body, certificate_issued_at: certificateIssuedAt };
+  return { name, domain, place: placeOf(service), mode, listen_port: listenPort, cluster, enabled, body, certificate_issued_at: certificateIssuedAt };
 }
 
 /** JSON has no undefined, so what was undefined is put back where the model wants the property. */
@@ -173,6 +179,7 @@ function parseService(row: Row): ServiceRecord {
     })),
     access: { ...plainAccess, ...body.access, session: { ...plainAccess.session, ...body.access?.session } },
     web: { ...defaultWeb, ...body.web, limits: { ...defaultWeb.limits, ...body.web?.limits } },
+    stream: streamOf(body.stream),
     id: asId(text(row, 'id')),
     name: text(row, 'name'),
     domain: text(row, 'domain'),
@@ -182,5 +189,16 @@ function parseService(row: Row): ServiceRecord {
     enabled: flag(row, 'enabled'),
     createdAt: number(row, 'created_at'),
     certificateIssuedAt: optionalNumber(row, 'certificate_issued_at'),
+  };
+}
+
+function streamOf(stored: ServiceBody['stream'] | undefined): ServiceBody['stream'] {
+  const termination = stored?.termination;
+  return {
+    ...defaultStream,
+    ...stored,
+    portRanges: (stored?.portRanges ?? []).map(({ start, end, target }) => ({ start, end, target })),
+    termination: termination === undefined ? undefined : { ...termination, clientCertificate: termination.clientCertificate },
+    limits: { ...defaultStream.limits, ...stored?.limits },
   };
 }

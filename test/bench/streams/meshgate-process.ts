@@ -27,6 +27,7 @@ async function start({ upstreamPort, name }: { readonly upstreamPort: number; re
     directDial: hostDial,
     openUdp: openHostUdp,
     openDirectUdp: openHostUdp,
+    webDomain: () => undefined,
     unlocks: new Unlocks({ clock, log }),
     accessLog: (entry) => accessLog.push(entry),
     clock,

@@ -1,123 +1,17 @@
 // TCP and TLS services at the door: which connection means which service, who may pass, what the target received, and what ends a stream.
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
-import { connect as tlsConnect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
+import { connect as tlsConnect, createServer as createTlsServer } from 'node:tls';
 import type { AddressInfo } from 'node:net';
-import t, { type Test } from 'tap';
-import { systemClock } from '#lib/clock.ts';
-import { openHostUdp } from '#lib/host-udp.ts';
-import { silentLogger } from '#lib/log.ts';
-import type { AccessLogEntry } from '#model/access-log.ts';
+import t from 'tap';
+import { plainAccess, signInProofs } from '#model/access.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
 import { HELLOS_PER_ADDRESS } from '#publish/constants.ts';
-import { buildStreamTable, createStreamPublisher, Unlocks } from '#publish/index.ts';
+import { buildStreamTable } from '#publish/index.ts';
 import { CLIENT_HELLO_BYTES } from '#wire/client-hello.ts';
 import { readProxyHeader } from '#wire/proxy-protocol.ts';
-import { alice, dialTcp, issue, listenTcp, mapping, path, withLogin } from '../harness.ts';
-import { plainAccess, signInProofs } from '#model/access.ts';
-
-const port = 5432;
-
-function stream(name: string, targets: readonly number[], change: Partial<ServiceMapping> = {}): ServiceMapping {
-  const first = path(targets[0] ?? 1);
-  return mapping(name, [{ ...first, targets: targets.map((at) => ({ protocol: 'tcp', host: '127.0.0.1', port: at, basePath: '', weight: 1 })) }], {
-    mode: 'tcp',
-    listenPort: port,
-    ...change,
-  });
-}
-
-interface Door {
-  readonly port: number;
-  readonly entries: AccessLogEntry[];
-  readonly problems: string[];
-  readonly passedOn: string[];
-  apply(mappings: readonly ServiceMapping[]): void;
-  open(): number;
-  readonly unlocks: Unlocks;
-}
-
-/** A publisher behind one listening socket that stands for the public port 5432. */
-async function open(t: Test, mappings: readonly ServiceMapping[], passOn = false): Promise<Door> {
-  const entries: AccessLogEntry[] = [];
-  const problems: string[] = [];
-  const passedOn: string[] = [];
-  const unlocks = new Unlocks({ clock: systemClock, log: silentLogger });
-  const publisher = createStreamPublisher({
-    dial: dialTcp,
-    directDial: dialTcp,
-    unlocks,
-    openUdp: openHostUdp,
-    openDirectUdp: openHostUdp,
-    accessLog: (entry) => void entries.push(entry),
-    clock: systemClock,
-    log: silentLogger,
-  });
-  const apply = (next: readonly ServiceMapping[]): void => {
-    publisher.apply(buildStreamTable(next, (id, problem) => void problems.push(`${id} ${problem}`)));
-  };
-  apply(mappings);
-  const listener = await listenTcp((socket) => {
-    socket.removeAllListeners('end');
-    const otherwise = (hello?: { readonly serverName: string | undefined }): void => {
-      passedOn.push(hello?.serverName ?? '');
-      socket.end('elsewhere');
-      socket.resume();
-    };
-    const ends = { remote: { address: '127.0.0.1', port: socket.remotePort ?? 0 }, local: { address: '127.0.0.1', port } };
-    publisher.handleConnection(socket, ends, port, passOn ? otherwise : undefined);
-  });
-  t.teardown(async () => {
-    await publisher.close();
-    await listener.close();
-  });
-  return { port: listener.port, entries, problems, passedOn, apply, open: () => publisher.stats().streams, unlocks };
-}
-
-function dial(door: Door): Socket {
-  const socket = connect({ host: '127.0.0.1', port: door.port, allowHalfOpen: true });
-  socket.on('error', () => undefined);
-  return socket;
-}
-
-async function read(socket: Socket | TLSSocket): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of socket) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString('latin1');
-}
-
-/** Resolves when the other side has ended or reset it. */
-async function gone(socket: Socket): Promise<void> {
-  socket.resume();
-  await new Promise<void>((resolve) => {
-    socket.once('end', resolve);
-    socket.once('close', () => resolve());
-  });
-  socket.destroy();
-}
-
-const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
-
-async function entry(door: Door, count = 1): Promise<AccessLogEntry> {
-  while (door.entries.length < count) await turn();
-  return door.entries[count - 1] as AccessLogEntry;
-}
-
-/** Answers in upper case when its client has finished, so that both halves are seen to work. */
-async function upstream(t: Test, answer = (text: string): string => text.toUpperCase()) {
-  const received: string[] = [];
-  const server = await listenTcp((socket) => {
-    socket.removeAllListeners('end');
-    let text = '';
-    socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
-    socket.on('end', () => {
-      received.push(text);
-      socket.end(answer(text));
-    });
-  });
-  t.teardown(() => server.close());
-  return { port: server.port, received, sockets: server.sockets, close: () => server.close() };
-}
+import { alice, issue, listenTcp, withLogin } from '../harness.ts';
+import { dial, entry, gone, open, port, read, stream, upstream } from './door.ts';
 
 void t.test('bytes pass both ways and half-closed, and leave one record', async (t) => {
   const target = await upstream(t);

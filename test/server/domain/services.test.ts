@@ -156,12 +156,15 @@ t.test('what is not valid is refused, with the reason', async (t) => {
     ['private with sign-in', { private: true, accessGroups: [asId('g')] }, /sign-in/],
     ['private for nobody', { private: true, ...auth({ oidc: { enabled: false, groups: [] } }) }, /access group/],
     ['tls without a port', { mode: 'tls', targets: [targetOf(peerId, { protocol: 'tcp' })] }, /listen port/],
-    ['two tcp targets', { mode: 'tcp', targets: [targetOf(peerId, { protocol: 'tcp' }), targetOf(peerId, { protocol: 'tcp' })] }, /exactly one/],
+    ['one tcp target twice', { mode: 'tcp', targets: [targetOf(peerId, { protocol: 'tcp' }), targetOf(peerId, { protocol: 'tcp' })] }, /there twice/],
     ['tcp with a path', { mode: 'tcp', ...target({ protocol: 'tcp', path: '/x' }) }, /path/],
     [
-      'udp with PROXY protocol',
-      { mode: 'udp', targets: [targetOf(peerId, { protocol: 'udp', options: { ...targetOf('').options, proxyProtocol: true } })] },
-      /udp/,
+      'udp with version 1 of the PROXY protocol',
+      {
+        mode: 'udp',
+        targets: [targetOf(peerId, { protocol: 'udp', options: { ...targetOf('').options, proxyProtocol: true, proxyProtocolVersion: 1 } })],
+      },
+      /UDP/,
     ],
     ['tcp with a PIN', { mode: 'tcp', ...target({ protocol: 'tcp' }), ...auth({ pin: { enabled: true, pin: '123456' } }) }, /PIN/],
   ];

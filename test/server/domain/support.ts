@@ -7,6 +7,7 @@ import { asId, type PublicKey, type UserId } from '#model/ids.ts';
 import type { PeerMeta, PolicyRule } from '#model/network.ts';
 import { defaultTargetOptions, noRestrictions } from '#model/service.ts';
 import { plainAccess } from '#model/access.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { Actor, Change, ServiceInput } from '../../../src/server/domain/contract.ts';
 import { openControlDomain, type ControlDomainOptions, type OpenControlDomain } from '../../../src/server/domain/index.ts';
@@ -109,6 +110,7 @@ export function serviceOf(peerId: string, more: Partial<ServiceInput> = {}): Ser
     private: false,
     access: plainAccess,
     web: defaultWeb,
+    stream: defaultStream,
     accessGroups: [],
     issuers: [],
     restrictions: noRestrictions,

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { asId, type ProxyId, type ServiceId, type TokenId } from '#model/ids.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import { systemClock, type Clock } from '#lib/clock.ts';
 import { MappingStream, type MappingMessage } from '#server/management/mapping-stream.ts';
@@ -27,6 +28,7 @@ function service(name: string, change: Partial<ServiceMapping> = {}): ServiceMap
     restrictions: noRestrictions,
     private: false,
     web: defaultWeb,
+    stream: defaultStream,
     authToken: '',
     ...change,
   };
@@ -45,7 +47,7 @@ function open(domain: FakeDomain, clock: Clock = systemClock): { stream: Mapping
     clock,
     serves: (mapping) => !mapping.private,
     acknowledged: true,
-    known: { web: false, access: false },
+    known: { web: false, access: false, stream: false },
     send: async (mappings, complete) => sent.put({ mappings, complete }),
   });
   return { stream, sent };

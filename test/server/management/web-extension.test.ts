@@ -5,6 +5,7 @@ import t from 'tap';
 import { mappingFrom } from '#control/translate-proxy.ts';
 import { asId, type AccountId, type ServiceId } from '#model/ids.ts';
 import { defaultTargetOptions, noRestrictions, type ServiceMapping, type TargetOptions } from '#model/service.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb, type WebOptions } from '#model/web.ts';
 import { mappingOf } from '#server/management/translate-proxy.ts';
 import { needsWebExtension } from '#server/management/translate-web.ts';
@@ -29,6 +30,7 @@ const full: WebOptions = {
   ejection: { failures: 3, ejectMs: 10_000 },
   retries: 2,
   limits: { maxBodyBytes: 10, answerMs: 1000, idleMs: 2000, maxConcurrent: 5 },
+  clientCertificate: { ca: 'pem', required: true },
 };
 
 function service(options: Partial<TargetOptions> = {}, web: WebOptions = defaultWeb): ServiceMapping {
@@ -54,6 +56,7 @@ function service(options: Partial<TargetOptions> = {}, web: WebOptions = default
     restrictions: noRestrictions,
     private: false,
     web,
+    stream: defaultStream,
     authToken: '',
   };
 }
@@ -61,7 +64,7 @@ function service(options: Partial<TargetOptions> = {}, web: WebOptions = default
 function sent(mapping: ServiceMapping, known = true): ProxyMapping {
   return fromBinary(
     ProxyMappingSchema,
-    toBinary(ProxyMappingSchema, create(ProxyMappingSchema, mappingOf(mapping, true, { web: known, access: known }))),
+    toBinary(ProxyMappingSchema, create(ProxyMappingSchema, mappingOf(mapping, true, { web: known, access: known, stream: false }))),
   );
 }
 
@@ -110,8 +113,8 @@ void t.test('what a gateway does not know makes the service unusable, never wide
     return web;
   };
   t.match(
-    broken((message) => void (web(message).version = 2)),
-    { unusable: /version 2/ },
+    broken((message) => void (web(message).version = 99)),
+    { unusable: /version 99/ },
   );
   t.match(
     broken((message) => void (web(message).balancing = 'best')),
@@ -135,7 +138,7 @@ void t.test('only what a stock gateway serves as it is meant needs no extension'
   }
   t.equal(needsWebExtension(service({ match: { exact: true, methods: [], headers: [] } })), true);
   t.equal(needsWebExtension(service({ tls: { ...defaultTargetOptions.tls, ca: 'x' } })), true);
-  for (const key of ['requestHeaders', 'responseHeaders', 'rewriteCookies', 'answers', 'limits'] as const) {
+  for (const key of ['requestHeaders', 'responseHeaders', 'rewriteCookies', 'answers', 'limits', 'clientCertificate'] as const) {
     t.equal(needsWebExtension(service({}, { ...defaultWeb, [key]: full[key] })), true, key);
   }
   t.match(sent(service(), false), { path: [{ target: 'https://100.64.0.1:8443' }], web: undefined }, 'the first target');

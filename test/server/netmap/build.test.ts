@@ -204,10 +204,12 @@ t.test('the filter means what the policy says', async (t) => {
   t.equal(admitsInbound(filter, 'tcp', c, 80), false);
 });
 
-const publication: Publication = { cluster: 'proxy.test', targetPeer: asId('b'), protocol: 'tcp', port: 8080 };
+const publication: Publication = { cluster: 'proxy.test', targetPeer: asId('b'), protocol: 'tcp', ports: { start: 8080, end: 8080 } };
 
 t.test('a gateway sees its targets and nobody else; they let it in at the target port', async (t) => {
-  const network = state([policy([{ from: 'ab', to: 'abc' }])], { publications: [publication, { ...publication, protocol: 'udp', port: 53 }] });
+  const network = state([policy([{ from: 'ab', to: 'abc' }])], {
+    publications: [publication, { ...publication, protocol: 'udp', ports: { start: 53, end: 53 } }],
+  });
   const map = mapOf(network, 'gw');
   t.equal(sees(map), 'b');
   t.same(rules(map), [], 'nothing comes in at a gateway');

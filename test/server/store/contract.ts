@@ -7,6 +7,7 @@ import type { NetworkId, NetworkResource, NetworkRouter, ResourceId, Zone, ZoneR
 import type { Group, Peer, SetupKey } from '#model/network.ts';
 import { defaultTargetOptions, noRestrictions } from '#model/service.ts';
 import { anything, plainAccess } from '#model/access.ts';
+import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Database } from '../../../src/server/store/database.ts';
@@ -553,6 +554,7 @@ const service: ServiceRecord = {
   },
   private: false,
   web: defaultWeb,
+  stream: defaultStream,
   accessGroups: [],
   createdAt: 1,
   certificateIssuedAt: undefined,

@@ -1,0 +1,60 @@
+// Our own part of a service's body: what its gateway does with TCP, TLS and UDP beyond NetBird's shapes.
+import { boolean, convert, duration, integer, list, object, oneOf, optional, type Schema, string } from '#lib/schema.ts';
+import type { ClientCertificateRule } from '#model/client-certificate.ts';
+import { defaultStream, portsPerService, type StreamOptions, streamStickyKinds, streamStrategies } from '#model/stream.ts';
+
+const port = (): Schema<number> => integer({ min: 1, max: 65_535 });
+
+/** `client_certificate` of `web` and of `stream.terminate`. */
+export const clientCertificate = (): Schema<ClientCertificateRule | undefined> =>
+  optional(object({ ca: string({ min: 0, max: 262_144 }), required: boolean({ default: true }) }));
+
+/** `stream` of a service's body. */
+export const streamRequest: Schema<StreamOptions> = convert(
+  object({
+    port_ranges: list(object({ start: port(), end: port(), target: optional(port()) }), { default: [], max: portsPerService }),
+    terminate: optional(
+      object({
+        alpn: list(string({ max: 255 }), { default: [], max: 8 }),
+        client_certificate: clientCertificate(),
+        tell_target: boolean({ default: false }),
+      }),
+    ),
+    balancing: object({ strategy: oneOf(streamStrategies, { default: 'round_robin' }), sticky: oneOf(streamStickyKinds, { default: 'off' }) }),
+    health_check: optional(
+      object({
+        interval: duration({ minMs: 1000, maxMs: 3_600_000, default: '10s' }),
+        timeout: duration({ minMs: 100, maxMs: 60_000, default: '5s' }),
+        healthy_after: integer({ min: 1, max: 10, default: 2 }),
+        unhealthy_after: integer({ min: 1, max: 10, default: 3 }),
+      }),
+    ),
+    ejection: object({
+      failures: integer({ max: 1000, default: defaultStream.ejection.failures }),
+      for: duration({ minMs: 1000, maxMs: 3_600_000, default: '30s' }),
+    }),
+    limits: object({
+      max_connections: optional(integer({ min: 1, max: 1_000_000 })),
+      new_per_minute: optional(integer({ min: 1, max: 1_000_000 })),
+    }),
+  }),
+  (fields) => ({
+    portRanges: fields.port_ranges.map(({ start, end, target }) => ({ start, end, target })),
+    termination:
+      fields.terminate === undefined
+        ? undefined
+        : { alpn: fields.terminate.alpn, clientCertificate: fields.terminate.client_certificate, tellTarget: fields.terminate.tell_target },
+    balancing: fields.balancing,
+    healthCheck:
+      fields.health_check === undefined
+        ? undefined
+        : {
+            intervalMs: fields.health_check.interval,
+            timeoutMs: fields.health_check.timeout,
+            healthyAfter: fields.health_check.healthy_after,
+            unhealthyAfter: fields.health_check.unhealthy_after,
+          },
+    ejection: { failures: fields.ejection.failures, ejectMs: fields.ejection.for },
+    limits: { maxConnections: fields.limits.max_connections, newPerMinute: fields.limits.new_per_minute },
+  }),
+);
