@@ -4,7 +4,7 @@ import { errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
-import type { RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
+import type { ProofAttempt, ProofGrant, RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
 import type { MappingChange } from '#model/service.ts';
 import { accessVersion } from '#model/access.ts';
 import { streamVersion } from '#model/stream.ts';
@@ -116,8 +116,15 @@ export class ProxyControlClient implements ProxyControl {
     return { issuer, clientId, clientSecret, stateKey };
   }
 
-  async createSession(serviceId: ServiceId, idToken: string, nonce: string, visitor: Visitor, signal: AbortSignal): Promise<SessionGrant> {
-    const request = { serviceId, idToken, nonce, cluster: this.#options.cluster, ...visitor };
+  async createSession(
+    serviceId: ServiceId,
+    idToken: string,
+    nonce: string,
+    visitor: Visitor,
+    previous: SessionId | undefined,
+    signal: AbortSignal,
+  ): Promise<SessionGrant> {
+    const request = { serviceId, idToken, nonce, cluster: this.#options.cluster, ...visitor, previousSessionId: previous ?? '' };
     const { result } = await this.#channel.unary(GatewayService.method.createSession, request, this.#call(signal));
     if (result.case === 'refused') {
       const why = (['user_blocked', 'group_not_allowed', 'issuer_not_allowed', 'token_invalid'] as const).find((reason) => reason === result.value);
@@ -126,6 +133,18 @@ export class ProxyControlClient implements ProxyControl {
     const session = result.case === 'session' ? sessionFrom(result.value, this.#clock.wall()) : undefined;
     if (session === undefined || session.serviceId !== serviceId) throw controlError('CONTROL_ANSWER_INVALID', 'session');
     return { kind: 'granted', session };
+  }
+
+  async prove(attempt: ProofAttempt, signal: AbortSignal): Promise<ProofGrant> {
+    const { sessionId = '', knownBrowser = '', ...rest } = attempt;
+    const { result } = await this.#channel.unary(GatewayService.method.prove, { ...rest, sessionId, knownBrowser }, this.#call(signal));
+    if (result.case === 'refused') {
+      const why = (['wrong', 'wait', 'not_asked'] as const).find((reason) => reason === result.value.why);
+      return { kind: 'refused', why: why ?? 'wrong', retryAfterMs: Number(result.value.retryAfterMs) };
+    }
+    const session = result.value?.session === undefined ? undefined : sessionFrom(result.value.session, this.#clock.wall());
+    if (session === undefined || session.serviceId !== attempt.serviceId) throw controlError('CONTROL_ANSWER_INVALID', 'session');
+    return { kind: 'granted', session, knownBrowser: result.value?.knownBrowser ?? '' };
   }
 
   async findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<SessionLookup> {

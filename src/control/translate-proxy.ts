@@ -182,7 +182,7 @@ export function sessionFrom(message: SessionMessage, now: number): Session | und
     id: asId<SessionId>(message.id),
     serviceId: asId<ServiceId>(message.serviceId),
     identity,
-    proofs: message.proofs.flatMap((word) => proofKinds.find((known) => known === word) ?? []),
+    proofs: message.proofs.length === 0 ? undefined : message.proofs.flatMap((word) => proofKinds.find((known) => known === word) ?? []),
     createdAt: Number(message.createdAt),
     expiresAt: message.remainingMs === undefined ? Number(message.expiresAt) : now + Number(message.remainingMs),
     idleMs: message.idleMs > 0n ? Number(message.idleMs) : undefined,

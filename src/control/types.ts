@@ -3,7 +3,7 @@ import type { Closable } from '#lib/lifecycle.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import type { AccountId, ProxyId, PublicKey, ServiceId } from '#model/ids.ts';
-import type { RelyingPartyConfig, Revocation, SessionAuthority } from '#model/identity.ts';
+import type { ProofAuthority, RelyingPartyConfig, Revocation, SessionAuthority } from '#model/identity.ts';
 import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
 import type { PathReport } from '#model/path-report.ts';
 import type { PeerMeta } from '#model/network.ts';
@@ -87,7 +87,7 @@ export interface AccessLogRecord {
 }
 
 /** A gateway's side of the proxy service and of our own extension to it. Streams reconnect by themselves until closed. */
-export interface ProxyControl extends Closable, SessionAuthority {
+export interface ProxyControl extends Closable, SessionAuthority, ProofAuthority {
   start(handlers: ProxyControlHandlers): void;
   createProxyPeer(
     request: { readonly serviceId: ServiceId; readonly accountId: AccountId; readonly oneTimeToken: string; readonly publicKey: PublicKey },

@@ -13,6 +13,10 @@ export const accessVersion = 1;
 export const proofKinds = ['oidc', 'password', 'pin', 'link', 'header', 'basic', 'token', 'device', 'certificate', 'peer'] as const;
 export type ProofKind = (typeof proofKinds)[number];
 
+/** Secrets that open a session. */
+export const typedProofs = ['password', 'pin', 'link'] as const satisfies readonly ProofKind[];
+export type TypedProof = (typeof typedProofs)[number];
+
 /** Alternatives: one of them suffices, and of it all proofs are needed. Without any alternative no proof is asked for. */
 export type ProofAlternatives = readonly (readonly ProofKind[])[];
 
@@ -115,4 +119,9 @@ export const plainAccess: AccessPolicy = {
 /** Whether some way in asks for this proof. */
 export function asksFor({ proofs, rules }: AccessPolicy, kind: ProofKind): boolean {
   return [proofs, ...rules.map((rule) => rule.proofs)].some((alternatives) => alternatives.some((all) => all.includes(kind)));
+}
+
+/** Whether what was proven is one of the alternatives, whole. */
+export function sufficient(alternatives: ProofAlternatives, proven: readonly ProofKind[]): boolean {
+  return alternatives.some((all) => all.every((kind) => proven.includes(kind)));
 }

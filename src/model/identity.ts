@@ -1,5 +1,5 @@
 // Who is calling, once it has been proven.
-import type { ProofKind } from './access.ts';
+import type { ProofKind, TypedProof } from './access.ts';
 import type { GroupId, ServiceId, SessionId, UserId } from './ids.ts';
 
 export interface Identity {
@@ -79,13 +79,47 @@ export type TokenCheck =
   | { readonly kind: 'valid'; readonly identity: Identity }
   | { readonly kind: 'denied'; readonly why: 'token_invalid' | 'group_not_allowed' };
 
+/** What somebody typed at a service's sign-in page, or a share link. */
+export interface ProofAttempt {
+  readonly serviceId: ServiceId;
+  readonly kind: TypedProof;
+  readonly secret: string;
+  /** That the browser has: what it has proven counts on. */
+  readonly sessionId: SessionId | undefined;
+  /** Told to this browser at an earlier sign-in; it does not have to wait for what strangers got wrong. */
+  readonly knownBrowser: string | undefined;
+  readonly address: string;
+  readonly userAgent: string;
+}
+
+export type ProofGrant =
+  /** `session` may still lack proofs that the service asks for. */
+  | { readonly kind: 'granted'; readonly session: Session; readonly knownBrowser: string }
+  /** `wait`: too many were wrong; nothing was looked at. `not_asked`: the service does not ask for this, or is gone. */
+  | { readonly kind: 'refused'; readonly why: 'wrong' | 'wait' | 'not_asked'; readonly retryAfterMs: number };
+
 /** Who keeps sessions: the control plane, asked by a gateway. Every call rejects where it cannot be asked, and the gateway denies then. */
 export interface SessionAuthority {
-  /** Trades a verified sign-in for a session; the authority checks the ID token and its nonce itself. */
-  createSession(serviceId: ServiceId, idToken: string, nonce: string, visitor: Visitor, signal: AbortSignal): Promise<SessionGrant>;
+  /**
+   * Trades a verified sign-in for a session; the authority checks the ID token and its nonce itself. What the browser's `previous` session has
+   * proven counts on in the new one, and the old one ends.
+   */
+  createSession(
+    serviceId: ServiceId,
+    idToken: string,
+    nonce: string,
+    visitor: Visitor,
+    previous: SessionId | undefined,
+    signal: AbortSignal,
+  ): Promise<SessionGrant>;
   findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<SessionLookup>;
   endSession(id: SessionId, signal: AbortSignal): Promise<void>;
   verifyServiceToken(plain: string, serviceId: ServiceId, signal: AbortSignal): Promise<TokenCheck>;
+}
+
+/** Who judges proofs of other kinds; rejects like a session authority. */
+export interface ProofAuthority {
+  prove(attempt: ProofAttempt, signal: AbortSignal): Promise<ProofGrant>;
 }
 
 /** What a gateway needs to be the identity provider's relying party, told by the control plane. */

@@ -107,6 +107,9 @@ export const LOG_SEND_MS = 10_000;
 /** Failed requests that are logged as warnings in one second; further ones are for debugging only, and in the access log. */
 export const WARNINGS_PER_SECOND = 20;
 
+/** Bytes of a form that one of our own pages sends; longer ones are refused with 413. Its return address may be the longest that a request has. */
+export const FORM_BYTES = 65_536;
+
 /** Time that the access checks may take, asking the control plane included; then the request is denied. */
 export const ACCESS_MS = 5_000;
 

@@ -199,15 +199,15 @@ void t.test('sessions are kept by the control plane', async (t) => {
   const wiki = asId<ServiceId>('wiki');
   const visitor = { address: '192.0.2.1', userAgent: 'curl' };
   t.match(await control.relyingParty(never), { issuer: 'https://idp.test', clientId: 'gateway', stateKey: { length: 32 } });
-  const grant = await control.createSession(wiki, 'id-token-of-ada', 'nonce', visitor, never);
+  const grant = await control.createSession(wiki, 'id-token-of-ada', 'nonce', visitor, undefined, never);
   t.match(grant, { kind: 'granted', session: { serviceId: 'wiki', identity: { userId: 'ada', groups: ['All', 'Staff'], method: 'oidc' } } });
   if (grant.kind !== 'granted') return;
   t.match(await control.findSession(grant.session.id, wiki, never), { kind: 'live', session: { id: grant.session.id, serviceId: wiki } });
   await control.endSession(grant.session.id, never);
   t.same(await control.findSession(grant.session.id, wiki, never), { kind: 'none', why: 'unknown' });
-  t.same(await control.createSession(wiki, 'forged', 'nonce', visitor, never), { kind: 'refused', why: 'token_invalid' });
+  t.same(await control.createSession(wiki, 'forged', 'nonce', visitor, undefined, never), { kind: 'refused', why: 'token_invalid' });
   domain.blockedUsers.add(asId<UserId>('ada'));
-  t.same(await control.createSession(wiki, 'id-token-of-ada', 'nonce', visitor, never), { kind: 'refused', why: 'user_blocked' });
+  t.same(await control.createSession(wiki, 'id-token-of-ada', 'nonce', visitor, undefined, never), { kind: 'refused', why: 'user_blocked' });
   t.match(await control.verifyServiceToken('nbp_good', wiki, never), { kind: 'valid', identity: { method: 'token' } });
   t.same(await control.verifyServiceToken('nbp_bad', wiki, never), { kind: 'denied', why: 'token_invalid' });
 });

@@ -72,12 +72,17 @@ void t.test('what is missing is named', async (t) => {
   const { path: _path, ...away } = peer;
   for (const [change, around, state, reason] of [
     [{ mode: 'tcp', access: plainAccess }, well, 'error', /no port/],
-    [{ mode: 'tcp', listenPort: 7, access: { ...plainAccess, proofs: [['oidc', 'pin']] } }, well, 'error', /sign-in by pin is not supported/],
+    [
+      { mode: 'tcp', listenPort: 7, access: { ...plainAccess, proofs: [['oidc', 'certificate']] } },
+      well,
+      'error',
+      /sign-in by certificate is not supported/,
+    ],
     [{ mode: 'tcp', listenPort: 7 }, { ...well, certificate: () => false }, 'certificate_pending', /no certificate/],
     [{ mode: 'tls', listenPort: 443 }, well, 'error', /Give it another port/],
     [{ mode: 'tcp', listenPort: 7 }, { ...well, portProblem: () => 'in use' }, 'error', /in use/],
     [{ private: true }, well, 'error', /private/],
-    [{ access: { ...plainAccess, proofs: [['pin']] } }, well, 'error', /pin/],
+    [{ access: { ...plainAccess, proofs: [['certificate']] } }, well, 'error', /certificate/],
     [{ paths: [] }, well, 'error', /no enabled target/],
     [{}, { ...well, certificate: () => false }, 'certificate_pending', /no certificate for a\.example\.com/],
     [{}, { ...well, certificate: () => false, certificateProblem: () => 'expired' }, 'certificate_pending', /expired/],

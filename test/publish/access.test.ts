@@ -70,7 +70,7 @@ void t.test('restrictions that hold, and those that cannot be checked', async (t
     [{ restrictions: { ...noRestrictions, blockedCountries: ['DE'] } }, 403, 'restriction_unsupported'],
     [{ restrictions: { ...noRestrictions, crowdsecMode: 'enforce' } }, 403, 'restriction_unsupported'],
     [{ private: true }, 403, 'private_service'],
-    [{ access: { ...plainAccess, proofs: [['pin']] } }, 403, 'auth_method_unsupported'],
+    [{ access: { ...plainAccess, proofs: [['certificate']] } }, 403, 'auth_method_unsupported'],
     [{ paths: [] }, 404, 'no_route'],
   ];
   for (const [changes, status, reason] of rows) {

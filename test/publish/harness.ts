@@ -159,6 +159,10 @@ export class FakeIdentity implements AccessBackend, SignIn, IdentityHeaders {
     );
   }
 
+  prove(): ReturnType<SignIn['prove']> {
+    return Promise.resolve({ kind: 'refused', why: 'not_asked', retryAfterMs: 0 });
+  }
+
   logout(): Promise<readonly string[]> {
     return Promise.resolve(['__Host-meshgate=; Path=/; Max-Age=0']);
   }

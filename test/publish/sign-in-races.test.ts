@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import type { OidcClient } from '#identity/oidc-client.ts';
 import { SessionCache } from '#identity/session-cache.ts';
 import { silentLogger } from '#lib/log.ts';
-import type { Session, SessionAuthority } from '#model/identity.ts';
+import type { ProofAuthority, Session, SessionAuthority } from '#model/identity.ts';
 import { asId, type SessionId } from '#model/ids.ts';
 import { createLoginStates, createSignIn, type SignIn, type SignInPlace, type SignInResult } from '#publish/index.ts';
 import { alice, exchange, mapping, session, startFixture, withLogin } from './harness.ts';
@@ -34,7 +34,8 @@ function start(t: Test): Fixture {
     endSessionUrl: async () => undefined,
     close: async () => undefined,
   };
-  const authority: SessionAuthority = {
+  const authority: SessionAuthority & ProofAuthority = {
+    prove: async () => ({ kind: 'refused', why: 'not_asked', retryAfterMs: 0 }),
     createSession: async (serviceId) => {
       const one = session(`made-${made++}`, serviceId, clock.wall() + 3_600_000);
       live.set(one.id, one);

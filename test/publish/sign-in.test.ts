@@ -6,7 +6,7 @@ import type { AuthorizationRequest, CodeExchange, OidcClient } from '#identity/o
 import { SessionCache } from '#identity/session-cache.ts';
 import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
-import type { Session, SessionAuthority, SessionGrant } from '#model/identity.ts';
+import type { ProofAuthority, Session, SessionAuthority, SessionGrant } from '#model/identity.ts';
 import type { SessionId } from '#model/ids.ts';
 import { createIdentityHeaders, createLoginStates, createSignIn } from '#publish/index.ts';
 import { decodeJwt, createLocalJWKSet, jwtVerify, type JSONWebKeySet } from 'jose';
@@ -32,7 +32,7 @@ class FakeProvider implements OidcClient {
   async close(): Promise<void> {}
 }
 
-class FakeAuthority implements SessionAuthority {
+class FakeAuthority implements SessionAuthority, ProofAuthority {
   readonly sessions = new Map<string, Session>();
   refuse: 'group_not_allowed' | 'user_blocked' | undefined;
   async createSession(serviceId: Session['serviceId']): Promise<SessionGrant> {
@@ -47,6 +47,9 @@ class FakeAuthority implements SessionAuthority {
   }
   async endSession(id: SessionId): Promise<void> {
     this.sessions.delete(id);
+  }
+  async prove(): ReturnType<ProofAuthority['prove']> {
+    return { kind: 'refused', why: 'not_asked', retryAfterMs: 0 };
   }
   async verifyServiceToken(): ReturnType<SessionAuthority['verifyServiceToken']> {
     return { kind: 'denied', why: 'token_invalid' };

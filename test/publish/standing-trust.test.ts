@@ -15,6 +15,12 @@ void t.test('it stands while it is confirmed, and for a while where nobody can b
 });
 
 void t.test('any other word ends it', async (t) => {
-  for (const verdict of [undefined, challenge('session_revoked'), challenge('not_signed_in'), deny('token_invalid', ''), deny('internal_error', '')])
+  for (const verdict of [
+    undefined,
+    challenge('session_revoked', []),
+    challenge('not_signed_in', []),
+    deny('token_invalid', ''),
+    deny('internal_error', ''),
+  ])
     t.notOk(new StandingTrust(0).stands(verdict, 1));
 });

@@ -1,6 +1,8 @@
 // What the access checks need from the identity side, stated by the one who needs it. `sign-in.ts` fills it from identity/; tests by hand.
+import type { TypedProof } from '#model/access.ts';
 import type { Identity, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
 import type { ServiceId, SessionId } from '#model/ids.ts';
+import type { OwnCookies } from './cookies.ts';
 
 /** A value at hand, or one that has to be waited for: what is cached costs no promise. */
 export type Soon<T> = T | Promise<T>;
@@ -34,11 +36,25 @@ export interface SignInStart {
   readonly setCookies: readonly string[];
 }
 
+/** What somebody has typed at a page of ours. */
+export interface TypedSecret {
+  readonly kind: TypedProof;
+  readonly secret: string;
+  readonly address: string;
+  readonly userAgent: string;
+}
+
+export type ProveResult =
+  | { readonly kind: 'proven'; readonly setCookies: readonly string[] }
+  | { readonly kind: 'refused'; readonly why: 'wrong' | 'wait' | 'not_asked'; readonly retryAfterMs: number };
+
 export interface SignIn {
   /** Begins a sign-in that ends at `returnTo`; the cookies bind it to this browser. `cookieHeader` is what the browser sent. */
   start(place: SignInPlace, returnTo: string, cookieHeader: string | undefined, signal: AbortSignal): Promise<SignInStart>;
   /** Ends it at the callback. `query` includes its question mark. */
   finish(place: SignInPlace, query: string, cookieHeader: string | undefined, visitor: Visitor, signal: AbortSignal): Promise<SignInResult>;
+  /** Trades a secret, and the session of before, for a session. */
+  prove(place: SignInPlace, typed: TypedSecret, cookies: OwnCookies, signal: AbortSignal): Promise<ProveResult>;
   /** Ends the session; returns the cookies that clear it. */
   logout(place: SignInPlace, session: SessionId | undefined, signal: AbortSignal): Promise<readonly string[]>;
 }

@@ -1,4 +1,5 @@
 // What a check is: it looks at the subject and decides, or leaves the decision to the next one.
+import type { ProofAlternatives } from '#model/access.ts';
 import type { AllowReason, Decision, DenyReason } from '#model/decision.ts';
 import type { Identity, Session } from '#model/identity.ts';
 import type { AccessBackend, Soon } from './backend.ts';
@@ -11,7 +12,12 @@ export interface CheckInput {
 }
 
 /** A decision, with the session that it rests on: what was opened under it ends with it. */
-export type Verdict = Decision & { readonly session?: Session | undefined };
+export type Verdict = Decision & {
+  /** Of a challenge: what the browser has proven so far. */
+  readonly session?: Session | undefined;
+  /** Of a challenge: the ways in. */
+  readonly asked?: ProofAlternatives | undefined;
+};
 
 /** Undefined leaves the decision to the next check. What throws or rejects, denies. */
 export type Check = (input: CheckInput) => Soon<Verdict | undefined>;
@@ -24,6 +30,7 @@ export function deny(reason: DenyReason, detail: string): Verdict {
   return { kind: 'deny', reason, detail };
 }
 
-export function challenge(reason: DenyReason): Verdict {
-  return { kind: 'challenge', reason };
+/** `asked` are the ways in, `session` is what has been proven of them so far. */
+export function challenge(reason: DenyReason, asked: ProofAlternatives, session?: Session): Verdict {
+  return { kind: 'challenge', reason, asked, session };
 }

@@ -12,22 +12,32 @@ export const loginCookiePrefix = '__Host-meshgate-login';
 /** What leads the visitor of a sticky service to its target again; see http/balance/visitor.ts. It is no proof of anything. */
 export const visitorCookie = '__Host-meshgate-visitor';
 
+/** Binds the forms of our own pages to the browser that they were shown to. */
+export const formCookie = '__Host-meshgate-form';
+
+/** Of a browser that somebody has been let in with: it does not have to wait for what strangers got wrong. */
+export const knownCookie = '__Host-meshgate-known';
+
 /** Every name that begins like this is ours. */
 const ownPrefix = sessionCookie;
 
 export interface OwnCookies {
   readonly session: string | undefined;
   readonly visitor: string | undefined;
+  readonly form: string | undefined;
+  readonly known: string | undefined;
   /** Whether any of ours is there and has to be taken out. */
   readonly present: boolean;
 }
 
-const none: OwnCookies = { session: undefined, visitor: undefined, present: false };
+const none: OwnCookies = { session: undefined, visitor: undefined, form: undefined, known: undefined, present: false };
 
 /** Finds our cookies in the Cookie fields. Two session cookies are nobody's: then there is none (cookie tossing). */
 export function readOwnCookies(cookieValues: readonly string[]): OwnCookies {
   let session: string | undefined;
   let visitor: string | undefined;
+  let form: string | undefined;
+  let known: string | undefined;
   let sessions = 0;
   let present = false;
   for (const value of cookieValues) {
@@ -35,12 +45,14 @@ export function readOwnCookies(cookieValues: readonly string[]): OwnCookies {
       present = true;
       const { name, text } = splitPair(value.slice(pairStart(value, at), pairEnd(value, at)));
       if (name === visitorCookie) visitor = text;
+      if (name === formCookie) form = text;
+      if (name === knownCookie) known = text;
       if (name !== sessionCookie) continue;
       session = text;
       sessions++;
     }
   }
-  return present ? { session: sessions === 1 ? session : undefined, visitor, present } : none;
+  return present ? { session: sessions === 1 ? session : undefined, visitor, form, known, present } : none;
 }
 
 /** The session cookie's value as the id it claims to be. Any text may be claimed; what is too long to be one of ours is not worth a look-up. */

@@ -8,21 +8,16 @@ import type { Exchange } from '../http/exchange.ts';
 import type { IdentityHeaders, SignIn, SignInPlace } from './backend.ts';
 import type { Pages } from '../pages/document.ts';
 import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
-import { redirectStatus, respondJson, respondOwn, respondRedirect } from './respond.ts';
+import { redirectStatus, respondJson, respondOwn, respondRedirect, type OwnAnswer } from './respond.ts';
 import { claimedSessionId } from './cookies.ts';
+import { callbackPath, localTarget, loginPath, signInPath } from './place.ts';
+import { takeStep } from './proof-steps.ts';
 import type { Subject } from './subject.ts';
 
-/** Reserved on every published host; an application below it is not reachable (attack row R-7). */
-const ownPrefix = '/.meshgate/';
-export const callbackPath = '/.meshgate/callback';
 /** Characters of a user agent that are told to the control plane. */
 const userAgentLength = 256;
 export const logoutPath = '/.meshgate/logout';
 const jwksPath = '/.meshgate/jwks.json';
-
-export function isOwnPath(path: string): boolean {
-  return path.startsWith(ownPrefix);
-}
 
 export interface OwnPathDeps {
   readonly signIn: SignIn;
@@ -31,14 +26,7 @@ export interface OwnPathDeps {
   readonly log: Logger;
 }
 
-/** What will be answered. It is told before it is sent, as a short answer is over, and in the access log, within the sending. */
-export interface OwnAnswer {
-  readonly status: number;
-  readonly reason: string;
-  readonly send: () => void;
-}
-
-/** The answer to a path below `ownPrefix`. */
+/** The answer to a path below `ownPrefix` of place.ts. */
 export async function answerOwnPath(
   exchange: Exchange,
   deps: OwnPathDeps,
@@ -52,9 +40,17 @@ export async function answerOwnPath(
     reason,
     send: () => respondOwn(exchange, deps.pages, { reason, id, setCookies }),
   });
-  if (subject.method !== 'GET' && subject.method !== 'HEAD') return own('method_not_allowed');
+  if (subject.path === signInPath ? subject.method !== 'POST' : subject.method !== 'GET' && subject.method !== 'HEAD')
+    return own('method_not_allowed');
   try {
     switch (subject.path) {
+      case signInPath:
+        return await takeStep(exchange, deps, place, subject, visitorOf(exchange, subject), signal, id);
+      case loginPath: {
+        const target = new URLSearchParams(subject.query).get('to') ?? '/';
+        const { location, setCookies } = await deps.signIn.start(place, target, cookieHeader(exchange), signal);
+        return { status: redirectStatus, reason: 'not_signed_in', send: () => respondRedirect(exchange, location, setCookies) };
+      }
       case jwksPath: {
         const text = deps.identityHeaders.jwks(place);
         return { status: 200, reason: 'jwks', send: () => respondJson(exchange, text) };
@@ -93,11 +89,6 @@ export async function loginRedirect(
     const send = (): void => respondOwn(exchange, pages, { reason: 'auth_unavailable', id });
     return { status: reasonStatus('auth_unavailable'), failure: describeError(error), send };
   }
-}
-
-/** The target below our own origin: with the host written out, no spelling of a path can name another (attack row R-1). */
-function localTarget(place: SignInPlace, target: string): string {
-  return place.origin + (/^\/[\x21-\x7e]*$/.test(target) ? target : '/');
 }
 
 /** Whatever a client calls itself, cut to what a list can show. */

@@ -1,7 +1,8 @@
-// Which proofs this gateway can check, and whether those of a caller are enough.
+// Which proofs this gateway can check.
 import type { AccessPolicy, ProofAlternatives, ProofKind } from '#model/access.ts';
+import type { Session } from '#model/identity.ts';
 
-const checked: ReadonlySet<ProofKind> = new Set(['oidc', 'token']);
+const checked: ReadonlySet<ProofKind> = new Set(['oidc', 'password', 'pin', 'token']);
 
 /** Why nobody may pass, whoever it is: what cannot be checked is not let through. Undefined where somebody can. */
 export function policyProblem({ proofs, rules, rateLimits }: AccessPolicy): string | undefined {
@@ -12,7 +13,18 @@ export function policyProblem({ proofs, rules, rateLimits }: AccessPolicy): stri
   return `sign-in by ${[...missing].join(', ')} is not supported by this version of the gateway; enable sign-in by the identity provider`;
 }
 
-/** Whether what was proven is one of the alternatives, whole. */
-export function sufficient(alternatives: ProofAlternatives, proven: readonly ProofKind[]): boolean {
-  return alternatives.some((all) => all.every((kind) => proven.includes(kind)));
+/** All that the browser of a session has proven. */
+export function provenBy({ proofs, identity }: Session): readonly ProofKind[] {
+  return proofs ?? [identity.method];
+}
+
+/** What a person can do at a page, in the order in which it is offered. */
+export const atPage = ['oidc', 'password', 'pin'] as const satisfies readonly ProofKind[];
+export type PageProof = (typeof atPage)[number];
+
+/** Which steps a page can offer to somebody who has proven so much: those of every way in that nothing else is missing of. */
+export function stepsLeft(asked: ProofAlternatives, proven: readonly ProofKind[]): readonly PageProof[] {
+  const missing = asked.map((all) => all.filter((kind) => !proven.includes(kind)));
+  const open = missing.filter((kinds) => kinds.every((kind) => (atPage as readonly ProofKind[]).includes(kind)));
+  return atPage.filter((kind) => open.some((kinds) => kinds.includes(kind)));
 }

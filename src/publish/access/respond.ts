@@ -1,4 +1,5 @@
 // Answers of our own: pages for people, problem documents (RFC 9457) for programs, one fixed ladder from reason to status.
+import type { ProofAlternatives } from '#model/access.ts';
 import { emptyFields, joinedValue, type Fields } from '#wire/http1-fields.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { PageContent, Pages } from '../pages/document.ts';
@@ -26,12 +27,21 @@ export interface Refusal {
   readonly setCookies?: readonly string[];
   /** For what is refused by its method. */
   readonly allow?: readonly string[] | undefined;
+  /** For who is not let in yet: the ways in. */
+  readonly asked?: ProofAlternatives | undefined;
   /** For administrators only: the caller is one, and has proven it. */
   readonly diagnosis?: Diagnosis | undefined;
 }
 
+/** What will be answered. It is told before it is sent, as a short answer is over, and in the access log, within the sending. */
+export interface OwnAnswer {
+  readonly status: number;
+  readonly reason: string;
+  readonly send: () => void;
+}
+
 /** Answers with a page or a problem document, and ends the exchange. */
-export function respondOwn(exchange: Exchange, pages: Pages, { reason, id, setCookies = [], allow = usualMethods, diagnosis }: Refusal): void {
+export function respondOwn(exchange: Exchange, pages: Pages, { reason, id, setCookies = [], allow = usualMethods, asked, diagnosis }: Refusal): void {
   const { status, title, text } = publicReason(reason);
   const fields = ownFields(setCookies);
   const { request } = exchange;
@@ -39,7 +49,7 @@ export function respondOwn(exchange: Exchange, pages: Pages, { reason, id, setCo
   if (status === 405) set(fields, 'Allow', allow.join(', '));
   if (status === 503) set(fields, 'Retry-After', '5');
   if (acceptsHtml(request.fields)) return sendPage(exchange, pages, fields, { status, title, texts: [text], reference: id, diagnosis });
-  const problem = { type: 'about:blank', title: title.en, status, detail: text.en, reason: publicWord(reason), id };
+  const problem = { type: 'about:blank', title: title.en, status, detail: text.en, reason: publicWord(reason), id, proofs: asked };
   sendText(exchange, status, title.en, fields, 'application/problem+json', JSON.stringify({ ...problem, ...diagnosisFacts(diagnosis) }));
 }
 
@@ -51,12 +61,27 @@ function diagnosisFacts(diagnosis: Diagnosis | undefined): Readonly<Record<strin
 }
 
 export const redirectStatus = 302;
+/** After a form: what follows is a GET. */
+export const seeOtherStatus = 303;
 
 /** Sends a browser elsewhere, and ends the exchange. The location must be a checked URL. */
-export function respondRedirect(exchange: Exchange, location: string, setCookies: readonly string[]): void {
+export function respondRedirect(exchange: Exchange, location: string, setCookies: readonly string[], status = redirectStatus): void {
   const fields = ownFields(setCookies);
   set(fields, 'Location', location);
-  send(exchange, redirectStatus, 'Found', fields, Buffer.alloc(0));
+  send(exchange, status, status === seeOtherStatus ? 'See Other' : 'Found', fields, Buffer.alloc(0));
+}
+
+export interface FormAnswer {
+  readonly setCookies: readonly string[];
+  /** After which it may be sent again; 0 for at once. */
+  readonly retryAfterMs?: number;
+}
+
+/** Answers with a page whose forms come back to this host: browsers tell it where they come from then. */
+export function respondForm(exchange: Exchange, pages: Pages, content: PageContent, { setCookies, retryAfterMs = 0 }: FormAnswer): void {
+  const fields = ownFields(setCookies, 'same-origin');
+  if (retryAfterMs > 0) set(fields, 'Retry-After', String(Math.ceil(retryAfterMs / 1_000)));
+  sendPage(exchange, pages, fields, content);
 }
 
 /** A page of ours that is no refusal: for people as it is, for programs as `facts`. */
@@ -101,12 +126,12 @@ function send(exchange: Exchange, status: number, reason: string, fields: Fields
 }
 
 /** Nothing of ours is kept by caches (attack row C-11). */
-function ownFields(setCookies: readonly string[]): Fields {
+function ownFields(setCookies: readonly string[], referrer = 'no-referrer'): Fields {
   const fields = emptyFields();
   set(fields, 'Cache-Control', 'no-store');
   set(fields, 'Vary', 'Cookie, Accept, Accept-Language');
   set(fields, 'X-Content-Type-Options', 'nosniff');
-  set(fields, 'Referrer-Policy', 'no-referrer');
+  set(fields, 'Referrer-Policy', referrer);
   for (const cookie of setCookies) set(fields, 'Set-Cookie', cookie);
   return fields;
 }

@@ -7,12 +7,12 @@ import { sessionKey, type SessionCache } from '#identity/session-cache.ts';
 import type { Clock } from '#lib/clock.ts';
 import { describeError, MeshgateError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
-import type { Identity, SessionAuthority } from '#model/identity.ts';
+import type { Identity, ProofAuthority, SessionAuthority } from '#model/identity.ts';
 import type { SessionId } from '#model/ids.ts';
 import { publishError } from '../errors.ts';
-import type { IdentityHeaders, SignIn, SignInPlace, SignInResult, SignInStart } from './backend.ts';
-import { claimedSessionId, clearCookie, loginCookiePrefix, ownCookie, readOwnCookies, sessionCookie } from './cookies.ts';
-import { callbackPath } from './own-paths.ts';
+import type { IdentityHeaders, ProveResult, SignIn, SignInPlace, SignInResult, SignInStart } from './backend.ts';
+import { claimedSessionId, clearCookie, knownCookie, loginCookiePrefix, ownCookie, readOwnCookies, sessionCookie } from './cookies.ts';
+import { callbackPath } from './place.ts';
 
 /** A relying party that is ready: made anew where the control plane tells another configuration. */
 export interface RelyingParty {
@@ -25,7 +25,7 @@ export interface SignInDeps {
   readonly relyingParty: () => RelyingParty | undefined;
   /** Rejects where the authority cannot be asked now: a browser that was sent to sign in would find nobody there, or could not come back. */
   readonly reachable?: (signal: AbortSignal) => Promise<void>;
-  readonly authority: Pick<SessionAuthority, 'createSession' | 'endSession'>;
+  readonly authority: Pick<SessionAuthority, 'createSession' | 'endSession'> & ProofAuthority;
   readonly sessions: Pick<SessionCache, 'remember' | 'revision' | 'revoke'>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -40,6 +40,9 @@ const refusals = {
   issuer_not_allowed: 'issuer_not_allowed',
   token_invalid: 'login_invalid',
 } as const;
+
+/** The control plane decides how long a browser counts as known; the cookie may outlive that. */
+const knownSeconds = 90 * 86_400;
 
 /** The login states of a gateway, with the cookies that publish/ knows as its own. Throws IDENTITY_BAD_KEY. */
 export function createLoginStates(stateKey: Uint8Array, clock: Clock): LoginStates {
@@ -84,7 +87,8 @@ export function createSignIn(deps: SignInDeps): SignIn {
       const idToken = await trade(oidc, login, place, query, signal);
       if (typeof idToken !== 'string') return { kind: 'refused', reason: idToken.refused, setCookies };
       const revision = deps.sessions.revision;
-      const grant = await deps.authority.createSession(place.serviceId, idToken, login.nonce, visitor, signal);
+      const previous = claimedSessionId(readOwnCookies(cookieHeader === undefined ? [] : [cookieHeader]));
+      const grant = await deps.authority.createSession(place.serviceId, idToken, login.nonce, visitor, previous, signal);
       if (grant.kind === 'refused') {
         return { kind: 'refused', reason: refusals[grant.why], setCookies };
       }
@@ -92,6 +96,19 @@ export function createSignIn(deps: SignInDeps): SignIn {
       await endPrevious(cookieHeader, signal);
       const seconds = (grant.session.expiresAt - deps.clock.wall()) / 1_000;
       return { kind: 'signed-in', returnTo: login.target, setCookies: [...setCookies, ownCookie(sessionCookie, grant.session.id, seconds)] };
+    },
+
+    async prove(place, { kind, secret, address, userAgent }, cookies, signal): Promise<ProveResult> {
+      const { revision } = deps.sessions;
+      const sessionId = claimedSessionId(cookies);
+      const attempt = { serviceId: place.serviceId, kind, secret, sessionId, knownBrowser: cookies.known, address, userAgent };
+      const grant = await deps.authority.prove(attempt, signal);
+      if (grant.kind === 'refused') return grant;
+      const { session, knownBrowser } = grant;
+      deps.sessions.remember(session, revision);
+      if (sessionId !== undefined) deps.sessions.revoke({ kind: 'session', digest: sessionKey(sessionId) });
+      const seconds = (session.expiresAt - deps.clock.wall()) / 1_000;
+      return { kind: 'proven', setCookies: [ownCookie(sessionCookie, session.id, seconds), ownCookie(knownCookie, knownBrowser, knownSeconds)] };
     },
 
     async logout(_place: SignInPlace, session: SessionId | undefined, signal): Promise<readonly string[]> {

@@ -10,6 +10,7 @@ type StreamReason = 'auth_unsupported' | 'too_many_streams' | 'service_changed' 
 
 const stages: Readonly<Record<OwnReason | StreamReason | 'client_closed', Stage>> = {
   bad_request: 'request',
+  form_foreign: 'access',
   unknown_host: 'route',
   no_route: 'route',
   host_mismatch: 'route',

@@ -6,14 +6,16 @@ import { describeError } from '#lib/errors.ts';
 import { callerNetwork, type IpPrefix } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
+import type { ProofAlternatives } from '#model/access.ts';
 import type { ServiceId } from '#model/ids.ts';
 import { fieldValue, joinedValue, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { AccessBackend, IdentityHeaders, SignIn, SignInPlace } from '../access/backend.ts';
 import type { Verdict } from '../access/check.ts';
 import { clientAddress, isTrustedPeer } from '../access/client-address.ts';
-import { answerOwnPath, isOwnPath, loginRedirect } from '../access/own-paths.ts';
-import { Place } from '../access/place.ts';
+import { answerOwnPath, loginRedirect } from '../access/own-paths.ts';
+import { isOwnPath, Place } from '../access/place.ts';
+import { showSteps, stepsFor } from '../access/proof-steps.ts';
 import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { acceptsHtml, respondOwn } from '../access/respond.ts';
@@ -179,8 +181,16 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
       case 'challenge': {
         const { request } = this.#exchange;
         // Only a browser's own navigation is sent to sign in: everything else could not follow, or would lose its body.
-        if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields)) return this.#refuse(verdict.reason, '');
-        this.#reason = verdict.reason;
+        const { reason, session, asked = [] } = verdict;
+        const steps = stepsFor(asked, session);
+        if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields) || steps.length === 0)
+          return this.#refuse(reason, '', asked);
+        this.#reason = reason;
+        if (steps.length > 1 || steps[0] !== 'oidc') {
+          this.#status = reasonStatus(reason);
+          showSteps(this.#exchange, this.#deps.pages, subject, steps, session);
+          return;
+        }
         return this.#later(loginRedirect(this.#exchange, this.#deps, this.#place(subject), subject, input.signal, this.#id), (answer) => {
           this.#status = answer.status;
           if (answer.failure !== undefined) {
@@ -362,13 +372,13 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.run();
   }
 
-  #refuse(reason: OwnReason, detail: string): void {
+  #refuse(reason: OwnReason, detail: string, asked?: ProofAlternatives): void {
     if (this.#gone) return;
     this.#reason = reason === 'bad_request' ? detail : reason;
     this.#status = reasonStatus(reason);
     this.#tell(reason, detail);
     const answer = (diagnosis?: Diagnosis): void =>
-      respondOwn(this.#exchange, this.#deps.pages, { reason, id: this.#id, allow: this.#subject?.methods, diagnosis });
+      respondOwn(this.#exchange, this.#deps.pages, { reason, id: this.#id, allow: this.#subject?.methods, asked, diagnosis });
     const told = administratorAsks(this.#subject === undefined ? undefined : new RequestInput(this.#subject, this.#deps), this.#verdict);
     if (told === false) return answer();
     const explain = (administrator: boolean): void => answer(administrator ? this.#diagnosis(reason, detail) : undefined);

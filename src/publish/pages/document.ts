@@ -64,7 +64,8 @@ export class Pages {
 
   render(content: PageContent, language: PageLanguage): Page {
     const { status, title, texts, forms = [], links = [], code, reference, diagnosis } = content;
-    const failed = status >= 400;
+    // A page that asks for something has no reference.
+    const failed = status >= 400 && reference !== '';
     const { name, logo, contact } = this.#brand;
     const heading = escapeHtml(title[language]);
     const parts = [

@@ -30,6 +30,7 @@ export function fixOf(reason: OwnReason): Text | undefined {
   switch (reason) {
     case 'signed_out':
     case 'bad_request':
+    case 'form_foreign':
     case 'login_invalid':
     case 'body_too_large':
     case 'not_found':

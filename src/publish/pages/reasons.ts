@@ -7,6 +7,7 @@ import type { Text } from './language.ts';
 export type OwnReason =
   | DenyReason
   | 'bad_request'
+  | 'form_foreign'
   | 'login_invalid'
   | 'login_denied'
   | 'not_found'
@@ -75,6 +76,14 @@ const publicReasons: Readonly<Record<OwnReason, PublicReason>> = {
     status: 400,
     title: { en: 'Bad request', de: 'Ungültige Anfrage' },
     text: { en: 'The request could not be understood.', de: 'Die Anfrage war nicht zu verstehen.' },
+  },
+  form_foreign: {
+    status: 403,
+    title: { en: 'Not sent', de: 'Nicht gesendet' },
+    text: {
+      en: 'The form did not come from a page that this browser was shown here. Open the page again to start over.',
+      de: 'Das Formular kam nicht von einer Seite, die dieser Browser hier gezeigt bekam. Öffnen Sie die Seite noch einmal, um von vorn zu beginnen.',
+    },
   },
   login_invalid: {
     status: 400,

@@ -27,10 +27,14 @@ export interface DomainLimits {
   readonly domains: number;
   /** Live sessions of one user over all services; the oldest is ended for a new one. */
   readonly sessionsPerUser: number;
+  /** Live sessions at one service of people without an account; the oldest is ended for a new one. */
+  readonly namelessPerService: number;
   /** One-time gateway tokens in memory; the oldest goes first. */
   readonly oneTimeTokens: number;
   /** Names whose failed sign-ins are remembered; the least recent goes first. */
   readonly attemptNames: number;
+  /** Counts of wrong secrets of services; the longest unchanged go first. */
+  readonly proofAttempts: number;
   /** Rows of the access log; the oldest go first. */
   readonly accessLogRows: number;
 }
@@ -55,8 +59,10 @@ export const defaultLimits: DomainLimits = {
   clusters: 200,
   domains: 5_000,
   sessionsPerUser: 500,
+  namelessPerService: 10_000,
   oneTimeTokens: 200_000,
   attemptNames: 10_000,
+  proofAttempts: 100_000,
   accessLogRows: 1_000_000,
 };
 
@@ -217,3 +223,32 @@ export const rulesPerService = 100;
 export const entriesPerCondition = 200;
 export const rateLimitsPerService = 8;
 export const proofAlternatives = 16;
+
+/** How long a session lives that has not proven yet all that its service asks for. */
+export const unfinishedSessionMs = 15 * minute;
+
+/** How long a browser counts as known at a service after it has proven something there. */
+export const knownBrowserMs = 90 * day;
+
+/**
+ * Wrong secrets: how many are free, the first wait after that, which each further one doubles, the longest wait, and how long nothing is
+ * forgotten. Of a PIN all strangers together get 25 guesses in the first twelve hours, then four a day: 0.005 % of the space of six digits in a
+ * week, 0.1 % in eight months.
+ */
+export interface AttemptRule {
+  readonly free: number;
+  readonly firstMs: number;
+  readonly longestMs: number;
+  readonly memoryMs: number;
+}
+export const attemptRules = {
+  /** Of one address at all services. */
+  address: { free: 10, firstMs: second, longestMs: 15 * minute, memoryMs: hour },
+  /** Of one browser that has signed in before. */
+  browser: { free: 5, firstMs: second, longestMs: 15 * minute, memoryMs: day },
+  /** Of everybody at one service's secret of the kind. */
+  pin: { free: 10, firstMs: second, longestMs: 6 * hour, memoryMs: 30 * day },
+  password: { free: 20, firstMs: second, longestMs: minute, memoryMs: day },
+  link: { free: 100, firstMs: second, longestMs: 10 * second, memoryMs: hour },
+} as const satisfies Readonly<Record<string, AttemptRule>>;
+export const attemptsKeptMs = 30 * day;

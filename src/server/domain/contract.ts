@@ -3,7 +3,7 @@
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { SealedCopy } from '#model/certificate-exchange.ts';
 import type { AccountId, GroupId, PeerId, PolicyId, ProxyId, PublicKey, ServiceId, SessionId, SetupKeyId, TokenId, UserId } from '#model/ids.ts';
-import type { Identity, Revocation, Role, Session, User } from '#model/identity.ts';
+import type { Identity, ProofAttempt, ProofGrant, Revocation, Role, Session, User } from '#model/identity.ts';
 import type { ResourceId } from '#model/network-plan.ts';
 import type { Group, Peer, PeerMeta, Policy, PolicyRule, SetupKey } from '#model/network.ts';
 import type { Service, ServiceMapping } from '#model/service.ts';
@@ -369,9 +369,10 @@ export interface SessionView extends SessionOrigin {
 export interface SessionUseCases {
   /**
    * Checks that the user may use the service; DOMAIN_USER_BLOCKED, DOMAIN_GROUP_NOT_ALLOWED, DOMAIN_SERVICE_UNKNOWN, DOMAIN_SERVICE_NO_SIGN_IN,
-   * DOMAIN_ISSUER_NOT_ALLOWED. Returns the plain id once; a digest is kept.
+   * DOMAIN_ISSUER_NOT_ALLOWED. Returns the plain id once; a digest is kept. What the browser's `previous` session has proven counts on, and it
+   * ends.
    */
-  create(serviceId: ServiceId, userId: UserId, origin?: SessionOrigin): Promise<Session>;
+  create(serviceId: ServiceId, userId: UserId, origin?: SessionOrigin, previous?: SessionId): Promise<Session>;
   /** The live session behind a plain id, or why there is none. Groups are as of now. */
   find(id: SessionId, serviceId: ServiceId): Promise<{ readonly session: Session } | { readonly missing: 'unknown' | 'expired' | 'revoked' }>;
   end(id: SessionId): Promise<void>;
@@ -390,6 +391,11 @@ export interface SessionUseCases {
     plain: string,
     serviceId: ServiceId,
   ): Promise<{ readonly identity: Identity } | { readonly denied: 'token_invalid' | 'group_not_allowed' }>;
+}
+
+export interface ProofUseCases {
+  /** Never throws for what a visitor did. CRYPTO_BUSY where too many secrets are being checked. */
+  prove(attempt: ProofAttempt): Promise<ProofGrant>;
 }
 
 export interface AuditEvent {
@@ -479,6 +485,7 @@ export interface ControlDomain extends PlanUseCases {
   readonly clusters: ClusterUseCases;
   readonly certificates: CertificateUseCases;
   readonly sessions: SessionUseCases;
+  readonly proofs: ProofUseCases;
   readonly events: EventUseCases;
   readonly vault: VaultUseCases;
   close(): Promise<void>;

@@ -35,6 +35,7 @@ import { policyUseCases } from './policies.ts';
 import { postureUseCases } from './posture.ts';
 import { Sealer } from './seal.ts';
 import { MapSerial } from './serial.ts';
+import { proofUseCases } from './proofs.ts';
 import { serviceUseCases, type ServiceSessionKeys } from './services.ts';
 import { sessionUseCases } from './sessions.ts';
 import { SessionTime } from './session-time.ts';
@@ -137,6 +138,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       clusters: clusterUseCases(context, resolvers),
       certificates: certificateUseCases(context),
       sessions: sessionUseCases(context),
+      proofs: proofUseCases(context),
       events: eventUseCases(context),
       vault: vaultUseCases(context),
       storeTimes: store.times,

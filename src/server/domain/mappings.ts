@@ -62,7 +62,7 @@ function pathsOf(service: ServiceRecord, hosts: TargetHosts, sealer: Sealer): re
 }
 
 /** The alternatives that the service's policy names, or else any one of the proofs that are switched on. */
-function proofsOf({ access, auth }: Pick<ServiceRecord, 'access' | 'auth'>): ProofAlternatives {
+export function proofsOf({ access, auth }: Pick<ServiceRecord, 'access' | 'auth'>): ProofAlternatives {
   if (access.proofs.length > 0) return access.proofs;
   return [
     ...(auth.oidc.enabled ? signInProofs : []),

@@ -1,16 +1,18 @@
 // Sessions of people at published services, and tokens that stand in for one. What a session may do is decided anew at each look-up.
 import { isToken, personalTokenPrefix, tokenDigest } from '#crypto/tokens.ts';
 import { toBase64Url } from '#lib/bytes.ts';
-import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
+import { type ProofAlternatives, type ProofKind, sufficient } from '#model/access.ts';
+import { asId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
 import type { Identity, Session, User } from '#model/identity.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { SessionRecord } from '../store/session-table.ts';
 import type { Tables } from '../store/store.ts';
-import { sessionClockToleranceMs, sessionsListed, sessionUseLagMs } from './constants.ts';
+import { sessionClockToleranceMs, sessionsListed, sessionUseLagMs, unfinishedSessionMs } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
-import type { SessionOrigin, SessionUseCases } from './contract.ts';
+import type { Actor, SessionOrigin, SessionUseCases } from './contract.ts';
 import { domainError } from './errors.ts';
 import { newId } from './ids.ts';
+import { proofsOf } from './mappings.ts';
 import { readSettings } from './saved-settings.ts';
 import { sessionTimes, type SessionTimes } from './session-times.ts';
 import { isStale } from './tokens.ts';
@@ -19,13 +21,11 @@ import { groupNamesOf, revokeUser } from './users.ts';
 const unknownOrigin: SessionOrigin = { signIn: '', methods: [], address: '', userAgent: '' };
 
 export function sessionUseCases(context: Context): SessionUseCases {
-  const { store, clock, random, limits, sessionTime: time } = context;
+  const { store, clock, limits, sessionTime: time } = context;
   return {
-    async create(serviceId, userId, origin = unknownOrigin) {
-      const id = asId<SessionId>(toBase64Url(random(32)));
+    async create(serviceId, userId, origin = unknownOrigin, previous) {
       return await write(context, async (write) => {
-        const { tables, audit } = write;
-        const now = Math.trunc(time.now());
+        const { tables } = write;
         const service = await enabledService(tables, serviceId);
         if (service === undefined) throw domainError('DOMAIN_SERVICE_UNKNOWN');
         if (!service.auth.oidc.enabled) throw domainError('DOMAIN_SERVICE_NO_SIGN_IN');
@@ -33,22 +33,9 @@ export function sessionUseCases(context: Context): SessionUseCases {
         if (user === undefined || user.blocked) throw domainError('DOMAIN_USER_BLOCKED');
         if (!comesFrom(service, user)) throw domainError('DOMAIN_ISSUER_NOT_ALLOWED');
         if (!inGroup(service, user)) throw domainError('DOMAIN_GROUP_NOT_ALLOWED');
-        const times = sessionTimes(service, await readSettings(tables));
-        const record: SessionRecord = {
-          digest: tokenDigest(id),
-          id: newId(random),
-          serviceId,
-          userId,
-          createdAt: now,
-          expiresAt: now + times.maxAgeMs,
-          revoked: false,
-          ...origin,
-          lastUsed: now,
-        };
-        await tables.sessions.insert(record);
+        const session = await openSession(context, write, service, { userId, name: '' }, 'oidc', origin, previous);
         await endOldest(write, user, limits.sessionsPerUser);
-        await audit('session.create', { kind: 'user', id: userId }, serviceId, { service: service.name });
-        return sessionOf(id, record, times, await identityOf(tables, user, 'oidc'));
+        return session;
       });
     },
 
@@ -62,9 +49,9 @@ export function sessionUseCases(context: Context): SessionUseCases {
         if (service === undefined) return { missing: 'unknown' } as const;
         const times = sessionTimes(service, await readSettings(tables));
         if (isOver(record, times, now)) return { missing: 'expired' } as const;
-        const user = await tables.users.find(record.userId);
-        if (user === undefined || user.blocked || !mayUse(service, user)) return { missing: 'revoked' } as const;
-        return { record, session: sessionOf(id, record, times, await identityOf(tables, user, 'oidc')) };
+        const identity = await holderOf(tables, service, record);
+        if (identity === undefined) return { missing: 'revoked' } as const;
+        return { record, session: sessionOf(id, record, times, identity) };
       });
       if ('missing' in found) return found;
       if (isStale(found.record.lastUsed, now)) await store.tables.sessions.setUsed(found.record.digest, now);
@@ -76,7 +63,7 @@ export function sessionUseCases(context: Context): SessionUseCases {
         const digest = tokenDigest(id);
         const record = await tables.sessions.find(digest);
         if (record === undefined || !(await tables.sessions.revoke(digest))) return;
-        await audit('session.end', { kind: 'user', id: record.userId }, record.serviceId);
+        await audit('session.end', actorOf(record.userId), record.serviceId);
         changed({ kind: 'revocation', revocation: { kind: 'session', digest } });
       });
     },
@@ -146,7 +133,79 @@ export function sessionUseCases(context: Context): SessionUseCases {
   };
 }
 
-async function enabledService(tables: Tables, id: ServiceId): Promise<ServiceRecord | undefined> {
+/** Somebody without an account has an id that begins with what was proven first, and a colon. */
+function isNameless(userId: UserId): boolean {
+  return userId.includes(':');
+}
+
+/** Who the session stands for, as of now; undefined where it stands for nobody any more. */
+async function holderOf(tables: Tables, service: ServiceRecord, record: SessionRecord): Promise<Identity | undefined> {
+  const { userId, name, proofs } = record;
+  const [method = 'oidc'] = proofs;
+  if (isNameless(userId)) return { userId, email: '', name, groups: [], method };
+  const user = await tables.users.find(userId);
+  return user === undefined || user.blocked || !mayUse(service, user) ? undefined : await identityOf(tables, user, method);
+}
+
+/**
+ * Opens a session of somebody who has just proven something. What the same browser's `previous` session has proven counts on, unless it is another
+ * user's; its id is worth nothing from here on, as with each step (attack row C-3). With an account on one side, the session is the account's.
+ */
+export async function openSession(
+  { random, sessionTime }: Context,
+  { tables, audit, changed }: Write,
+  service: ServiceRecord,
+  holder: { readonly userId: UserId; readonly name: string },
+  proof: ProofKind,
+  origin: SessionOrigin,
+  previous: SessionId | undefined,
+): Promise<Session> {
+  const now = Math.trunc(sessionTime.now());
+  const times = sessionTimes(service, await readSettings(tables));
+  const before = previous === undefined ? undefined : await tables.sessions.find(tokenDigest(previous));
+  const live = before?.serviceId === service.id && !before.revoked && !isOver(before, times, now) ? before : undefined;
+  const known = live === undefined ? undefined : await holderOf(tables, service, live);
+  const same = live !== undefined && known !== undefined && (isNameless(holder.userId) || isNameless(live.userId) || live.userId === holder.userId);
+  const proofs = same ? [...new Set([...live.proofs, proof])] : [proof];
+  const { userId, name } = same && isNameless(holder.userId) ? live : holder;
+  const id = asId<SessionId>(toBase64Url(random(32)));
+  const record: SessionRecord = {
+    digest: tokenDigest(id),
+    id: newId(random),
+    serviceId: service.id,
+    userId,
+    name,
+    createdAt: now,
+    expiresAt: now + (sufficient(waysIn(service), proofs) ? times.maxAgeMs : Math.min(times.maxAgeMs, unfinishedSessionMs)),
+    revoked: false,
+    ...origin,
+    // Signing out at the identity provider ends a session that it opened, whatever was proven after it.
+    signIn: origin.signIn === '' && same ? live.signIn : origin.signIn,
+    methods: origin.methods.length === 0 && same ? live.methods : origin.methods,
+    lastUsed: now,
+    proofs,
+  };
+  const identity = await holderOf(tables, service, record);
+  if (identity === undefined) throw domainError('DOMAIN_USER_BLOCKED');
+  await tables.sessions.insert(record);
+  await audit('session.create', actorOf(userId), service.id, { service: service.name, proofs: proofs.join('+') });
+  if (live !== undefined) {
+    await tables.sessions.revoke(live.digest);
+    changed({ kind: 'revocation', revocation: { kind: 'session', digest: live.digest } });
+  }
+  return sessionOf(id, record, times, identity);
+}
+
+function actorOf(userId: UserId): Actor {
+  return isNameless(userId) ? { kind: 'system' } : { kind: 'user', id: userId };
+}
+
+/** Everything that some request of the service may be let in with. */
+export function waysIn(service: ServiceRecord): ProofAlternatives {
+  return [...proofsOf(service), ...service.access.rules.flatMap(({ proofs }) => proofs)];
+}
+
+export async function enabledService(tables: Tables, id: ServiceId): Promise<ServiceRecord | undefined> {
   const service = await tables.services.find(id);
   return service?.enabled === true ? service : undefined;
 }
@@ -184,7 +243,8 @@ async function identityOf(tables: Tables, user: User, method: Identity['method']
 }
 
 function sessionOf(id: SessionId, record: SessionRecord, times: SessionTimes, identity: Identity): Session {
-  return { id, serviceId: record.serviceId, identity, createdAt: record.createdAt, expiresAt: endOf(record, times), idleMs: times.idleMs };
+  const { serviceId, proofs, createdAt } = record;
+  return { id, serviceId, identity, proofs, createdAt, expiresAt: endOf(record, times), idleMs: times.idleMs };
 }
 
 async function endOldest({ tables, now, changed }: Write, user: User, limit: number): Promise<void> {

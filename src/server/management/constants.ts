@@ -20,6 +20,9 @@ export const maxMetaNetworks = 64;
 export const maxMetaFiles = 64;
 /** A setup key or sign-in token; longer ones are refused unread. */
 export const maxSecretText = 16_384;
+/** Characters of a password or another secret of a service, and of what comes beside it; a longer secret is wrong. */
+export const maxProofSecret = 1_024;
+export const maxProofText = 512;
 
 /** Texts in a request to expose a service, and groups that it names. */
 export const maxExposeText = 1_024;

@@ -16,6 +16,7 @@ import { managementError } from './errors.ts';
 import type { Gateways } from './gateways.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import { Outbox } from './outbox.ts';
+import { proofCalls } from './proof-calls.ts';
 import type { TokenGuard } from './token-guard.ts';
 import { accessLogEntryOf, cut, identityOf, revocationOf, sessionOf } from './translate-proxy.ts';
 
@@ -36,7 +37,8 @@ export function createGatewayService(
     try {
       const { userId, signIn, methods } = await options.verifyIdToken(request.idToken, request.nonce, clientId);
       const origin = { signIn, methods, address: cut(request.address, 64), userAgent: cut(request.userAgent, 256) };
-      const session = await domain.sessions.create(asId<ServiceId>(request.serviceId), userId, origin);
+      const previous = request.previousSessionId === '' ? undefined : asId<SessionId>(request.previousSessionId);
+      const session = await domain.sessions.create(asId<ServiceId>(request.serviceId), userId, origin, previous);
       return { result: { case: 'session', value: sessionOf(session, deps.clock.wall()) } };
     } catch (error) {
       const refused = refusalOf(error);
@@ -102,6 +104,7 @@ export function createGatewayService(
           ? { result: { case: 'identity', value: identityOf(checked.identity) } }
           : { result: { case: 'denied', value: checked.denied } };
       },
+      ...proofCalls(domain.proofs, deps.clock),
       sendAccessLogs: async ({ logs }) => {
         if (logs.length > maxAccessLogs) throw managementError('MANAGEMENT_LOGS_TOO_MANY');
         if (logs.some(({ accountId }) => accountId !== domain.accountId)) throw managementError('MANAGEMENT_ACCOUNT_WRONG');

@@ -12,6 +12,7 @@ import type {
   EventUseCases,
   MapUseCases,
   PeerUseCases,
+  ProofUseCases,
   ServiceUseCases,
   SessionUseCases,
   SignInToken,
@@ -29,6 +30,7 @@ export interface ManagementDomain extends Pick<ControlDomain, 'accountId'> {
   readonly tokens: Pick<TokenUseCases, 'verifyProxy'>;
   readonly sessions: Pick<SessionUseCases, 'create' | 'find' | 'end' | 'verifyServiceToken'>;
   readonly exposures: Omit<ExposureUseCases, 'reapLapsed'>;
+  readonly proofs: ProofUseCases;
   readonly certificates: Omit<CertificateUseCases, 'list'>;
   readonly events: Pick<EventUseCases, 'addAccess'>;
 }

@@ -142,6 +142,12 @@ const migrations: readonly (readonly string[])[] = [
     `UPDATE services SET place = domain || ' ' || mode || ' ' || listen_port WHERE mode <> 'http' AND body NOT LIKE '%"oidc":{"enabled":true%'`,
     `CREATE INDEX services_domain ON services (domain)`,
   ],
+  [
+    `ALTER TABLE sessions ADD COLUMN proofs TEXT NOT NULL DEFAULT '["oidc"]'`,
+    `ALTER TABLE sessions ADD COLUMN name TEXT NOT NULL DEFAULT ''`,
+    `CREATE TABLE proof_attempts (key TEXT PRIMARY KEY, failures BIGINT NOT NULL, last BIGINT NOT NULL)`,
+    `CREATE INDEX proof_attempts_last ON proof_attempts (last)`,
+  ],
 ];
 
 /** Brings the schema up to date. STORE_TOO_NEW where a later version of Meshgate wrote it. */

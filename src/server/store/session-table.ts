@@ -1,5 +1,6 @@
 // Signed-in browsers, by the digest of the session id. A session that was ended stays as a mark until it would have expired.
 import { asId, type ServiceId, type UserId } from '#model/ids.ts';
+import type { ProofKind } from '#model/access.ts';
 import type { Row, Sql } from './database.ts';
 import { flag, insertRow, json, number, text } from './row.ts';
 
@@ -20,6 +21,10 @@ export interface SessionRecord {
   readonly userAgent: string;
   /** To the precision of a minute. */
   readonly lastUsed: number;
+  /** All that its browser has proven. */
+  readonly proofs: readonly ProofKind[];
+  /** Of somebody without an account, for the log. */
+  readonly name: string;
 }
 
 /** With the names of what it belongs to. */
@@ -93,6 +98,8 @@ export class SessionTable {
       address: session.address,
       user_agent: session.userAgent,
       last_used: session.lastUsed,
+      proofs: session.proofs,
+      name: session.name,
     });
   }
 
@@ -106,6 +113,16 @@ export class SessionTable {
 
   async revokeOfService(serviceId: ServiceId): Promise<number> {
     return await this.#sql.execute('UPDATE sessions SET revoked = 1 WHERE service_id = ? AND revoked = 0', [serviceId]);
+  }
+
+  /** Ends the oldest sessions of people without an account, but so many at a service. */
+  async trimNameless(serviceId: ServiceId, limit: number): Promise<void> {
+    const nameless = "service_id = ? AND revoked = 0 AND user_id LIKE '%:%'";
+    const [row] = await this.#sql.query(`SELECT count(*) AS total FROM sessions WHERE ${nameless}`, [serviceId]);
+    const surplus = (row === undefined ? 0 : number(row, 'total')) - limit;
+    if (surplus <= 0) return;
+    const oldest = `SELECT digest FROM sessions WHERE ${nameless} ORDER BY created_at, digest LIMIT ?`;
+    await this.#sql.execute(`UPDATE sessions SET revoked = 1 WHERE digest IN (${oldest})`, [serviceId, surplus]);
   }
 
   async delete(digest: string): Promise<void> {
@@ -131,5 +148,7 @@ function parseSession(row: Row): SessionRecord {
     address: text(row, 'address'),
     userAgent: text(row, 'user_agent'),
     lastUsed: number(row, 'last_used'),
+    proofs: json<readonly ProofKind[]>(row, 'proofs'),
+    name: text(row, 'name'),
   };
 }

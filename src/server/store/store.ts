@@ -2,6 +2,7 @@
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { AccountTable } from './account-table.ts';
+import { AttemptTable } from './attempt-table.ts';
 import { CertificateTable } from './certificate-table.ts';
 import { ChangeTable } from './change-table.ts';
 import { ClusterTable } from './cluster-table.ts';
@@ -38,6 +39,7 @@ export interface Tables extends PlanTables {
   readonly clusters: ClusterTable;
   readonly certificates: CertificateTable;
   readonly sessions: SessionTable;
+  readonly attempts: AttemptTable;
   readonly events: EventTable;
   readonly vault: VaultTable;
 }
@@ -57,6 +59,7 @@ function tablesOver(sql: Sql): Tables {
     clusters: new ClusterTable(sql),
     certificates: new CertificateTable(sql),
     sessions: new SessionTable(sql),
+    attempts: new AttemptTable(sql),
     events: new EventTable(sql),
     vault: new VaultTable(sql),
     ...planTables(sql),

@@ -48,7 +48,7 @@ async function start({ host, certPem, keyPem, upstreamPort, endlessPort, session
     endSession: nobody,
     verifyServiceToken: () => Promise.resolve({ kind: 'denied', why: 'token_invalid' }),
   };
-  const signIn: SignIn = { start: nobody, finish: nobody, logout: nobody };
+  const signIn: SignIn = { start: nobody, prove: nobody, finish: nobody, logout: nobody };
   const clock = systemClock;
   const log = silentLogger;
   let keys: string | undefined;

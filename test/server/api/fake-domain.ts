@@ -369,6 +369,7 @@ export function fakeDomain(): FakeDomain {
       endAllOf: async (userId, actor) => note('sessions.endAllOf', actor, userId),
       verifyServiceToken: never,
     },
+    proofs: { prove: never },
     events: {
       audit: async () => [
         {

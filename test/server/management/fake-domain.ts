@@ -191,6 +191,19 @@ export class FakeDomain implements ManagementDomain {
 
   readonly tokens = { verifyProxy: async (plain: string): Promise<ProxyToken | undefined> => this.proxyTokens.get(plain) };
 
+  readonly proofs: ManagementDomain['proofs'] = {
+    prove: async ({ serviceId, kind, secret, sessionId }) => {
+      if (secret !== 'right') return { kind: 'refused', why: secret === 'again' ? 'wait' : 'wrong', retryAfterMs: 1_500 };
+      const id = asId<SessionId>(`after ${sessionId ?? 'nothing'}`);
+      const identity: Identity = { userId: asId<UserId>(`${kind}:1`), email: '', name: 'Shared', groups: [], method: kind };
+      return {
+        kind: 'granted',
+        session: { id, serviceId, identity, proofs: [kind], createdAt: 1000, expiresAt: 2000, idleMs: undefined },
+        knownBrowser: 'known',
+      };
+    },
+  };
+
   readonly sessions = {
     create: async (serviceId: ServiceId, userId: UserId): Promise<Session> => {
       if (this.blockedUsers.has(userId)) throw fakeError('DOMAIN_USER_BLOCKED');

@@ -306,7 +306,17 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
       t.same([...(await tables.services.statuses())], [[service.id, [{ proxyId: 'gw', token: undefined, state: 'active', reason: '' }]]]);
       const origin = { signIn: 'one', methods: ['pwd', 'otp'], address: '192.0.2.1', userAgent: 'curl' };
       const times = { createdAt: 1, expiresAt: 10, lastUsed: 1 };
-      const session = { digest: 'd', id: 'public', serviceId: service.id, userId: user.id, revoked: false, ...times, ...origin };
+      const session = {
+        digest: 'd',
+        id: 'public',
+        serviceId: service.id,
+        userId: user.id,
+        revoked: false,
+        ...times,
+        ...origin,
+        proofs: ['oidc', 'pin'] as const,
+        name: '',
+      };
       await tables.sessions.insert(session);
       t.same(await tables.sessions.find('d'), session);
       t.same(await tables.sessions.findById('public'), session);

@@ -1,8 +1,8 @@
 // A service token, for machines. One that is wrong denies, whatever cookie comes beside it.
+import { sufficient } from '#model/access.ts';
 import type { Decision } from '#model/decision.ts';
 import type { TokenCheck } from '#model/identity.ts';
 import { allow, deny, type Check } from '../check.ts';
-import { sufficient } from '../proofs.ts';
 
 export const serviceToken: Check = ({ subject, backend, signal }) => {
   const { token, service } = subject;

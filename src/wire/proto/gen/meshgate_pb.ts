@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate.proto.
  */
 export const file_meshgate: GenFile = /*@__PURE__*/
-  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwipgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIIiUKBUNsYWltEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIscBCgdTZXNzaW9uEgoKAmlkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSJwoIaWRlbnRpdHkYAyABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCmV4cGlyZXNfYXQYBSABKAMSDgoGcHJvb2ZzGAYgAygJEg8KB2lkbGVfbXMYKCABKAMSGQoMcmVtYWluaW5nX21zGCkgASgDSACIAQFCDwoNX3JlbWFpbmluZ19tcyKBAQoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIQCghpZF90b2tlbhgCIAEoCRINCgVub25jZRgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEg8KB2FkZHJlc3MYKCABKAkSEgoKdXNlcl9hZ2VudBgpIAEoCSJdChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJwoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb25IABIRCgdyZWZ1c2VkGAIgASgJSABCCAoGcmVzdWx0IjwKEkZpbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiWwoTRmluZFNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB21pc3NpbmcYAiABKAlIAEIICgZyZXN1bHQiJwoRRW5kU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIUChJFbmRTZXNzaW9uUmVzcG9uc2UiPgoZVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBINCgV0b2tlbhgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJImMKGlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEikKCGlkZW50aXR5GAEgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHlIABIQCgZkZW5pZWQYAiABKAlIAEIICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QiqgIKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIKCgJhdBgpIAEoAxI8CgVyZWFkeRgBIAEoCzIrLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZWFkeUgAEkQKCWhlYXJ0YmVhdBgCIAEoCzIvLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABIYCg5zZXNzaW9uX2RpZ2VzdBgoIAEoCUgAEhEKB3VzZXJfaWQYBCABKAlIABIUCgpzZXJ2aWNlX2lkGAUgASgJSAASFgoMdG9rZW5fZGlnZXN0GAYgASgJSAAaBwoFUmVhZHkaCwoJSGVhcnRiZWF0QgcKBWV2ZW50SgQIAxAEIjwKFVNlbmRBY2Nlc3NMb2dzUmVxdWVzdBIjCgRsb2dzGAEgAygLMhUubWFuYWdlbWVudC5BY2Nlc3NMb2ciGAoWU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZSJeChdMZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIQCghzZWFsX2tleRgEIAEoDCLsAQoYTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEkAKB2dyYW50ZWQYASABKAsyLS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuR3JhbnRlZEgAEjoKBGhlbGQYAiABKAsyKi5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuSGVsZEgAEjUKC2NlcnRpZmljYXRlGAMgASgLMh4ubWVzaGdhdGUudjEuU2VhbGVkQ2VydGlmaWNhdGVIABoJCgdHcmFudGVkGgYKBEhlbGRCCAoGcmVzdWx0IksKEVNlYWxlZENlcnRpZmljYXRlEhIKCnNlbmRlcl9rZXkYASABKAwSFQoNcmVjaXBpZW50X2tleRgCIAEoDBILCgNib3gYAyABKAwiOwoZUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJIhwKGlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlIlcKD0NoYWxsZW5nZUFuc3dlchIMCgR0eXBlGAEgASgJEgwKBG5hbWUYAiABKAkSDQoFdG9rZW4YAyABKAkSGQoRa2V5X2F1dGhvcml6YXRpb24YBCABKAkiaQoYUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSLQoHYW5zd2VycxgDIAMoCzIcLm1lc2hnYXRlLnYxLkNoYWxsZW5nZUFuc3dlciIbChlQcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlIlIKFEZpbmRDaGFsbGVuZ2VSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDAoEdHlwZRgCIAEoCRIMCgRuYW1lGAMgASgJEg0KBXRva2VuGAQgASgJIk0KFUZpbmRDaGFsbGVuZ2VSZXNwb25zZRIeChFrZXlfYXV0aG9yaXphdGlvbhgBIAEoCUgAiAEBQhQKEl9rZXlfYXV0aG9yaXphdGlvbiIvChxDZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkiLQodQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USDAoEa2V5cxgBIAMoDCJ8ChdTaGFyZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIuCgZzZWFsZWQYBCADKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZSIaChhTaGFyZUNlcnRpZmljYXRlUmVzcG9uc2Ui5QEKEENlcnRpZmljYXRlU3RhdGUSDQoFbmFtZXMYASADKAkSDgoGc291cmNlGAIgASgJEg0KBXN0YXRlGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIOCgZpc3N1ZXIYBSABKAkSFwoKbm90X2JlZm9yZRgGIAEoCUgAiAEBEhYKCW5vdF9hZnRlchgHIAEoCUgBiAEBEhMKC25leHRfYWN0aW9uGAggASgJEhQKB25leHRfYXQYCSABKAlIAogBAUINCgtfbm90X2JlZm9yZUIMCgpfbm90X2FmdGVyQgoKCF9uZXh0X2F0ImoKGVJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIuCgdjaGFuZ2VkGAIgAygLMh0ubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVTdGF0ZRIMCgRnb25lGAMgAygJIhwKGlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlMr8KCg5HYXRld2F5U2VydmljZRJTCgxSZWx5aW5nUGFydHkSIC5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXF1ZXN0GiEubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVzcG9uc2USVgoNQ3JlYXRlU2Vzc2lvbhIhLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiIubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlElAKC0ZpbmRTZXNzaW9uEh8ubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXF1ZXN0GiAubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXNwb25zZRJNCgpFbmRTZXNzaW9uEh4ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVzcG9uc2USZQoSVmVyaWZ5U2VydmljZVRva2VuEiYubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBonLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEmEKEFdhdGNoUmV2b2NhdGlvbnMSJC5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBolLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZTABElkKDlNlbmRBY2Nlc3NMb2dzEiIubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0GiMubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZRJfChBMZWFzZUNlcnRpZmljYXRlEiQubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USZQoSUmVsZWFzZUNlcnRpZmljYXRlEiYubWVzaGdhdGUudjEuUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBonLm1lc2hnYXRlLnYxLlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEmIKEVByZXNlbnRDaGFsbGVuZ2VzEiUubWVzaGdhdGUudjEuUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0GiYubWVzaGdhdGUudjEuUHJlc2VudENoYWxsZW5nZXNSZXNwb25zZRJWCg1GaW5kQ2hhbGxlbmdlEiEubWVzaGdhdGUudjEuRmluZENoYWxsZW5nZVJlcXVlc3QaIi5tZXNoZ2F0ZS52MS5GaW5kQ2hhbGxlbmdlUmVzcG9uc2USbgoVQ2VydGlmaWNhdGVSZWNpcGllbnRzEikubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVxdWVzdBoqLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlUmVjaXBpZW50c1Jlc3BvbnNlEl8KEFNoYXJlQ2VydGlmaWNhdGUSJC5tZXNoZ2F0ZS52MS5TaGFyZUNlcnRpZmljYXRlUmVxdWVzdBolLm1lc2hnYXRlLnYxLlNoYXJlQ2VydGlmaWNhdGVSZXNwb25zZRJlChJSZXBvcnRDZXJ0aWZpY2F0ZXMSJi5tZXNoZ2F0ZS52MS5SZXBvcnRDZXJ0aWZpY2F0ZXNSZXF1ZXN0GicubWVzaGdhdGUudjEuUmVwb3J0Q2VydGlmaWNhdGVzUmVzcG9uc2ViBnByb3RvMw", [file_proxy_service]);
+  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwipgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIIiUKBUNsYWltEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIscBCgdTZXNzaW9uEgoKAmlkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSJwoIaWRlbnRpdHkYAyABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCmV4cGlyZXNfYXQYBSABKAMSDgoGcHJvb2ZzGAYgAygJEg8KB2lkbGVfbXMYKCABKAMSGQoMcmVtYWluaW5nX21zGCkgASgDSACIAQFCDwoNX3JlbWFpbmluZ19tcyKeAQoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIQCghpZF90b2tlbhgCIAEoCRINCgVub25jZRgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEg8KB2FkZHJlc3MYKCABKAkSEgoKdXNlcl9hZ2VudBgpIAEoCRIbChNwcmV2aW91c19zZXNzaW9uX2lkGBQgASgJIl0KFUNyZWF0ZVNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB3JlZnVzZWQYAiABKAlIAEIICgZyZXN1bHQiPAoSRmluZFNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSJbChNGaW5kU2Vzc2lvblJlc3BvbnNlEicKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uSAASEQoHbWlzc2luZxgCIAEoCUgAQggKBnJlc3VsdCInChFFbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhQKEkVuZFNlc3Npb25SZXNwb25zZSI+ChlWZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiYwoaVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USKQoIaWRlbnRpdHkYASABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eUgAEhAKBmRlbmllZBgCIAEoCUgAQggKBnJlc3VsdCKQAQoMUHJvdmVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRIOCgZzZWNyZXQYAyABKAkSEgoKc2Vzc2lvbl9pZBgEIAEoCRIVCg1rbm93bl9icm93c2VyGAUgASgJEg8KB2FkZHJlc3MYBiABKAkSEgoKdXNlcl9hZ2VudBgHIAEoCSKAAgoNUHJvdmVSZXNwb25zZRI1CgdncmFudGVkGAEgASgLMiIubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZS5HcmFudGVkSAASNQoHcmVmdXNlZBgCIAEoCzIiLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2UuUmVmdXNlZEgAGkcKB0dyYW50ZWQSJQoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb24SFQoNa25vd25fYnJvd3NlchgCIAEoCRouCgdSZWZ1c2VkEgsKA3doeRgBIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgCIAEoA0IICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QiqgIKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIKCgJhdBgpIAEoAxI8CgVyZWFkeRgBIAEoCzIrLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZWFkeUgAEkQKCWhlYXJ0YmVhdBgCIAEoCzIvLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABIYCg5zZXNzaW9uX2RpZ2VzdBgoIAEoCUgAEhEKB3VzZXJfaWQYBCABKAlIABIUCgpzZXJ2aWNlX2lkGAUgASgJSAASFgoMdG9rZW5fZGlnZXN0GAYgASgJSAAaBwoFUmVhZHkaCwoJSGVhcnRiZWF0QgcKBWV2ZW50SgQIAxAEIjwKFVNlbmRBY2Nlc3NMb2dzUmVxdWVzdBIjCgRsb2dzGAEgAygLMhUubWFuYWdlbWVudC5BY2Nlc3NMb2ciGAoWU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZSJeChdMZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIQCghzZWFsX2tleRgEIAEoDCLsAQoYTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEkAKB2dyYW50ZWQYASABKAsyLS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuR3JhbnRlZEgAEjoKBGhlbGQYAiABKAsyKi5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuSGVsZEgAEjUKC2NlcnRpZmljYXRlGAMgASgLMh4ubWVzaGdhdGUudjEuU2VhbGVkQ2VydGlmaWNhdGVIABoJCgdHcmFudGVkGgYKBEhlbGRCCAoGcmVzdWx0IksKEVNlYWxlZENlcnRpZmljYXRlEhIKCnNlbmRlcl9rZXkYASABKAwSFQoNcmVjaXBpZW50X2tleRgCIAEoDBILCgNib3gYAyABKAwiOwoZUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJIhwKGlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlIlcKD0NoYWxsZW5nZUFuc3dlchIMCgR0eXBlGAEgASgJEgwKBG5hbWUYAiABKAkSDQoFdG9rZW4YAyABKAkSGQoRa2V5X2F1dGhvcml6YXRpb24YBCABKAkiaQoYUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSLQoHYW5zd2VycxgDIAMoCzIcLm1lc2hnYXRlLnYxLkNoYWxsZW5nZUFuc3dlciIbChlQcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlIlIKFEZpbmRDaGFsbGVuZ2VSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDAoEdHlwZRgCIAEoCRIMCgRuYW1lGAMgASgJEg0KBXRva2VuGAQgASgJIk0KFUZpbmRDaGFsbGVuZ2VSZXNwb25zZRIeChFrZXlfYXV0aG9yaXphdGlvbhgBIAEoCUgAiAEBQhQKEl9rZXlfYXV0aG9yaXphdGlvbiIvChxDZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkiLQodQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USDAoEa2V5cxgBIAMoDCJ8ChdTaGFyZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIuCgZzZWFsZWQYBCADKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZSIaChhTaGFyZUNlcnRpZmljYXRlUmVzcG9uc2Ui5QEKEENlcnRpZmljYXRlU3RhdGUSDQoFbmFtZXMYASADKAkSDgoGc291cmNlGAIgASgJEg0KBXN0YXRlGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIOCgZpc3N1ZXIYBSABKAkSFwoKbm90X2JlZm9yZRgGIAEoCUgAiAEBEhYKCW5vdF9hZnRlchgHIAEoCUgBiAEBEhMKC25leHRfYWN0aW9uGAggASgJEhQKB25leHRfYXQYCSABKAlIAogBAUINCgtfbm90X2JlZm9yZUIMCgpfbm90X2FmdGVyQgoKCF9uZXh0X2F0ImoKGVJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIuCgdjaGFuZ2VkGAIgAygLMh0ubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVTdGF0ZRIMCgRnb25lGAMgAygJIhwKGlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlMv8KCg5HYXRld2F5U2VydmljZRJTCgxSZWx5aW5nUGFydHkSIC5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXF1ZXN0GiEubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVzcG9uc2USVgoNQ3JlYXRlU2Vzc2lvbhIhLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiIubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlElAKC0ZpbmRTZXNzaW9uEh8ubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXF1ZXN0GiAubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXNwb25zZRJNCgpFbmRTZXNzaW9uEh4ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVzcG9uc2USZQoSVmVyaWZ5U2VydmljZVRva2VuEiYubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBonLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEj4KBVByb3ZlEhkubWVzaGdhdGUudjEuUHJvdmVSZXF1ZXN0GhoubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZRJhChBXYXRjaFJldm9jYXRpb25zEiQubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJS5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UwARJZCg5TZW5kQWNjZXNzTG9ncxIiLm1lc2hnYXRlLnYxLlNlbmRBY2Nlc3NMb2dzUmVxdWVzdBojLm1lc2hnYXRlLnYxLlNlbmRBY2Nlc3NMb2dzUmVzcG9uc2USXwoQTGVhc2VDZXJ0aWZpY2F0ZRIkLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0GiUubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEmUKElJlbGVhc2VDZXJ0aWZpY2F0ZRImLm1lc2hnYXRlLnYxLlJlbGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QaJy5tZXNoZ2F0ZS52MS5SZWxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJiChFQcmVzZW50Q2hhbGxlbmdlcxIlLm1lc2hnYXRlLnYxLlByZXNlbnRDaGFsbGVuZ2VzUmVxdWVzdBomLm1lc2hnYXRlLnYxLlByZXNlbnRDaGFsbGVuZ2VzUmVzcG9uc2USVgoNRmluZENoYWxsZW5nZRIhLm1lc2hnYXRlLnYxLkZpbmRDaGFsbGVuZ2VSZXF1ZXN0GiIubWVzaGdhdGUudjEuRmluZENoYWxsZW5nZVJlc3BvbnNlEm4KFUNlcnRpZmljYXRlUmVjaXBpZW50cxIpLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlUmVjaXBpZW50c1JlcXVlc3QaKi5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXNwb25zZRJfChBTaGFyZUNlcnRpZmljYXRlEiQubWVzaGdhdGUudjEuU2hhcmVDZXJ0aWZpY2F0ZVJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5TaGFyZUNlcnRpZmljYXRlUmVzcG9uc2USZQoSUmVwb3J0Q2VydGlmaWNhdGVzEiYubWVzaGdhdGUudjEuUmVwb3J0Q2VydGlmaWNhdGVzUmVxdWVzdBonLm1lc2hnYXRlLnYxLlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlYgZwcm90bzM", [file_proxy_service]);
 
 /**
  * @generated from message meshgate.v1.RelyingPartyRequest
@@ -237,6 +237,13 @@ export type CreateSessionRequest = Message<"meshgate.v1.CreateSessionRequest"> &
    * @generated from field: string user_agent = 41;
    */
   userAgent: string;
+
+  /**
+   * of the same browser: what it has proven counts on, and it ends
+   *
+   * @generated from field: string previous_session_id = 20;
+   */
+  previousSessionId: string;
 };
 
 /**
@@ -414,6 +421,136 @@ export const VerifyServiceTokenResponseSchema: GenMessage<VerifyServiceTokenResp
   messageDesc(file_meshgate, 12);
 
 /**
+ * @generated from message meshgate.v1.ProveRequest
+ */
+export type ProveRequest = Message<"meshgate.v1.ProveRequest"> & {
+  /**
+   * @generated from field: string service_id = 1;
+   */
+  serviceId: string;
+
+  /**
+   * `password`, `pin` or `link`
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string secret = 3;
+   */
+  secret: string;
+
+  /**
+   * that the browser has; empty for none
+   *
+   * @generated from field: string session_id = 4;
+   */
+  sessionId: string;
+
+  /**
+   * from an earlier sign-in of this browser at the service; empty for none
+   *
+   * @generated from field: string known_browser = 5;
+   */
+  knownBrowser: string;
+
+  /**
+   * of the browser
+   *
+   * @generated from field: string address = 6;
+   */
+  address: string;
+
+  /**
+   * @generated from field: string user_agent = 7;
+   */
+  userAgent: string;
+};
+
+/**
+ * Describes the message meshgate.v1.ProveRequest.
+ * Use `create(ProveRequestSchema)` to create a new message.
+ */
+export const ProveRequestSchema: GenMessage<ProveRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 13);
+
+/**
+ * @generated from message meshgate.v1.ProveResponse
+ */
+export type ProveResponse = Message<"meshgate.v1.ProveResponse"> & {
+  /**
+   * @generated from oneof meshgate.v1.ProveResponse.result
+   */
+  result: {
+    /**
+     * @generated from field: meshgate.v1.ProveResponse.Granted granted = 1;
+     */
+    value: ProveResponse_Granted;
+    case: "granted";
+  } | {
+    /**
+     * @generated from field: meshgate.v1.ProveResponse.Refused refused = 2;
+     */
+    value: ProveResponse_Refused;
+    case: "refused";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message meshgate.v1.ProveResponse.
+ * Use `create(ProveResponseSchema)` to create a new message.
+ */
+export const ProveResponseSchema: GenMessage<ProveResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 14);
+
+/**
+ * @generated from message meshgate.v1.ProveResponse.Granted
+ */
+export type ProveResponse_Granted = Message<"meshgate.v1.ProveResponse.Granted"> & {
+  /**
+   * @generated from field: meshgate.v1.Session session = 1;
+   */
+  session?: Session | undefined;
+
+  /**
+   * @generated from field: string known_browser = 2;
+   */
+  knownBrowser: string;
+};
+
+/**
+ * Describes the message meshgate.v1.ProveResponse.Granted.
+ * Use `create(ProveResponse_GrantedSchema)` to create a new message.
+ */
+export const ProveResponse_GrantedSchema: GenMessage<ProveResponse_Granted> = /*@__PURE__*/
+  messageDesc(file_meshgate, 14, 0);
+
+/**
+ * @generated from message meshgate.v1.ProveResponse.Refused
+ */
+export type ProveResponse_Refused = Message<"meshgate.v1.ProveResponse.Refused"> & {
+  /**
+   * `wrong`, `wait` or `not_asked`
+   *
+   * @generated from field: string why = 1;
+   */
+  why: string;
+
+  /**
+   * @generated from field: int64 retry_after_ms = 2;
+   */
+  retryAfterMs: bigint;
+};
+
+/**
+ * Describes the message meshgate.v1.ProveResponse.Refused.
+ * Use `create(ProveResponse_RefusedSchema)` to create a new message.
+ */
+export const ProveResponse_RefusedSchema: GenMessage<ProveResponse_Refused> = /*@__PURE__*/
+  messageDesc(file_meshgate, 14, 1);
+
+/**
  * @generated from message meshgate.v1.WatchRevocationsRequest
  */
 export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsRequest"> & {
@@ -424,7 +561,7 @@ export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsReque
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 13);
+  messageDesc(file_meshgate, 15);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse
@@ -488,7 +625,7 @@ export type WatchRevocationsResponse = Message<"meshgate.v1.WatchRevocationsResp
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 14);
+  messageDesc(file_meshgate, 16);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Ready
@@ -501,7 +638,7 @@ export type WatchRevocationsResponse_Ready = Message<"meshgate.v1.WatchRevocatio
  * Use `create(WatchRevocationsResponse_ReadySchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/
-  messageDesc(file_meshgate, 14, 0);
+  messageDesc(file_meshgate, 16, 0);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Heartbeat
@@ -514,7 +651,7 @@ export type WatchRevocationsResponse_Heartbeat = Message<"meshgate.v1.WatchRevoc
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_meshgate, 14, 1);
+  messageDesc(file_meshgate, 16, 1);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsRequest
@@ -533,7 +670,7 @@ export type SendAccessLogsRequest = Message<"meshgate.v1.SendAccessLogsRequest">
  * Use `create(SendAccessLogsRequestSchema)` to create a new message.
  */
 export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 15);
+  messageDesc(file_meshgate, 17);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsResponse
@@ -546,7 +683,7 @@ export type SendAccessLogsResponse = Message<"meshgate.v1.SendAccessLogsResponse
  * Use `create(SendAccessLogsResponseSchema)` to create a new message.
  */
 export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 16);
+  messageDesc(file_meshgate, 18);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateRequest
@@ -584,7 +721,7 @@ export type LeaseCertificateRequest = Message<"meshgate.v1.LeaseCertificateReque
  * Use `create(LeaseCertificateRequestSchema)` to create a new message.
  */
 export const LeaseCertificateRequestSchema: GenMessage<LeaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 17);
+  messageDesc(file_meshgate, 19);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse
@@ -623,7 +760,7 @@ export type LeaseCertificateResponse = Message<"meshgate.v1.LeaseCertificateResp
  * Use `create(LeaseCertificateResponseSchema)` to create a new message.
  */
 export const LeaseCertificateResponseSchema: GenMessage<LeaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 18);
+  messageDesc(file_meshgate, 20);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Granted
@@ -636,7 +773,7 @@ export type LeaseCertificateResponse_Granted = Message<"meshgate.v1.LeaseCertifi
  * Use `create(LeaseCertificateResponse_GrantedSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_GrantedSchema: GenMessage<LeaseCertificateResponse_Granted> = /*@__PURE__*/
-  messageDesc(file_meshgate, 18, 0);
+  messageDesc(file_meshgate, 20, 0);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Held
@@ -649,7 +786,7 @@ export type LeaseCertificateResponse_Held = Message<"meshgate.v1.LeaseCertificat
  * Use `create(LeaseCertificateResponse_HeldSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_HeldSchema: GenMessage<LeaseCertificateResponse_Held> = /*@__PURE__*/
-  messageDesc(file_meshgate, 18, 1);
+  messageDesc(file_meshgate, 20, 1);
 
 /**
  * NaCl box of the sender for one recipient: JSON with keyPem, chainPem and directory.
@@ -680,7 +817,7 @@ export type SealedCertificate = Message<"meshgate.v1.SealedCertificate"> & {
  * Use `create(SealedCertificateSchema)` to create a new message.
  */
 export const SealedCertificateSchema: GenMessage<SealedCertificate> = /*@__PURE__*/
-  messageDesc(file_meshgate, 19);
+  messageDesc(file_meshgate, 21);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateRequest
@@ -702,7 +839,7 @@ export type ReleaseCertificateRequest = Message<"meshgate.v1.ReleaseCertificateR
  * Use `create(ReleaseCertificateRequestSchema)` to create a new message.
  */
 export const ReleaseCertificateRequestSchema: GenMessage<ReleaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 20);
+  messageDesc(file_meshgate, 22);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateResponse
@@ -715,7 +852,7 @@ export type ReleaseCertificateResponse = Message<"meshgate.v1.ReleaseCertificate
  * Use `create(ReleaseCertificateResponseSchema)` to create a new message.
  */
 export const ReleaseCertificateResponseSchema: GenMessage<ReleaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 21);
+  messageDesc(file_meshgate, 23);
 
 /**
  * @generated from message meshgate.v1.ChallengeAnswer
@@ -749,7 +886,7 @@ export type ChallengeAnswer = Message<"meshgate.v1.ChallengeAnswer"> & {
  * Use `create(ChallengeAnswerSchema)` to create a new message.
  */
 export const ChallengeAnswerSchema: GenMessage<ChallengeAnswer> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22);
+  messageDesc(file_meshgate, 24);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesRequest
@@ -776,7 +913,7 @@ export type PresentChallengesRequest = Message<"meshgate.v1.PresentChallengesReq
  * Use `create(PresentChallengesRequestSchema)` to create a new message.
  */
 export const PresentChallengesRequestSchema: GenMessage<PresentChallengesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 23);
+  messageDesc(file_meshgate, 25);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesResponse
@@ -789,7 +926,7 @@ export type PresentChallengesResponse = Message<"meshgate.v1.PresentChallengesRe
  * Use `create(PresentChallengesResponseSchema)` to create a new message.
  */
 export const PresentChallengesResponseSchema: GenMessage<PresentChallengesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 24);
+  messageDesc(file_meshgate, 26);
 
 /**
  * @generated from message meshgate.v1.FindChallengeRequest
@@ -823,7 +960,7 @@ export type FindChallengeRequest = Message<"meshgate.v1.FindChallengeRequest"> &
  * Use `create(FindChallengeRequestSchema)` to create a new message.
  */
 export const FindChallengeRequestSchema: GenMessage<FindChallengeRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 25);
+  messageDesc(file_meshgate, 27);
 
 /**
  * @generated from message meshgate.v1.FindChallengeResponse
@@ -840,7 +977,7 @@ export type FindChallengeResponse = Message<"meshgate.v1.FindChallengeResponse">
  * Use `create(FindChallengeResponseSchema)` to create a new message.
  */
 export const FindChallengeResponseSchema: GenMessage<FindChallengeResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 26);
+  messageDesc(file_meshgate, 28);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsRequest
@@ -857,7 +994,7 @@ export type CertificateRecipientsRequest = Message<"meshgate.v1.CertificateRecip
  * Use `create(CertificateRecipientsRequestSchema)` to create a new message.
  */
 export const CertificateRecipientsRequestSchema: GenMessage<CertificateRecipientsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 27);
+  messageDesc(file_meshgate, 29);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsResponse
@@ -874,7 +1011,7 @@ export type CertificateRecipientsResponse = Message<"meshgate.v1.CertificateReci
  * Use `create(CertificateRecipientsResponseSchema)` to create a new message.
  */
 export const CertificateRecipientsResponseSchema: GenMessage<CertificateRecipientsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 28);
+  messageDesc(file_meshgate, 30);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateRequest
@@ -908,7 +1045,7 @@ export type ShareCertificateRequest = Message<"meshgate.v1.ShareCertificateReque
  * Use `create(ShareCertificateRequestSchema)` to create a new message.
  */
 export const ShareCertificateRequestSchema: GenMessage<ShareCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 29);
+  messageDesc(file_meshgate, 31);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateResponse
@@ -921,7 +1058,7 @@ export type ShareCertificateResponse = Message<"meshgate.v1.ShareCertificateResp
  * Use `create(ShareCertificateResponseSchema)` to create a new message.
  */
 export const ShareCertificateResponseSchema: GenMessage<ShareCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 30);
+  messageDesc(file_meshgate, 32);
 
 /**
  * @generated from message meshgate.v1.CertificateState
@@ -980,7 +1117,7 @@ export type CertificateState = Message<"meshgate.v1.CertificateState"> & {
  * Use `create(CertificateStateSchema)` to create a new message.
  */
 export const CertificateStateSchema: GenMessage<CertificateState> = /*@__PURE__*/
-  messageDesc(file_meshgate, 31);
+  messageDesc(file_meshgate, 33);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesRequest
@@ -1011,7 +1148,7 @@ export type ReportCertificatesRequest = Message<"meshgate.v1.ReportCertificatesR
  * Use `create(ReportCertificatesRequestSchema)` to create a new message.
  */
 export const ReportCertificatesRequestSchema: GenMessage<ReportCertificatesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 32);
+  messageDesc(file_meshgate, 34);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesResponse
@@ -1024,7 +1161,7 @@ export type ReportCertificatesResponse = Message<"meshgate.v1.ReportCertificates
  * Use `create(ReportCertificatesResponseSchema)` to create a new message.
  */
 export const ReportCertificatesResponseSchema: GenMessage<ReportCertificatesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 33);
+  messageDesc(file_meshgate, 35);
 
 /**
  * @generated from service meshgate.v1.GatewayService
@@ -1075,6 +1212,17 @@ export const GatewayService: GenService<{
     methodKind: "unary";
     input: typeof VerifyServiceTokenRequestSchema;
     output: typeof VerifyServiceTokenResponseSchema;
+  },
+  /**
+   * Trades what somebody typed at a service's sign-in page, or a share link, for a session. With a session that has proven something else
+   * already, for a new one that has proven both; the old one ends.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.Prove
+   */
+  prove: {
+    methodKind: "unary";
+    input: typeof ProveRequestSchema;
+    output: typeof ProveResponseSchema;
   },
   /**
    * What ends trust at once. The first message is `ready`: from there on nothing is missed while the stream lives.

@@ -1,0 +1,90 @@
+// Proofs beyond sign-in at the identity provider: secrets of a service, traded for sessions. Hashes are checked in the thread pool, a few at a time.
+import { createHash } from 'node:crypto';
+import { callerNetwork } from '#lib/ip.ts';
+import { utf8 } from '#lib/bytes.ts';
+import { asId, type ServiceId, type UserId } from '#model/ids.ts';
+import type { TypedProof } from '#model/access.ts';
+import type { ProofAttempt, ProofGrant } from '#model/identity.ts';
+import type { ServiceRecord } from '../store/service-table.ts';
+import { attemptRules, knownBrowserMs, passwordDeadlineMs } from './constants.ts';
+import { write, type Context } from './context.ts';
+import type { ProofUseCases } from './contract.ts';
+import { newId } from './ids.ts';
+import { type AttemptKey, beginAttempt, withdrawAttempt } from './proof-attempts.ts';
+import { enabledService, openSession, waysIn } from './sessions.ts';
+
+const names: Readonly<Record<TypedProof, string>> = { password: 'Shared password', pin: 'Shared PIN', link: 'Share link' };
+
+export function proofUseCases(context: Context): ProofUseCases {
+  const { store, hasher, random } = context;
+  const refused = (why: 'wrong' | 'wait' | 'not_asked', retryAfterMs = 0): ProofGrant => ({ kind: 'refused', why, retryAfterMs });
+  return {
+    async prove(attempt) {
+      const service = await store.read(async (tables) => await enabledService(tables, attempt.serviceId));
+      const hash = service === undefined ? undefined : hashOf(service, attempt.kind);
+      if (service === undefined || hash === undefined) return refused('not_asked');
+      const keys = attemptKeys(context, attempt, hash);
+      const waitMs = await store.write(async (tables) => await beginAttempt(tables, context.clock.wall(), keys));
+      if (waitMs > 0) return refused('wait', waitMs);
+      const verifying = hasher.verify(attempt.secret, hash, AbortSignal.timeout(passwordDeadlineMs));
+      const right = await verifying.catch(async (error: unknown) => {
+        await store.write(async (tables) => await withdrawAttempt(tables, keys, false)); // too busy to look
+        throw error;
+      });
+      if (!right) return refused('wrong');
+      return await write(context, async (write) => {
+        await withdrawAttempt(write.tables, keys, true);
+        const now = await enabledService(write.tables, attempt.serviceId);
+        // The secret may have been changed while it was looked at.
+        if (now === undefined || hashOf(now, attempt.kind) !== hash) return refused('wrong');
+        const holder = { userId: asId<UserId>(`${attempt.kind}:${newId(random)}`), name: names[attempt.kind] };
+        const origin = { signIn: '', methods: [], address: attempt.address, userAgent: attempt.userAgent };
+        const session = await openSession(context, write, now, holder, attempt.kind, origin, attempt.sessionId);
+        await write.tables.sessions.trimNameless(now.id, context.limits.namelessPerService);
+        return { kind: 'granted', session, knownBrowser: markBrowser(context, now.id) };
+      });
+    },
+  };
+}
+
+/** The stored hash of what the service asks for; undefined where it does not ask for it. */
+function hashOf(service: ServiceRecord, kind: TypedProof): string | undefined {
+  if (!waysIn(service).some((all) => all.includes(kind))) return undefined;
+  const { password, pin } = service.auth;
+  const kept = kind === 'password' ? password : kind === 'pin' ? pin : undefined;
+  return kept?.enabled === true ? kept.hash : undefined;
+}
+
+/** Who has signed in at the service before with this browser does not have to wait for strangers, only for itself. */
+function attemptKeys(context: Context, { serviceId, kind, knownBrowser, address }: ProofAttempt, hash: string): readonly AttemptKey[] {
+  const browser = knownBrowser === undefined ? undefined : openMark(context, serviceId, knownBrowser);
+  if (browser !== undefined) return [{ key: `browser ${browser}`, rule: attemptRules.browser }];
+  return [
+    { key: `address ${callerNetwork(address)}`, rule: attemptRules.address },
+    // A new secret begins anew.
+    { key: `service ${serviceId} ${kind} ${digestOf(hash)}`, rule: attemptRules[kind] },
+  ];
+}
+
+const markPlace = (serviceId: ServiceId): string => `known browser ${serviceId}`;
+
+/** What a browser shows the next time. It proves nothing but that somebody has been let in with it. */
+function markBrowser({ sealer, clock, random }: Context, serviceId: ServiceId): string {
+  return sealer.seal(markPlace(serviceId), utf8(`${clock.wall() + knownBrowserMs} ${newId(random)}`));
+}
+
+/** The browser's own name; undefined where the mark is not ours, another service's, or too old. */
+function openMark({ sealer, clock }: Context, serviceId: ServiceId, mark: string): string | undefined {
+  try {
+    const [until = '', name] = Buffer.from(sealer.open(markPlace(serviceId), mark))
+      .toString('utf8')
+      .split(' ');
+    return Number(until) > clock.wall() ? name : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64url').slice(0, 16);
+}

@@ -1,0 +1,36 @@
+// The part of GatewayService that judges proofs beyond sign-in at the identity provider.
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Clock } from '#lib/clock.ts';
+import { typedProofs } from '#model/access.ts';
+import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
+import type { ProveRequest, ProveResponseSchema } from '#wire/proto/gen/meshgate_pb.ts';
+import type { ProofUseCases } from '../domain/contract.ts';
+import { maxProofSecret, maxProofText } from './constants.ts';
+import { sessionOf } from './translate-proxy.ts';
+
+interface ProofCalls {
+  readonly prove: (request: ProveRequest) => Promise<MessageInitShape<typeof ProveResponseSchema>>;
+}
+
+export function proofCalls(proofs: ProofUseCases, clock: Clock): ProofCalls {
+  return {
+    prove: async (request) => {
+      const { serviceId, secret, sessionId, knownBrowser, address, userAgent } = request;
+      const kind = typedProofs.find((known) => known === request.kind);
+      if (kind === undefined || secret.length > maxProofSecret) return { result: { case: 'refused', value: { why: 'wrong', retryAfterMs: 0n } } };
+      const grant = await proofs.prove({
+        serviceId: asId<ServiceId>(serviceId),
+        kind,
+        secret,
+        sessionId: sessionId === '' || sessionId.length > maxProofText ? undefined : asId<SessionId>(sessionId),
+        knownBrowser: knownBrowser === '' || knownBrowser.length > maxProofText ? undefined : knownBrowser,
+        address: address.slice(0, maxProofText),
+        userAgent: userAgent.slice(0, maxProofText),
+      });
+      if (grant.kind === 'granted') {
+        return { result: { case: 'granted', value: { session: sessionOf(grant.session, clock.wall()), knownBrowser: grant.knownBrowser } } };
+      }
+      return { result: { case: 'refused', value: { why: grant.why, retryAfterMs: BigInt(Math.ceil(grant.retryAfterMs)) } } };
+    },
+  };
+}
