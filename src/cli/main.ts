@@ -9,5 +9,7 @@ import { compileCacheFlushMs } from './constants.ts';
 enableCompileCache(join(import.meta.dirname, '../../node_modules/.cache/meshgate'));
 // The cache is written when a process ends; this is for those that are killed one day.
 setTimeout(flushCompileCache, compileCacheFlushMs).unref();
+const { makeObjectsYoung } = await import('#lib/heap.ts');
+makeObjectsYoung();
 const { runTool } = await import('./tool.ts');
 await runTool();

@@ -4,6 +4,7 @@ import { Session as Inspector } from 'node:inspector/promises';
 import { AssertionSigner } from '#identity/assertion.ts';
 import { SessionCache } from '#identity/session-cache.ts';
 import { systemClock } from '#lib/clock.ts';
+import { makeObjectsYoung } from '#lib/heap.ts';
 import { hostDial } from '#lib/host-dial.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Identity, Session, SessionAuthority } from '#model/identity.ts';
@@ -90,6 +91,9 @@ async function start({ host, certPem, keyPem, upstreamPort, endlessPort, session
   );
   return listener.port;
 }
+
+// As the command does.
+makeObjectsYoung();
 
 const inspector = new Inspector();
 
