@@ -36,6 +36,10 @@ export const H2_RESET_WINDOW_MS = 30_000;
 /** Idle connections kept for one upstream, and for how long. Upstreams often close after 5 s; a stale one is retried. */
 export const UPSTREAM_IDLE_CONNECTIONS = 64;
 export const UPSTREAM_IDLE_MS = 30_000;
+/** Idle connections beyond that, which a burst has left, are closed after this. */
+export const SURPLUS_IDLE_MS = 2_000;
+/** Connections to one upstream that begin to be made in one turn of the event loop. */
+export const UPSTREAM_DIALS_PER_TURN = 4;
 /** Connections to one upstream at a time; more requests get 503. */
 export const UPSTREAM_CONNECTIONS = 1_024;
 /** HTTP/2 connections to one upstream, and requests at a time on each, where it allows as many; more requests get 503. */

@@ -183,7 +183,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     const abort = new AbortController();
     this.#abort = abort;
     this.#events.dialling(this.#target);
-    this.#deps.upstreams.connect(this.#upstream, this.#use, abort.signal).then(
+    this.#deps.upstreams.connect(this.#upstream, this.#use, abort.signal, this.#renewed).then(
       (connection) => {
         if (this.#over || this.#abort !== abort) return connection.destroy();
         this.#events.dialled();

@@ -55,6 +55,11 @@ export class UpstreamConnection implements UpstreamLink {
     stream.on('drain', this.#onDrain);
   }
 
+  /** Whether it can serve nobody any more. */
+  get gone(): boolean {
+    return this.#gone;
+  }
+
   get used(): boolean {
     return this.#served > 0;
   }

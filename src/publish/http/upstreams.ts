@@ -2,13 +2,13 @@
 import type { Duplex } from 'node:stream';
 import type { SecureContext } from 'node:tls';
 import type { Dial } from '#lib/net.ts';
-import { CONNECT_MS, UPSTREAM_CONNECTIONS, UPSTREAM_IDLE_CONNECTIONS, UPSTREAM_IDLE_MS } from '../constants.ts';
+import { CONNECT_MS } from '../constants.ts';
 import { publishError } from '../errors.ts';
-import type { Deadlines } from './deadlines.ts';
-import { UpstreamConnection, type ConnectionOwner } from './upstream-connection.ts';
+import type { Deadlined, Deadlines } from './deadlines.ts';
 import { SessionPool } from './upstream-h2-pool.ts';
 import { UpstreamSession } from './upstream-h2-session.ts';
 import type { UpstreamLink } from './upstream-link.ts';
+import { UpstreamPool } from './upstream-pool.ts';
 import type { TlsTerms, UpstreamTarget } from './upstream-target.ts';
 import { secureUpstream, upstreamContext } from './upstream-tls.ts';
 
@@ -27,45 +27,35 @@ export interface UpstreamDials {
  */
 export type UpstreamUse = 'request' | 'own-connection' | 'websocket';
 
-class Pool implements ConnectionOwner {
-  readonly idleConnections: UpstreamConnection[] = [];
-  readonly #upstreams: Upstreams;
-  /** Connections in being or being made. */
-  open = 0;
-  /** Made with the first connection that needs it. */
-  context: SecureContext | undefined;
+/** The making of one connection, cut off by the sweep: a timer and signals that follow it would cost more than the connection. */
+class Attempt implements Deadlined {
+  slot = -1;
+  readonly deadline: number;
+  readonly abort: AbortController;
+  expired = false;
 
-  constructor(upstreams: Upstreams) {
-    this.#upstreams = upstreams;
+  constructor(deadline: number, abort: AbortController) {
+    this.deadline = deadline;
+    this.abort = abort;
   }
 
-  idle(connection: UpstreamConnection): void {
-    if (this.#upstreams.closed || this.idleConnections.length >= UPSTREAM_IDLE_CONNECTIONS) return connection.destroy();
-    connection.idleSince = this.#upstreams.now();
-    this.idleConnections.push(connection);
-  }
-
-  gone(connection: UpstreamConnection): void {
-    this.open--;
-    const index = this.idleConnections.indexOf(connection);
-    if (index >= 0) this.idleConnections.splice(index, 1);
+  expire(): void {
+    this.expired = true;
+    this.abort.abort(new DOMException('the connection took too long', 'TimeoutError'));
   }
 }
 
 export class Upstreams {
   readonly #dials: UpstreamDials;
   readonly #deadlines: Deadlines;
-  readonly #pools = new Map<string, Pool>();
+  readonly #pools = new Map<string, UpstreamPool>();
   readonly #sessionPools = new Map<string, SessionPool>();
-  readonly #abort = new AbortController();
+  readonly #attempts = new Set<Attempt>();
+  closed = false;
 
   constructor(dials: UpstreamDials, deadlines: Deadlines) {
     this.#dials = dials;
     this.#deadlines = deadlines;
-  }
-
-  get closed(): boolean {
-    return this.#abort.signal.aborted;
   }
 
   now(): number {
@@ -79,7 +69,7 @@ export class Upstreams {
       const stream = pool?.take(use === 'websocket');
       if (stream !== undefined || pool === undefined || use === 'request' || !pool.refusesTunnels) return stream;
     }
-    return this.#pools.get(upstream.key)?.idleConnections.pop();
+    return this.#pools.get(upstream.key)?.take();
   }
 
   /** Whether waiting for this upstream makes sense: false where the overlay has lost its path. */
@@ -88,32 +78,24 @@ export class Upstreams {
   }
 
   /**
-   * A place for a request on a connection that is made for it, or for it and others. Rejects with Node's and OpenSSL's codes, the
-   * PUBLISH_UPSTREAM_* errors or, from `signal`, ABORT_ERR.
+   * A place for a request on a connection that is made for it, or for it and others, or that comes free meanwhile; with `unused` on one that nobody
+   * has used yet. Rejects with Node's and OpenSSL's codes, the PUBLISH_UPSTREAM_* errors or, from `signal`, ABORT_ERR.
    */
-  async connect(upstream: UpstreamTarget, use: UpstreamUse, signal: AbortSignal): Promise<UpstreamLink> {
+  async connect(upstream: UpstreamTarget, use: UpstreamUse, signal: AbortSignal, unused: boolean): Promise<UpstreamLink> {
     if (upstream.version === 'h2' && use !== 'own-connection') {
       const stream = await this.#sessionPool(upstream).open(signal, use === 'websocket');
       if (stream !== undefined) return stream;
     }
-    const pool = this.#pool(upstream.key);
-    if (pool.open >= UPSTREAM_CONNECTIONS) throw publishError('PUBLISH_UPSTREAM_BUSY', upstream.key);
-    pool.open++;
-    try {
-      return await this.#within(upstream, signal, async (limit) => new UpstreamConnection(await this.#dial(upstream, 'http/1.1', limit), pool));
-    } catch (error) {
-      pool.open--;
-      throw error;
-    }
+    if (this.closed) throw publishError('PUBLISH_UPSTREAM_CLOSED');
+    const pool = this.#pool(upstream);
+    return unused ? pool.dial(signal) : pool.wait(signal);
   }
 
   /** Closes idle connections whose time is over, and forgets empty pools; for the sweep. */
   sweep(): void {
-    const oldest = this.now() - UPSTREAM_IDLE_MS;
     for (const [key, pool] of this.#pools) {
-      const idle = pool.idleConnections;
-      while (idle[0] !== undefined && idle[0].idleSince < oldest) idle[0].destroy();
-      if (pool.open === 0) this.#pools.delete(key);
+      pool.sweep();
+      if (pool.empty) this.#pools.delete(key);
     }
     for (const [key, pool] of this.#sessionPools) {
       pool.sweep();
@@ -123,16 +105,22 @@ export class Upstreams {
 
   /** Ends idle connections now; those in work end with their exchange. */
   close(): void {
-    this.#abort.abort();
-    for (const pool of this.#pools.values()) {
-      while (pool.idleConnections[0] !== undefined) pool.idleConnections[0].destroy();
-    }
+    this.closed = true;
+    for (const attempt of this.#attempts) attempt.abort.abort();
+    for (const pool of this.#pools.values()) pool.close();
     for (const pool of this.#sessionPools.values()) pool.close();
   }
 
-  #pool(key: string): Pool {
-    let pool = this.#pools.get(key);
-    if (pool === undefined) this.#pools.set(key, (pool = new Pool(this)));
+  #pool(upstream: UpstreamTarget): UpstreamPool {
+    let pool = this.#pools.get(upstream.key);
+    if (pool === undefined) {
+      pool = new UpstreamPool({
+        key: upstream.key,
+        now: () => this.now(),
+        dial: (abort) => this.#within(upstream, abort, (signal) => this.#dial(upstream, 'http/1.1', signal)),
+      });
+      this.#pools.set(upstream.key, pool);
+    }
     return pool;
   }
 
@@ -142,7 +130,7 @@ export class Upstreams {
       pool = new SessionPool({
         now: () => this.now(),
         connect: (owner) =>
-          this.#within(upstream, undefined, async (limit) =>
+          this.#within(upstream, new AbortController(), async (limit) =>
             UpstreamSession.open(await this.#dial(upstream, 'h2', limit), upstream.tls === undefined ? 'http' : 'https', owner, limit),
           ),
       });
@@ -153,26 +141,31 @@ export class Upstreams {
 
   /** Dials, and does TLS where the target wants it. */
   async #dial(upstream: UpstreamTarget, protocol: 'http/1.1' | 'h2', signal: AbortSignal): Promise<Duplex> {
-    const context = upstream.tls === undefined ? undefined : this.#context(upstream.key, upstream.tls);
+    const context = upstream.tls === undefined ? undefined : this.#context(upstream, upstream.tls);
     const dial = upstream.direct ? this.#dials.directDial : this.#dials.dial;
     const stream = await dial(upstream.target, { signal });
     if (upstream.preface !== undefined) stream.write(upstream.preface);
     return context === undefined ? stream : secureUpstream(stream, upstream, protocol, context, signal);
   }
 
-  /** Does what makes a connection within the time that it may take. */
-  async #within<T>(upstream: UpstreamTarget, signal: AbortSignal | undefined, make: (limit: AbortSignal) => Promise<T>): Promise<T> {
+  /** Does what makes a connection within the time that it may take, or until it is aborted. */
+  async #within<T>(upstream: UpstreamTarget, abort: AbortController, make: (signal: AbortSignal) => Promise<T>): Promise<T> {
     if (this.closed) throw publishError('PUBLISH_UPSTREAM_CLOSED');
-    const limit = AbortSignal.timeout(CONNECT_MS);
+    const attempt = new Attempt(this.now() + CONNECT_MS, abort);
+    this.#attempts.add(attempt);
+    this.#deadlines.add(attempt);
     try {
-      return await make(AbortSignal.any(signal === undefined ? [limit, this.#abort.signal] : [signal, limit, this.#abort.signal]));
+      return await make(abort.signal);
     } catch (error) {
-      throw limit.aborted && signal?.aborted !== true ? publishError('PUBLISH_UPSTREAM_TIMEOUT', upstream.key, error) : error;
+      throw attempt.expired ? publishError('PUBLISH_UPSTREAM_TIMEOUT', upstream.key, error) : error;
+    } finally {
+      this.#deadlines.remove(attempt);
+      this.#attempts.delete(attempt);
     }
   }
 
-  #context(key: string, terms: TlsTerms): SecureContext {
-    const pool = this.#pool(key);
+  #context(upstream: UpstreamTarget, terms: TlsTerms): SecureContext {
+    const pool = this.#pool(upstream);
     pool.context ??= upstreamContext(terms, this.#dials.upstreamCa);
     return pool.context;
   }

@@ -102,7 +102,12 @@ export class HealthChecks {
 
   async #ask({ target, check, host }: CheckedTarget, signal: AbortSignal): Promise<{ readonly problem: string | undefined } | 'unknown'> {
     try {
-      const status = await ask(await this.#deps.upstreams.connect(unownedUpstream(target.upstream), 'request', signal), check.path, host, signal);
+      const status = await ask(
+        await this.#deps.upstreams.connect(unownedUpstream(target.upstream), 'request', signal, true),
+        check.path,
+        host,
+        signal,
+      );
       const [lowest, highest] = check.statuses;
       return { problem: status >= lowest && status <= highest ? undefined : `the check got status ${status}` };
     } catch (error) {
