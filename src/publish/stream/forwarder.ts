@@ -14,6 +14,7 @@ import type { ServiceId } from '#model/ids.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
 import { judgeAddress } from '../access/restrictions.ts';
 import { KEEP_ALIVE_PROBE_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
+import type { Deadlined, Deadlines } from '../http/deadlines.ts';
 import { createIdSource } from '../http/request-id.ts';
 import type { StreamService, StreamTable } from './services.ts';
 import { sameTrust, type Unlock, type Unlocks } from './unlocks.ts';
@@ -28,18 +29,38 @@ export interface StreamForwarderDeps {
   readonly log: Logger;
 }
 
-/** One connection that is being forwarded. */
-interface Flow {
+/** One connection that is being forwarded. Its deadline is that of the dial. */
+class Flow implements Deadlined {
   readonly service: StreamService;
   readonly socket: Socket;
   /** Under whose sign-in it came in. */
-  unlock: Unlock | undefined;
+  unlock: Unlock | undefined = undefined;
   /** Whose share it is of. */
-  network: string | undefined;
-  upstream: Duplex | undefined;
+  network: string | undefined = undefined;
+  upstream: Duplex | undefined = undefined;
   /** Why it was ended from here; undefined while nobody has. */
-  cut: string | undefined;
-  readonly abort: AbortController;
+  cut: string | undefined = undefined;
+  deadline: number;
+  slot = -1;
+  readonly #abort = new AbortController();
+
+  constructor(service: StreamService, socket: Socket, now: number) {
+    this.service = service;
+    this.socket = socket;
+    this.deadline = now + service.dialMs;
+  }
+
+  /** Aborts where the dial is not wanted any more. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  expire(): void {
+    this.deadline = Infinity;
+    this.#abort.abort(new DOMException('the target was not reached in time', 'TimeoutError'));
+  }
+
+  readonly giveUp = (): void => this.#abort.abort();
 }
 
 export class StreamForwarder {
@@ -48,11 +69,13 @@ export class StreamForwarder {
   readonly #shares = new NetworkShares(STREAMS_PER_ADDRESS);
   readonly #next = new Map<ServiceId, number>();
   readonly #ids = createIdSource();
+  readonly #deadlines: Deadlines;
   #closed = false;
   #emptied: (() => void) | undefined;
 
-  constructor(deps: StreamForwarderDeps) {
+  constructor(deps: StreamForwarderDeps, deadlines: Deadlines) {
     this.#deps = deps;
+    this.#deadlines = deadlines;
   }
 
   get open(): number {
@@ -62,7 +85,7 @@ export class StreamForwarder {
   /** Takes an accepted socket over, bytes that were put back included; never throws. */
   handle(socket: Socket, service: StreamService, ends: Ends): void {
     socket.on('error', () => undefined);
-    const flow: Flow = { service, socket, unlock: undefined, network: undefined, upstream: undefined, cut: undefined, abort: new AbortController() };
+    const flow = new Flow(service, socket, this.#deadlines.now());
     void this.#run(flow, ends).catch((error: unknown) => {
       this.#deps.log.error('a stream failed', { service: service.domain, error: describeError(error) });
       socket.destroy();
@@ -87,7 +110,7 @@ export class StreamForwarder {
       if (!predicate(flow)) continue;
       ended++;
       flow.cut = reason;
-      flow.abort.abort();
+      flow.giveUp();
       flow.socket.resetAndDestroy();
       flow.upstream?.destroy();
     }
@@ -122,13 +145,13 @@ export class StreamForwarder {
       return this.#record(entry, service, remote, refused, false, 0, 0);
     }
     this.#flows.add(flow);
-    const gone = (): void => flow.abort.abort();
-    socket.once('close', gone);
-    socket.setNoDelay(true);
+    socket.once('close', flow.giveUp);
     socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+    this.#deadlines.add(flow);
     try {
-      flow.upstream = await this.#dial(service, flow.abort.signal);
-      socket.off('close', gone);
+      flow.upstream = await this.#dial(service, flow.signal);
+      this.#deadlines.remove(flow);
+      socket.off('close', flow.giveUp);
       if (flow.cut !== undefined) flow.upstream.destroy();
       // Before the client's first byte: what the client itself sends as a header is only bytes to the target.
       if (service.proxy !== undefined) flow.upstream.write(writeProxyHeader(service.proxy, remote, local));
@@ -141,6 +164,7 @@ export class StreamForwarder {
       socket.destroy();
       this.#record(entry, service, remote, flow.cut ?? dialReason(error), true, 0, 0);
     } finally {
+      this.#deadlines.remove(flow);
       this.#flows.delete(flow);
       if (this.#flows.size === 0) this.#emptied?.();
       if (flow.network !== undefined) this.#shares.give(flow.network);
@@ -168,9 +192,8 @@ export class StreamForwarder {
   }
 
   /** The targets take turns; one that cannot be reached is passed over while there is time. */
-  async #dial(service: StreamService, gone: AbortSignal): Promise<Duplex> {
+  async #dial(service: StreamService, signal: AbortSignal): Promise<Duplex> {
     const dial = service.direct ? this.#deps.directDial : this.#deps.dial;
-    const signal = AbortSignal.any([gone, AbortSignal.timeout(service.dialMs)]);
     const { targets } = service;
     const first = this.#next.get(service.id) ?? 0;
     this.#next.set(service.id, (first + 1) % targets.length);

@@ -39,7 +39,7 @@ export interface StreamPublisherDeps extends StreamForwarderDeps {
 
 export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublisher {
   const deadlines = new Deadlines(deps.clock);
-  const forwarder = new StreamForwarder(deps);
+  const forwarder = new StreamForwarder(deps, deadlines);
   const flows = new UdpFlows({
     open: deps.openUdp,
     openDirect: deps.openDirectUdp,

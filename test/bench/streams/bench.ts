@@ -32,6 +32,8 @@ const haproxy = 'haproxy';
 const name = 'tls.bench.test';
 const bulkStreams = 8;
 const together = 64;
+/** The load runs for so long before it counts. */
+const warmSeconds = 0.5;
 /** As a server of games has it: many clients, small datagrams, a few of each under way. */
 const udp = { flows: 100, window: 4, bytes: 64 } as const;
 /** Asked for; a process may hold 20,000 descriptors here, and each connection takes two of the subject. */
@@ -123,11 +125,11 @@ export async function profileStreams(what: string): Promise<void> {
     await run();
     const before = cpuSeconds(meshgate.pid ?? 0);
     const rate = await run();
-    console.log(`${rate.toFixed(0)}/s, ${(((cpuSeconds(meshgate.pid ?? 0) - before) / rate / seconds) * 1e6).toFixed(3)} µs of CPU each`);
+    console.log(`${rate.toFixed(0)}/s, ${(((cpuSeconds(meshgate.pid ?? 0) - before) / rate / (seconds + warmSeconds)) * 1e6).toFixed(3)} µs of CPU each`);
     await meshgate.startProfile();
     const profiled = await run();
     await meshgate.stopProfile(file);
-    for (const line of summarise(file, 60, (micros) => `${(micros / profiled / seconds).toFixed(3).padStart(7)} µs each`)) console.log(line);
+    for (const line of summarise(file, 60, (micros) => `${(micros / profiled / (seconds + warmSeconds)).toFixed(3).padStart(7)} µs each`)) console.log(line);
     console.log(file);
   } finally {
     await stop();
@@ -147,8 +149,8 @@ async function measure(bench: Bench, { name: subject, pid }: StreamSubject, figu
   const before = pid === undefined ? 0 : cpuSeconds(pid);
   const rate = await run();
   add(figure, rate);
-  // The load warms up for half a second, which costs as much.
-  const counted = rate * (secondsOf(bench) + 0.5);
+  // It costs as much while the load warms up.
+  const counted = rate * (secondsOf(bench) + warmSeconds);
   if (pid !== undefined) add(`${figure} cpu`, (cpuSeconds(pid) - before) / counted);
 }
 
