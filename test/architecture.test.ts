@@ -99,6 +99,7 @@ void t.test('native code is called in one file for each accelerator, and in thei
     'crypto/ffi-openssl.ts',
     'lib/socket-send.ts',
     'overlay/system/tun-device.ts',
+    'overlay/udp/ffi-flows.ts',
     'overlay/udp/ffi-udp.ts',
     'overlay/udp/readiness.ts',
   ]);

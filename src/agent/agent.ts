@@ -2,12 +2,11 @@
 import { readFile } from 'node:fs/promises';
 import { systemClock } from '#lib/clock.ts';
 import { hostDial } from '#lib/host-dial.ts';
-import { openHostUdp } from '#lib/host-udp.ts';
 import { startScoped, type Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { readFileIfThere } from '#lib/files.ts';
 import { serveStatus } from '#lib/status-socket.ts';
-import { createMeshNode, hostMeta, overlayOptions } from '#mesh/index.ts';
+import { chooseHostUdp, createMeshNode, hostMeta, overlayOptions } from '#mesh/index.ts';
 import { serveMetrics } from '#metrics/index.ts';
 import type { AgentConfig } from './config.ts';
 import { agentError } from './errors.ts';
@@ -47,9 +46,10 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       (port) => forwarder.wants(port),
       (connection) => void forwarder.handle(connection),
     );
+    const openUdp = chooseHostUdp(config.wireguard.accelerators).open;
     const udp = new UdpForwarder({
       overlay: node.overlay,
-      open: openHostUdp,
+      open: openUdp,
       targetOf: (port) => forwarder.targetOf(port),
       clock: systemClock,
       log: log.with({ part: 'forward' }),
@@ -60,7 +60,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       node.overlay.carry({
         dial: forwarder.dialCarried,
         connection: (connection, upstream) => void forwarder.carry(connection, upstream),
-        openUdp: openHostUdp,
+        openUdp,
         resolve: resolveForPeers,
       });
     }

@@ -8,13 +8,12 @@ import { systemClock } from '#lib/clock.ts';
 import { Durations } from '#lib/durations.ts';
 import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
 import { hostDial } from '#lib/host-dial.ts';
-import { openHostUdp } from '#lib/host-udp.ts';
 import { formatPrefix } from '#lib/ip.ts';
 import { startScoped, type Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { serveStatus } from '#lib/status-socket.ts';
-import { createMeshNode, hostMeta, type MeshNode, overlayOptions } from '#mesh/index.ts';
+import { chooseHostUdp, createMeshNode, hostMeta, type MeshNode, overlayOptions } from '#mesh/index.ts';
 import { serveMetrics } from '#metrics/index.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { asId, type ProxyId, type ServiceId } from '#model/ids.ts';
@@ -192,6 +191,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     };
     scope.defer(sessions.onEnd(cut));
 
+    const udp = chooseHostUdp(config.wireguard.accelerators);
     const streams = scope.use(
       createStreamPublisher({
         dial: node.overlay.dial,
@@ -199,7 +199,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         webDomain: (host) => routes.service(host)?.domain,
         unlocks,
         openUdp: openOverlayUdp(node.overlay),
-        openDirectUdp: openHostUdp,
+        openDirectUdp: udp.open,
         accessLog: record,
         clock,
         log: log.with({ part: 'stream' }),
@@ -210,6 +210,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       loadBalancers: config.proxyProtocol.trusted,
       http: publisher,
       streams,
+      openUdp: udp.listen,
       clock,
       log: log.with({ part: 'listen' }),
     });

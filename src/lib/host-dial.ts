@@ -34,12 +34,13 @@ function connectTo(host: string, port: number, signal: AbortSignal): ReturnType<
       socket.off('connect', connected);
       then();
     };
-    const abort = (): void => settle(() => {
-      // What the socket still says is nobody's business.
-      socket.on('error', () => undefined);
-      socket.destroy();
-      reject(signal.reason);
-    });
+    const abort = (): void =>
+      settle(() => {
+        // What the socket still says is nobody's business.
+        socket.on('error', () => undefined);
+        socket.destroy();
+        reject(signal.reason);
+      });
     const failed = (error: Error): void => settle(() => reject(error));
     const connected = (): void => settle(() => resolve(socket));
     signal.addEventListener('abort', abort, { once: true });

@@ -35,14 +35,28 @@ export interface Ends {
 export interface UdpFlow {
   /** Best effort; the bytes are valid only during the call. */
   send(bytes: Uint8Array): void;
+  /** The same for a run: datagrams back to back, each `size` bytes long, the last may be shorter. Where it is missing, each is sent. */
+  sendRun?(run: Uint8Array, size: number): void;
   close(): void;
 }
 
 /**
  * Opens one to an address. `received` gets datagrams from that end, valid only during the call; `failed` says that there will be none. Neither is
- * called within the call, or after `close`.
+ * called within the call, or after `close`. With `receivedRun` datagrams that come together may come as a run.
  */
-export type OpenUdpFlow = (to: Endpoint, received: (bytes: Uint8Array) => void, failed: () => void) => UdpFlow;
+export type OpenUdpFlow = (
+  to: Endpoint,
+  received: (bytes: Uint8Array) => void,
+  failed: () => void,
+  receivedRun?: (run: Uint8Array, size: number) => void,
+) => UdpFlow;
+
+/** Sends a run, as one where that can be. */
+export function sendRun(flow: UdpFlow, run: Uint8Array, size: number): void {
+  if (size >= run.length) flow.send(run);
+  else if (flow.sendRun !== undefined) flow.sendRun(run, size);
+  else for (let at = 0; at < run.length; at += size) flow.send(run.subarray(at, at + size));
+}
 
 /** `host:port` with brackets around IPv6. */
 export function formatHostPort(host: string, port: number): string {

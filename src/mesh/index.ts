@@ -4,4 +4,5 @@ export { createMeshNode, type MeshDeps, type MeshNode, type MeshNodeOptions } fr
 export { overlayOptions } from './overlay-options.ts';
 export { controlSettings, wireguardSettings } from './settings.ts';
 export type { MeshState } from './state.ts';
+export { chooseHostUdp, type OpenDatagramPortAt } from '#overlay/index.ts';
 export type { Overlay, OverlayConnection, OverlayUdpSocket } from '#overlay/index.ts';

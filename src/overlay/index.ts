@@ -1,4 +1,6 @@
 // The overlay's face.
+export { type AcceleratorChoice, chooseHostUdp } from './accelerators.ts';
 export type { OverlayDeps, OverlayOptions } from './options.ts';
 export { createOverlay } from './overlay.ts';
 export type { Carrier, LastEndpoint, Overlay, OverlayConnection, OverlayUdpSocket, SignalPort } from './types.ts';
+export type { OpenDatagramPortAt } from './udp/port.ts';

@@ -6,6 +6,7 @@ import type { IpPrefix } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { DialTarget, Endpoint, Ends } from '#lib/net.ts';
+import type { OpenDatagramPortAt } from '#mesh/index.ts';
 import type { HttpPublisher, StreamPublisher, StreamTable } from '#publish/index.ts';
 import { portHolder } from './port-holder.ts';
 import { ProxyDoor } from './proxy-door.ts';
@@ -19,7 +20,9 @@ export interface PublicSocketsDeps {
   /** Load balancers that say whose a connection is. */
   readonly loadBalancers: readonly IpPrefix[];
   readonly http: Pick<HttpPublisher, 'handleConnection'>;
-  readonly streams: Pick<StreamPublisher, 'handleConnection' | 'handleDatagram'>;
+  readonly streams: Pick<StreamPublisher, 'handleConnection' | 'handleDatagrams'>;
+  /** How a UDP port is opened. */
+  readonly openUdp: OpenDatagramPortAt;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -58,7 +61,10 @@ export async function openPublicSockets(deps: PublicSocketsDeps): Promise<Public
     protocol: 'udp',
     except: undefined,
     holder: (port) => portHolder('udp', port),
-    listen: (port) => listenUdp({ host: at.host, port }, (bytes, from, reply) => streams.handleDatagram(bytes, from, port, reply)),
+    listen: (port) =>
+      listenUdp({ host: at.host, port }, { open: deps.openUdp, log }, (run, size, from, reply) =>
+        streams.handleDatagrams(run, size, from, port, reply),
+      ),
     clock,
     log,
   });

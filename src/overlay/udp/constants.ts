@@ -30,3 +30,9 @@ export const MAX_QUEUED_DATAGRAMS = 4096;
 export const UDP_BUFFER_BYTES = 4 * 1024 * 1024;
 /** Where the port asked for is taken, the next ones are tried. */
 export const UDP_PORT_ATTEMPTS = 16;
+
+/** Sockets with one remote end: how many of them one look at the system tells of, and datagrams that one call brings. */
+export const FLOW_EVENTS = 256;
+export const FLOW_RECEIVE_SLOTS = 16;
+/** Datagrams of all such sockets in one turn of the event loop; the rest waits for the next. */
+export const FLOW_TURN_DATAGRAMS = 512;

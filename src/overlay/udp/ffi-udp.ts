@@ -11,7 +11,7 @@ import { type Readiness, watchDescriptor } from './readiness.ts';
 import { decodeSocketAddress, encodeSocketAddress, familyIpv4, familyIpv6, SOCKET_ADDRESS_BYTES } from './socket-address.ts';
 
 /** The system's error numbers that callers tell apart; the same on every Linux that this runs on. */
-export const systemErrors = { EINTR: 4, EIO: 5, EAGAIN: 11, EINVAL: 22, EMSGSIZE: 90, EADDRINUSE: 98, ENOBUFS: 105 } as const;
+export const systemErrors = { EINTR: 4, EIO: 5, EAGAIN: 11, EINVAL: 22, EMSGSIZE: 90, EADDRINUSE: 98, ENOBUFS: 105, ECONNREFUSED: 111 } as const;
 
 const dgramNonblockCloexec = 0x2 | 0x800 | 0x80000;
 const solSocket = 1;

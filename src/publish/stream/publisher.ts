@@ -18,8 +18,8 @@ export interface StreamPublisher extends Closable {
    * hello where one was read; without it the socket is closed.
    */
   handleConnection(socket: Socket, ends: Ends, port: number, otherwise?: (hello: ClientHello | undefined) => void): void;
-  /** A datagram to one of the table's UDP ports; the bytes are valid only during the call. */
-  handleDatagram(bytes: Uint8Array, from: Endpoint, port: number, reply: Reply): void;
+  /** A run of one sender's datagrams to one of the table's UDP ports; the bytes are valid only during the call. */
+  handleDatagrams(run: Uint8Array, size: number, from: Endpoint, port: number, reply: Reply): void;
   /** Takes nothing new, lets streams finish for at most `deadlineMs`, and closes. */
   drain(deadlineMs: number): Promise<void>;
   /** Swaps the table; what it does not keep is ended at once. */
@@ -92,9 +92,9 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
       forwarder.sweep(next);
       flows.keep(next);
     },
-    handleDatagram(bytes, from, port, reply) {
+    handleDatagrams(run, size, from, port, reply) {
       const service = table.udp.get(port);
-      if (service !== undefined) flows.datagram(bytes, from, service, reply);
+      if (service !== undefined) flows.datagrams(run, size, from, service, reply);
     },
     takesName: (port, domain) => table.ports.get(port)?.names.has(domain) === true,
     stats: () => {

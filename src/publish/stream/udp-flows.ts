@@ -2,7 +2,7 @@
 // for another, and a flood of invented addresses pushes out what nobody has answered, never what is in use.
 import type { Clock, Timer } from '#lib/clock.ts';
 import { parseIp, unmapIp } from '#lib/ip.ts';
-import type { Endpoint, OpenUdpFlow, UdpFlow } from '#lib/net.ts';
+import { type Endpoint, type OpenUdpFlow, sendRun, type UdpFlow } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { ServiceId } from '#model/ids.ts';
@@ -20,11 +20,10 @@ export interface UdpFlowsDeps {
   readonly clock: Clock;
 }
 
-/** Sends a datagram back to a client; the bytes are valid only during the call. */
-export type Reply = (bytes: Uint8Array, to: Endpoint) => void;
+/** Sends a run back to a client, one datagram where `size` is its length; the bytes are valid only during the call. */
+export type Reply = (run: Uint8Array, size: number, to: Endpoint) => void;
 
 interface Flow {
-  readonly key: string;
   readonly id: string;
   readonly service: UdpService;
   readonly client: Endpoint;
@@ -36,6 +35,7 @@ interface Flow {
   readonly started: number;
   readonly wall: number;
   usedAt: number;
+  open: boolean;
   /** The target has sent something: somebody is there on both sides. */
   answered: boolean;
   bytesUp: number;
@@ -44,7 +44,7 @@ interface Flow {
 
 export class UdpFlows {
   readonly #deps: UdpFlowsDeps;
-  readonly #flows = new Map<string, Flow>();
+  readonly #flows = new FlowTable();
   /** Those that nobody has answered, oldest first. */
   readonly #unanswered = new Set<Flow>();
   readonly #shares = new NetworkShares(UDP_FLOWS_PER_ADDRESS);
@@ -63,37 +63,36 @@ export class UdpFlows {
     return { open: this.#flows.size, dropped: this.#dropped };
   }
 
-  /** A datagram from a client; the bytes are valid only during the call. */
-  datagram(bytes: Uint8Array, client: Endpoint, service: UdpService, reply: Reply): void {
-    const key = `${service.port} ${client.port} ${client.address}`;
-    const flow = this.#flows.get(key) ?? this.#open(key, client, service, reply);
+  /** A run from a client: datagrams back to back, each `size` bytes long, the last may be shorter. The bytes are valid only during the call. */
+  datagrams(run: Uint8Array, size: number, client: Endpoint, service: UdpService, reply: Reply): void {
+    const flow = this.#flows.get(service.port, client) ?? this.#open(client, service, reply);
     if (flow === undefined) {
-      this.#dropped++;
+      this.#dropped += Math.max(1, Math.ceil(run.length / Math.max(1, size)));
       return;
     }
     flow.usedAt = this.#deps.clock.now();
-    flow.bytesUp += bytes.length;
-    flow.upstream.send(bytes);
+    flow.bytesUp += run.length;
+    sendRun(flow.upstream, run, size);
   }
 
   /** Ends what came in under a sign-in that has ended. */
   endUnlock(ended: Unlock): void {
-    for (const flow of this.#flows.values()) if (flow.unlock !== undefined && sameTrust(flow.unlock, ended)) this.#end(flow, 'session_revoked');
+    for (const flow of this.#flows) if (flow.unlock !== undefined && sameTrust(flow.unlock, ended)) this.#end(flow, 'session_revoked');
   }
 
   /** Ends what the table does not keep. */
   keep(table: StreamTable): void {
     for (const id of this.#next.keys()) if (!table.has(id)) this.#next.delete(id);
-    for (const flow of this.#flows.values()) if (!table.keeps(flow.service)) this.#end(flow, 'service_changed');
+    for (const flow of this.#flows) if (!table.keeps(flow.service)) this.#end(flow, 'service_changed');
   }
 
   close(): void {
     this.#closed = true;
     this.#sweep?.cancel();
-    for (const flow of this.#flows.values()) this.#end(flow, 'draining');
+    for (const flow of this.#flows) this.#end(flow, 'draining');
   }
 
-  #open(key: string, client: Endpoint, service: UdpService, reply: Reply): Flow | undefined {
+  #open(client: Endpoint, service: UdpService, reply: Reply): Flow | undefined {
     const { clock } = this.#deps;
     const ip = parseIp(client.address);
     const denied = service.closed !== undefined || judgeAddress(service.restrictions, ip === undefined ? undefined : unmapIp(ip)) !== undefined;
@@ -107,8 +106,17 @@ export class UdpFlows {
     if (network === undefined) return undefined;
     this.#next.set(service.id, (turn + 1) % service.targets.length);
     const open = service.direct ? this.#deps.openDirect : this.#deps.open;
+    const received = (run: Uint8Array, size: number): void => {
+      if (!flow.open) return;
+      flow.usedAt = clock.now();
+      flow.bytesDown += run.length;
+      if (!flow.answered) {
+        flow.answered = true;
+        this.#unanswered.delete(flow);
+      }
+      reply(run, size, client);
+    };
     const flow: Flow = {
-      key,
       id: this.#ids.next(),
       service,
       client,
@@ -116,26 +124,19 @@ export class UdpFlows {
       unlock,
       upstream: open(
         { address: target.host, port: target.port },
-        (bytes) => {
-          if (this.#flows.get(key) !== flow) return;
-          flow.usedAt = clock.now();
-          flow.bytesDown += bytes.length;
-          if (!flow.answered) {
-            flow.answered = true;
-            this.#unanswered.delete(flow);
-          }
-          reply(bytes, client);
-        },
+        (bytes) => received(bytes, bytes.length),
         () => this.#end(flow, 'upstream_unreachable'),
+        received,
       ),
       started: clock.now(),
       wall: clock.wall(),
       usedAt: clock.now(),
+      open: true,
       answered: false,
       bytesUp: 0,
       bytesDown: 0,
     };
-    this.#flows.set(key, flow);
+    this.#flows.add(flow);
     this.#unanswered.add(flow);
     this.#arm();
     return flow;
@@ -151,8 +152,9 @@ export class UdpFlows {
   }
 
   #end(flow: Flow, reason: string): void {
-    if (this.#flows.get(flow.key) !== flow) return;
-    this.#flows.delete(flow.key);
+    if (!flow.open) return;
+    flow.open = false;
+    this.#flows.delete(flow);
     this.#unanswered.delete(flow);
     this.#shares.give(flow.network);
     flow.upstream.close();
@@ -163,7 +165,7 @@ export class UdpFlows {
     this.#sweep ??= this.#deps.clock.after(UDP_SWEEP_MS, () => {
       this.#sweep = undefined;
       const now = this.#deps.clock.now();
-      for (const flow of this.#flows.values()) if (flow.usedAt + flow.service.idleMs <= now) this.#end(flow, 'idle');
+      for (const flow of this.#flows) if (flow.usedAt + flow.service.idleMs <= now) this.#end(flow, 'idle');
       if (this.#flows.size > 0 && !this.#closed) this.#arm();
     });
   }
@@ -187,5 +189,42 @@ export class UdpFlows {
       bytesDown: flow.bytesDown,
       reason,
     });
+  }
+}
+
+/** Flows by the service's port and the client's two: looked up for each datagram, so nothing is made for it. */
+class FlowTable {
+  readonly #all = new Set<Flow>();
+  readonly #ports = new Map<number, Map<string, Map<number, Flow>>>();
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  [Symbol.iterator](): Iterator<Flow> {
+    return this.#all.values();
+  }
+
+  get(port: number, client: Endpoint): Flow | undefined {
+    return this.#ports.get(port)?.get(client.address)?.get(client.port);
+  }
+
+  add(flow: Flow): void {
+    this.#all.add(flow);
+    const { service, client } = flow;
+    this.#ports
+      .getOrInsertComputed(service.port, () => new Map())
+      .getOrInsertComputed(client.address, () => new Map())
+      .set(client.port, flow);
+  }
+
+  delete(flow: Flow): void {
+    this.#all.delete(flow);
+    const { service, client } = flow;
+    const addresses = this.#ports.get(service.port);
+    const ports = addresses?.get(client.address);
+    ports?.delete(client.port);
+    if (ports?.size === 0) addresses?.delete(client.address);
+    if (addresses?.size === 0) this.#ports.delete(service.port);
   }
 }

@@ -125,11 +125,14 @@ export async function profileStreams(what: string): Promise<void> {
     await run();
     const before = cpuSeconds(meshgate.pid ?? 0);
     const rate = await run();
-    console.log(`${rate.toFixed(0)}/s, ${(((cpuSeconds(meshgate.pid ?? 0) - before) / rate / (seconds + warmSeconds)) * 1e6).toFixed(3)} µs of CPU each`);
+    console.log(
+      `${rate.toFixed(0)}/s, ${(((cpuSeconds(meshgate.pid ?? 0) - before) / rate / (seconds + warmSeconds)) * 1e6).toFixed(3)} µs of CPU each`,
+    );
     await meshgate.startProfile();
     const profiled = await run();
     await meshgate.stopProfile(file);
-    for (const line of summarise(file, 60, (micros) => `${(micros / profiled / (seconds + warmSeconds)).toFixed(3).padStart(7)} µs each`)) console.log(line);
+    for (const line of summarise(file, 60, (micros) => `${(micros / profiled / (seconds + warmSeconds)).toFixed(3).padStart(7)} µs each`))
+      console.log(line);
     console.log(file);
   } finally {
     await stop();

@@ -3,8 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { Session as Inspector } from 'node:inspector/promises';
 import { systemClock } from '#lib/clock.ts';
 import { hostDial } from '#lib/host-dial.ts';
-import { openHostUdp } from '#lib/host-udp.ts';
 import { silentLogger } from '#lib/log.ts';
+import { chooseHostUdp } from '#mesh/index.ts';
 import { buildStreamTable, createAccessLog, createBatchSink, createStreamPublisher, Unlocks } from '#publish/index.ts';
 import { openPublicSockets } from '../../../src/gateway/listen/public-sockets.ts';
 import { freePort } from '../../support/mesh.ts';
@@ -21,12 +21,13 @@ export interface MeshgatePorts {
 async function start({ upstreamPort, name }: { readonly upstreamPort: number; readonly name: string }): Promise<MeshgatePorts> {
   const clock = systemClock;
   const log = silentLogger;
+  const udp = chooseHostUdp('auto');
   const accessLog = createAccessLog([createBatchSink({ send: () => Promise.resolve(), clock, log, random: () => 0.5 })]);
   const publisher = createStreamPublisher({
     dial: hostDial,
     directDial: hostDial,
-    openUdp: openHostUdp,
-    openDirectUdp: openHostUdp,
+    openUdp: udp.open,
+    openDirectUdp: udp.open,
     webDomain: () => undefined,
     unlocks: new Unlocks({ clock, log }),
     accessLog: (entry) => accessLog.push(entry),
@@ -38,6 +39,7 @@ async function start({ upstreamPort, name }: { readonly upstreamPort: number; re
     loadBalancers: [],
     http: { handleConnection: (socket) => void socket.destroy() },
     streams: publisher,
+    openUdp: udp.listen,
     clock,
     log,
   });

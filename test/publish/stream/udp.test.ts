@@ -50,7 +50,7 @@ function open(t: Test, mappings: readonly ServiceMapping[]): Door {
     const [address = '', port = '1'] = from.split(' ');
     const service = table.udp.get(53);
     if (service === undefined) return;
-    door.flows.datagram(Buffer.from(text), { address, port: Number(port) }, service, (bytes, to) => {
+    door.flows.datagrams(Buffer.from(text), text.length, { address, port: Number(port) }, service, (bytes, _size, to) => {
       door.answers.push(`${to.address} ${to.port} ${Buffer.from(bytes).toString()}`);
     });
   };
