@@ -1,5 +1,5 @@
 // The overlay's face.
-export { type AcceleratorChoice, chooseHostUdp } from './accelerators.ts';
+export { chooseHostUdp } from './accelerators.ts';
 export type { OverlayDeps, OverlayOptions } from './options.ts';
 export { createOverlay } from './overlay.ts';
 export type { Carrier, LastEndpoint, Overlay, OverlayConnection, OverlayUdpSocket, SignalPort } from './types.ts';
