@@ -10,6 +10,8 @@ import { chooseHostUdp, createMeshNode, hostMeta, overlayOptions } from '#mesh/i
 import { serveMetrics } from '#metrics/index.ts';
 import type { AgentConfig } from './config.ts';
 import { agentError } from './errors.ts';
+import { exposeHandler } from './expose-api.ts';
+import { Exposures } from './exposures.ts';
 import { Forwarder } from './forward.ts';
 import { resolveForPeers } from './host-names.ts';
 import { agentFamilies } from './metrics.ts';
@@ -56,6 +58,16 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
     });
     scope.defer(() => udp.close());
     scope.defer(node.onFilter((filter) => void udp.apply(filter)));
+    const exposures = new Exposures({
+      control: node.exposures,
+      forwarder,
+      udpLed: (port) => udp.led(port),
+      stateDir: config.stateDir,
+      clock: systemClock,
+      random: Math.random,
+      log: log.with({ part: 'expose' }),
+    });
+    scope.use(exposures);
     if (config.carryRoutes) {
       node.overlay.carry({
         dial: forwarder.dialCarried,
@@ -64,14 +76,16 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
         resolve: resolveForPeers,
       });
     }
-    const socket = await serveStatus(config.stateDir, () => ({
+    const status = (): unknown => ({
       process: 'agent',
       pid: process.pid,
       state: node.state(),
       mesh: node.status(),
       targets: forwarder.status(),
       udpFlows: udp.open,
-    }));
+      exposures: exposures.rows(),
+    });
+    const socket = await serveStatus(config.stateDir, status, exposeHandler(exposures));
     if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
     else scope.use(socket);
     if (config.metrics.listen !== undefined) {
@@ -85,6 +99,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
     scope.defer(() => stop.abort());
     // Being refused or late is no reason to end: the node goes on, and the state says what to do.
     void node.start(stop.signal).catch(() => undefined);
+    await exposures.restore();
     return {
       describe: () => [`Agent ${node.publicKey}, control plane ${config.control.url}`],
       close: () => scope.close(),

@@ -19,3 +19,22 @@ export const maxUdpFlows = 8_192;
 export const maxUdpFlowsPerCaller = 4_096;
 /** A UDP flow ends after this much silence both ways, milliseconds. Longer than a gateway's own, which is the one that counts. */
 export const udpIdleMs = 120_000;
+
+/** Services that people and programs of this machine have published at once; the control plane has a limit of its own. */
+export const maxExposures = 256;
+/** One call to the control plane about one of them. */
+export const exposeCallMs = 15_000;
+/** They are renewed after this share of their life, up to this share of that earlier. */
+export const renewShare = 1 / 3;
+export const renewJitter = 0.3;
+/** A call that failed is made again: 1 s, then × 1.7 up to 15 s. */
+export const exposeRetry = { firstMs: 1_000, factor: 1.7, maxMs: 15_000, jitter: 0.2 } as const;
+/** What was refused is asked for again this seldom, where it is asked for again at all. */
+export const exposeRefusedRetryMs = 30_000;
+/** A new service is looked at after this time, then after twice it and so on, until a gateway says how it is. */
+export const firstLookMs = 500;
+/** Ports of the overlay for what cannot have its own, and tries to find one. */
+export const leadPorts = { first: 20_000, last: 60_000 } as const;
+export const leadTries = 64;
+/** A request on the status socket, bytes. */
+export const maxRequestBytes = 65_536;

@@ -20,6 +20,14 @@ export const agentError = defineErrors('agent', {
     retry: false,
     status: 500,
   },
+  AGENT_EXPOSE_LIMIT: {
+    text: 'This agent has as many services published as it may. Stop one first.',
+    origin: 'input',
+    retry: false,
+    status: 429,
+  },
+  AGENT_EXPOSE_UNKNOWN: { text: 'Nothing that is published from here has this name.', origin: 'input', retry: false, status: 404 },
+  AGENT_REQUEST_INVALID: { text: 'The request to the agent is not valid.', origin: 'input', retry: false, status: 400 },
   AGENT_NAME_UNANSWERED: {
     text: 'No name server of this host answered for a routed name. Check the name servers of the host.',
     origin: 'peer',

@@ -26,6 +26,18 @@ export interface ForwarderDeps {
   readonly log: Logger;
 }
 
+/** A port that leads to a target for as long as somebody needs it. */
+export interface Lead {
+  readonly port: number;
+  /** The port leads where it led before; what came through it is reset. */
+  end(): void;
+}
+
+interface Led {
+  readonly target: DialTarget;
+  readonly streams: Set<Duplex>;
+}
+
 interface TargetRecord {
   open: number;
   total: number;
@@ -38,6 +50,7 @@ export class Forwarder {
   readonly #deps: ForwarderDeps;
   readonly #records = new Map<string, TargetRecord>();
   readonly #streams = new Set<Duplex>();
+  readonly #led = new Map<number, Led>();
   #total = 0;
   #failed = 0;
 
@@ -55,9 +68,30 @@ export class Forwarder {
 
   /** Forwards one accepted connection until it ends; never rejects. */
   async handle(connection: OverlayConnection): Promise<void> {
+    const led = this.#led.get(connection.local.port);
     const target = this.targetOf(connection.local.port);
-    if (target === undefined) connection.stream.destroy();
-    else await this.#forward(connection, target);
+    if (target === undefined) return void connection.stream.destroy();
+    led?.streams.add(connection.stream);
+    await this.#forward(connection, target);
+    led?.streams.delete(connection.stream);
+  }
+
+  /**
+   * Leads a port to the target until `end`. Undefined where the port leads somewhere else, by the configuration or for somebody else: what
+   * a policy grants there must not come to mean another thing.
+   */
+  lead(port: number, target: DialTarget): Lead | undefined {
+    const there = this.targetOf(port);
+    if (this.#led.has(port) || (there !== undefined && !sameTarget(there, target))) return undefined;
+    const led: Led = { target, streams: new Set() };
+    this.#led.set(port, led);
+    return {
+      port,
+      end: () => {
+        if (this.#led.get(port) === led) this.#led.delete(port);
+        for (const stream of led.streams) stream.destroy();
+      },
+    };
   }
 
   /** Opens the way to an address behind this host for a peer; why it failed is in the status. */
@@ -133,7 +167,9 @@ export class Forwarder {
 
   /** Where a port leads; undefined for nowhere. */
   targetOf(port: number): DialTarget | undefined {
-    return this.#targets.get(port) ?? (this.#defaultHost === undefined ? undefined : { host: this.#defaultHost, port });
+    return (
+      this.#led.get(port)?.target ?? this.#targets.get(port) ?? (this.#defaultHost === undefined ? undefined : { host: this.#defaultHost, port })
+    );
   }
 
   #record(name: string): TargetRecord {
@@ -143,4 +179,8 @@ export class Forwarder {
     if (this.#records.size < maxTargetsInStatus) this.#records.set(name, record);
     return record;
   }
+}
+
+function sameTarget(a: DialTarget, b: DialTarget): boolean {
+  return a.host === b.host && a.port === b.port;
 }

@@ -51,6 +51,12 @@ export class UdpForwarder {
     return this.#work;
   }
 
+  /** Where ports lead has changed: what led elsewhere through this one ends. Resolves when the ports are open; never rejects. */
+  led(port: number): Promise<void> {
+    for (const [key, flow] of this.#flows) if (flow.port === port) this.#end(key, flow);
+    return this.apply(this.#filter);
+  }
+
   close(): void {
     this.#closed = true;
     this.#sweep?.cancel();
@@ -62,7 +68,7 @@ export class UdpForwarder {
   async #bind(): Promise<void> {
     const wanted = portsOf(this.#filter);
     for (const [port, socket] of this.#sockets) {
-      if (wanted.has(port)) continue;
+      if (wanted.has(port) && this.#deps.targetOf(port) !== undefined) continue;
       this.#sockets.delete(port);
       socket.close();
     }

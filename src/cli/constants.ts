@@ -8,6 +8,13 @@ export const lingerMs = 500;
 export const apiTimeoutMs = 35_000;
 /** One question to a status socket, milliseconds. */
 export const statusTimeoutMs = 3_000;
+/** One question to an agent, milliseconds. */
+export const agentTimeoutMs = 20_000;
+/** An agent that went away is looked for again this often, and for so long, milliseconds. */
+export const agentRetryMs = 1_000;
+export const agentAwayMs = 120_000;
+/** A peer that joins only to expose something has joined after this time, milliseconds. */
+export const joinMs = 60_000;
 /** Longest answer that is read into memory, bytes. */
 export const maxAnswerBytes = 32 * 1024 * 1024;
 /** Longest configuration, credentials or request file, bytes. */

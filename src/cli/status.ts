@@ -77,7 +77,8 @@ async function ask(socket: string, stop: AbortSignal): Promise<Report> {
   }
 }
 
-function fetchStatus(socketPath: string, signal: AbortSignal): Promise<unknown> {
+/** The status behind a socket; rejects where nobody answers. */
+export function fetchStatus(socketPath: string, signal: AbortSignal): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const asked = request({ socketPath, path: '/status', signal, agent: false }, (response) => {
       const chunks: Buffer[] = [];

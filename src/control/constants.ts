@@ -15,6 +15,11 @@ export const refusedPauseMs = 30_000;
 /** Telling our paths. */
 export const reportMs = 10_000;
 
+/** Texts that the control plane tells of an exposed service. */
+export const maxExposeText = 1_024;
+/** A stock control plane keeps an exposed service so long without a renewal (netbird-features A14). */
+export const stockExposeTtlMs = 90_000;
+
 /** Signal: how often silence is looked at, how much of it asks for a heartbeat, and how long its echo may take (§3.1). */
 export const watchEveryMs = 10_000;
 export const silenceMs = 30_000;

@@ -1,6 +1,6 @@
 // One connection that is kept open: opened, used until it ends, opened again after a pause that grows while it fails.
 import { Backoff } from '#lib/backoff.ts';
-import type { Clock } from '#lib/clock.ts';
+import { type Clock, pause } from '#lib/clock.ts';
 import { describeError, errorCode, MeshgateError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { LinkStatus } from '#model/status.ts';
@@ -113,18 +113,4 @@ function isRefusal(error: unknown): boolean {
 export function reasonOf(error: unknown): string {
   if (!(error instanceof MeshgateError)) return 'failed';
   return error.code.startsWith('RPC_') && error.detail !== '' ? `${error.message} (${error.detail})` : error.message;
-}
-
-/** Resolves after the delay, or at once where the signal aborts; never rejects. */
-export function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = (): void => {
-      timer.cancel();
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = clock.after(delayMs, done);
-    signal.addEventListener('abort', done, { once: true });
-  });
 }

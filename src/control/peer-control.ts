@@ -5,6 +5,7 @@ import { toBase64 } from '#lib/bytes.ts';
 import type { Clock } from '#lib/clock.ts';
 import { describeError, errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
+import type { ExposeAnswer, ExposeRequest } from '#model/exposure.ts';
 import { parsePublicKey, type PublicKey } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
 import type { PathReport } from '#model/path-report.ts';
@@ -25,6 +26,7 @@ import {
 import { PathReportSchema, PeerReportService } from '#wire/proto/gen/meshgate_peer_pb.ts';
 import { loginMs, reportMs, serverKeyMs, streamOpenMs, verifyMs } from './constants.ts';
 import { controlError } from './errors.ts';
+import { ExposeCalls } from './expose-calls.ts';
 import { keepOpen, LinkState, Nudge, reasonOf } from './link.ts';
 import { SignalLink } from './signal-link.ts';
 import { pathReportMessageOf } from './translate-report.ts';
@@ -56,6 +58,7 @@ export class PeerControlClient implements PeerControl {
   readonly #nudge = new Nudge();
   /** Aborted where the stream that is open is dead. */
   #dead = new AbortController();
+  readonly #exposures: ExposeCalls;
   #onSignal: (from: PublicKey, message: SignalMessage) => void = () => undefined;
   #onSignalConnected: () => void = () => undefined;
   #closed: Promise<void> | undefined;
@@ -71,6 +74,10 @@ export class PeerControlClient implements PeerControl {
     this.#state = new LinkState('management', options.address.url, deps.clock);
     this.#clock = deps.clock;
     this.#log = deps.log;
+    this.#exposures = new ExposeCalls(async (method, inputDesc, input, outputDesc, signal) => {
+      const within = AbortSignal.any([signal, this.#closing.signal, AbortSignal.timeout(loginMs)]);
+      return this.#sealedCall(method, await this.#serverKey(within), inputDesc, input, outputDesc, within);
+    });
   }
 
   async login(signal: AbortSignal): Promise<LoginOutcome> {
@@ -154,6 +161,18 @@ export class PeerControlClient implements PeerControl {
       this.#takesNoReports = true;
       return 'unsupported';
     }
+  }
+
+  expose(request: ExposeRequest, signal: AbortSignal): Promise<ExposeAnswer> {
+    return this.#exposures.expose(request, signal);
+  }
+
+  renewExposure(id: string, signal: AbortSignal): Promise<ExposeAnswer> {
+    return this.#exposures.renewExposure(id, signal);
+  }
+
+  stopExposure(id: string, signal: AbortSignal): Promise<void> {
+    return this.#exposures.stopExposure(id, signal);
   }
 
   networkChanged(): void {

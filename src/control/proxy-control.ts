@@ -1,5 +1,5 @@
 // A gateway's side of the control plane: mappings and revocations as streams, sessions and reports as calls.
-import type { Clock } from '#lib/clock.ts';
+import { type Clock, pause } from '#lib/clock.ts';
 import { errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { CertificateExchange } from '#model/certificate-exchange.ts';
@@ -17,7 +17,7 @@ import { type ProxyMapping, ProxyMappingUpdateType, ProxyService } from '#wire/p
 import { accessLogsInCall, accessLogsInFlight, proxyCallMs, refusedPauseMs, revocationSilenceMs, streamOpenMs } from './constants.ts';
 import { certificateExchange } from './certificate-calls.ts';
 import { controlError } from './errors.ts';
-import { keepOpen, LinkState, pause } from './link.ts';
+import { keepOpen, LinkState } from './link.ts';
 import { accessLogMessageOf, identityFrom, mappingFrom, revocationFrom, sessionFrom, statusMessageOf } from './translate-proxy.ts';
 import type { AccessLogRecord, ProxyControl, ProxyControlHandlers, ProxyControlOptions } from './types.ts';
 

@@ -10,6 +10,9 @@ import type { PeerMeta } from '#model/network.ts';
 import type { MappingChange } from '#model/service.ts';
 import type { SignalMessage } from '#model/signal.ts';
 import type { LinkStatus, ServiceStatus } from '#model/status.ts';
+import type { ExposeControl } from './expose-calls.ts';
+
+export type { ExposeControl } from './expose-calls.ts';
 
 /** How the control plane is reached. `ca` is PEM text of extra roots, for a private CA. */
 export interface ControlAddress {
@@ -41,7 +44,7 @@ export interface PeerControlHandlers {
 }
 
 /** A peer's side: login, sync and signal, reconnecting by itself with backoff until closed. */
-export interface PeerControl extends Closable {
+export interface PeerControl extends Closable, ExposeControl {
   /** One attempt, at most 10 s. Rejects where the control plane cannot be reached. */
   login(signal: AbortSignal): Promise<LoginOutcome>;
   /** Opens signal and sync; to be called after a login that succeeded. */

@@ -1,4 +1,5 @@
 // "Be a peer": what agents and gateways share.
+export type { ControlAddress, ExposeControl } from '#control/types.ts';
 export { hostMeta } from './host-meta.ts';
 export { createMeshNode, type MeshDeps, type MeshNode, type MeshNodeOptions } from './node.ts';
 export { overlayOptions } from './overlay-options.ts';

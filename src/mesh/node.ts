@@ -1,7 +1,7 @@
 // A peer of the mesh: the control plane's client and the overlay put together. It keeps trying until it is closed; why it is not
 // there yet is always in its state.
 import { createPeerControl } from '#control/index.ts';
-import type { ControlAddress, PeerControl } from '#control/types.ts';
+import type { ControlAddress, ExposeControl, PeerControl } from '#control/types.ts';
 import { Backoff, sleep } from '#lib/backoff.ts';
 import type { Clock } from '#lib/clock.ts';
 import { describeError, MeshgateError } from '#lib/errors.ts';
@@ -43,6 +43,8 @@ export interface MeshDeps {
 export interface MeshNode extends Closable {
   readonly overlay: Overlay;
   readonly publicKey: PublicKey;
+  /** The services that this peer publishes by itself. */
+  readonly exposures: ExposeControl;
   /**
    * Signs in and waits for the first map. Rejects with MESH_REFUSED, with MESH_START_TIMEOUT where the signal aborts first, with
    * MESH_CLOSED; after the first two the node goes on trying until it is closed.
@@ -110,6 +112,7 @@ interface Saved {
 class RunningMeshNode implements MeshNode {
   readonly overlay: Overlay;
   readonly publicKey: PublicKey;
+  readonly exposures: ExposeControl;
   readonly #control: PeerControl;
   readonly #reporter: PathReporter;
   readonly #saved: Saved;
@@ -129,6 +132,7 @@ class RunningMeshNode implements MeshNode {
     this.publicKey = identity.publicKey;
     this.overlay = overlay;
     this.#control = control;
+    this.exposures = control;
     this.#reporter = reporter;
     this.#saved = saved;
     this.#scope = scope;

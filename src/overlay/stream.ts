@@ -180,12 +180,15 @@ export class OverlayStream extends Duplex implements Lender {
     // Where both sides have ended, what was written is still on its way and the stack sees to it alone.
     const complete = error === null && this.#remoteEnded && this.#localEnded;
     if (this.#state !== 'over' && !complete) this.#connection?.abort(this.#loop.clock.now());
+    const opening = this.#state === 'opening';
     this.#state = 'over';
     this.#slab = undefined;
     this.#waiting = undefined;
     this.#loop.touch();
     this.#events.gone(this);
-    done(error);
+    // Nobody has it yet, and nobody listens for its errors: who waits for it is told.
+    if (opening) this.#events.opened('EHOSTUNREACH');
+    done(opening ? null : error);
   }
 
   #received(bytes: Uint8Array): void {

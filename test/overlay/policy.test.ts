@@ -54,6 +54,16 @@ t.test('only what a rule admits gets in; a refusal is a reset; answers to our ow
   stream.destroy();
 });
 
+t.test('a peer that leaves while somebody dials it: the dial fails, and nothing else does', async (t) => {
+  const [a, b] = await three(t);
+  echo(b);
+  connect([a, b]);
+  (await dial(a, b, 80)).destroy(); // so that there is a path
+  const dialled = dial(a, b, 80);
+  a.overlay.apply(mapFor(a, [a], { kind: 'open' }));
+  await t.rejects(dialled, { code: 'EHOSTUNREACH' });
+});
+
 t.test('a permission that goes ends what it had admitted, and nothing else', async (t) => {
   const [a, b, c] = await three(t);
   echo(b);

@@ -3,6 +3,7 @@ import type { AnyCommand } from '../command.ts';
 import { bindProcess, processCommand } from '../processes.ts';
 import { referenceCommands, type ProcessLoaders } from '../reference.ts';
 import { statusCommand } from '../status.ts';
+import { exposeCommands } from './expose.ts';
 import { networkCommands } from './network.ts';
 import { publishCommands } from './publish.ts';
 import { sessionCommands } from './sessions.ts';
@@ -37,6 +38,7 @@ export const commands: readonly AnyCommand[] = [
   processCommand('gateway', 'run a public proxy node', loaders.gateway),
   processCommand('agent', 'run a peer beside internal services', loaders.agent),
   statusCommand,
+  ...exposeCommands,
   ...userCommands,
   ...sessionCommands,
   ...networkCommands,

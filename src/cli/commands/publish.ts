@@ -217,6 +217,8 @@ export const publishCommands: readonly Command[] = [
     MODE: 'mode',
     ENABLED: 'enabled',
     STATUS: ['meta', 'status'],
+    'EXPOSED BY': ['exposure', 'peer_name'],
+    EXPIRES: ['exposure', 'expires_at'],
     REASON: ['meta', 'status_reason'],
   }),
   serviceShow,

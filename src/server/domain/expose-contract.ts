@@ -1,4 +1,5 @@
 // The use cases of services that peers publish by themselves. Failures are rows of domain/errors.ts.
+import type { ExposeRequest } from '#model/exposure.ts';
 import type { GroupId, PublicKey, ServiceId } from '#model/ids.ts';
 import type { Service } from '#model/service.ts';
 
@@ -13,32 +14,6 @@ export interface ExposeSettings {
   readonly domains: readonly string[];
   /** Services of one peer at once. */
   readonly perPeer: number;
-}
-
-export const exposeProtocols = ['http', 'https', 'tcp', 'udp', 'tls'] as const;
-
-/** What a peer asks to be published. Secrets come in the clear. */
-export interface ExposeRequest {
-  readonly port: number;
-  /** Undefined for the peer itself, else an address or a name that policies let it reach. */
-  readonly host: string | undefined;
-  readonly protocol: (typeof exposeProtocols)[number];
-  /** Exactly a domain, or a random name that begins with `name`, below a domain or at any cluster. */
-  readonly place: { readonly kind: 'exact'; readonly domain: string } | { readonly kind: 'random'; readonly name: string; readonly below?: string };
-  readonly listenPort: number | undefined;
-  /** `settings`: public where the settings permit that, else sign-in. */
-  readonly access:
-    | { readonly kind: 'public' | 'settings' }
-    /** Groups by name or id; any of the proofs will do. */
-    | {
-        readonly kind: 'proof';
-        readonly signIn: boolean;
-        readonly groups: readonly string[];
-        readonly password: string | undefined;
-        readonly pin: string | undefined;
-      };
-  /** Undefined for as long as it is renewed. */
-  readonly endsAfterMs: number | undefined;
 }
 
 export interface Exposure {

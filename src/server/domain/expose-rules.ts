@@ -1,5 +1,6 @@
 // What peers may publish by themselves, and what a service looks like that they ask for.
 import { plainAccess } from '#model/access.ts';
+import type { ExposeRequest } from '#model/exposure.ts';
 import type { GroupId } from '#model/ids.ts';
 import type { Peer } from '#model/network.ts';
 import { defaultTargetOptions, noRestrictions, type ServiceTarget } from '#model/service.ts';
@@ -9,7 +10,7 @@ import type { Tables } from '../store/store.ts';
 import { canonicalDomain, canonicalHost, checkGroups, isAtOrBelow } from './checks.ts';
 import { exposureMaxMs, maxExposeDomains, maxExposuresPerPeer } from './constants.ts';
 import type { ServiceInput } from './contract.ts';
-import type { ExposeRequest, ExposeSettings } from './expose-contract.ts';
+import type { ExposeSettings } from './expose-contract.ts';
 import { domainError, domainErrorNaming, invalid } from './errors.ts';
 import { randomBelow, randomText, type RandomBytes } from './ids.ts';
 

@@ -1,6 +1,7 @@
 // Services that peers publish by themselves, for as long as they renew them. Everything about such a service is a service's; here is who may
 // have one, under which name, and when it ends.
 import { MeshgateError } from '#lib/errors.ts';
+import type { ExposeRequest } from '#model/exposure.ts';
 import type { PeerId, PublicKey, ServiceId } from '#model/ids.ts';
 import type { Peer } from '#model/network.ts';
 import type { ServiceTarget } from '#model/service.ts';
@@ -11,7 +12,7 @@ import { proxyLiveMs } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
 import type { Actor } from './contract.ts';
 import { domainError, domainErrorNaming } from './errors.ts';
-import type { Exposure, ExposeRequest, ExposeSettings, ExposureUseCases } from './expose-contract.ts';
+import type { Exposure, ExposeSettings, ExposureUseCases } from './expose-contract.ts';
 import { accessOf, checkExactName, checkExposeRequest, checkMayExpose, exposedService, exposedUrl, parentOf, randomLabel } from './expose-rules.ts';
 import type { ResourceReach } from './maps.ts';
 import { readSettings } from './saved-settings.ts';

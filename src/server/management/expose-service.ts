@@ -1,8 +1,10 @@
 // What peers publish by themselves: the management service's expose calls, as stock clients make them, and our own, which say more.
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import { exposeProtocols, type ExposeRequest } from '#model/exposure.ts';
 import { asId, type ServiceId } from '#model/ids.ts';
 import { defineService, type Handlers, type RpcService } from '#rpc/method.ts';
 import {
+  EmptySchema,
   ExposeProtocol,
   ExposeServiceRequestSchema,
   type ExposeServiceRequest,
@@ -20,7 +22,7 @@ import {
   ExposureSchema,
   PeerExposeService,
 } from '#wire/proto/gen/meshgate_expose_pb.ts';
-import { type Exposure, exposeProtocols, type ExposeRequest, type ExposureUseCases } from '../domain/expose-contract.ts';
+import type { Exposure, ExposureUseCases } from '../domain/expose-contract.ts';
 import { maxExposeText, maxExposeGroups } from './constants.ts';
 import type { Envelopes } from './envelopes.ts';
 import { managementError } from './errors.ts';
@@ -66,7 +68,7 @@ export function createExposeService(exposures: Exposures, envelopes: Envelopes):
     stop: async (envelope, call) => {
       const { from, message } = envelopes.open(ExposureRefSchema, envelope, call);
       await exposures.stop(from, asId<ServiceId>(message.id));
-      return {};
+      return envelopes.seal(EmptySchema, {}, from);
     },
   });
 }

@@ -1,7 +1,8 @@
 import t from 'tap';
+import type { ExposeRequest } from '#model/exposure.ts';
 import { asId, type GroupId, type PeerId, type PublicKey } from '#model/ids.ts';
 import { exposureMaxMs, exposureTtlMs, maxExposeDomains, maxExposuresPerPeer } from '../../../src/server/domain/constants.ts';
-import type { ExposeRequest, ExposeSettings } from '../../../src/server/domain/expose-contract.ts';
+import type { ExposeSettings } from '../../../src/server/domain/expose-contract.ts';
 import { addCluster, addOwner, addPeer, openDomain, ruleOf, serviceOf, system, type Fixture } from './support.ts';
 
 interface Ready extends Fixture {

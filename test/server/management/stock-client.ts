@@ -18,8 +18,8 @@ export class StockClient {
   readonly #sealer: Sealer;
   #serverKey = '';
 
-  constructor(channel: RpcChannel) {
-    const privateKey = generatePrivateKey();
+  /** With a key of its own, unless it speaks for a peer that there is. */
+  constructor(channel: RpcChannel, privateKey = generatePrivateKey()) {
     this.channel = channel;
     this.key = toBase64(publicFromPrivate(privateKey));
     this.#sealer = new Sealer(privateKey);

@@ -7,7 +7,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { EmptySchema, EncryptedMessageSchema } from "./management_pb.ts";
+import type { EncryptedMessageSchema } from "./management_pb.ts";
 import { file_management } from "./management_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate_expose.proto.
  */
 export const file_meshgate_expose: GenFile = /*@__PURE__*/
-  fileDesc("ChVtZXNoZ2F0ZV9leHBvc2UucHJvdG8SC21lc2hnYXRlLnYxIvMBCg1FeHBvc2VSZXF1ZXN0EgwKBHBvcnQYASABKA0SDAoEaG9zdBgCIAEoCRIQCghwcm90b2NvbBgDIAEoCRIMCgRuYW1lGAQgASgJEg8KBWJlbG93GAUgASgJSAASEAoGZG9tYWluGAYgASgJSAASEwoLbGlzdGVuX3BvcnQYByABKA0SDgoGcHVibGljGAggASgIEg8KB3NpZ25faW4YCSABKAgSDgoGZ3JvdXBzGAogAygJEhAKCHBhc3N3b3JkGAsgASgJEgsKA3BpbhgMIAEoCRIVCg1lbmRzX2FmdGVyX21zGA0gASgEQgcKBXBsYWNlIhkKC0V4cG9zdXJlUmVmEgoKAmlkGAEgASgJIuYBCghFeHBvc3VyZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEgsKA3VybBgDIAEoCRIOCgZkb21haW4YBCABKAkSEwoLbGlzdGVuX3BvcnQYBSABKA0SDgoGdHRsX21zGAYgASgEEg8KB2VuZHNfYXQYByABKAMSDQoFc3RhdGUYCCABKAkSDgoGcmVhc29uGAkgASgJEg4KBnB1YmxpYxgKIAEoCBIPCgdzaWduX2luGAsgASgIEg4KBmdyb3VwcxgMIAMoCRIQCghwYXNzd29yZBgNIAEoCBILCgNwaW4YDiABKAgy1wEKEVBlZXJFeHBvc2VTZXJ2aWNlEkQKBkV4cG9zZRIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRJDCgVSZW5ldxIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRI3CgRTdG9wEhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhEubWFuYWdlbWVudC5FbXB0eWIGcHJvdG8z", [file_management]);
+  fileDesc("ChVtZXNoZ2F0ZV9leHBvc2UucHJvdG8SC21lc2hnYXRlLnYxIvMBCg1FeHBvc2VSZXF1ZXN0EgwKBHBvcnQYASABKA0SDAoEaG9zdBgCIAEoCRIQCghwcm90b2NvbBgDIAEoCRIMCgRuYW1lGAQgASgJEg8KBWJlbG93GAUgASgJSAASEAoGZG9tYWluGAYgASgJSAASEwoLbGlzdGVuX3BvcnQYByABKA0SDgoGcHVibGljGAggASgIEg8KB3NpZ25faW4YCSABKAgSDgoGZ3JvdXBzGAogAygJEhAKCHBhc3N3b3JkGAsgASgJEgsKA3BpbhgMIAEoCRIVCg1lbmRzX2FmdGVyX21zGA0gASgEQgcKBXBsYWNlIhkKC0V4cG9zdXJlUmVmEgoKAmlkGAEgASgJIuYBCghFeHBvc3VyZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEgsKA3VybBgDIAEoCRIOCgZkb21haW4YBCABKAkSEwoLbGlzdGVuX3BvcnQYBSABKA0SDgoGdHRsX21zGAYgASgEEg8KB2VuZHNfYXQYByABKAMSDQoFc3RhdGUYCCABKAkSDgoGcmVhc29uGAkgASgJEg4KBnB1YmxpYxgKIAEoCBIPCgdzaWduX2luGAsgASgIEg4KBmdyb3VwcxgMIAMoCRIQCghwYXNzd29yZBgNIAEoCBILCgNwaW4YDiABKAgy4gEKEVBlZXJFeHBvc2VTZXJ2aWNlEkQKBkV4cG9zZRIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRJDCgVSZW5ldxIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRJCCgRTdG9wEhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlYgZwcm90bzM", [file_management]);
 
 /**
  * @generated from message meshgate.v1.ExposeRequest
@@ -253,14 +253,14 @@ export const PeerExposeService: GenService<{
     output: typeof EncryptedMessageSchema;
   },
   /**
-   * The body is an ExposureRef. One that is gone is no error.
+   * The body is an ExposureRef, the answer's an Empty. One that is gone is no error.
    *
    * @generated from rpc meshgate.v1.PeerExposeService.Stop
    */
   stop: {
     methodKind: "unary";
     input: typeof EncryptedMessageSchema;
-    output: typeof EmptySchema;
+    output: typeof EncryptedMessageSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meshgate_expose, 0);
