@@ -197,4 +197,7 @@ t.test('sessions are listed and ended, and settings of sign-in changed', async (
   t.match(await cli('settings show'), { code: 0, out: /"session_lifetime": 43200/ });
   t.match(await cli('settings set --second-factor maybe'), { code: 2 });
   t.match(await cli('settings set'), { code: 2 });
+  t.match(await cli('user create bob@x.test'), { code: 0 });
+  t.match(await cli('user reset-factors bob@x.test'), { code: 0, out: 'bob@x.test has no second factor any more' });
+  t.match(calls.at(-1), { name: 'factors.reset' });
 });

@@ -121,6 +121,20 @@ const logout = apiCommand({
   },
 });
 
+const resetFactors = apiCommand({
+  name: 'user reset-factors',
+  summary: 'take second factors and passkeys away from a user who has lost them; every session ends',
+  positionals: ['USER'],
+  async run(session) {
+    const found = await find(session.api, users, session.input.positionals[0] ?? '', names);
+    done(
+      session,
+      `${found.name} has no second factor any more`,
+      await session.api.call('DELETE', `${users}/${encodeURIComponent(found.id)}/factors`),
+    );
+  },
+});
+
 const password = apiCommand({
   name: 'user password',
   summary: 'set a user’s password; one’s own needs the old one first',
@@ -189,6 +203,7 @@ export const userCommands: readonly Command[] = [
   unblock,
   logout,
   password,
+  resetFactors,
   deleteCommand('user', users, 'email', 'name'),
   tokenList,
   tokenCreate,

@@ -51,6 +51,7 @@ export const routes: readonly Route[] = [
   route('DELETE', '/users/:id', 'users:write', users.deleteUser),
   route('PUT', '/users/:id/password', 'member', users.changePassword),
   route('POST', '/users/:id/logout', 'member', users.endSessions),
+  route('DELETE', '/users/:id/factors', 'users:write', users.resetFactors),
   route('GET', '/sessions', 'member', sessions.listSessions),
   route('DELETE', '/sessions/:id', 'member', sessions.endSession),
   route('GET', '/users/:id/tokens', 'member', tokens.listTokens),

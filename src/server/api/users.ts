@@ -117,6 +117,13 @@ async function checkOldPassword(call: Call, password: string): Promise<void> {
   if (proven?.id !== call.caller.id) throw apiError('API_OLD_PASSWORD');
 }
 
+/** Takes second factors and passkeys away from a user who has lost them, and ends every session. One's own are on the account page. */
+export const resetFactors: Handler = async (call) => {
+  const user = await managedUser(call);
+  await call.domain.factors.reset(user.id, call.actor);
+  return deleted;
+};
+
 /** Ends every session of the user at every gateway: one's own, or by whoever manages the user. */
 export const endSessions: Handler = async (call) => {
   const id = idParam<UserId>(call);

@@ -159,6 +159,15 @@ export const maxExposeDomains = 50;
 /** The longest that an exposure may be asked to last. */
 export const exposureMaxMs = 365 * day;
 
+/** Codes of an app: steps before and after now whose codes count, wrong ones in a row that lock them, and how long a new secret waits for its first code. */
+export const totpDriftSteps = 1;
+export const totpLockAfter = 50;
+export const totpEnrolmentMs = 15 * minute;
+
+/** Recovery codes made at a time, of 80 bits each, and passkeys of one user. */
+export const recoveryCodes = 10;
+export const passkeysPerUser = 20;
+
 export const passwordMinLength = 8;
 
 /** Longest life of a personal token. */

@@ -10,10 +10,12 @@ import type { Service, ServiceMapping } from '#model/service.ts';
 import type { CertificateStatus, ServiceStatus } from '#model/status.ts';
 import type { PeerMap } from '../netmap/peer-map.ts';
 import type { Actor } from './actor.ts';
+import type { FactorUseCases } from './factors-contract.ts';
 import type { ExposeSettings, ExposureUseCases } from './expose-contract.ts';
 import type { PlanUseCases } from './plan-contract.ts';
 
 export type { Actor } from './actor.ts';
+export type { FactorUseCases } from './factors-contract.ts';
 
 export interface PeerLogin {
   readonly publicKey: PublicKey;
@@ -464,6 +466,8 @@ export interface VaultUseCases {
   get(key: string): Promise<Uint8Array | undefined>;
   set(key: string, value: Uint8Array, expiresAt?: number): Promise<void>;
   delete(key: string): Promise<void>;
+  /** Reads and deletes in one: of many who ask at once, one gets it. */
+  take(key: string): Promise<Uint8Array | undefined>;
   /** Removes every entry whose key begins so. */
   deletePrefix(prefix: string): Promise<void>;
 }
@@ -476,6 +480,7 @@ export interface ControlDomain extends PlanUseCases {
   readonly maps: MapUseCases;
   readonly changes: ChangeFeed;
   readonly users: UserUseCases;
+  readonly factors: FactorUseCases;
   readonly tokens: TokenUseCases;
   readonly setupKeys: SetupKeyUseCases;
   readonly groups: GroupUseCases;

@@ -46,6 +46,11 @@ const table = {
   DOMAIN_USER_LAST_OWNER: row(409, 'This is the last owner. Make another user an owner first.'),
   DOMAIN_USER_NO_PASSWORD: row(422, 'This user signs in without a password.'),
 
+  DOMAIN_FACTOR_LOCKED: row(429, 'Too many wrong codes. Use a recovery code, or ask your administrator to reset your second factor.'),
+  DOMAIN_FACTOR_NONE: row(409, 'There is no second factor.'),
+  DOMAIN_FACTOR_NEEDED: row(409, 'A second factor is required here. Set up another one first.'),
+  DOMAIN_PASSKEY_TAKEN: row(409, 'This passkey is registered already.'),
+
   DOMAIN_SERVICE_UNKNOWN: row(404, 'There is no such service, or it is switched off.'),
   DOMAIN_SERVICE_NO_SIGN_IN: row(403, 'Nobody signs in at this service.'),
   DOMAIN_SERVICE_DOMAIN_TAKEN: row(409, 'Another service has this domain.'),

@@ -20,6 +20,7 @@ import type { ControlDomain, ServiceUseCases } from './contract.ts';
 import type { DomainResolvers } from './domain-proof.ts';
 import { domainError, invalid } from './errors.ts';
 import { eventUseCases } from './events.ts';
+import { factorUseCases } from './factors.ts';
 import { exposureUseCases } from './exposures.ts';
 import { allGroupName, groupUseCases } from './groups.ts';
 import { newId, type RandomBytes } from './ids.ts';
@@ -122,6 +123,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       maps,
       changes,
       users: userUseCases(context),
+      factors: factorUseCases(context),
       tokens: tokenUseCases(context),
       setupKeys: setupKeyUseCases(context),
       groups: groupUseCases(context),

@@ -22,6 +22,16 @@ export function vaultUseCases({ store, sealer, clock }: Context): VaultUseCases 
       await vault.set(key, sealer.seal(place(key), value), expiresAt);
     },
 
+    async take(key) {
+      const entry = await store.write(async (tables) => {
+        const found = await tables.vault.find(key);
+        if (found !== undefined) await tables.vault.delete(key);
+        return found;
+      });
+      if (entry === undefined || (entry.expiresAt !== undefined && entry.expiresAt <= clock.wall())) return undefined;
+      return sealer.open(place(key), entry.value);
+    },
+
     async delete(key) {
       await vault.delete(key);
     },

@@ -4,6 +4,8 @@ import { callbackPath } from './redirects.ts';
 /** NetBird's command line, and ours: a public native client. */
 export const cliClientId = 'netbird-cli';
 const dashboardClientId = 'netbird-dashboard';
+/** Our own account page, which wants the sign-in and no token. */
+export const accountClientId = 'meshgate-account';
 
 /** Where the CLI listens; stock clients use these two. RFC 8252 §7.3 lets a loopback redirect use any port. */
 export const cliRedirects = ['http://localhost:53000/', 'http://localhost:54000/'];
@@ -41,6 +43,14 @@ function ownClients(origin: string, gateway: { readonly id: string; readonly sec
       grant_types: ['authorization_code', 'refresh_token', deviceGrant],
       response_types: ['code'],
       redirect_uris: cliRedirects,
+      token_endpoint_auth_method: 'none',
+    },
+    {
+      client_id: accountClientId,
+      client_name: 'Meshgate account',
+      grant_types: ['authorization_code'],
+      response_types: ['code'],
+      redirect_uris: [`${origin}/oauth2/account`],
       token_endpoint_auth_method: 'none',
     },
     {

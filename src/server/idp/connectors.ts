@@ -84,7 +84,7 @@ export class Connectors implements Closable {
       if (typeof email !== 'string' || email === '' || claims['email_verified'] === false) throw idpError('IDP_CONNECTOR_EMAIL');
       const name = typeof claims['name'] === 'string' && claims['name'] !== '' ? claims['name'] : email;
       const user = await this.#options.users.fromConnector({ connector: id, subject: claims.sub, email, name });
-      sendRedirect(res, await this.#options.signIn.finish(provider, interaction, user.id, 'ext'));
+      sendRedirect(res, await this.#options.signIn.finish(provider, interaction, user.id, ['ext']));
     } catch (error) {
       await this.#failed(res, interaction, id, error);
     }

@@ -53,6 +53,14 @@ export const formFieldLength = 1024;
 /** Failed sign-ins of one address or for one account before each further one has to wait. */
 export const attemptsFree = 5;
 
+/** Time from a first factor to the second, and from a page to the answer of a passkey, of which the browser is told less. */
+export const pendingSeconds = 10 * 60;
+export const challengeSeconds = 6 * 60;
+export const challengeTimeoutMs = 5 * 60_000;
+
+/** How long after signing in the account page still lets factors be changed. */
+export const accountFreshMs = 15 * 60_000;
+
 /** First wait; it doubles with each failure. */
 export const attemptDelayMs = 1000;
 export const attemptDelayMaxMs = 15 * 60_000;

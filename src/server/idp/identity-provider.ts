@@ -5,6 +5,7 @@ import type { Logger } from '#lib/log.ts';
 import type { UserId } from '#model/ids.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Provider } from 'oidc-provider';
+import { Account } from './account.ts';
 import { FailedAttempts, StartLimit, addressKey } from './attempts.ts';
 import { cliClientId, cliRedirects, cliScope } from './clients.ts';
 import { Connectors } from './connectors.ts';
@@ -12,9 +13,11 @@ import { closeMs, keyCheckMs, keyReloadMs, requestUrlLength } from './constants.
 import { idpError } from './errors.ts';
 import { KeyStore, type KeySet } from './keys.ts';
 import { failurePage } from './pages/sign-in-pages.ts';
+import { Passkeys } from './passkeys.ts';
 import { createProvider } from './provider.ts';
 import { sendPage, setCommonHeaders } from './respond.ts';
 import { handleSetup } from './setup.ts';
+import { SecondFactor } from './second-factor.ts';
 import { SignIn } from './sign-in.ts';
 import { TokenChecker } from './tokens.ts';
 import type { CliSignIn, IdentityProvider, IdentityProviderOptions } from './types.ts';
@@ -83,7 +86,9 @@ class Front {
   readonly #log: Logger;
   readonly #attempts: FailedAttempts;
   readonly #startLimit: StartLimit;
+  readonly #second: SecondFactor;
   readonly #signIn: SignIn;
+  readonly #account: Account;
   readonly #connectors: Connectors;
   readonly #scope = new Scope();
   readonly #running = new Set<Promise<void>>();
@@ -101,12 +106,17 @@ class Front {
     this.#store = store;
     this.#log = log;
     this.#keys = keys;
-    this.#provider = createProvider(options, records, keys);
+    const passkeys = new Passkeys({ issuer, factors: domain.factors, records });
+    const { users, factors, settings } = domain;
+    this.#second = new SecondFactor({ issuer, users, factors, settings, records, passkeys });
+    this.#provider = createProvider(options, records, keys, this.#second);
     this.#answer = this.#provider.callback();
     this.#attempts = new FailedAttempts(clock);
     this.#startLimit = new StartLimit(clock);
     this.checker = new TokenChecker({ issuer: options.issuer, users: domain.users, records, keys, reloadKeys: () => this.#reloadKeys() });
-    this.#signIn = new SignIn({ issuer, users: domain.users, records, attempts: this.#attempts, connectors, log });
+    this.#signIn = new SignIn({ issuer, users: domain.users, records, attempts: this.#attempts, connectors, second: this.#second, passkeys, log });
+    const { sessions } = domain;
+    this.#account = new Account({ issuer, users, factors, sessions, passkeys, second: this.#second, records });
     this.#connectors = new Connectors({ issuer, users: domain.users, vault: domain.vault, connectors, clock, log, signIn: this.#signIn });
     this.#scope.use(this.#connectors);
   }
@@ -156,17 +166,17 @@ class Front {
     const inside = path.slice(base.length);
     if (isStart(inside) && !this.#startLimit.take(addressKey(req.socket.remoteAddress))) throw idpError('IDP_TOO_MANY');
 
-    const page = /^\/(?:(setup)|interaction\/([\w-]{10,64})(?:\/([a-z0-9-]{1,32}))?|connectors\/([a-z0-9-]{1,32})\/callback)$/.exec(inside);
+    const page = /^\/(?:(setup|account)|interaction\/([\w-]{10,64})(?:\/([a-z0-9-]{1,32}))?|connectors\/([a-z0-9-]{1,32})\/callback)$/.exec(inside);
     if (page === null) return this.#library(req, res, url, base);
-    const [, setup, uid, start, callback] = page;
+    const [, own, uid, start, callback] = page;
     const mayPost = start === undefined && callback === undefined;
     if (req.method !== 'GET' && req.method !== 'HEAD' && !(req.method === 'POST' && mayPost)) {
       res.setHeader('allow', mayPost ? 'GET, HEAD, POST' : 'GET, HEAD');
       return sendPage(res, 405, failurePage('This cannot be asked for in this way.'));
     }
     const query = new URLSearchParams(question < 0 ? '' : url.slice(question + 1));
-    if (setup !== undefined)
-      return handleSetup({ issuer: this.#issuer, users: this.#options.domain.users, attempts: this.#attempts }, query, req, res);
+    if (own === 'account') return this.#account.handle(this.#provider, query, req, res);
+    if (own === 'setup') return handleSetup({ issuer: this.#issuer, users: this.#options.domain.users, attempts: this.#attempts }, query, req, res);
     if (callback !== undefined) return this.#connectors.finish(this.#provider, callback, url, req, res);
     if (uid !== undefined && start !== undefined) return this.#connectors.begin(this.#provider, start, uid, req, res);
     if (uid !== undefined) return this.#signIn.handle(this.#provider, uid, req, res);
@@ -196,7 +206,7 @@ class Front {
   #useKeys(keys: KeySet): void {
     if (keys.keys[0]?.kid === this.#keys.keys[0]?.kid) return;
     this.#keys = keys;
-    this.#provider = createProvider(this.#options, this.#records, keys);
+    this.#provider = createProvider(this.#options, this.#records, keys, this.#second);
     this.#answer = this.#provider.callback();
     this.checker.useKeys(keys);
     this.#log.info('the identity provider signs with a new key', { kid: keys.keys[0]?.kid });

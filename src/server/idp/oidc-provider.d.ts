@@ -32,6 +32,9 @@ declare module 'oidc-provider' {
 
   export interface Session {
     accountId?: string;
+    readonly amr?: readonly string[];
+    /** Seconds of the sign-in. */
+    readonly loginTs?: number;
     readonly uid: string;
     state?: { readonly secret: string };
     grantIdFor(clientId: string): string | undefined;
@@ -106,7 +109,11 @@ declare module 'oidc-provider' {
     readonly request: object;
     readonly Client: { readonly prototype: Client };
     readonly Grant: { new (of: { accountId: string; clientId: string }): Grant; find(id: string): Promise<Grant | undefined> };
-    readonly Session: { findByUid(uid: string): Promise<Session | undefined> };
+    readonly Session: {
+      findByUid(uid: string): Promise<Session | undefined>;
+      /** The session of a browser, a new one where it has none. Sets no cookie. */
+      get(ctx: { readonly req: IncomingMessage; readonly res: ServerResponse; readonly secure: boolean }): Promise<Session>;
+    };
     readonly Interaction: { find(uid: string): Promise<Interaction | undefined> };
     use(middleware: (ctx: Context, next: () => Promise<void>) => Promise<void>): this;
     on(event: string, listener: (...args: never[]) => void): this;
@@ -116,7 +123,7 @@ declare module 'oidc-provider' {
 
   export namespace interactionPolicy {
     class Check {
-      constructor(reason: string, description: string, check: (ctx: Context) => boolean);
+      constructor(reason: string, description: string, check: (ctx: Context) => boolean | Promise<boolean>);
     }
     interface Prompt {
       readonly checks: { add(check: Check): void };

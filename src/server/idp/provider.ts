@@ -2,7 +2,9 @@
 import { describeError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import { Provider, errors, interactionPolicy, type Context, type Grant } from 'oidc-provider';
-import { claimsOfScopes, findAccount, scopes } from './accounts.ts';
+import { asId, type UserId } from '#model/ids.ts';
+import type { UserUseCases } from '../domain/contract.ts';
+import { activeUser, claimsOfScopes, findAccount, scopes } from './accounts.ts';
 import { apiClientIds, clientMetadata } from './clients.ts';
 import {
   accessTokenSeconds,
@@ -20,6 +22,7 @@ import type { KeySet } from './keys.ts';
 import { deviceCodePage, deviceConfirmPage, deviceDonePage, errorPage, loggedOutPage, logoutPage } from './pages/provider-pages.ts';
 import { allowedRedirects, useGatewayRedirects } from './redirects.ts';
 import { contentPolicy } from './respond.ts';
+import { manyFactors, type SecondFactor } from './second-factor.ts';
 import type { IdentityProviderOptions } from './types.ts';
 import type { VaultRecords } from './vault-adapter.ts';
 
@@ -30,7 +33,7 @@ const apiResource = 'urn:meshgate:api';
 const cookieNames = { session: '__Host-meshgate-idp', interaction: '__Secure-meshgate-signin', resume: '__Secure-meshgate-resume' } as const;
 
 /** Makes a provider for one set of keys. All of its state is in the vault, so that the next one goes on where this one stopped. */
-export function createProvider(options: IdentityProviderOptions, records: VaultRecords, keys: KeySet): Provider {
+export function createProvider(options: IdentityProviderOptions, records: VaultRecords, keys: KeySet, secondFactor: SecondFactor): Provider {
   const issuer = new URL(options.issuer);
   const provider = new Provider(options.issuer, {
     adapter: (model: string) => records.adapter(model),
@@ -67,7 +70,7 @@ export function createProvider(options: IdentityProviderOptions, records: VaultR
     loadExistingGrant: (ctx: Context) => grantOf(provider, ctx),
     expiresWithSession: () => true,
     interactions: {
-      policy: signInPolicy(),
+      policy: signInPolicy(secondFactor, options.domain.users),
       url: (_ctx: Context, interaction: { uid: string }) => `${issuer.pathname}/interaction/${interaction.uid}`,
     },
     ttl: {
@@ -133,7 +136,7 @@ export function createProvider(options: IdentityProviderOptions, records: VaultR
   useGatewayRedirects(provider, Provider, options.gatewayClient.id, options.gatewayRedirectAllowed);
   provider.use(async (ctx, next) => {
     // The library's own page that submits itself needs a script, which it adds by its hash; everything else runs none.
-    ctx.set('content-security-policy', contentPolicy([...allowedRedirects(ctx)], true));
+    ctx.set('content-security-policy', contentPolicy([...allowedRedirects(ctx)], 'library'));
     await next();
     if (ctx.oidc?.route === 'device_authorization' && ctx.status === 200) ctx.body = { ...(ctx.body as object), interval: devicePollSeconds };
   });
@@ -147,8 +150,11 @@ function trustIssuer(provider: Provider, issuer: URL): void {
   for (const [name, value] of Object.entries(fixed)) Object.defineProperty(provider.request, name, { get: () => value, configurable: true });
 }
 
-/** Our own clients need no consent; people only sign in. A session whose user may no longer sign in counts as none. */
-function signInPolicy(): interactionPolicy.Policy {
+/**
+ * Our own clients need no consent; people only sign in. A session whose user may no longer sign in counts as none, and one that was opened
+ * with one proof does not count where two are needed now.
+ */
+function signInPolicy(secondFactor: SecondFactor, users: Pick<UserUseCases, 'get'>): interactionPolicy.Policy {
   const policy = interactionPolicy.base();
   policy.remove('consent');
   policy
@@ -160,8 +166,18 @@ function signInPolicy(): interactionPolicy.Policy {
         (ctx) => ctx.oidc.session.accountId !== undefined && ctx.oidc.account === undefined,
       ),
     );
+  policy.get('login')?.checks.add(
+    new interactionPolicy.Check(factorMissing, 'a second factor is needed', async (ctx) => {
+      const { accountId, amr } = ctx.oidc.session;
+      if (accountId === undefined || amr?.includes(manyFactors) === true) return false;
+      const user = await activeUser(users, asId<UserId>(accountId));
+      return user !== undefined && (await secondFactor.needed(user)) !== 'none';
+    }),
+  );
   return policy;
 }
+
+const factorMissing = 'factor_missing';
 
 /** The reason of a sign-in page for somebody whose session ended because of a block or a deletion. */
 export const userGone = 'user_gone';

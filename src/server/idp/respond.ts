@@ -3,20 +3,28 @@ import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { formBytes, formFieldLength, formMs } from './constants.ts';
 import { idpError } from './errors.ts';
+import { answerLength } from './webauthn.ts';
+import { passkeyScript } from './pages/passkey-script.ts';
 import { style } from './pages/style.ts';
 
-const styleHash = `'sha256-${createHash('sha256').update(style).digest('base64')}'`;
+const styleHash = hashOf(style);
+const scriptHash = hashOf(passkeyScript);
+
+function hashOf(text: string): string {
+  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+}
 
 /**
  * The content security policy of a page. `targets` are URLs that a form may lead to besides ourselves: browsers hold redirects after
- * a form to it too. `script` lets the OpenID library add the hash of its one script; without it nothing runs anyway.
+ * a form to it too. `script` lets the OpenID library add the hash of its one
+ * script, or ours of passkeys run; nothing else runs anyway.
  */
-export function contentPolicy(targets: readonly string[], script = false): string {
+export function contentPolicy(targets: readonly string[], script: 'none' | 'library' | 'passkeys' = 'none'): string {
   const origins = targets.flatMap((target) => URL.parse(target)?.origin ?? []).filter((origin) => origin !== 'null');
   const actions = ["'self'", ...new Set(origins)].join(' ');
   return [
     "default-src 'none'",
-    ...(script ? ["script-src 'report-sample'"] : []),
+    ...(script === 'none' ? [] : [`script-src ${script === 'library' ? "'report-sample'" : scriptHash}`]),
     `style-src ${styleHash}`,
     `form-action ${actions}`,
     "frame-ancestors 'none'",
@@ -34,9 +42,18 @@ export function setCommonHeaders(res: ServerResponse): void {
 }
 
 export function sendPage(res: ServerResponse, status: number, html: string, targets: readonly string[] = []): void {
+  send(res, status, html, contentPolicy(targets));
+}
+
+/** A page with the script of passkeys. */
+export function sendPasskeyPage(res: ServerResponse, status: number, html: string, targets: readonly string[] = []): void {
+  send(res, status, html, contentPolicy(targets, 'passkeys'));
+}
+
+function send(res: ServerResponse, status: number, html: string, policy: string): void {
   res.statusCode = status;
   res.setHeader('content-type', 'text/html; charset=utf-8');
-  res.setHeader('content-security-policy', contentPolicy(targets));
+  res.setHeader('content-security-policy', policy);
   res.setHeader('content-length', Buffer.byteLength(html));
   res.end(html);
 }
@@ -67,7 +84,8 @@ export async function readForm(req: IncomingMessage, origin: string): Promise<Re
   if (!/^application\/x-www-form-urlencoded(?:;|$)/i.test(req.headers['content-type'] ?? '')) throw idpError('IDP_FORM_INVALID');
   const fields = new Map<string, string>();
   for (const [name, value] of new URLSearchParams(await readBody(req))) {
-    if (fields.has(name) || value.length > formFieldLength) throw idpError('IDP_FORM_INVALID', name.slice(0, 40));
+    if (fields.has(name) || value.length > (name === 'credential' ? answerLength : formFieldLength))
+      throw idpError('IDP_FORM_INVALID', name.slice(0, 40));
     fields.set(name, value);
   }
   return fields;

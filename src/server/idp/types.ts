@@ -25,7 +25,7 @@ export interface ConnectorConfig {
 export interface IdentityProviderOptions {
   /** `https://host:port/oauth2`. Everything we say about ourselves comes from here, never from a Host header. */
   readonly issuer: string;
-  readonly domain: Pick<ControlDomain, 'users' | 'vault'>;
+  readonly domain: Pick<ControlDomain, 'users' | 'vault' | 'factors' | 'settings' | 'sessions'>;
   /** Whether a gateway may get codes at this redirect URI: https, path exactly /.meshgate/callback, host of an enabled http service. */
   readonly gatewayRedirectAllowed: (uri: string) => Promise<boolean>;
   readonly gatewayClient: { readonly id: string; readonly secret: string };

@@ -53,16 +53,27 @@ export class VaultRecords {
     return (await this.read(key('GrantMark', grantId))) !== undefined;
   }
 
+  /** Keeps a record of our own under an id that may be a secret. */
+  async keep(kind: string, id: string, value: object, seconds: number): Promise<void> {
+    await this.write(key(kind, id), value, seconds);
+  }
+
+  async kept(kind: string, id: string): Promise<Record<string, unknown> | undefined> {
+    return await this.read(key(kind, id));
+  }
+
+  /** Reads it and ends it: of many who ask at once, one gets it. */
+  async take(kind: string, id: string): Promise<Record<string, unknown> | undefined> {
+    const name = key(kind, id);
+    return parse(name, await this.#vault.take(name));
+  }
+
+  async drop(kind: string, id: string): Promise<void> {
+    await this.remove(key(kind, id));
+  }
+
   async read(name: string): Promise<Record<string, unknown> | undefined> {
-    const bytes = await this.#vault.get(name);
-    if (bytes === undefined) return undefined;
-    try {
-      const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-      if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
-    } catch (cause) {
-      throw idpError('IDP_VAULT_DAMAGED', name, cause);
-    }
-    throw idpError('IDP_VAULT_DAMAGED', name);
+    return parse(name, await this.#vault.get(name));
   }
 
   async write(name: string, value: object, seconds: number): Promise<void> {
@@ -170,6 +181,17 @@ class VaultAdapter implements Adapter {
     if (payload.accountId !== undefined && from <= (await this.#records.userRevokedAt(payload.accountId))) return false;
     return payload.grantId === undefined || !ofGrant.has(this.#model) || !(await this.#records.grantRevoked(payload.grantId));
   }
+}
+
+function parse(name: string, bytes: Uint8Array | undefined): Record<string, unknown> | undefined {
+  if (bytes === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
+  } catch (cause) {
+    throw idpError('IDP_VAULT_DAMAGED', name, cause);
+  }
+  throw idpError('IDP_VAULT_DAMAGED', name);
 }
 
 /** The vault's key of a record. Ids are secrets of their bearers, so the key holds a digest. */

@@ -10,6 +10,7 @@ import type { Database, Sql } from './database.ts';
 import { storeError } from './errors.ts';
 import { EventTable } from './event-table.ts';
 import { ExposureTable } from './exposure-table.ts';
+import { factorTables, type FactorTables } from './factor-tables.ts';
 import { GroupTable } from './group-table.ts';
 import { migrate } from './migrations.ts';
 import { PeerTable } from './peer-table.ts';
@@ -25,7 +26,7 @@ import { TokenTable } from './token-table.ts';
 import { UserTable } from './user-table.ts';
 import { VaultTable } from './vault-table.ts';
 
-export interface Tables extends PlanTables {
+export interface Tables extends PlanTables, FactorTables {
   readonly account: AccountTable;
   readonly changes: ChangeTable;
   readonly peers: PeerTable;
@@ -63,6 +64,7 @@ function tablesOver(sql: Sql): Tables {
     events: new EventTable(sql),
     vault: new VaultTable(sql),
     ...planTables(sql),
+    ...factorTables(sql),
   };
 }
 

@@ -206,6 +206,21 @@ export function fakeDomain(): FakeDomain {
       fromConnector: never,
       groupNames: async () => [],
     },
+    factors: {
+      state: async () => ({ totp: false, totpLocked: false, recoveryLeft: 0, passkeys: [] }),
+      beginTotp: never,
+      confirmTotp: never,
+      checkTotp: never,
+      checkRecovery: never,
+      newRecovery: never,
+      removeTotp: never,
+      passkey: never,
+      addPasskey: never,
+      usePasskey: never,
+      renamePasskey: never,
+      removePasskey: never,
+      reset: async (userId, actor) => note('factors.reset', actor, userId),
+    },
     tokens: {
       list: async (userId) => [...tokens.rows.values()].filter((token) => token.userId === userId),
       async get(userId, tokenId) {
@@ -392,7 +407,7 @@ export function fakeDomain(): FakeDomain {
         return { entries: found.slice((query.page - 1) * query.pageSize, query.page * query.pageSize), total: found.length };
       },
     },
-    vault: { get: async () => undefined, set: never, delete: never, deletePrefix: never },
+    vault: { get: async () => undefined, set: never, take: never, delete: never, deletePrefix: never },
     close: async () => undefined,
   };
 

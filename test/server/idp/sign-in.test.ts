@@ -20,13 +20,13 @@ t.test('the page works without scripts, is labelled, and keeps to itself', async
   const browser = newBrowser();
   const page = await browser.follow(browser.get(authorize(issuer).url));
   t.equal(page.status, 200);
-  t.notMatch(page.text, '<script');
+  t.match(page.text, /<form[^>]* data-passkey="get"[^>]* hidden>/, 'what needs a script is hidden without one');
   for (const id of ['email', 'password']) t.match(page.text, new RegExp(`<label for="${id}">[\\s\\S]*<input\\s+id="${id}"\\s+name="${id}"`));
   t.match(page.text, 'to continue to app.localhost:8443');
   const policy = String(page.headers['content-security-policy']);
   t.match(
     policy,
-    /^default-src 'none'; style-src 'sha256-[^']+'; form-action 'self' https:\/\/app\.localhost:8443; frame-ancestors 'none'; base-uri 'none'$/,
+    /^default-src 'none'; script-src 'sha256-[^']+'; style-src 'sha256-[^']+'; form-action 'self' https:\/\/app\.localhost:8443; frame-ancestors 'none'; base-uri 'none'$/,
   );
   t.match(page.headers, {
     'cache-control': 'no-store',
@@ -67,7 +67,8 @@ t.test('a wrong password says so and works as long for an unknown name', async (
     t.match(page.text, 'role="alert"');
     t.notMatch(page.text, /value="wrong"/, 'a password never comes back');
   }
-  t.equal(wrong.text.replace(credentials.email, ''), unknown.text.replace('nobody@example.com', ''));
+  const plain = (text: string): string => text.replace(/&quot;challenge&quot;:&quot;[\w-]+/, '');
+  t.equal(plain(wrong.text.replace(credentials.email, '')), plain(unknown.text.replace('nobody@example.com', '')));
   t.equal(domain.passwordChecks, 2);
   const right = await browser.follow(browser.post(unknown, credentials));
   t.ok(right.location?.href.startsWith(redirectUri), 'the same form goes on to the same place');
@@ -154,11 +155,11 @@ t.test('what a stranger puts into the request is text on the page', async (t) =>
   const hint = `"><script>alert(1)</script>'&`;
   const page = await browser.follow(browser.get(authorize(issuer, { login_hint: hint }).url));
   t.match(page.text, 'value="&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;&#39;&amp;"');
-  t.notMatch(page.text, '<script');
+  t.notMatch(page.text, '<script>alert');
   const again = await browser.post(page, { email: hint, password: 'x' });
-  t.notMatch(again.text, '<script');
+  t.notMatch(again.text, '<script>alert');
   const error = await browser.get(authorize(issuer, { client_id: hint }).url);
-  t.notMatch(error.text, '<script');
+  t.notMatch(error.text, '<script>alert');
   t.equal((await browser.get(`${issuer}/nothing`)).status, 404);
   t.equal((await browser.get(`${issuer}/interaction/../../etc`)).status, 404);
 });

@@ -1,6 +1,7 @@
 // The pages on which somebody proves who he is: sign-in and the set-up of the first user.
 import { html } from './html.ts';
-import { page } from './layout.ts';
+import { page, pageWithPasskey } from './layout.ts';
+import { passkeyForm } from './passkey-form.ts';
 
 export interface SignInPage {
   /** Path that the form is sent to. */
@@ -12,6 +13,8 @@ export interface SignInPage {
   readonly connectors: readonly { readonly name: string; readonly href: string }[];
   /** Where the first user is made, while there is none. */
   readonly setupHref: string | undefined;
+  /** Options of a request to a passkey. */
+  readonly passkeyOptions: string;
 }
 
 export function signInPage(view: SignInPage): string {
@@ -42,8 +45,9 @@ export function signInPage(view: SignInPage): string {
       />
       <button type="submit">Sign in</button>
     </form>
+    ${passkeyForm({ action: view.action, step: 'passkey', kind: 'get', options: view.passkeyOptions, label: 'Sign in with a passkey' })}
     ${connectors.length === 0 ? undefined : html`<p class="or">or</p>`} ${connectors}`;
-  return page('Sign in', content, view.problem);
+  return pageWithPasskey('Sign in', content, view.problem);
 }
 
 export interface SetupPage {
@@ -78,4 +82,8 @@ export function setupDonePage(continueHref: string | undefined): string {
 /** A failure that ends here; `text` is safe for anybody. */
 export function failurePage(text: string): string {
   return page('That did not work', html`<p class="soft">Nothing was changed.</p>`, text);
+}
+
+export function signedOutPage(): string {
+  return page('Signed out everywhere', html`<p>Every session has ended, on every device. You can close this page.</p>`);
 }

@@ -18,5 +18,12 @@ button, .button { display: block; width: 100%; margin-top: 1.25rem; padding: .68
 .quiet { border-color: var(--edge); background: transparent; color: inherit; margin-top: .75rem; }
 .or { margin: 1.5rem 0 0; color: var(--soft); text-align: center; font-size: .875rem; }
 code { display: block; margin: 1rem 0; font: 1.75rem/1.2 ui-monospace, monospace; letter-spacing: .08em; text-align: center; }
+code.small { font-size: 1rem; overflow-wrap: anywhere; }
+.codes { padding: 0; list-style: none; font: 1rem/1.8 ui-monospace, monospace; text-align: center; }
+.rows { padding: 0; list-style: none; }
+.rows li { padding: .75rem 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
+.rows button { margin-top: .5rem; }
+h2 { margin: 2rem 0 .5rem; font-size: 1.0625rem; }
+[hidden] { display: none; }
 a { color: var(--accent); }
 `;

@@ -35,10 +35,12 @@ export class Browser {
     return this.#send('GET', new URL(url), undefined, headers);
   }
 
-  /** Posts a form as a browser on `page` would. */
+  /** Posts a form as a browser on `page` would: the one of the step that is named, else the first. */
   post(page: Page, fields: Readonly<Record<string, string>>, headers: Readonly<Record<string, string>> = {}): Promise<Page> {
-    const action = unescape(/<form method="post" action="([^"]*)"/.exec(page.text)?.[1] ?? '');
-    const hidden = [...page.text.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"/g)].map(([, name = '', value = '']) => [
+    const forms = [...page.text.matchAll(/<form method="post" action="([^"]*)"([\s\S]*?)<\/form>/g)];
+    const form = forms.find(([text]) => fields['step'] !== undefined && text.includes(`name="step" value="${fields['step']}"`)) ?? forms[0];
+    const action = unescape(form?.[1] ?? '');
+    const hidden = [...(form?.[2] ?? '').matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"/g)].map(([, name = '', value = '']) => [
       name,
       unescape(value),
     ]);

@@ -17,6 +17,8 @@ export type FakeDomain = IdentityProviderOptions['domain'] & {
   }): User;
   change(id: UserId, change: Partial<User>): void;
   passwordChecks: number;
+  readonly endedSignIns: string[];
+  readonly endedUsers: string[];
 };
 
 const domainError = defineErrors('fake-domain', {
@@ -42,10 +44,23 @@ export function createFakeDomain(clock: Clock): FakeDomain {
     return user;
   };
 
+  const settings = {
+    loginExpirationEnabled: true,
+    loginExpirationMs: 86_400_000,
+    routingPeerDns: true,
+    lazyConnections: false,
+    expose: { enabled: false, groups: [], public: false, domains: [], perPeer: 10 },
+    sessionMaxAgeMs: 86_400_000,
+    sessionIdleMs: 0,
+    secondFactorRequired: false,
+  };
+
   const domain: FakeDomain = {
     entries,
     linked,
     passwordChecks: 0,
+    endedSignIns: [],
+    endedUsers: [],
     add({ id, email, name, password, groups: names = [] }) {
       const user: User = {
         id: asId<UserId>(id),
@@ -99,6 +114,32 @@ export function createFakeDomain(clock: Clock): FakeDomain {
       },
       groupNames: async (id) => groups.get(id) ?? [],
     },
+    factors: {
+      state: async () => ({ totp: false, totpLocked: false, recoveryLeft: 0, passkeys: [] }),
+      passkey: async () => undefined,
+      beginTotp: missing,
+      confirmTotp: missing,
+      checkTotp: missing,
+      checkRecovery: missing,
+      newRecovery: missing,
+      removeTotp: missing,
+      addPasskey: missing,
+      usePasskey: missing,
+      renamePasskey: missing,
+      removePasskey: missing,
+      reset: missing,
+    },
+    settings: { get: async () => settings, update: missing },
+    sessions: {
+      create: missing,
+      find: missing,
+      end: missing,
+      list: async () => [],
+      revoke: missing,
+      endOfSignIn: async (signIn) => void domain.endedSignIns.push(signIn),
+      endAllOf: async (userId) => void domain.endedUsers.push(userId),
+      verifyServiceToken: missing,
+    },
     vault: {
       async get(key) {
         const entry = entries.get(key);
@@ -106,6 +147,11 @@ export function createFakeDomain(clock: Clock): FakeDomain {
       },
       async set(key, value, expiresAt) {
         entries.set(key, { value: new Uint8Array(value), expiresAt });
+      },
+      async take(key) {
+        const value = await this.get(key);
+        entries.delete(key);
+        return value;
       },
       async delete(key) {
         entries.delete(key);
