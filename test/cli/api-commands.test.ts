@@ -170,7 +170,8 @@ t.test('services, domains, clusters and gateway tokens', async (t) => {
   t.match(await api.cli('domain list'), { out: /apps\.test +custom +proxy\.test:8443 +true/ });
   t.match(await api.cli('domain delete apps.test'), { code: 0 });
   t.match(await api.cli('cluster list'), { out: /proxy\.test:8443 +true +2/ });
-  t.match(await api.cli('proxy-token create edge'), { code: 0, out: 'nbx_edge' });
+  t.match(await api.cli('proxy-token create edge --cluster apps.test'), { code: 0, out: 'nbx_edge' });
+  t.match(await api.cli('proxy-token list'), { code: 0, out: /CLUSTER.*\n.*edge.*apps\.test/ });
   t.match(await api.cli('proxy-token delete edge'), { code: 0 });
 });
 

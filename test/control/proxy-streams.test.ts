@@ -159,7 +159,7 @@ void t.test('a gateway registers its peer by the one-time token, reports and log
   t.ok(domain.known.has(publicKey));
   const status = { state: 'certificate_failed', reason: 'no DNS' } as const;
   await control.reportStatus({ serviceId, accountId, status, certificateIssued: false }, never);
-  t.same(domain.statusReports, [{ serviceId, proxyId: 'gateway-1', status, certificateIssued: false }]);
+  t.same(domain.statusReports, [{ serviceId, proxyId: 'gateway-1', cluster, status, certificateIssued: false }]);
   await t.rejects(control.reportStatus({ serviceId, accountId: asId<AccountId>('other'), status, certificateIssued: false }, never), {
     code: 'RPC_PERMISSION_DENIED',
   });
@@ -225,7 +225,7 @@ void t.test('revocations arrive within a second, and a broken stream says so whe
   ];
   while (domain.watching < 2) await new Promise((resolve) => setImmediate(resolve));
   const startedAt = performance.now();
-  for (const revocation of all) domain.emit({ kind: 'revocation', revocation });
+  for (const revocation of all) domain.emit({ kind: 'revocation', revocation, cluster: undefined });
   for (const revocation of all) t.same(await got.revocations.next(), revocation);
   t.ok(performance.now() - startedAt < 1000);
   await server.close();

@@ -156,7 +156,7 @@ void t.test('control plane: configuration, first set-up', async (t) => {
 void t.test('gateway and agent join, the service is published', async (t) => {
   const create = `service create app --domain app.apps.localhost --peer office --port ${(app.address() as AddressInfo).port}`;
   said(t, await meshgate('gateway --config gateway.json'), 1, /gateway-token/, 'no token file');
-  const token = await meshgate('proxy-token create gw1');
+  const token = await meshgate('proxy-token create gw1 --cluster apps.localhost');
   t.match(token, { code: 0, out: /^nbx_\w+$/, err: 'the token is not shown again' });
   await writeFile(join(dir, 'gateway-token'), `${token.out}\n`, { mode: 0o600 });
   const key = await meshgate('setup-key create office');

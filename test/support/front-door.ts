@@ -54,18 +54,18 @@ export async function openFrontDoor(
     // ID tokens of these tests are the ids of users.
     createSession: async (service, idToken, _nonce, visitor, previous) => ({
       kind: 'granted',
-      session: await domain.sessions.create(service, asId<UserId>(idToken), { signIn: '', methods: [], ...visitor }, previous),
+      session: await domain.sessions.create(service, asId<UserId>(idToken), 'a.test', { signIn: '', methods: [], ...visitor }, previous),
     }),
     findSession: async (id, service) => {
-      const found = await domain.sessions.find(id, service);
+      const found = await domain.sessions.find(id, service, 'a.test');
       return 'session' in found ? { kind: 'live', session: found.session } : { kind: 'none', why: found.missing };
     },
-    endSession: (id) => domain.sessions.end(id),
+    endSession: (id) => domain.sessions.end(id, 'a.test'),
     verifyServiceToken: async (plain, service) => {
-      const checked = await domain.sessions.verifyServiceToken(plain, service);
+      const checked = await domain.sessions.verifyServiceToken(plain, service, 'a.test');
       return 'identity' in checked ? { kind: 'valid', identity: checked.identity } : { kind: 'denied', why: checked.denied };
     },
-    prove: (attempt) => domain.proofs.prove(attempt),
+    prove: (attempt) => domain.proofs.prove(attempt, 'a.test'),
   };
   const sessions = new SessionCache({ authority, clock: systemClock, log: silentLogger });
   const states = createLoginStates(new Uint8Array(32).fill(3), systemClock);
@@ -86,7 +86,7 @@ export async function openFrontDoor(
   });
   const recorder = await startRecorder(t);
   const mappings = async (): Promise<void> => {
-    const mapping = await domain.services.mapping(serviceId);
+    const mapping = await domain.services.mapping(serviceId, 'a.test');
     fixture.setRoutes(mapping === undefined ? [] : [{ ...mapping, paths: [path(recorder.port)] }]);
   };
   const fixture = await startFixture([], {

@@ -152,9 +152,17 @@ const tokenCreate = apiCommand({
   name: 'proxy-token create',
   summary: 'make a token for a gateway; it is printed once',
   positionals: ['NAME'],
-  flags: { expires: { kind: 'text', value: 'DURATION', about: 'such as 30d, 0 for no end (default 0)' } },
+  flags: {
+    cluster: { kind: 'text', value: 'CLUSTER', about: 'the only cluster that it is good for (default: the first that it registers with)' },
+    expires: { kind: 'text', value: 'DURATION', about: 'such as 30d, 0 for no end (default 0)' },
+  },
   async run(session) {
-    const request = { name: session.input.positionals[0], expires_in: seconds('expires', session.input.text('expires') ?? '0') };
+    const { input } = session;
+    const request = {
+      name: input.positionals[0],
+      expires_in: seconds('expires', input.text('expires') ?? '0'),
+      cluster: input.text('cluster') ?? '',
+    };
     const answer = await session.api.call('POST', proxyTokens, request);
     if (!session.json) session.io.err('the token is not shown again');
     done(session, field(answer, 'plain_token'), answer);
@@ -250,6 +258,7 @@ export const publishCommands: readonly Command[] = [
   listCommand('proxy-token', 'list the gateways’ tokens', proxyTokens, {
     ID: 'id',
     NAME: 'name',
+    CLUSTER: 'cluster',
     EXPIRES: 'expires_at',
     'LAST USED': 'last_used',
     REVOKED: 'revoked',

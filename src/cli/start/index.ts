@@ -10,7 +10,7 @@ import { loadKept, type Kept } from './kept.ts';
 import { openLocalCa, type LocalCa } from './local-ca.ts';
 import { parseStartOptions, startHelp, type StartOptions } from './options.ts';
 import { checkTcpPort, checkUdpPort, takeStateDirectory } from './preflight.ts';
-import { agentName, ensureKeys, ensureOwner, ensureService } from './provision.ts';
+import { agentName, clusterOf, ensureKeys, ensureOwner, ensureService } from './provision.ts';
 import { startSampleApp } from './sample-app.ts';
 
 /** From the first process to the first answer, milliseconds. */
@@ -66,7 +66,7 @@ async function startMesh(options: StartOptions, io: StartIo, scope: Scope): Prom
   await server.waitFor((status) => (status === undefined ? undefined : true), signal);
   const api = await ensureOwner({ api: controlUrl(options), ca: ca.certFile }, options.stateDir, kept, signal);
   try {
-    await ensureKeys(api, options.stateDir);
+    await ensureKeys(api, options.stateDir, clusterOf(options));
     const agent = child('agent');
     const gateway = child('gateway');
     await ensureService(api, options, signal);
@@ -129,7 +129,7 @@ async function writeConfigs(options: StartOptions, ca: LocalCa, upstream: string
     logLevel,
     control,
     tokenFile: join(stateDir, 'gateway', 'token'),
-    cluster: options.hostname.slice(options.hostname.indexOf('.') + 1),
+    cluster: clusterOf(options),
     listen: `[::]:${options.port}`,
     certDir,
   });

@@ -14,6 +14,7 @@ const pollMs = 50;
 const tokenDays = 365;
 const setupKeySeconds = 86_400;
 export const agentName = 'local-agent';
+const gatewayTokenName = 'local-gateway';
 
 /** Where the control plane is, and the file of its authority. */
 export interface ControlPlane {
@@ -55,8 +56,13 @@ async function openAsOwner(server: ControlPlane, stateDir: string, token: string
   return openApi({ ...server, token }, stop);
 }
 
-/** Files with the secrets that the agent and the gateway start with, made once. */
-export async function ensureKeys(api: ApiClient, stateDir: string): Promise<void> {
+/** The parent of the app's name is where the gateway serves. */
+export function clusterOf({ hostname }: Pick<StartOptions, 'hostname'>): string {
+  return hostname.slice(hostname.indexOf('.') + 1);
+}
+
+/** Files with the secrets that the agent and the gateway start with, made once; the gateway's is for its cluster. */
+export async function ensureKeys(api: ApiClient, stateDir: string, cluster: string): Promise<void> {
   const keyFile = join(stateDir, 'agent', 'setup-key');
   if ((await readFileIfThere(keyFile)) === undefined) {
     const key = await api.call('POST', '/api/setup-keys', {
@@ -68,11 +74,7 @@ export async function ensureKeys(api: ApiClient, stateDir: string): Promise<void
     });
     await writeFileAtomic(keyFile, `${field(key, 'key')}\n`);
   }
-  const tokenFile = join(stateDir, 'gateway', 'token');
-  if ((await readFileIfThere(tokenFile)) === undefined) {
-    const token = await api.call('POST', '/api/reverse-proxies/proxy-tokens', { name: 'local-gateway', expires_in: 0 });
-    await writeFileAtomic(tokenFile, `${field(token, 'plain_token')}\n`);
-  }
+  await ensureGatewayToken(api, join(stateDir, 'gateway', 'token'), cluster);
   const curlFile = join(stateDir, 'curl-header');
   if ((await readFileIfThere(curlFile)) === undefined) {
     const machine = await api.call('POST', '/api/users', { name: 'Sample machine', role: 'user', auto_groups: [], is_service_user: true });
@@ -81,9 +83,20 @@ export async function ensureKeys(api: ApiClient, stateDir: string): Promise<void
   }
 }
 
+/** Another name of the app may mean another cluster, for which the token of the last start is not good. */
+async function ensureGatewayToken(api: ApiClient, file: string, cluster: string): Promise<void> {
+  const path = '/api/reverse-proxies/proxy-tokens';
+  const made = entries(await api.call('GET', path), 'name', gatewayTokenName).filter((token) => token['revoked'] !== true);
+  const fits = made.some((token) => token['cluster'] === cluster || token['cluster'] === undefined);
+  if (fits && (await readFileIfThere(file)) !== undefined) return;
+  const token = await api.call('POST', path, { name: gatewayTokenName, expires_in: 0, cluster });
+  await writeFileAtomic(file, `${field(token, 'plain_token')}\n`);
+  for (const old of made) await api.call('DELETE', `${path}/${field(old, 'id')}`);
+}
+
 /** Publishes the agent's app under the hostname, once both agent and gateway have joined. */
 export async function ensureService(api: ApiClient, options: StartOptions, signal: AbortSignal): Promise<void> {
-  const cluster = options.hostname.slice(options.hostname.indexOf('.') + 1);
+  const cluster = clusterOf(options);
   const peerId = await waitUntil(
     signal,
     'the agent to join',
@@ -149,9 +162,13 @@ const anyRecord: Schema<Readonly<Record<string, unknown>>> = {
   },
 };
 
-function entry(answer: unknown, key: string, value: string): Readonly<Record<string, unknown>> | undefined {
+function entries(answer: unknown, key: string, value: string): readonly Readonly<Record<string, unknown>>[] {
   const parsed = parse(list(anyRecord), answer);
-  return parsed.ok ? parsed.value.find((item) => item[key] === value) : undefined;
+  return parsed.ok ? parsed.value.filter((item) => item[key] === value) : [];
+}
+
+function entry(answer: unknown, key: string, value: string): Readonly<Record<string, unknown>> | undefined {
+  return entries(answer, key, value)[0];
 }
 
 function field(answer: unknown, name: string): string {

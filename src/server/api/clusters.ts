@@ -6,8 +6,12 @@ import { deleted, idParam, ok, readBody, textParam, type Handler } from './call.
 import { present, time } from './fields.ts';
 
 const domainRequest = object({ domain: string({ max: 253 }), target_cluster: string({ max: 259 }) });
-/** `expires_in` in seconds; 0 never expires. */
-const tokenRequest = object({ name: string({ max: 255 }), expires_in: integer({ max: 315_360_000, default: 0 }) });
+/** `expires_in` in seconds; 0 never expires. Our own addition: the `cluster` that it is good for; without one, the first that it registers with. */
+const tokenRequest = object({
+  name: string({ max: 255 }),
+  expires_in: integer({ max: 315_360_000, default: 0 }),
+  cluster: string({ min: 0, max: 259, default: '' }),
+});
 
 function clusterShape(cluster: Cluster): Readonly<Record<string, unknown>> {
   return {
@@ -34,6 +38,7 @@ function tokenShape(token: ProxyToken): Readonly<Record<string, unknown>> {
     created_at: time(token.createdAt),
     last_used: token.lastUsed === undefined ? undefined : time(token.lastUsed),
     revoked: token.revoked,
+    cluster: token.cluster,
   });
 }
 
@@ -87,7 +92,8 @@ export const listProxyTokens: Handler = async ({ domain }) => ok((await domain.t
 
 export const createProxyToken: Handler = async (call) => {
   const request = readBody(call, tokenRequest);
-  const { token, plain } = await call.domain.tokens.createProxy(request.name, request.expires_in, call.actor);
+  const cluster = request.cluster === '' ? undefined : request.cluster;
+  const { token, plain } = await call.domain.tokens.createProxy({ name: request.name, expiresInSeconds: request.expires_in, cluster }, call.actor);
   return ok({ ...tokenShape(token), plain_token: plain });
 };
 

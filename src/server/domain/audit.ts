@@ -69,6 +69,7 @@ const activities: Readonly<Record<string, string>> = {
   'token.create': 'Personal token created',
   'token.delete': 'Personal token deleted',
   'proxy.token.create': 'Gateway token created',
+  'proxy.token.bind': 'Gateway token bound to the first cluster that it registered with',
   'proxy.token.revoke': 'Gateway token revoked',
   'service.create': 'Service created',
   'service.update': 'Service updated',

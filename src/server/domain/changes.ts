@@ -84,5 +84,6 @@ export class Changes implements ChangeFeed, Closable {
 /** JSON has no undefined: what was undefined is put back. */
 function parseChange(body: string): Change {
   const change = JSON.parse(body) as Change;
-  return change.kind === 'network' ? { ...change, peers: change.peers } : change;
+  if (change.kind === 'network') return { ...change, peers: change.peers };
+  return change.kind === 'revocation' ? { ...change, cluster: change.cluster } : change;
 }

@@ -1,8 +1,10 @@
 // Clusters of gateways and the domains that lead to them. A cluster is known from the first time one of its gateways connects.
+import type { TokenId } from '#model/ids.ts';
 import type { DomainRecord } from '../store/cluster-table.ts';
+import type { Tables } from '../store/store.ts';
 import { canonicalCluster, canonicalHost, checkLimit, isAtOrBelow } from './checks.ts';
 import { proxyLiveMs } from './constants.ts';
-import { write, type Context } from './context.ts';
+import { write, type Context, type Write } from './context.ts';
 import type { ClusterUseCases, Domain } from './contract.ts';
 import { isProven, newChallenge, proofRecord, recheckDomains, type DomainResolvers } from './domain-proof.ts';
 import { domainError, domainErrorNaming, invalid } from './errors.ts';
@@ -97,6 +99,9 @@ export function clusterUseCases(context: Context, resolvers: DomainResolvers): C
       if (address === undefined) throw invalid('The address of a cluster is a domain name or an IP address.');
       if (proxyId === '' || proxyId.length > 128 || version.length > 128) throw invalid('The id or version of the gateway is too long.');
       await write(context, async ({ tables, now, audit }) => {
+        await bind(tables, tokenId, address, audit);
+        const known = await tables.clusters.liveProxy(proxyId, now - proxyLiveMs);
+        if (known !== undefined && known.tokenId !== tokenId) throw domainError('DOMAIN_PROXY_TAKEN');
         if (!(await tables.clusters.list()).some((entry) => entry.address === address)) {
           checkLimit(await tables.clusters.count(), limits.clusters);
           const record = { id: newId(random), address, createdAt: now };
@@ -112,9 +117,19 @@ export function clusterUseCases(context: Context, resolvers: DomainResolvers): C
     },
 
     async proxyDisconnected(proxyId) {
-      await write(context, ({ tables }) => tables.clusters.deleteProxy(proxyId));
+      await write(context, ({ tables }) => tables.clusters.deleteProxy(proxyId, context.serverId));
     },
   };
+}
+
+/** A token is good for one cluster: the one that it was made for, else the first that comes. */
+async function bind(tables: Tables, id: TokenId, cluster: string, audit: Write['audit']): Promise<void> {
+  const token = await tables.tokens.findProxy(id);
+  if (token === undefined || token.revoked) throw domainError('DOMAIN_NOT_FOUND', 'gateway token');
+  if (token.cluster === cluster) return;
+  if (!(await tables.tokens.bindProxy(id, cluster)))
+    throw domainErrorNaming('DOMAIN_PROXY_TOKEN_ELSEWHERE', `This is ${cluster}, and the token is for ${token.cluster}.`);
+  await audit('proxy.token.bind', { kind: 'proxy', id }, id, { name: token.name, cluster });
 }
 
 function customDomain(record: DomainRecord): Domain {

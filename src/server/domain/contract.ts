@@ -2,8 +2,8 @@
 // about who calls (that is the caller's door) but records who did it. Failures are rows of domain/errors.ts.
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { SealedCopy } from '#model/certificate-exchange.ts';
-import type { AccountId, GroupId, PeerId, PolicyId, ProxyId, PublicKey, ServiceId, SessionId, SetupKeyId, TokenId, UserId } from '#model/ids.ts';
-import type { Identity, ProofAttempt, ProofGrant, Revocation, Role, Session, User } from '#model/identity.ts';
+import type { AccountId, GroupId, PeerId, PolicyId, ProxyId, PublicKey, ServiceId, SetupKeyId, TokenId, UserId } from '#model/ids.ts';
+import type { ProofAttempt, ProofGrant, Revocation, Role, User } from '#model/identity.ts';
 import type { ResourceId } from '#model/network-plan.ts';
 import type { Group, Peer, PeerMeta, Policy, PolicyRule, SetupKey } from '#model/network.ts';
 import type { Service, ServiceMapping } from '#model/service.ts';
@@ -13,9 +13,11 @@ import type { Actor } from './actor.ts';
 import type { FactorUseCases } from './factors-contract.ts';
 import type { ExposeSettings, ExposureUseCases } from './expose-contract.ts';
 import type { PlanUseCases } from './plan-contract.ts';
+import type { SessionUseCases } from './session-contract.ts';
 
 export type { Actor } from './actor.ts';
 export type { FactorUseCases } from './factors-contract.ts';
+export type { SessionOrigin, SessionUseCases, SessionView } from './session-contract.ts';
 
 export interface PeerLogin {
   readonly publicKey: PublicKey;
@@ -100,7 +102,8 @@ export type Change =
   | { readonly kind: 'service-set'; readonly serviceId: ServiceId; readonly cluster: string }
   | { readonly kind: 'service-removed'; readonly serviceId: ServiceId; readonly cluster: string }
   | { readonly kind: 'proxy-token-revoked'; readonly tokenId: TokenId }
-  | { readonly kind: 'revocation'; readonly revocation: Revocation };
+  /** `cluster` is the one whose gateways are concerned; undefined for all. */
+  | { readonly kind: 'revocation'; readonly revocation: Revocation; readonly cluster: string | undefined };
 
 export interface ChangeFeed {
   /** Calls back for each change, in order, never inside the writer's transaction; returns how to stop. */
@@ -163,6 +166,8 @@ export interface ProxyToken {
   readonly expiresAt: number | undefined;
   readonly lastUsed: number | undefined;
   readonly revoked: boolean;
+  /** The only cluster that it is good for; undefined until it has registered with one. */
+  readonly cluster: string | undefined;
 }
 
 export interface TokenUseCases {
@@ -175,7 +180,11 @@ export interface TokenUseCases {
   verify(plain: string): Promise<User | undefined>;
   /** Gateway tokens (`nbx_…`). */
   listProxy(): Promise<readonly ProxyToken[]>;
-  createProxy(name: string, expiresInSeconds: number, actor: Actor): Promise<{ readonly token: ProxyToken; readonly plain: string }>;
+  /** Without a cluster it is bound to the first that it registers with. */
+  createProxy(
+    request: { readonly name: string; readonly expiresInSeconds: number; readonly cluster: string | undefined },
+    actor: Actor,
+  ): Promise<{ readonly token: ProxyToken; readonly plain: string }>;
   revokeProxy(id: TokenId, actor: Actor): Promise<void>;
   verifyProxy(plain: string): Promise<ProxyToken | undefined>;
 }
@@ -249,11 +258,12 @@ export interface ServiceUseCases {
   delete(id: ServiceId, actor: Actor): Promise<void>;
   /** Enabled services of a cluster as gateways get them, each with a fresh one-time token (32 random bytes, 5 minutes, bound to the service). */
   mappings(cluster: string): Promise<readonly ServiceMapping[]>;
-  /** One of them, or undefined where it is gone, disabled, or has no target left. */
-  mapping(id: ServiceId): Promise<ServiceMapping | undefined>;
-  /** From a gateway; `certificateIssued` stamps the first issue. */
+  /** One of them, or undefined where it is gone, disabled, another cluster's, or has no target left. */
+  mapping(id: ServiceId, cluster: string): Promise<ServiceMapping | undefined>;
+  /** From a gateway, of its own cluster's services; anything else is ignored. `certificateIssued` stamps the first issue. */
   reportStatus(report: {
     readonly serviceId: ServiceId;
+    readonly cluster: string;
     readonly proxyId: ProxyId;
     readonly status: ServiceStatus;
     readonly certificateIssued: boolean;
@@ -294,6 +304,10 @@ export interface ClusterUseCases {
   validateDomain(id: string): Promise<void>;
   /** Looks again at proofs that are a day old; to be called now and then. */
   recheckDomains(): Promise<void>;
+  /**
+   * Binds a token that belongs to no cluster yet. DOMAIN_PROXY_TOKEN_ELSEWHERE where it belongs to another cluster, DOMAIN_NOT_FOUND where it is
+   * gone or revoked, DOMAIN_PROXY_TAKEN where the name is that of another token's gateway.
+   */
   proxyConnected(connection: ProxyConnection): Promise<void>;
   proxyHeartbeat(proxyId: ProxyId): Promise<void>;
   proxyDisconnected(proxyId: ProxyId): Promise<void>;
@@ -345,59 +359,9 @@ export interface CertificateUseCases {
   list(): Promise<readonly { readonly proxyId: ProxyId; readonly cluster: string; readonly status: CertificateStatus }[]>;
 }
 
-/** What is known of the sign-in that opens a session. */
-export interface SessionOrigin {
-  /** The sign-in at the identity provider. */
-  readonly signIn: string;
-  /** How the person proved who he is (RFC 8176). */
-  readonly methods: readonly string[];
-  readonly address: string;
-  readonly userAgent: string;
-}
-
-/** A live session as lists show it. Its id opens nothing. */
-export interface SessionView extends SessionOrigin {
-  readonly id: string;
-  readonly userId: UserId;
-  readonly email: string;
-  readonly serviceId: ServiceId;
-  readonly serviceName: string;
-  readonly domain: string;
-  readonly createdAt: number;
-  readonly lastUsed: number;
-  readonly expiresAt: number;
-}
-
-export interface SessionUseCases {
-  /**
-   * Checks that the user may use the service; DOMAIN_USER_BLOCKED, DOMAIN_GROUP_NOT_ALLOWED, DOMAIN_SERVICE_UNKNOWN, DOMAIN_SERVICE_NO_SIGN_IN,
-   * DOMAIN_ISSUER_NOT_ALLOWED. Returns the plain id once; a digest is kept. What the browser's `previous` session has proven counts on, and it
-   * ends.
-   */
-  create(serviceId: ServiceId, userId: UserId, origin?: SessionOrigin, previous?: SessionId): Promise<Session>;
-  /** The live session behind a plain id, or why there is none. Groups are as of now. */
-  find(id: SessionId, serviceId: ServiceId): Promise<{ readonly session: Session } | { readonly missing: 'unknown' | 'expired' | 'revoked' }>;
-  end(id: SessionId): Promise<void>;
-  /** Live sessions, the newest first; of one user, or of all. */
-  list(userId: UserId | undefined): Promise<readonly SessionView[]>;
-  /** Ends one by its public id. DOMAIN_NOT_FOUND where there is none, or `of` is given and it is not that user's. */
-  revoke(id: string, of: UserId | undefined, actor: Actor): Promise<void>;
-  /** Ends all that came from one sign-in at the identity provider. */
-  endOfSignIn(signIn: string, actor: Actor): Promise<void>;
-  endAllOf(userId: UserId, actor: Actor): Promise<void>;
-  /**
-   * A service token presented at a service: the identity it stands for, or why not. Only tokens of service users count: a person's token
-   * opens the control plane too, and a service must not get to see one.
-   */
-  verifyServiceToken(
-    plain: string,
-    serviceId: ServiceId,
-  ): Promise<{ readonly identity: Identity } | { readonly denied: 'token_invalid' | 'group_not_allowed' }>;
-}
-
 export interface ProofUseCases {
-  /** Never throws for what a visitor did. CRYPTO_BUSY where too many secrets are being checked. */
-  prove(attempt: ProofAttempt): Promise<ProofGrant>;
+  /** Asked by a gateway of the cluster. Never throws for what a visitor did. CRYPTO_BUSY where too many secrets are being checked. */
+  prove(attempt: ProofAttempt, cluster: string): Promise<ProofGrant>;
 }
 
 export interface AuditEvent {
@@ -434,7 +398,8 @@ export interface AccessLogQuery {
 export interface EventUseCases {
   audit(): Promise<readonly AuditEvent[]>;
   record(activityCode: string, actor: Actor, targetId: string, meta: Readonly<Record<string, string>>): Promise<void>;
-  addAccess(entries: readonly AccessLogEntry[]): Promise<void>;
+  /** From a gateway: what names another cluster's service or host is left out. Returns how many were. */
+  addAccess(entries: readonly AccessLogEntry[], cluster: string): Promise<number>;
   accessLog(query: AccessLogQuery): Promise<{ readonly entries: readonly AccessLogEntry[]; readonly total: number }>;
 }
 

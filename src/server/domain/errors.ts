@@ -21,6 +21,11 @@ const table = {
   DOMAIN_SESSION_NOT_EXPIRING: row(412, 'The login of this peer does not expire.'),
   DOMAIN_NETWORK_FULL: row(409, 'The network has no free address. Remove peers that are no longer used.'),
   DOMAIN_PROXY_TOKEN_INVALID: row(403, 'The one-time token is unknown, used, expired, or made for another service.'),
+  DOMAIN_PROXY_TOKEN_ELSEWHERE: row(
+    403,
+    'The gateway token belongs to another cluster. Make one for this cluster (meshgate proxy-token create NAME --cluster CLUSTER), or set the cluster of the gateway to that of its token.',
+  ),
+  DOMAIN_PROXY_TAKEN: row(409, 'A gateway of this name is connected with another token. Give each gateway its own state directory.', true),
   DOMAIN_SETUP_KEY_INVALID: row(403, 'There is no such setup key.'),
   DOMAIN_SETUP_KEY_EXPIRED: row(403, 'The setup key has expired.'),
   DOMAIN_SETUP_KEY_REVOKED: row(403, 'The setup key was revoked.'),

@@ -1,6 +1,9 @@
 // The audit log and the access log.
+import type { AccessLogEntry } from '#model/access-log.ts';
+import type { ServiceId } from '#model/ids.ts';
 import { accessBatch, accessPageSize, auditPage } from './constants.ts';
 import { write, type Context } from './context.ts';
+import { clustersByHost } from './service-places.ts';
 import type { AccessLogQuery, EventUseCases } from './contract.ts';
 import type { AccessFilter } from '../store/event-table.ts';
 import type { Tables } from '../store/store.ts';
@@ -31,9 +34,14 @@ export function eventUseCases(context: Context): EventUseCases {
       await write(context, ({ audit }) => audit(activityCode, actor, targetId, meta));
     },
 
-    async addAccess(entries) {
+    async addAccess(entries, cluster) {
       if (entries.length > accessBatch) throw invalid(`At most ${accessBatch} entries at one time.`);
-      if (entries.length > 0) await store.write(({ events }) => events.addAccess(entries));
+      if (entries.length === 0) return 0;
+      return await store.write(async (tables) => {
+        const own = await entriesOf(tables, entries, cluster);
+        if (own.length > 0) await tables.events.addAccess(own);
+        return entries.length - own.length;
+      });
     },
 
     async accessLog(query) {
@@ -47,6 +55,19 @@ export function eventUseCases(context: Context): EventUseCases {
       });
     },
   };
+}
+
+/** Those that a gateway of the cluster may have seen. A service that is gone meanwhile was anybody's, so the host decides too. */
+async function entriesOf(tables: Tables, entries: readonly AccessLogEntry[], cluster: string): Promise<readonly AccessLogEntry[]> {
+  const ofHost = await clustersByHost(tables);
+  const ofService = new Map<ServiceId, string | undefined>();
+  for (const { serviceId } of entries) {
+    if (serviceId !== undefined && !ofService.has(serviceId)) ofService.set(serviceId, (await tables.services.find(serviceId))?.cluster);
+  }
+  return entries.filter(({ serviceId, host }) => {
+    const owner = serviceId === undefined ? undefined : ofService.get(serviceId);
+    return (owner ?? cluster) === cluster && (ofHost(host) ?? cluster) === cluster;
+  });
 }
 
 async function filtersOf(tables: Tables, query: AccessLogQuery): Promise<readonly AccessFilter[]> {

@@ -19,8 +19,8 @@ export function proofUseCases(context: Context): ProofUseCases {
   const { store, hasher, random } = context;
   const refused = (why: 'wrong' | 'wait' | 'not_asked', retryAfterMs = 0): ProofGrant => ({ kind: 'refused', why, retryAfterMs });
   return {
-    async prove(attempt) {
-      const service = await store.read(async (tables) => await enabledService(tables, attempt.serviceId));
+    async prove(attempt, cluster) {
+      const service = await store.read(async (tables) => await enabledService(tables, attempt.serviceId, cluster));
       const hash = service === undefined ? undefined : hashOf(service, attempt.kind);
       if (service === undefined || hash === undefined) return refused('not_asked');
       const keys = attemptKeys(context, attempt, hash);
@@ -34,7 +34,7 @@ export function proofUseCases(context: Context): ProofUseCases {
       if (!right) return refused('wrong');
       return await write(context, async (write) => {
         await withdrawAttempt(write.tables, keys, true);
-        const now = await enabledService(write.tables, attempt.serviceId);
+        const now = await enabledService(write.tables, attempt.serviceId, cluster);
         // The secret may have been changed while it was looked at.
         if (now === undefined || hashOf(now, attempt.kind) !== hash) return refused('wrong');
         const holder = { userId: asId<UserId>(`${attempt.kind}:${newId(random)}`), name: names[attempt.kind] };

@@ -2,9 +2,10 @@
 import type { ServiceId } from '#model/ids.ts';
 import { hasPages, type PlacedService, placeOf } from '#model/service.ts';
 import { listenPorts } from '#model/stream.ts';
+import type { DomainRecord } from '../store/cluster-table.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
-import { isAtOrBelow } from './checks.ts';
+import { canonicalHost, isAtOrBelow } from './checks.ts';
 import { autoPortFirst, autoPortLast } from './constants.ts';
 import type { Context } from './context.ts';
 import type { ServiceInput } from './contract.ts';
@@ -15,15 +16,35 @@ import { randomBelow } from './ids.ts';
 /** Tries at random before the ports are gone through. */
 const randomTries = 100;
 
-/** The address of the cluster: the longest cluster address or custom domain that the domain is at or below. It must be validated. */
-export async function clusterOf(tables: Tables, domain: string): Promise<string> {
+interface Place {
+  readonly domain: string;
+  readonly cluster: string;
+  readonly validated: boolean;
+}
+
+async function placesOf(tables: Tables): Promise<{ readonly all: readonly Place[]; readonly custom: readonly DomainRecord[] }> {
   const free = (await tables.clusters.list()).map(({ address }) => ({ domain: address, cluster: address, validated: true }));
   const custom = await tables.clusters.domains();
-  const candidates = [...free, ...custom].filter((entry) => isAtOrBelow(domain, entry.domain));
-  const longest = candidates.reduce<(typeof candidates)[number] | undefined>(
-    (best, entry) => (best === undefined || entry.domain.length > best.domain.length ? entry : best),
-    undefined,
-  );
+  return { all: [...free, ...custom], custom };
+}
+
+/** The longest that the name is at or below. */
+function longestOf(places: readonly Place[], name: string): Place | undefined {
+  return places
+    .filter(({ domain }) => isAtOrBelow(name, domain))
+    .reduce<Place | undefined>((best, place) => (best === undefined || place.domain.length > best.domain.length ? place : best), undefined);
+}
+
+/** Whose a host is: the cluster that serves what is at or below that name, or undefined where none does. */
+export async function clustersByHost(tables: Tables): Promise<(host: string) => string | undefined> {
+  const places = (await placesOf(tables)).all.filter(({ validated }) => validated);
+  return (host) => longestOf(places, canonicalHost(host) ?? host)?.cluster;
+}
+
+/** The address of the cluster: the longest cluster address or custom domain that the domain is at or below. It must be validated. */
+export async function clusterOf(tables: Tables, domain: string): Promise<string> {
+  const { all, custom } = await placesOf(tables);
+  const longest = longestOf(all, domain);
   if (longest === undefined) throw domainError('DOMAIN_SERVICE_CLUSTER_UNKNOWN');
   const unproven = longest.validated ? undefined : custom.find((entry) => entry.domain === longest.domain);
   if (unproven !== undefined) {

@@ -84,7 +84,7 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
           changed({ kind: 'network', peers: undefined });
         }
         if (record.enabled) announce(write, record);
-        if (trustOf(old) !== trustOf(record)) await revokeService(write, id);
+        if (trustOf(old) !== trustOf(record)) await revokeService(write, old);
         return await complete(tables, record);
       });
     },
@@ -108,18 +108,18 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
       });
     },
 
-    async mapping(id) {
+    async mapping(id, cluster) {
       return await store.read(async (tables) => {
         const service = await tables.services.find(id);
-        if (service === undefined) return undefined;
+        if (service === undefined || service.cluster !== (canonicalCluster(cluster) ?? cluster)) return undefined;
         return mappingOf(service, account.id, await targetHosts(tables, service.targets), sealer, tokens, await readSettings(tables));
       });
     },
 
-    async reportStatus({ serviceId, proxyId, status, certificateIssued }) {
+    async reportStatus({ serviceId, cluster, proxyId, status, certificateIssued }) {
       await write(context, async ({ tables, now, audit }) => {
         const service = await tables.services.find(serviceId);
-        if (service?.enabled !== true) return; // a report that crossed a change on its way
+        if (service?.enabled !== true || service.cluster !== cluster) return; // a report that crossed a change on its way
         await tables.services.setStatus(serviceId, proxyId, { state: status.state, reason: status.reason.slice(0, reasonLength) }, now);
         if (!certificateIssued || service.certificateIssuedAt !== undefined) return;
         await tables.services.setCertificateIssued(serviceId, now);
@@ -224,9 +224,10 @@ function trustOf({ auth, access, issuers, domain, private: isPrivate, accessGrou
   return JSON.stringify([auth, access.proofs, issuers, domain, isPrivate, accessGroups]);
 }
 
-async function revokeService({ tables, changed }: Write, id: ServiceId): Promise<void> {
+/** Told to the gateways that have served it so far. */
+async function revokeService({ tables, changed }: Write, { id, cluster }: ServiceRecord): Promise<void> {
   await tables.sessions.revokeOfService(id);
-  changed({ kind: 'revocation', revocation: { kind: 'service', serviceId: id } });
+  changed({ kind: 'revocation', revocation: { kind: 'service', serviceId: id }, cluster });
 }
 
 function announce({ changed }: Write, record: ServiceRecord): void {
@@ -246,8 +247,9 @@ export async function insertService(context: Context, write: Write, input: Servi
 }
 
 /** Takes a service and everybody's sessions at it away. */
-export async function removeService(write: Write, { id, cluster }: ServiceRecord): Promise<void> {
-  await revokeService(write, id);
+export async function removeService(write: Write, record: ServiceRecord): Promise<void> {
+  const { id, cluster } = record;
+  await revokeService(write, record);
   await write.tables.services.delete(id);
   write.changed({ kind: 'service-removed', serviceId: id, cluster });
   write.changed({ kind: 'network', peers: undefined });

@@ -23,10 +23,10 @@ const unknownOrigin: SessionOrigin = { signIn: '', methods: [], address: '', use
 export function sessionUseCases(context: Context): SessionUseCases {
   const { store, clock, limits, sessionTime: time } = context;
   return {
-    async create(serviceId, userId, origin = unknownOrigin, previous) {
+    async create(serviceId, userId, cluster, origin = unknownOrigin, previous) {
       return await write(context, async (write) => {
         const { tables } = write;
-        const service = await enabledService(tables, serviceId);
+        const service = await enabledService(tables, serviceId, cluster);
         if (service === undefined) throw domainError('DOMAIN_SERVICE_UNKNOWN');
         if (!service.auth.oidc.enabled) throw domainError('DOMAIN_SERVICE_NO_SIGN_IN');
         const user = await tables.users.find(userId);
@@ -39,13 +39,14 @@ export function sessionUseCases(context: Context): SessionUseCases {
       });
     },
 
-    async find(id, serviceId) {
+    async find(id, serviceId, cluster) {
       const now = Math.trunc(time.now());
       const found = await store.read(async (tables) => {
         const record = await tables.sessions.find(tokenDigest(id));
         if (record === undefined || record.serviceId !== serviceId) return { missing: 'unknown' } as const;
+        if ((await tables.services.find(serviceId))?.cluster !== cluster) return { missing: 'unknown' } as const;
         if (record.revoked) return { missing: 'revoked' } as const;
-        const service = await enabledService(tables, serviceId);
+        const service = await enabledService(tables, serviceId, cluster);
         if (service === undefined) return { missing: 'unknown' } as const;
         const times = sessionTimes(service, await readSettings(tables));
         if (isOver(record, times, now)) return { missing: 'expired' } as const;
@@ -58,13 +59,12 @@ export function sessionUseCases(context: Context): SessionUseCases {
       return { session: found.session };
     },
 
-    async end(id) {
-      await write(context, async ({ tables, audit, changed }) => {
-        const digest = tokenDigest(id);
-        const record = await tables.sessions.find(digest);
-        if (record === undefined || !(await tables.sessions.revoke(digest))) return;
-        await audit('session.end', actorOf(record.userId), record.serviceId);
-        changed({ kind: 'revocation', revocation: { kind: 'session', digest } });
+    async end(id, cluster) {
+      await write(context, async (write) => {
+        const { tables, audit } = write;
+        const record = await tables.sessions.find(tokenDigest(id));
+        if (record === undefined || (await tables.services.find(record.serviceId))?.cluster !== cluster) return;
+        if (await endSession(write, record)) await audit('session.end', actorOf(record.userId), record.serviceId);
       });
     },
 
@@ -84,23 +84,21 @@ export function sessionUseCases(context: Context): SessionUseCases {
     },
 
     async revoke(id, of, actor) {
-      await write(context, async ({ tables, audit, changed }) => {
+      await write(context, async (write) => {
+        const { tables, audit } = write;
         const record = await tables.sessions.findById(id);
         if (record === undefined || (of !== undefined && record.userId !== of)) throw domainError('DOMAIN_NOT_FOUND', 'session');
-        if (!(await tables.sessions.revoke(record.digest))) return;
-        await audit('session.revoke', actor, record.serviceId, { user_id: record.userId });
-        changed({ kind: 'revocation', revocation: { kind: 'session', digest: record.digest } });
+        if (await endSession(write, record)) await audit('session.revoke', actor, record.serviceId, { user_id: record.userId });
       });
     },
 
     async endOfSignIn(signIn, actor) {
       if (signIn === '') return;
-      await write(context, async ({ tables, audit, changed }) => {
+      await write(context, async (write) => {
+        const { tables, audit } = write;
         for (const digest of await tables.sessions.liveOfSignIn(signIn)) {
           const record = await tables.sessions.find(digest);
-          if (record === undefined || !(await tables.sessions.revoke(digest))) continue;
-          await audit('session.end', actor, record.serviceId);
-          changed({ kind: 'revocation', revocation: { kind: 'session', digest } });
+          if (record !== undefined && (await endSession(write, record))) await audit('session.end', actor, record.serviceId);
         }
       });
     },
@@ -113,13 +111,13 @@ export function sessionUseCases(context: Context): SessionUseCases {
       });
     },
 
-    async verifyServiceToken(plain, serviceId) {
+    async verifyServiceToken(plain, serviceId, cluster) {
       if (!isToken(plain, personalTokenPrefix)) return { denied: 'token_invalid' };
       const now = clock.wall();
       const found = await store.read(async (tables) => {
         const token = await tables.tokens.findByDigest(tokenDigest(plain));
         const user = token === undefined ? undefined : await tables.users.find(token.userId);
-        const service = await enabledService(tables, serviceId);
+        const service = await enabledService(tables, serviceId, cluster);
         // a person's token opens the control plane too: what a service would get to see must not
         if (token === undefined || token.expiresAt <= now || user === undefined || user.blocked || !user.service) return undefined;
         return { token, user, service, identity: await identityOf(tables, user, 'token') };
@@ -153,13 +151,14 @@ async function holderOf(tables: Tables, service: ServiceRecord, record: SessionR
  */
 export async function openSession(
   { random, sessionTime }: Context,
-  { tables, audit, changed }: Write,
+  write: Write,
   service: ServiceRecord,
   holder: { readonly userId: UserId; readonly name: string },
   proof: ProofKind,
   origin: SessionOrigin,
   previous: SessionId | undefined,
 ): Promise<Session> {
+  const { tables, audit } = write;
   const now = Math.trunc(sessionTime.now());
   const times = sessionTimes(service, await readSettings(tables));
   const before = previous === undefined ? undefined : await tables.sessions.find(tokenDigest(previous));
@@ -189,10 +188,7 @@ export async function openSession(
   if (identity === undefined) throw domainError('DOMAIN_USER_BLOCKED');
   await tables.sessions.insert(record);
   await audit('session.create', actorOf(userId), service.id, { service: service.name, proofs: proofs.join('+') });
-  if (live !== undefined) {
-    await tables.sessions.revoke(live.digest);
-    changed({ kind: 'revocation', revocation: { kind: 'session', digest: live.digest } });
-  }
+  if (live !== undefined) await endSession(write, live);
   return sessionOf(id, record, times, identity);
 }
 
@@ -205,9 +201,9 @@ export function waysIn(service: ServiceRecord): ProofAlternatives {
   return [...proofsOf(service), ...service.access.rules.flatMap(({ proofs }) => proofs)];
 }
 
-export async function enabledService(tables: Tables, id: ServiceId): Promise<ServiceRecord | undefined> {
+export async function enabledService(tables: Tables, id: ServiceId, cluster: string): Promise<ServiceRecord | undefined> {
   const service = await tables.services.find(id);
-  return service?.enabled === true ? service : undefined;
+  return service?.enabled === true && service.cluster === cluster ? service : undefined;
 }
 
 /** When a session ends at the latest: as was meant when it began, or as is meant now, whichever is sooner. */
@@ -247,10 +243,14 @@ function sessionOf(id: SessionId, record: SessionRecord, times: SessionTimes, id
   return { id, serviceId, identity, proofs, createdAt, expiresAt: endOf(record, times), idleMs: times.idleMs };
 }
 
-async function endOldest({ tables, now, changed }: Write, user: User, limit: number): Promise<void> {
-  const live = (await tables.sessions.listOfUser(user.id)).filter((record) => !record.revoked && record.expiresAt > now);
-  for (const { digest } of live.slice(limit)) {
-    await tables.sessions.revoke(digest);
-    changed({ kind: 'revocation', revocation: { kind: 'session', digest } });
-  }
+async function endOldest(write: Write, user: User, limit: number): Promise<void> {
+  const live = (await write.tables.sessions.listOfUser(user.id)).filter((record) => !record.revoked && record.expiresAt > write.now);
+  for (const record of live.slice(limit)) await endSession(write, record);
+}
+
+/** Tells the gateways of the service's cluster. False where it had ended before. */
+async function endSession({ tables, changed }: Write, { digest, serviceId }: SessionRecord): Promise<boolean> {
+  if (!(await tables.sessions.revoke(digest))) return false;
+  changed({ kind: 'revocation', revocation: { kind: 'session', digest }, cluster: (await tables.services.find(serviceId))?.cluster });
+  return true;
 }

@@ -1,7 +1,7 @@
 // Tokens of people and service users, and tokens of gateways. What is kept is a digest.
 import { generateToken, isToken, personalTokenPrefix, proxyTokenPrefix, tokenDigest } from '#crypto/tokens.ts';
 import type { TokenId } from '#model/ids.ts';
-import { checkLimit, checkName } from './checks.ts';
+import { canonicalCluster, checkLimit, checkName } from './checks.ts';
 import { lastUsedPrecisionMs, tokenMaxDays } from './constants.ts';
 import { write, type Context } from './context.ts';
 import type { ApiToken, ProxyToken, TokenUseCases } from './contract.ts';
@@ -53,7 +53,7 @@ export function tokenUseCases(context: Context): TokenUseCases {
         if (record === undefined || record.token.userId !== userId) throw domainError('DOMAIN_NOT_FOUND', 'token');
         await tables.tokens.delete(id);
         await audit('token.delete', actor, id, { name: record.token.name, user_id: userId });
-        changed({ kind: 'revocation', revocation: { kind: 'token', digest: record.digest } });
+        changed({ kind: 'revocation', revocation: { kind: 'token', digest: record.digest }, cluster: undefined });
       });
     },
 
@@ -72,17 +72,27 @@ export function tokenUseCases(context: Context): TokenUseCases {
       return await store.tables.tokens.listProxy();
     },
 
-    async createProxy(name, expiresInSeconds, actor) {
+    async createProxy({ name, expiresInSeconds, ...request }, actor) {
       const checked = checkName(name, 'The name');
+      const cluster = request.cluster === undefined ? undefined : canonicalCluster(request.cluster);
+      if (request.cluster !== undefined && cluster === undefined) throw invalid('The address of a cluster is a domain name or an IP address.');
       if (!Number.isSafeInteger(expiresInSeconds) || expiresInSeconds < 0)
         throw invalid('The lifetime must be a whole number of seconds, 0 for ever.');
       const plain = generateToken(proxyTokenPrefix);
       return await write(context, async ({ tables, now, audit }) => {
         checkLimit(await tables.tokens.countProxy(), limits.proxyTokens);
         const expiresAt = expiresInSeconds === 0 ? undefined : now + expiresInSeconds * 1_000;
-        const token: ProxyToken = { id: newId<TokenId>(random), name: checked, createdAt: now, expiresAt, lastUsed: undefined, revoked: false };
+        const token: ProxyToken = {
+          id: newId<TokenId>(random),
+          name: checked,
+          createdAt: now,
+          expiresAt,
+          lastUsed: undefined,
+          revoked: false,
+          cluster,
+        };
         await tables.tokens.insertProxy(token, tokenDigest(plain));
-        await audit('proxy.token.create', actor, token.id, { name: checked });
+        await audit('proxy.token.create', actor, token.id, { name: checked, ...(cluster === undefined ? {} : { cluster }) });
         return { token, plain };
       });
     },

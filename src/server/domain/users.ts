@@ -97,7 +97,7 @@ export function userUseCases(context: Context): UserUseCases {
         await keepAnOwner(write.tables, user, undefined);
         for (const peer of await write.tables.peers.listOfUser(id)) await removePeer(write, peer, 'peer.delete', actor);
         for (const digest of await write.tables.tokens.digestsOfUser(id)) {
-          write.changed({ kind: 'revocation', revocation: { kind: 'token', digest } });
+          write.changed({ kind: 'revocation', revocation: { kind: 'token', digest }, cluster: undefined });
         }
         await revokeUser(write, id);
         await write.audit('user.delete', actor, id, { email: user.email, name: user.name });
@@ -161,7 +161,7 @@ export async function groupNamesOf(tables: Tables, user: User): Promise<readonly
 /** Ends the user's sessions at services. */
 export async function revokeUser(write: Write, id: UserId): Promise<void> {
   await write.tables.sessions.revokeOfUser(id);
-  write.changed({ kind: 'revocation', revocation: { kind: 'user', userId: id } });
+  write.changed({ kind: 'revocation', revocation: { kind: 'user', userId: id }, cluster: undefined });
 }
 
 function found(user: User | undefined): User {

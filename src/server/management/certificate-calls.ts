@@ -1,10 +1,10 @@
 // The part of GatewayService by which gateways of one cluster share leases, challenge answers and sealed certificates.
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { ProxyId } from '#model/ids.ts';
 import { certificateStates, type CertificateStatus } from '#model/status.ts';
 import type { Call, Handlers } from '#rpc/method.ts';
 import type { CertificateState, GatewayService, LeaseCertificateRequest, LeaseCertificateResponseSchema } from '#wire/proto/gen/meshgate_pb.ts';
 import type { CertificateUseCases } from '../domain/contract.ts';
+import type { CallingGateway } from './calling-gateway.ts';
 import { maxCertificateReports, maxLogText } from './constants.ts';
 import { managementError } from './errors.ts';
 
@@ -19,12 +19,16 @@ type Calls = Pick<
   | 'reportCertificates'
 >;
 
-export function certificateCalls(certificates: Omit<CertificateUseCases, 'list'>, callerOf: (call: Call) => Promise<ProxyId>): Calls {
+/** `callerOf` refuses who names a cluster that is not its own. */
+export function certificateCalls(
+  certificates: Omit<CertificateUseCases, 'list'>,
+  callerOf: (call: Call, cluster: string) => Promise<CallingGateway>,
+): Calls {
   async function lease(
-    { cluster, names, notAfter, sealKey }: LeaseCertificateRequest,
+    { names, notAfter, sealKey, ...request }: LeaseCertificateRequest,
     call: Call,
   ): Promise<MessageInitShape<typeof LeaseCertificateResponseSchema>> {
-    const answer = await certificates.lease({ cluster, proxyId: await callerOf(call), names, notAfter: Number(notAfter), sealKey });
+    const answer = await certificates.lease({ ...(await callerOf(call, request.cluster)), names, notAfter: Number(notAfter), sealKey });
     if (answer.kind !== 'certificate') return { result: { case: answer.kind, value: {} } };
     const { senderKey, recipientKey, box } = answer;
     return { result: { case: 'certificate', value: { senderKey, recipientKey, box } } };
@@ -33,25 +37,29 @@ export function certificateCalls(certificates: Omit<CertificateUseCases, 'list'>
   return {
     leaseCertificate: (request, call) => lease(request, call),
     releaseCertificate: async ({ cluster, names }, call) => {
-      await certificates.release({ cluster, proxyId: await callerOf(call), names });
+      await certificates.release({ ...(await callerOf(call, cluster)), names });
       return {};
     },
     presentChallenges: async ({ cluster, names, answers }, call) => {
-      await certificates.present({ cluster, proxyId: await callerOf(call), names, answers });
+      await certificates.present({ ...(await callerOf(call, cluster)), names, answers });
       return {};
     },
-    findChallenge: async ({ cluster, type, name, token }) => {
+    findChallenge: async ({ type, name, token, ...request }, call) => {
+      const { cluster } = await callerOf(call, request.cluster);
       const keyAuthorization = await certificates.findChallenge({ cluster, type, name, token });
       return keyAuthorization === undefined ? {} : { keyAuthorization };
     },
-    certificateRecipients: async ({ cluster }, call) => ({ keys: [...(await certificates.recipients(cluster, await callerOf(call)))] }),
+    certificateRecipients: async (request, call) => {
+      const { cluster, proxyId } = await callerOf(call, request.cluster);
+      return { keys: [...(await certificates.recipients(cluster, proxyId))] };
+    },
     shareCertificate: async ({ cluster, names, notAfter, sealed }, call) => {
-      await certificates.share({ cluster, proxyId: await callerOf(call), names, notAfter: Number(notAfter), sealed });
+      await certificates.share({ ...(await callerOf(call, cluster)), names, notAfter: Number(notAfter), sealed });
       return {};
     },
     reportCertificates: async ({ cluster, changed, gone }, call) => {
       if (changed.length > maxCertificateReports || gone.length > maxCertificateReports) throw managementError('MANAGEMENT_LOGS_TOO_MANY');
-      await certificates.report({ cluster, proxyId: await callerOf(call), changed: changed.map(statusFrom), gone });
+      await certificates.report({ ...(await callerOf(call, cluster)), changed: changed.map(statusFrom), gone });
       return {};
     },
   };

@@ -38,6 +38,18 @@ export const managementError = defineErrors('server/management', {
     retry: true,
     status: 409,
   },
+  MANAGEMENT_CLUSTER_WRONG: {
+    text: 'The gateway token belongs to another cluster. Make one for this cluster (meshgate proxy-token create NAME --cluster CLUSTER), or set the cluster of the gateway to that of its token.',
+    origin: 'input',
+    retry: false,
+    status: 403,
+  },
+  MANAGEMENT_TOKEN_UNBOUND: {
+    text: 'The gateway token belongs to no cluster yet. The gateway has to ask for its services first.',
+    origin: 'peer',
+    retry: true,
+    status: 412,
+  },
   MANAGEMENT_PROXY_SLOW: { text: 'The gateway did not keep up. It has to start again with a snapshot.', origin: 'peer', retry: true, status: 503 },
   MANAGEMENT_ACCOUNT_WRONG: { text: 'This account is not served here.', origin: 'input', retry: false, status: 403 },
   MANAGEMENT_LOGS_TOO_MANY: { text: 'Too many access log records in one call.', origin: 'input', retry: false, status: 400 },

@@ -9,7 +9,8 @@ import {
   GatewayService,
   type WatchRevocationsResponseSchema,
 } from '#wire/proto/gen/meshgate_pb.ts';
-import { callingGateway } from './calling-gateway.ts';
+import { addAccessLogs } from './access-logs.ts';
+import { GatewayCallers } from './calling-gateway.ts';
 import { certificateCalls } from './certificate-calls.ts';
 import { maxAccessLogs, maxGatewayStreams, maxQueuedRevocations, maxSecretText, revocationHeartbeatMs } from './constants.ts';
 import { managementError } from './errors.ts';
@@ -18,9 +19,15 @@ import type { ManagementDeps, ManagementDomain, ManagementOptions } from './opti
 import { Outbox } from './outbox.ts';
 import { proofCalls } from './proof-calls.ts';
 import type { TokenGuard } from './token-guard.ts';
-import { accessLogEntryOf, cut, identityOf, revocationOf, sessionOf } from './translate-proxy.ts';
+import { cut, identityOf, revocationOf, sessionOf } from './translate-proxy.ts';
 
 type RevocationMessage = MessageInitShape<typeof WatchRevocationsResponseSchema>;
+
+/** What waits for a gateway that watches; with a cluster, only where that is the gateway's. */
+interface Notice {
+  readonly message: RevocationMessage;
+  readonly cluster: string | undefined;
+}
 
 export function createGatewayService(
   domain: ManagementDomain,
@@ -29,16 +36,18 @@ export function createGatewayService(
   tokens: TokenGuard,
   deps: ManagementDeps,
 ): RpcService {
+  const callers = new GatewayCallers(tokens, gateways);
   let watchers = 0;
 
-  async function createSession(request: CreateSessionRequest): Promise<MessageInitShape<typeof CreateSessionResponseSchema>> {
+  async function createSession(request: CreateSessionRequest, call: Call): Promise<MessageInitShape<typeof CreateSessionResponseSchema>> {
+    const cluster = await callers.clusterOf(call, request.cluster);
     if (request.idToken.length > maxSecretText || request.nonce.length > maxSecretText) throw managementError('MANAGEMENT_SECRET_TOO_LONG');
-    const { clientId } = await options.relyingParty(request.cluster);
+    const { clientId } = await options.relyingParty(cluster);
     try {
       const { userId, signIn, methods } = await options.verifyIdToken(request.idToken, request.nonce, clientId);
       const origin = { signIn, methods, address: cut(request.address, 64), userAgent: cut(request.userAgent, 256) };
       const previous = request.previousSessionId === '' ? undefined : asId<SessionId>(request.previousSessionId);
-      const session = await domain.sessions.create(asId<ServiceId>(request.serviceId), userId, origin, previous);
+      const session = await domain.sessions.create(asId<ServiceId>(request.serviceId), userId, cluster, origin, previous);
       return { result: { case: 'session', value: sessionOf(session, deps.clock.wall()) } };
     } catch (error) {
       const refused = refusalOf(error);
@@ -51,14 +60,17 @@ export function createGatewayService(
   async function watch(call: Call, answers: Answers<RevocationMessage>): Promise<void> {
     if (watchers >= maxGatewayStreams) throw managementError('MANAGEMENT_BUSY');
     watchers += 1;
-    const outbox = new Outbox<RevocationMessage>(maxQueuedRevocations);
+    const outbox = new Outbox<Notice>(maxQueuedRevocations);
     const unsubscribe = domain.changes.subscribe((change) => {
-      if (change.kind === 'revocation') outbox.put({ ...revocationOf(change.revocation), at: BigInt(Math.trunc(deps.clock.wall())) });
+      if (change.kind !== 'revocation') return;
+      const message = { ...revocationOf(change.revocation), at: BigInt(Math.trunc(deps.clock.wall())) };
+      outbox.put({ message, cluster: change.cluster });
     });
+    let own: string | undefined;
     const expired = new AbortController();
     const beat = (): void => {
       tokens.check(call).catch((error: unknown) => expired.abort(error)); // the stream must not outlive the token
-      outbox.put({ event: { case: 'heartbeat', value: {} } });
+      outbox.put({ message: { event: { case: 'heartbeat', value: {} } }, cluster: undefined });
       timer = deps.clock.after(revocationHeartbeatMs, beat);
     };
     let timer = deps.clock.after(revocationHeartbeatMs, beat);
@@ -70,7 +82,10 @@ export function createGatewayService(
         if (expired.signal.aborted) throw expired.signal.reason;
         if (next === 'ended') return;
         if (next === 'overflow') throw managementError('MANAGEMENT_PROXY_SLOW');
-        await answers.send(next.item);
+        const { message, cluster } = next.item;
+        // Asked each time while the token belongs nowhere: a gateway opens its streams side by side.
+        if (cluster !== undefined) own ??= (await tokens.check(call)).cluster;
+        if (cluster === undefined || cluster === own) await answers.send(message);
       }
     } finally {
       watchers -= 1;
@@ -82,37 +97,38 @@ export function createGatewayService(
   return defineService(
     GatewayService,
     {
-      relyingParty: async (request) => {
-        const { issuer, clientId, clientSecret, stateKey } = await options.relyingParty(request.cluster);
+      relyingParty: async (request, call) => {
+        const { issuer, clientId, clientSecret, stateKey } = await options.relyingParty(await callers.clusterOf(call, request.cluster));
         return { issuer, clientId, clientSecret, stateKey };
       },
-      createSession: (request) => createSession(request),
-      findSession: async (request) => {
-        const found = await domain.sessions.find(asId<SessionId>(request.sessionId), asId<ServiceId>(request.serviceId));
+      createSession: (request, call) => createSession(request, call),
+      findSession: async (request, call) => {
+        const cluster = await callers.clusterOf(call);
+        const found = await domain.sessions.find(asId<SessionId>(request.sessionId), asId<ServiceId>(request.serviceId), cluster);
         return 'session' in found
           ? { result: { case: 'session', value: sessionOf(found.session, deps.clock.wall()) } }
           : { result: { case: 'missing', value: found.missing } };
       },
-      endSession: async (request) => {
-        await domain.sessions.end(asId<SessionId>(request.sessionId));
+      endSession: async (request, call) => {
+        await domain.sessions.end(asId<SessionId>(request.sessionId), await callers.clusterOf(call));
         return {};
       },
-      verifyServiceToken: async (request) => {
+      verifyServiceToken: async (request, call) => {
+        const cluster = await callers.clusterOf(call);
         if (request.token.length > maxSecretText) return { result: { case: 'denied', value: 'token_invalid' } };
-        const checked = await domain.sessions.verifyServiceToken(request.token, asId<ServiceId>(request.serviceId));
+        const checked = await domain.sessions.verifyServiceToken(request.token, asId<ServiceId>(request.serviceId), cluster);
         return 'identity' in checked
           ? { result: { case: 'identity', value: identityOf(checked.identity) } }
           : { result: { case: 'denied', value: checked.denied } };
       },
-      ...proofCalls(domain.proofs, deps.clock),
-      sendAccessLogs: async ({ logs }) => {
+      ...proofCalls(domain.proofs, deps.clock, (call) => callers.clusterOf(call)),
+      sendAccessLogs: async ({ logs }, call) => {
         if (logs.length > maxAccessLogs) throw managementError('MANAGEMENT_LOGS_TOO_MANY');
         if (logs.some(({ accountId }) => accountId !== domain.accountId)) throw managementError('MANAGEMENT_ACCOUNT_WRONG');
-        const now = deps.clock.wall();
-        await domain.events.addAccess(logs.map((log) => accessLogEntryOf(log, now)));
+        await addAccessLogs(logs, await callers.clusterOf(call), domain, deps);
         return {};
       },
-      ...certificateCalls(domain.certificates, (call) => callingGateway(call, tokens, gateways)),
+      ...certificateCalls(domain.certificates, (call, cluster) => callers.gatewayOf(call, cluster)),
       watchRevocations: (_request, call, answers) => watch(call, answers),
     },
     tokens.guard,

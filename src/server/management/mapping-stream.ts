@@ -96,7 +96,7 @@ export class MappingStream {
     const messages: MappingMessage[] = [];
     for (const id of batch) {
       this.#changed.delete(id); // before it is looked up: a change during the look-up marks it again
-      const mapping = await this.#options.domain.services.mapping(id);
+      const mapping = await this.#options.domain.services.mapping(id, this.connection.cluster);
       if (mapping !== undefined && this.#options.serves(mapping)) {
         messages.push(mappingOf(mapping, !this.#sent.has(id), this.#options.known));
         this.#sent.add(id);

@@ -3,22 +3,25 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Clock } from '#lib/clock.ts';
 import { typedProofs } from '#model/access.ts';
 import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
+import type { Call } from '#rpc/method.ts';
 import type { ProveRequest, ProveResponseSchema } from '#wire/proto/gen/meshgate_pb.ts';
 import type { ProofUseCases } from '../domain/contract.ts';
 import { maxProofSecret, maxProofText } from './constants.ts';
 import { sessionOf } from './translate-proxy.ts';
 
 interface ProofCalls {
-  readonly prove: (request: ProveRequest) => Promise<MessageInitShape<typeof ProveResponseSchema>>;
+  readonly prove: (request: ProveRequest, call: Call) => Promise<MessageInitShape<typeof ProveResponseSchema>>;
 }
 
-export function proofCalls(proofs: ProofUseCases, clock: Clock): ProofCalls {
+/** `clusterOf` is that of the gateway that calls. */
+export function proofCalls(proofs: ProofUseCases, clock: Clock, clusterOf: (call: Call) => Promise<string>): ProofCalls {
   return {
-    prove: async (request) => {
+    prove: async (request, call) => {
+      const cluster = await clusterOf(call);
       const { serviceId, secret, sessionId, knownBrowser, address, userAgent } = request;
       const kind = typedProofs.find((known) => known === request.kind);
       if (kind === undefined || secret.length > maxProofSecret) return { result: { case: 'refused', value: { why: 'wrong', retryAfterMs: 0n } } };
-      const grant = await proofs.prove({
+      const attempt = {
         serviceId: asId<ServiceId>(serviceId),
         kind,
         secret,
@@ -26,7 +29,8 @@ export function proofCalls(proofs: ProofUseCases, clock: Clock): ProofCalls {
         knownBrowser: knownBrowser === '' || knownBrowser.length > maxProofText ? undefined : knownBrowser,
         address: address.slice(0, maxProofText),
         userAgent: userAgent.slice(0, maxProofText),
-      });
+      };
+      const grant = await proofs.prove(attempt, cluster);
       if (grant.kind === 'granted') {
         return { result: { case: 'granted', value: { session: sessionOf(grant.session, clock.wall()), knownBrowser: grant.knownBrowser } } };
       }

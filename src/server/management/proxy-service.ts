@@ -2,7 +2,7 @@
 // those calls get a clear no, and a gateway that asks denies.
 import { type Call, defineService, type RpcService } from '#rpc/method.ts';
 import { describeError } from '#lib/errors.ts';
-import { asId, parsePublicKey, type ProxyId, type ServiceId } from '#model/ids.ts';
+import { asId, parsePublicKey, type ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import { accessVersion } from '#model/access.ts';
 import { streamVersion } from '#model/stream.ts';
@@ -10,12 +10,13 @@ import { webVersion } from '#model/web.ts';
 import { type ProxyCapabilities, ProxyService, type SyncMappingsRequest } from '#wire/proto/gen/proxy_service_pb.ts';
 import { heartbeatMs, initMs, maxLogText } from './constants.ts';
 import { managementError } from './errors.ts';
-import { callingGateway, proxyIdFrom } from './calling-gateway.ts';
+import { addAccessLogs } from './access-logs.ts';
+import { clusterFrom, GatewayCallers, proxyIdFrom } from './calling-gateway.ts';
 import type { Gateways } from './gateways.ts';
 import { type MappingMessage, MappingStream } from './mapping-stream.ts';
 import type { ManagementDeps, ManagementDomain } from './options.ts';
 import type { TokenGuard } from './token-guard.ts';
-import { accessLogEntryOf, cut, type KnownExtensions, stateOf } from './translate-proxy.ts';
+import { cut, type KnownExtensions, stateOf } from './translate-proxy.ts';
 import { needsAccessExtension } from './translate-access.ts';
 import { needsStreamExtension } from './translate-stream.ts';
 import { needsWebExtension } from './translate-web.ts';
@@ -35,12 +36,17 @@ interface Opening {
 }
 
 export function createProxyService(domain: ManagementDomain, gateways: Gateways, tokens: TokenGuard, deps: ManagementDeps): RpcService {
+  const callers = new GatewayCallers(tokens, gateways);
+
   async function serve(opening: Opening, call: Call, send: (batch: Batch) => Promise<void>, acks: AsyncIterable<unknown> | undefined): Promise<void> {
     const token = await tokens.check(call);
+    const cluster = clusterFrom(opening.address);
+    // Before it can end an older stream of its name. A token that belongs nowhere yet is bound when it is told of as connected.
+    if (token.cluster !== undefined && token.cluster !== cluster) throw managementError('MANAGEMENT_CLUSTER_WRONG');
     const connection = {
       proxyId: proxyIdFrom(opening.proxyId),
       tokenId: token.id,
-      cluster: clusterFrom(opening.address),
+      cluster,
       version: cut(opening.version, 64),
     };
     const stream = new MappingStream({
@@ -98,8 +104,6 @@ export function createProxyService(domain: ManagementDomain, gateways: Gateways,
     if (accountId !== domain.accountId) throw managementError('MANAGEMENT_ACCOUNT_WRONG');
   }
 
-  const callerOf = (call: Call): Promise<ProxyId> => callingGateway(call, tokens, gateways);
-
   return defineService(
     ProxyService,
     {
@@ -111,14 +115,14 @@ export function createProxyService(domain: ManagementDomain, gateways: Gateways,
       getMappingUpdate: (request, call, answers) => serve(openingOf(request), call, (batch) => answers.send(batch), undefined),
       createProxyPeer: async (request, call) => {
         requireAccount(request.accountId);
+        const caller = await callers.gatewayOf(call, request.cluster);
         const publicKey = parsePublicKey(request.wireguardPublicKey);
         if (publicKey === undefined) throw managementError('MANAGEMENT_KEY_INVALID');
         await domain.peers.registerProxyPeer({
           oneTimeToken: request.token,
           serviceId: asId<ServiceId>(request.serviceId),
           publicKey,
-          cluster: clusterFrom(request.cluster),
-          proxyId: await callerOf(call),
+          ...caller,
         });
         return { success: true };
       },
@@ -126,16 +130,16 @@ export function createProxyService(domain: ManagementDomain, gateways: Gateways,
         requireAccount(request.accountId);
         await domain.services.reportStatus({
           serviceId: asId<ServiceId>(request.serviceId),
-          proxyId: await callerOf(call),
+          ...(await callers.gatewayOf(call)),
           status: { state: stateOf(request.status), reason: cut(request.errorMessage ?? '', maxLogText) },
           certificateIssued: request.certificateIssued,
         });
         return {};
       },
-      sendAccessLog: async (request) => {
-        if (request.log === undefined) return {};
-        requireAccount(request.log.accountId);
-        await domain.events.addAccess([accessLogEntryOf(request.log, deps.clock.wall())]);
+      sendAccessLog: async ({ log }, call) => {
+        if (log === undefined) return {};
+        requireAccount(log.accountId);
+        await addAccessLogs([log], await callers.clusterOf(call), domain, deps);
         return {};
       },
       authenticate: () => Promise.resolve({ success: false }),
@@ -163,13 +167,6 @@ async function firstOf(iterator: AsyncIterator<SyncMappingsRequest>, deps: Manag
 function openingOf(message: Omit<Opening, 'capabilities'> & { readonly capabilities?: ProxyCapabilities | undefined }): Opening {
   const { proxyId, version, address, capabilities } = message;
   return { proxyId, version, address, ...(capabilities === undefined ? {} : { capabilities }) };
-}
-
-/** A cluster is named by a DNS name or an IP address. */
-function clusterFrom(address: string): string {
-  const name = address.toLowerCase().replace(/\.$/, '');
-  if (name.length > 253 || !/^[a-z0-9]([a-z0-9.:_-]*[a-z0-9])?$/.test(name)) throw managementError('MANAGEMENT_PROXY_INVALID');
-  return name;
 }
 
 function extensionsOf(capabilities: ProxyCapabilities | undefined): KnownExtensions {

@@ -1,5 +1,5 @@
 // Clusters of gateways, the gateways that are connected now, and domains that point to a cluster.
-import type { ProxyId, TokenId } from '#model/ids.ts';
+import { asId, type ProxyId, type TokenId } from '#model/ids.ts';
 import type { Sql } from './database.ts';
 import { countRows, deleteRow, flag, insertRow, number, optionalNumber, text, updateRow, upsertRow } from './row.ts';
 
@@ -60,6 +60,12 @@ export class ClusterTable {
     return new Map(rows.map((row) => [text(row, 'cluster'), number(row, 'total')]));
   }
 
+  /** The gateway of this name, where it gave a sign of life since that time. */
+  async liveProxy(id: ProxyId, since: number): Promise<Pick<ProxyRecord, 'tokenId' | 'cluster'> | undefined> {
+    const [row] = await this.#sql.query('SELECT token_id, cluster FROM proxies WHERE id = ? AND heartbeat >= ?', [id, since]);
+    return row === undefined ? undefined : { tokenId: asId(text(row, 'token_id')), cluster: text(row, 'cluster') };
+  }
+
   async setProxy(proxy: ProxyRecord): Promise<void> {
     await upsertRow(this.#sql, 'proxies', ['id'], {
       id: proxy.id,
@@ -75,10 +81,12 @@ export class ClusterTable {
     return await updateRow(this.#sql, 'proxies', id, { heartbeat: at });
   }
 
-  async deleteProxy(id: ProxyId): Promise<void> {
+  /** Not where it is connected to another server meanwhile. */
+  async deleteProxy(id: ProxyId, serverId: string): Promise<void> {
+    await this.#sql.execute('DELETE FROM proxies WHERE id = ? AND server_id = ?', [id, serverId]);
+    if ((await this.#sql.query('SELECT id FROM proxies WHERE id = ?', [id])).length > 0) return;
     await this.#sql.execute('DELETE FROM service_status WHERE proxy_id = ?', [id]);
     await this.#sql.execute('DELETE FROM gateway_certificates WHERE proxy_id = ?', [id]);
-    await deleteRow(this.#sql, 'proxies', id);
   }
 
   async deleteProxiesBefore(heartbeat: number): Promise<void> {

@@ -148,17 +148,23 @@ const migrations: readonly (readonly string[])[] = [
     `CREATE TABLE proof_attempts (key TEXT PRIMARY KEY, failures BIGINT NOT NULL, last BIGINT NOT NULL)`,
     `CREATE INDEX proof_attempts_last ON proof_attempts (last)`,
   ],
+  [
+    `ALTER TABLE proxy_tokens ADD COLUMN cluster TEXT`,
+    // A token whose gateways are all in one cluster belongs there; any other belongs to the first that it registers with from now on.
+    `UPDATE proxy_tokens SET cluster = (SELECT min(proxies.cluster) FROM proxies WHERE proxies.token_id = proxy_tokens.id)
+      WHERE (SELECT count(DISTINCT proxies.cluster) FROM proxies WHERE proxies.token_id = proxy_tokens.id) = 1`,
+  ],
 ];
 
-/** Brings the schema up to date. STORE_TOO_NEW where a later version of Meshgate wrote it. */
-export async function migrate(database: Database): Promise<void> {
+/** Brings the schema up to date, or to an older version. STORE_TOO_NEW where a later version of Meshgate wrote it. */
+export async function migrate(database: Database, until = migrations.length): Promise<void> {
   await database.transaction(async (tx) => {
     await tx.execute('CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)');
     const [row] = await tx.query('SELECT max(version) AS version FROM schema_version WHERE version > 0 HAVING count(*) > 0');
     const current = row === undefined ? 0 : number(row, 'version');
     if (current > migrations.length) throw storeError('STORE_TOO_NEW', `version ${current}, this server knows ${migrations.length}`);
     for (const [index, statements] of migrations.entries()) {
-      if (index >= current) await step(tx, index + 1, statements);
+      if (index >= current && index < until) await step(tx, index + 1, statements);
     }
   });
 }

@@ -1,7 +1,7 @@
 // Personal and gateway tokens, by the digest of the token.
 import { asId, type TokenId, type UserId } from '#model/ids.ts';
 import type { Row, Sql } from './database.ts';
-import { countRows, deleteRow, flag, insertRow, number, optionalNumber, text, updateRow } from './row.ts';
+import { countRows, deleteRow, flag, insertRow, number, optionalNumber, optionalText, text, updateRow } from './row.ts';
 
 export interface ApiTokenRecord {
   readonly id: TokenId;
@@ -20,6 +20,8 @@ export interface ProxyTokenRecord {
   readonly expiresAt: number | undefined;
   readonly lastUsed: number | undefined;
   readonly revoked: boolean;
+  /** The only cluster that it is good for; undefined until it has registered with one. */
+  readonly cluster: string | undefined;
 }
 
 export class TokenTable {
@@ -95,7 +97,13 @@ export class TokenTable {
       expires_at: token.expiresAt,
       last_used: token.lastUsed,
       revoked: token.revoked,
+      cluster: token.cluster,
     });
+  }
+
+  /** False where it belongs to a cluster already. */
+  async bindProxy(id: TokenId, cluster: string): Promise<boolean> {
+    return (await this.#sql.execute('UPDATE proxy_tokens SET cluster = ? WHERE id = ? AND cluster IS NULL', [cluster, id])) > 0;
   }
 
   async revokeProxy(id: TokenId): Promise<void> {
@@ -127,5 +135,6 @@ function parseProxyToken(row: Row): ProxyTokenRecord {
     expiresAt: optionalNumber(row, 'expires_at'),
     lastUsed: optionalNumber(row, 'last_used'),
     revoked: flag(row, 'revoked'),
+    cluster: optionalText(row, 'cluster'),
   };
 }

@@ -262,9 +262,15 @@ t.test('domains, clusters and gateway tokens', async (t) => {
   const issued = await api.call('POST', '/api/reverse-proxies/proxy-tokens', token, { name: 'edge', expires_in: 0 });
   t.match(issued, { status: 200, body: { plain_token: 'nbx_edge', revoked: false } });
   t.notOk('expires_at' in (issued.body as object));
+  t.notOk('cluster' in (issued.body as object), 'until it is used');
+  const bound = { name: 'bound', expires_in: 0, cluster: 'proxy.test' };
+  t.match(await api.call('POST', '/api/reverse-proxies/proxy-tokens', token, bound), { status: 200, body: { cluster: 'proxy.test' } });
   t.same((await api.call('DELETE', `/api/reverse-proxies/proxy-tokens/${(issued.body as { id: string }).id}`, token)).body, {});
   const list = await api.call('GET', '/api/reverse-proxies/proxy-tokens', token);
-  t.match(list.body, [{ name: 'edge', revoked: true }]);
+  t.match(list.body, [
+    { name: 'edge', revoked: true },
+    { name: 'bound', revoked: false, cluster: 'proxy.test' },
+  ]);
   t.notMatch(JSON.stringify(list.body), /nbx_/);
 });
 

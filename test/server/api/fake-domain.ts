@@ -244,10 +244,10 @@ export function fakeDomain(): FakeDomain {
         return user?.blocked === true ? undefined : user;
       },
       listProxy: proxyTokens.list,
-      async createProxy(name, expiresInSeconds, actor) {
+      async createProxy({ name, expiresInSeconds, cluster }, actor) {
         note('tokens.createProxy', actor, name);
         const expiresAt = expiresInSeconds === 0 ? undefined : start + expiresInSeconds * 1000;
-        const token = { id: asId<ProxyToken['id']>(id('x')), name, createdAt: start, expiresAt, lastUsed: undefined, revoked: false };
+        const token = { id: asId<ProxyToken['id']>(id('x')), name, createdAt: start, expiresAt, lastUsed: undefined, revoked: false, cluster };
         return { token: proxyTokens.put(token), plain: `nbx_${name}` };
       },
       async revokeProxy(tokenId, actor) {

@@ -99,7 +99,8 @@ t.test('who may expose services is a setting; what a peer exposes is a service l
   const publicKey = asId<Parameters<typeof domain.peers.self>[0]>(randomBytes(32).toString('base64'));
   const { peer } = await domain.peers.login({ publicKey, meta, setupKey: String(key.body['key']), userId: undefined });
   const group = String((await call('POST', '/groups', { name: 'developers', peers: [peer.id] })).body['id']);
-  await domain.clusters.proxyConnected({ proxyId: asId('proxy-1'), tokenId: asId('t'), cluster: 'apps.test', version: '1.0.0' });
+  const gateway = await domain.tokens.createProxy({ name: 'edge', expiresInSeconds: 0, cluster: undefined }, { kind: 'system' });
+  await domain.clusters.proxyConnected({ proxyId: asId('proxy-1'), tokenId: gateway.token.id, cluster: 'apps.test', version: '1.0.0' });
   const path = `/accounts/${String(account?.id)}`;
   const settings = { peer_expose_enabled: true, peer_expose_groups: [group], peer_expose_domains: ['Apps.test'] };
   t.match(await call('PUT', path, { settings }), { status: 200, body: { settings: { ...settings, peer_expose_domains: ['apps.test'] } } });

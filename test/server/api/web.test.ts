@@ -19,7 +19,8 @@ async function open(t: Test) {
     const publicKey = asId<Parameters<typeof api.domain.peers.self>[0]>(randomBytes(32).toString('base64'));
     return (await api.domain.peers.login({ publicKey, meta, setupKey: String(key.body['key']), userId: undefined })).peer.id;
   };
-  await api.domain.clusters.proxyConnected({ proxyId: asId('proxy-1'), tokenId: asId('t'), cluster: 'apps.test', version: '1' });
+  const { token } = await api.domain.tokens.createProxy({ name: 't', expiresInSeconds: 0, cluster: undefined }, { kind: 'system' });
+  await api.domain.clusters.proxyConnected({ proxyId: asId('proxy-1'), tokenId: token.id, cluster: 'apps.test', version: '1' });
   const peers = [await peer('one'), await peer('two')];
   const request = (more: Json, options: Json = {}): Json => ({
     name: 'app',
@@ -71,7 +72,7 @@ void t.test('what is answered may be sent again and changes nothing; the key sta
   ]);
   t.notMatch(JSON.stringify(made.body), keyPem.split('\n')[1] ?? '', 'no key');
   const id = asId<ServiceId>(String(made.body['id']));
-  const keyAt = async (): Promise<unknown> => (await domain.services.mapping(id))?.paths[0]?.options.tls.clientKey;
+  const keyAt = async (): Promise<unknown> => (await domain.services.mapping(id, 'apps.test'))?.paths[0]?.options.tls.clientKey;
   t.equal(await keyAt(), keyPem, 'a gateway gets it');
   const put = await call('PUT', `${services}/${id}`, made.body);
   t.equal(put.status, 200, JSON.stringify(put.body));
@@ -83,7 +84,7 @@ void t.test('what is answered may be sent again and changes nothing; the key sta
 void t.test('targets of one path share its load; a group stands for its peers', async (t) => {
   const { domain, call, request, peers } = await open(t);
   const made = await call('POST', services, request({}));
-  const mapping = await domain.services.mapping(asId(String(made.body['id'])));
+  const mapping = await domain.services.mapping(asId(String(made.body['id'])), 'apps.test');
   t.match(mapping?.paths, [{ path: '/x', targets: [{ weight: 1 }, { weight: 2 }] }]);
   t.equal(mapping?.paths.length, 1);
   await call('DELETE', `${services}/${String(made.body['id'])}`);
@@ -91,7 +92,7 @@ void t.test('targets of one path share its load; a group stands for its peers', 
   const target = { target_id: group.body['id'], target_type: 'group', protocol: 'http', port: 80 };
   const grouped = await call('POST', services, { name: 'g', domain: 'g.apps.test', targets: [target] });
   t.equal(grouped.status, 200, JSON.stringify(grouped.body));
-  t.equal((await domain.services.mapping(asId(String(grouped.body['id']))))?.paths[0]?.targets.length, 2);
+  t.equal((await domain.services.mapping(asId(String(grouped.body['id'])), 'apps.test'))?.paths[0]?.targets.length, 2);
   t.match(await call('POST', services, { name: 'h', domain: 'h.apps.test', targets: [{ ...target, target_id: 'none' }] }), { status: 422 });
 });
 

@@ -171,7 +171,7 @@ t.test('a look-up that does not end is given up', async (t) => {
 t.test('clusters and domains have limits', async (t) => {
   const { domain } = await openDomain({ limits: { clusters: 1, domains: 1 } });
   await addCluster(domain);
-  await t.rejects(addCluster(domain, 'other.test'), { code: 'DOMAIN_LIMIT' });
+  await t.rejects(addCluster(domain, 'other.test', 'gateway-2'), { code: 'DOMAIN_LIMIT' });
   await domain.clusters.createDomain('a.example', 'proxy.test', system);
   await t.rejects(domain.clusters.createDomain('b.example', 'proxy.test', system), { code: 'DOMAIN_LIMIT' });
   await domain.close();

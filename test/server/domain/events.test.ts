@@ -51,11 +51,14 @@ t.test('what fails is not in the audit log', async (t) => {
 t.test('the access log is filtered and paged', async (t) => {
   const { domain } = await openDomain();
   const owner = await addOwner(domain);
-  await domain.events.addAccess([
-    entry(1, { userId: owner, status: 200, path: '/report' }),
-    entry(2, { status: 404, method: 'POST', host: 'other.test' }),
-    entry(3, { status: 502, sourceIp: '2001:db8::1', serviceId: undefined, reason: 'upstream' }),
-  ]);
+  await domain.events.addAccess(
+    [
+      entry(1, { userId: owner, status: 200, path: '/report' }),
+      entry(2, { status: 404, method: 'POST', host: 'other.test' }),
+      entry(3, { status: 502, sourceIp: '2001:db8::1', serviceId: undefined, reason: 'upstream' }),
+    ],
+    'proxy.test',
+  );
   const ids = async (query: object): Promise<readonly string[]> =>
     (await domain.events.accessLog({ page: 1, pageSize: 10, ...query })).entries.map((found) => found.id);
   t.same(await ids({}), ['e3', 'e2', 'e1']);
@@ -73,17 +76,29 @@ t.test('the access log is filtered and paged', async (t) => {
   t.same(await ids({ from: 2, to: 2 }), ['e2']);
   t.match(await domain.events.accessLog({ page: 2, pageSize: 2 }), { total: 3, entries: { length: 1 } });
   for (const query of [{ page: 0 }, { pageSize: 0 }, { pageSize: 1_000 }]) await t.rejects(ids(query), { code: 'DOMAIN_INVALID' });
-  await t.rejects(domain.events.addAccess(Array.from({ length: accessBatch + 1 }, (_, index) => entry(index))), { code: 'DOMAIN_INVALID' });
+  await t.rejects(
+    domain.events.addAccess(
+      Array.from({ length: accessBatch + 1 }, (_, index) => entry(index)),
+      'proxy.test',
+    ),
+    { code: 'DOMAIN_INVALID' },
+  );
   await domain.close();
 });
 
 t.test('the access log is trimmed by age and by rows', async (t) => {
   const { domain, clock } = await openDomain({ limits: { accessLogRows: 5 } });
   const now = clock.wall();
-  await domain.events.addAccess([entry(0, { timestamp: now - accessLogRetentionMs - 1 }), entry(1, { timestamp: now - accessLogRetentionMs })]);
+  await domain.events.addAccess(
+    [entry(0, { timestamp: now - accessLogRetentionMs - 1 }), entry(1, { timestamp: now - accessLogRetentionMs })],
+    'proxy.test',
+  );
   await domain.peers.reapAbandoned();
   t.equal((await domain.events.accessLog({ page: 1, pageSize: 10 })).total, 1);
-  await domain.events.addAccess(Array.from({ length: 9 }, (_, index) => entry(10 + index, { timestamp: now + index })));
+  await domain.events.addAccess(
+    Array.from({ length: 9 }, (_, index) => entry(10 + index, { timestamp: now + index })),
+    'proxy.test',
+  );
   await domain.peers.reapAbandoned();
   t.equal((await domain.events.accessLog({ page: 1, pageSize: 10 })).total, 5);
   await domain.close();

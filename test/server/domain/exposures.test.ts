@@ -51,7 +51,7 @@ t.test('a peer publishes a port of its own under a random name; it ends with its
   t.match(service.auth, { oidc: { enabled: true, groups: [] }, password: undefined }, 'nothing was said, so people sign in');
   t.match(changes, [{ kind: 'service-set', serviceId: service.id }, { kind: 'network' }]);
   t.match(await domain.services.list(), [{ id: service.id, exposure: { peerName: 'laptop' } }]);
-  t.match(await domain.services.mapping(service.id), { domain: service.domain, access: { proofs: [['oidc'], ['token']] } });
+  t.match(await domain.services.mapping(service.id, 'proxy.test'), { domain: service.domain, access: { proofs: [['oidc'], ['token']] } });
 
   changes.length = 0;
   await domain.exposures.stop(key, service.id);
@@ -60,7 +60,8 @@ t.test('a peer publishes a port of its own under a random name; it ends with its
   await domain.exposures.stop(key, service.id);
   await t.rejects(domain.exposures.renew(key, service.id), { code: 'DOMAIN_EXPOSE_LAPSED' });
   const codes = (await domain.events.audit()).map(({ activityCode }) => activityCode);
-  t.same(codes.slice(0, 2).toSorted(), ['service.peer.expose', 'service.peer.unexpose'], 'both in the log');
+  // All of this came in one millisecond, which has no order.
+  t.same(codes.filter((code) => code.startsWith('service.peer.')).toSorted(), ['service.peer.expose', 'service.peer.unexpose'], 'both in the log');
   await domain.close();
 });
 

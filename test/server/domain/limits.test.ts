@@ -2,10 +2,10 @@ import t from 'tap';
 import { asId } from '#model/ids.ts';
 import { countriesPerList, groupsPerList, headerAuthsPerService, nameLength } from '../../../src/server/domain/constants.ts';
 import { noRestrictions } from '#model/service.ts';
-import { addCluster, addOwner, addPeer, openDomain, ruleOf, serviceOf, system } from './support.ts';
+import { addGatewayToken, addCluster, addOwner, addPeer, openDomain, ruleOf, serviceOf, system } from './support.ts';
 
 t.test('an account holds a limited number of each thing', async (t) => {
-  const { domain } = await openDomain({ limits: { groups: 2, policies: 1, setupKeys: 2, users: 2, proxyTokens: 1, services: 1 } });
+  const { domain } = await openDomain({ limits: { groups: 2, policies: 1, setupKeys: 2, users: 2, proxyTokens: 2, services: 1 } });
   const owner = await addOwner(domain);
   await addCluster(domain);
   const peerId = (await domain.peers.self(await addPeer(domain, 'a'))).peer.id;
@@ -17,7 +17,7 @@ t.test('an account holds a limited number of each thing', async (t) => {
   await domain.setupKeys.create(key, system);
   await domain.users.create(user, system);
   await domain.policies.create(policy, system);
-  await domain.tokens.createProxy('p', 0, system);
+  await addGatewayToken(domain, 'p');
   await domain.services.create(serviceOf(peerId), system);
   const full = { code: 'DOMAIN_LIMIT' };
   await t.rejects(domain.groups.create({ name: 'h', peers: [] }, system), full);
@@ -25,7 +25,7 @@ t.test('an account holds a limited number of each thing', async (t) => {
   await t.rejects(domain.users.create(user, system), full);
   await t.rejects(domain.users.fromConnector(connector), full);
   await t.rejects(domain.policies.create(policy, system), full);
-  await t.rejects(domain.tokens.createProxy('q', 0, system), full);
+  await t.rejects(addGatewayToken(domain, 'q'), full);
   await t.rejects(domain.services.create(serviceOf(peerId, { domain: 'b.proxy.test' }), system), full);
   t.ok(owner);
   await domain.close();

@@ -3,7 +3,7 @@ import t from 'tap';
 import type { Change } from '../../../src/server/domain/contract.ts';
 import { serverGoneMs } from '../../../src/server/domain/constants.ts';
 import { postgresMissing, startPostgres } from '../store/postgres-cluster.ts';
-import { addCluster, addOwner, addPeer, keyOf, metaOf, openDomain, ruleOf, seeded, serviceOf, system } from './support.ts';
+import { addGatewayToken, addCluster, addOwner, addPeer, keyOf, metaOf, openDomain, ruleOf, seeded, serviceOf, system } from './support.ts';
 
 const missing = postgresMissing();
 if (missing === undefined) {
@@ -25,7 +25,7 @@ if (missing === undefined) {
     const peer = (await two.domain.peers.self(keyOf('a'))).peer;
     const { id } = await one.domain.services.create(serviceOf(peer.id), system);
     await one.domain.services.delete(id, system);
-    const { token } = await one.domain.tokens.createProxy('p', 0, system);
+    const { token } = await addGatewayToken(one.domain, 'p');
     await one.domain.tokens.revokeProxy(token.id, system);
     await last.promise;
     t.same(two.changes, one.changes);

@@ -27,7 +27,7 @@ t.test('a service is published, edited and taken away', async (t) => {
   t.same(await domain.services.get(created.id), created);
   t.same(await domain.services.list(), [created]);
 
-  const mapping = await domain.services.mapping(created.id);
+  const mapping = await domain.services.mapping(created.id, 'proxy.test');
   t.match(mapping, { id: created.id, domain: 'app.proxy.test', access: { proofs: [['oidc'], ['token']] }, paths: [{ path: '/' }] });
   t.equal(mapping?.paths[0]?.targets[0]?.host, created.targets[0]?.host);
   t.equal((await domain.services.mappings('proxy.test')).length, 1);
@@ -36,7 +36,7 @@ t.test('a service is published, edited and taken away', async (t) => {
   changes.length = 0;
   await domain.services.delete(created.id, system);
   t.match(changes, [{ kind: 'revocation' }, { kind: 'service-removed', cluster: 'proxy.test' }, { kind: 'network' }]);
-  t.equal(await domain.services.mapping(created.id), undefined);
+  t.equal(await domain.services.mapping(created.id, 'proxy.test'), undefined);
   await t.rejects(domain.services.get(created.id), { code: 'DOMAIN_SERVICE_UNKNOWN' });
   await domain.close();
 });
@@ -50,14 +50,14 @@ t.test('a disabled service is never sent, whichever way it came to be disabled',
     changes.filter((change) => change.kind.startsWith('service')),
     [],
   );
-  t.equal(await domain.services.mapping(id), undefined);
+  t.equal(await domain.services.mapping(id, 'proxy.test'), undefined);
   t.same(await domain.services.mappings('proxy.test'), []);
   await domain.services.update(id, { ...input, enabled: true }, system);
   t.match(changes, [{ kind: 'service-set' }, { kind: 'network' }]);
   changes.length = 0;
   await domain.services.update(id, input, system);
   t.match(changes, [{ kind: 'service-removed' }, { kind: 'network' }]);
-  t.equal(await domain.services.mapping(id), undefined);
+  t.equal(await domain.services.mapping(id, 'proxy.test'), undefined);
   t.match(await domain.services.get(id), { status: { state: 'pending', reason: /off/ } });
   await domain.close();
 });
@@ -93,7 +93,7 @@ t.test('the mode stays; a rotated secret, another domain or other groups end the
   t.equal(await revoked({ ...input, domain: 'other.proxy.test' }), true);
   const withPin = { ...input, domain: 'other.proxy.test', auth: { ...input.auth, pin: { enabled: true, pin: '123456' } } };
   t.equal(await revoked(withPin), true);
-  t.match(await domain.services.mapping(id), { access: { proofs: [['oidc'], ['token'], ['pin']] } });
+  t.match(await domain.services.mapping(id, 'proxy.test'), { access: { proofs: [['oidc'], ['token'], ['pin']] } });
   t.equal(await revoked({ ...withPin, auth: { ...withPin.auth, pin: { enabled: true, pin: undefined } } }), false, 'left out: kept');
   t.equal(await revoked({ ...withPin, auth: { ...withPin.auth, pin: { enabled: true, pin: '654321' } } }), true);
   await t.rejects(domain.services.update(id, { ...withPin, mode: 'tcp' }, system), { code: 'DOMAIN_INVALID' });
@@ -188,7 +188,9 @@ t.test('a cluster target is dialled by the gateway itself', async (t) => {
   const request = serviceOf('', { targets: [targetOf('', { targetType: 'cluster', host: 'Backend.LAN', options: direct })] });
   const { id, targets } = await domain.services.create(request, system);
   t.match(targets, [{ targetId: 'proxy.test', host: 'backend.lan' }]);
-  t.match(await domain.services.mapping(id), { paths: [{ targets: [{ host: 'backend.lan', port: 8080 }], options: { directUpstream: true } }] });
+  t.match(await domain.services.mapping(id, 'proxy.test'), {
+    paths: [{ targets: [{ host: 'backend.lan', port: 8080 }], options: { directUpstream: true } }],
+  });
   await domain.close();
 });
 
@@ -219,7 +221,7 @@ t.test('gateways reach targets, and nothing else, by derived policies', async (t
   const { domain, peerId } = await ready();
   const input = serviceOf(peerId);
   const { id } = await domain.services.create(input, system);
-  const token = (await domain.services.mapping(id))?.authToken ?? '';
+  const token = (await domain.services.mapping(id, 'proxy.test'))?.authToken ?? '';
   const register = { oneTimeToken: token, serviceId: id, publicKey: keyOf('gw'), cluster: 'proxy.test', proxyId: asId<never>('gateway-1') };
   const self = await domain.peers.registerProxyPeer(register);
   t.match(self.peer, { proxyCluster: 'proxy.test', ephemeral: true });
@@ -233,7 +235,7 @@ t.test('gateways reach targets, and nothing else, by derived policies', async (t
 
   await domain.services.update(id, { ...input, targets: [targetOf(peerId, { enabled: false }), targetOf(peerId, { path: '/b', port: 81 })] }, system);
   t.match((await domain.maps.build(keyOf('web'))).filter, { rules: { length: 1, 0: { ports: { start: 81, end: 81 } } } });
-  t.match(await domain.services.mapping(id), { paths: { length: 1, 0: { path: '/b' } } });
+  t.match(await domain.services.mapping(id, 'proxy.test'), { paths: { length: 1, 0: { path: '/b' } } });
   await domain.services.update(id, { ...input, enabled: false }, system);
   t.same((await domain.maps.build(keyOf('web'))).peers, []);
   t.same((await domain.maps.build(keyOf('gw'))).peers, []);
@@ -245,7 +247,7 @@ t.test('a gateway registers with a fresh token of that service, once; its key ma
   const { domain, clock, peerId } = await ready();
   const { id } = await domain.services.create(serviceOf(peerId), system);
   const other = await domain.services.create(serviceOf(peerId, { domain: 'b.proxy.test' }), system);
-  const issue = async (): Promise<string> => (await domain.services.mapping(id))?.authToken ?? '';
+  const issue = async (): Promise<string> => (await domain.services.mapping(id, 'proxy.test'))?.authToken ?? '';
   const register = (oneTimeToken: string, more: { cluster?: string; serviceId?: typeof id; key?: string } = {}): Promise<unknown> =>
     domain.peers.registerProxyPeer({
       oneTimeToken,
@@ -290,7 +292,7 @@ t.test('a peer that leaves takes its paths with it', async (t) => {
   changes.length = 0;
   await domain.peers.delete(peerId, system);
   t.match(changes.at(-1), { kind: 'service-set', serviceId: id });
-  t.equal(await domain.services.mapping(id), undefined);
+  t.equal(await domain.services.mapping(id, 'proxy.test'), undefined);
   await domain.close();
 });
 
@@ -298,7 +300,13 @@ t.test('the status is the worst that a gateway says; the first certificate is st
   const { domain, clock, peerId } = await ready();
   const { id } = await domain.services.create(serviceOf(peerId), system);
   const report = async (proxyId: string, state: 'active' | 'certificate_pending', certificateIssued = false): Promise<void> => {
-    await domain.services.reportStatus({ serviceId: id, proxyId: asId(proxyId), status: { state, reason: '' }, certificateIssued });
+    await domain.services.reportStatus({
+      serviceId: id,
+      cluster: 'proxy.test',
+      proxyId: asId(proxyId),
+      status: { state, reason: '' },
+      certificateIssued,
+    });
   };
   await report('gateway-1', 'active', true);
   const issuedAt = clock.wall();
@@ -317,6 +325,7 @@ t.test('the status is the worst that a gateway says; the first certificate is st
   t.match(await domain.services.get(id), { status: { state: 'pending' } }, 'what a gateway said is forgotten with it');
   await domain.services.reportStatus({
     serviceId: asId('gone'),
+    cluster: 'proxy.test',
     proxyId: asId('x'),
     status: { state: 'active', reason: '' },
     certificateIssued: false,
@@ -355,7 +364,7 @@ t.test('targets in networks: their hosts follow from the resource, or have to be
   t.equal(service.targets[0]?.host, '10.0.0.9');
   const hostOf = async (...args: Parameters<typeof input>): Promise<unknown> => {
     await domain.services.update(service.id, input(...args), system);
-    return (await domain.services.mapping(service.id))?.paths[0]?.targets[0]?.host;
+    return (await domain.services.mapping(service.id, 'proxy.test'))?.paths[0]?.targets[0]?.host;
   };
   t.equal(await hostOf(lan.id, 'subnet', '10.0.1.7'), '10.0.1.7');
   t.equal(await hostOf(name.id, 'domain', ''), 'web.test');
@@ -378,6 +387,6 @@ t.test('targets in networks: their hosts follow from the resource, or have to be
     [{ serviceId: service.id }],
     'gateways hear of it',
   );
-  t.equal(await domain.services.mapping(service.id), undefined, 'a target that is switched off is none');
+  t.equal(await domain.services.mapping(service.id, 'proxy.test'), undefined, 'a target that is switched off is none');
   await domain.close();
 });

@@ -28,29 +28,29 @@ async function ready(options: Partial<ControlDomainOptions> = {}): Promise<Ready
 
 t.test('a session lives for a day, at its service, until it is ended', async (t) => {
   const { domain, clock, changes, serviceId, userId } = await ready();
-  const session = await domain.sessions.create(serviceId, userId);
+  const session = await domain.sessions.create(serviceId, userId, 'proxy.test');
   t.equal(Buffer.from(session.id, 'base64url').length, 32);
   t.match(session, {
     serviceId,
     identity: { userId, email: 'u@example.com', method: 'oidc', groups: [] },
     expiresAt: clock.wall() + defaultSessionMaxAgeMs,
   });
-  t.same(await domain.sessions.find(session.id, serviceId), { session });
-  t.same(await domain.sessions.find(session.id, asId('other')), { missing: 'unknown' });
-  t.same(await domain.sessions.find(asId('guess'), serviceId), { missing: 'unknown' });
-  await domain.sessions.end(session.id);
-  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', digest: tokenDigest(session.id) } }]);
-  t.same(await domain.sessions.find(session.id, serviceId), { missing: 'revoked' });
-  await domain.sessions.end(session.id);
+  t.same(await domain.sessions.find(session.id, serviceId, 'proxy.test'), { session });
+  t.same(await domain.sessions.find(session.id, asId('other'), 'proxy.test'), { missing: 'unknown' });
+  t.same(await domain.sessions.find(asId('guess'), serviceId, 'proxy.test'), { missing: 'unknown' });
+  await domain.sessions.end(session.id, 'proxy.test');
+  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', digest: tokenDigest(session.id) }, cluster: 'proxy.test' }]);
+  t.same(await domain.sessions.find(session.id, serviceId, 'proxy.test'), { missing: 'revoked' });
+  await domain.sessions.end(session.id, 'proxy.test');
   t.equal(changes.length, 1);
 
-  const second = await domain.sessions.create(serviceId, userId);
+  const second = await domain.sessions.create(serviceId, userId, 'proxy.test');
   clock.advance(defaultSessionMaxAgeMs - 1);
-  t.match(await domain.sessions.find(second.id, serviceId), { session: {} });
+  t.match(await domain.sessions.find(second.id, serviceId, 'proxy.test'), { session: {} });
   clock.advance(1);
-  t.same(await domain.sessions.find(second.id, serviceId), { missing: 'expired' });
+  t.same(await domain.sessions.find(second.id, serviceId, 'proxy.test'), { missing: 'expired' });
   await domain.peers.reapAbandoned();
-  t.same(await domain.sessions.find(second.id, serviceId), { missing: 'unknown' }, 'what has expired is removed');
+  t.same(await domain.sessions.find(second.id, serviceId, 'proxy.test'), { missing: 'unknown' }, 'what has expired is removed');
   await domain.close();
 });
 
@@ -59,32 +59,32 @@ t.test('groups are as of now, and decide', async (t) => {
   const group = await domain.groups.create({ name: 'staff', peers: [] }, system);
   const base = serviceOf(peerId);
   await domain.services.update(serviceId, { ...base, auth: { ...base.auth, oidc: { enabled: true, groups: [group.id] } } }, system);
-  await t.rejects(domain.sessions.create(serviceId, userId), { code: 'DOMAIN_GROUP_NOT_ALLOWED' });
+  await t.rejects(domain.sessions.create(serviceId, userId, 'proxy.test'), { code: 'DOMAIN_GROUP_NOT_ALLOWED' });
   await domain.users.update(userId, { autoGroups: [group.id] }, system);
-  const session = await domain.sessions.create(serviceId, userId);
+  const session = await domain.sessions.create(serviceId, userId, 'proxy.test');
   t.same(session.identity.groups, ['staff']);
   await domain.groups.update(group.id, { name: 'people', peers: [] }, system);
-  t.match(await domain.sessions.find(session.id, serviceId), { session: { identity: { groups: ['people'] } } });
+  t.match(await domain.sessions.find(session.id, serviceId, 'proxy.test'), { session: { identity: { groups: ['people'] } } });
   await domain.users.update(userId, { autoGroups: [] }, system);
-  t.same(await domain.sessions.find(session.id, serviceId), { missing: 'revoked' });
+  t.same(await domain.sessions.find(session.id, serviceId, 'proxy.test'), { missing: 'revoked' });
   await domain.close();
 });
 
 t.test('what ends trust ends sessions', async (t) => {
   const { domain, peerId, serviceId, userId } = await ready();
   const gone = async (work: () => Promise<unknown>, missing: string): Promise<void> => {
-    const { id } = await domain.sessions.create(serviceId, userId);
+    const { id } = await domain.sessions.create(serviceId, userId, 'proxy.test');
     await work();
-    t.same(await domain.sessions.find(id, serviceId), { missing });
+    t.same(await domain.sessions.find(id, serviceId, 'proxy.test'), { missing });
   };
   await gone(() => domain.users.setPassword(userId, 'something else', system), 'revoked');
   await gone(() => domain.sessions.endAllOf(userId, system), 'revoked');
   await gone(() => domain.services.update(serviceId, serviceOf(peerId, { domain: 'b.proxy.test' }), system), 'revoked');
   await gone(() => domain.users.update(userId, { blocked: true }, system), 'revoked');
-  await t.rejects(domain.sessions.create(serviceId, userId), { code: 'DOMAIN_USER_BLOCKED' });
+  await t.rejects(domain.sessions.create(serviceId, userId, 'proxy.test'), { code: 'DOMAIN_USER_BLOCKED' });
   await domain.users.update(userId, { blocked: false }, system);
   await gone(() => domain.services.update(serviceId, serviceOf(peerId, { domain: 'b.proxy.test', enabled: false }), system), 'unknown');
-  await t.rejects(domain.sessions.create(serviceId, userId), { code: 'DOMAIN_SERVICE_UNKNOWN' });
+  await t.rejects(domain.sessions.create(serviceId, userId, 'proxy.test'), { code: 'DOMAIN_SERVICE_UNKNOWN' });
   await domain.services.update(serviceId, serviceOf(peerId), system);
   await gone(() => domain.services.delete(serviceId, system), 'unknown');
   await domain.close();
@@ -94,7 +94,7 @@ t.test('nobody signs in where nobody is asked to', async (t) => {
   const { domain, peerId, serviceId, userId } = await ready();
   const open = { ...serviceOf(peerId).auth, oidc: { enabled: false, groups: [] } };
   await domain.services.update(serviceId, serviceOf(peerId, { auth: open }), system);
-  await t.rejects(domain.sessions.create(serviceId, userId), { code: 'DOMAIN_SERVICE_NO_SIGN_IN' });
+  await t.rejects(domain.sessions.create(serviceId, userId, 'proxy.test'), { code: 'DOMAIN_SERVICE_NO_SIGN_IN' });
   await domain.close();
 });
 
@@ -102,10 +102,10 @@ t.test('one user has a limited number of sessions: the oldest ends', async (t) =
   const { domain, clock, serviceId, userId } = await ready({ limits: { sessionsPerUser: 2 } });
   const ids = [];
   for (let i = 0; i < 3; i++) {
-    ids.push((await domain.sessions.create(serviceId, userId)).id);
+    ids.push((await domain.sessions.create(serviceId, userId, 'proxy.test')).id);
     clock.advance(1);
   }
-  const found = await Promise.all(ids.map((id) => domain.sessions.find(id, serviceId)));
+  const found = await Promise.all(ids.map((id) => domain.sessions.find(id, serviceId, 'proxy.test')));
   t.same(
     found.map((entry) => ('missing' in entry ? entry.missing : 'live')),
     ['revoked', 'live', 'live'],
@@ -118,25 +118,27 @@ t.test('tokens of service users stand in for a session; those of people do not',
   const request = { email: '', name: 'robot', role: 'user', autoGroups: [], service: true, password: undefined } as const;
   const robot = (await domain.users.create(request, system)).user;
   const { plain, token } = await domain.tokens.create(robot.id, 'ci', 1, system);
-  t.match(await domain.sessions.verifyServiceToken(plain, serviceId), { identity: { userId: robot.id, method: 'token', name: 'robot' } });
+  t.match(await domain.sessions.verifyServiceToken(plain, serviceId, 'proxy.test'), {
+    identity: { userId: robot.id, method: 'token', name: 'robot' },
+  });
   const personal = await domain.tokens.create(userId, 'mine', 1, system);
   const invalid = { denied: 'token_invalid' };
-  t.same(await domain.sessions.verifyServiceToken(personal.plain, serviceId), invalid);
-  t.same(await domain.sessions.verifyServiceToken(plain, asId('other')), invalid);
-  t.same(await domain.sessions.verifyServiceToken('nbp_x', serviceId), invalid);
+  t.same(await domain.sessions.verifyServiceToken(personal.plain, serviceId, 'proxy.test'), invalid);
+  t.same(await domain.sessions.verifyServiceToken(plain, asId('other'), 'proxy.test'), invalid);
+  t.same(await domain.sessions.verifyServiceToken('nbp_x', serviceId, 'proxy.test'), invalid);
   const group = await domain.groups.create({ name: 'staff', peers: [] }, system);
   const base = serviceOf(peerId);
   await domain.services.update(serviceId, { ...base, auth: { ...base.auth, oidc: { enabled: true, groups: [group.id] } } }, system);
-  t.same(await domain.sessions.verifyServiceToken(plain, serviceId), { denied: 'group_not_allowed' });
+  t.same(await domain.sessions.verifyServiceToken(plain, serviceId, 'proxy.test'), { denied: 'group_not_allowed' });
   await domain.users.update(robot.id, { autoGroups: [group.id] }, system);
-  t.match(await domain.sessions.verifyServiceToken(plain, serviceId), { identity: { groups: ['staff'] } });
+  t.match(await domain.sessions.verifyServiceToken(plain, serviceId, 'proxy.test'), { identity: { groups: ['staff'] } });
   changes.length = 0;
   await domain.tokens.delete(robot.id, token.id, system);
   t.match(changes, [{ kind: 'revocation', revocation: { kind: 'token' } }]);
-  t.same(await domain.sessions.verifyServiceToken(plain, serviceId), invalid);
+  t.same(await domain.sessions.verifyServiceToken(plain, serviceId, 'proxy.test'), invalid);
   const brief = await domain.tokens.create(robot.id, 'brief', 1, system);
   clock.advance(86_400_000);
-  t.same(await domain.sessions.verifyServiceToken(brief.plain, serviceId), invalid);
+  t.same(await domain.sessions.verifyServiceToken(brief.plain, serviceId, 'proxy.test'), invalid);
   await domain.close();
 });
 
@@ -148,29 +150,29 @@ t.test('account and service limit how long a session lives and rests, by a clock
     await t.rejects(domain.settings.update(change, system), { code: 'DOMAIN_INVALID' });
   }
   await domain.settings.update({ sessionMaxAgeMs: 60 * minute, sessionIdleMs: minSessionIdleMs }, system);
-  const session = await domain.sessions.create(serviceId, userId);
+  const session = await domain.sessions.create(serviceId, userId, 'proxy.test');
   t.match(session, { expiresAt: clock.wall() + 60 * minute, idleMs: minSessionIdleMs });
   for (let i = 0; i < 5; i++) {
     clock.advance(4 * minute);
-    t.match(await domain.sessions.find(session.id, serviceId), { session: {} }, 'in use');
+    t.match(await domain.sessions.find(session.id, serviceId, 'proxy.test'), { session: {} }, 'in use');
   }
   clock.advance(minSessionIdleMs + sessionUseLagMs + 1);
-  t.same(await domain.sessions.find(session.id, serviceId), { missing: 'expired' });
+  t.same(await domain.sessions.find(session.id, serviceId, 'proxy.test'), { missing: 'expired' });
 
   const terms = (maxAgeMs: number, idleMs?: number) => ({ access: { ...plainAccess, session: { maxAgeMs, idleMs } } });
   await domain.services.update(serviceId, serviceOf(peerId, terms(10 * minute, 20 * minute)), system);
-  const second = await domain.sessions.create(serviceId, userId);
+  const second = await domain.sessions.create(serviceId, userId, 'proxy.test');
   t.match(second, { expiresAt: clock.wall() + 10 * minute, idleMs: 20 * minute }, 'the service says otherwise');
   await domain.services.update(serviceId, serviceOf(peerId, terms(5 * minute)), system);
   t.match(
-    await domain.sessions.find(second.id, serviceId),
+    await domain.sessions.find(second.id, serviceId, 'proxy.test'),
     { session: { expiresAt: second.expiresAt - 5 * minute } },
     'a shorter limit holds at once',
   );
-  t.match(await domain.services.mapping(serviceId), { access: { session: { maxAgeMs: 5 * minute, idleMs: minSessionIdleMs } } });
+  t.match(await domain.services.mapping(serviceId, 'proxy.test'), { access: { session: { maxAgeMs: 5 * minute, idleMs: minSessionIdleMs } } });
   clock.setWall(clock.wall() - 60 * minute);
   clock.advance(5 * minute);
-  t.same(await domain.sessions.find(second.id, serviceId), { missing: 'expired' }, 'the clock was set back');
+  t.same(await domain.sessions.find(second.id, serviceId, 'proxy.test'), { missing: 'expired' }, 'the clock was set back');
   await domain.close();
 });
 
@@ -179,36 +181,36 @@ t.test('a session that a wrong clock dated into the future is over', async (t) =
   const storeUrl = `sqlite:${join(t.testdir(), 'state.db')}`;
   const { domain, clock, serviceId, userId } = await ready({ storeUrl });
   clock.setWall(clock.wall() + 365 * 86_400_000);
-  const { id } = await domain.sessions.create(serviceId, userId);
-  t.match(await domain.sessions.find(id, serviceId), { session: {} });
+  const { id } = await domain.sessions.create(serviceId, userId, 'proxy.test');
+  t.match(await domain.sessions.find(id, serviceId, 'proxy.test'), { session: {} });
   await domain.close();
   const again = await openDomain({ storeUrl });
-  t.same(await again.domain.sessions.find(id, serviceId), { missing: 'expired' });
+  t.same(await again.domain.sessions.find(id, serviceId, 'proxy.test'), { missing: 'expired' });
   await again.domain.close();
 });
 
 t.test('sessions are listed with where they came from, and ended by a name that opens nothing', async (t) => {
   const { domain, changes, clock, serviceId, userId } = await ready();
   const origin = { signIn: 'one', methods: ['pwd', 'otp'], address: '192.0.2.1', userAgent: 'Firefox' };
-  const session = await domain.sessions.create(serviceId, userId, origin);
+  const session = await domain.sessions.create(serviceId, userId, 'proxy.test', origin);
   clock.advance(1);
-  const other = await domain.sessions.create(serviceId, userId, { ...origin, signIn: 'two' });
+  const other = await domain.sessions.create(serviceId, userId, 'proxy.test', { ...origin, signIn: 'two' });
   const [newest, oldest, ...rest] = await domain.sessions.list(userId);
   t.same(rest, []);
   t.match(oldest, { ...origin, email: 'u@example.com', serviceName: 'app', domain: 'app.proxy.test', createdAt: session.createdAt });
   t.not(oldest?.id, session.id);
-  t.same(await domain.sessions.find(asId(oldest?.id ?? ''), serviceId), { missing: 'unknown' });
+  t.same(await domain.sessions.find(asId(oldest?.id ?? ''), serviceId, 'proxy.test'), { missing: 'unknown' });
   t.same(await domain.sessions.list(asId('nobody')), []);
   t.equal((await domain.sessions.list(undefined)).length, 2);
   await t.rejects(domain.sessions.revoke(oldest?.id ?? '', asId('nobody'), system), { code: 'DOMAIN_NOT_FOUND' });
   changes.length = 0;
   await domain.sessions.revoke(oldest?.id ?? '', userId, system);
-  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', digest: tokenDigest(session.id) } }]);
-  t.same(await domain.sessions.find(session.id, serviceId), { missing: 'revoked' });
+  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', digest: tokenDigest(session.id) }, cluster: 'proxy.test' }]);
+  t.same(await domain.sessions.find(session.id, serviceId, 'proxy.test'), { missing: 'revoked' });
   t.same(await domain.sessions.list(userId), [newest]);
   changes.length = 0;
   await domain.sessions.endOfSignIn('two', system);
-  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', digest: tokenDigest(other.id) } }]);
+  t.same(changes, [{ kind: 'revocation', revocation: { kind: 'session', digest: tokenDigest(other.id) }, cluster: 'proxy.test' }]);
   t.same(await domain.sessions.list(undefined), []);
   await domain.close();
 });
@@ -217,10 +219,10 @@ t.test('a service takes the users of the issuers that it names', async (t) => {
   const { domain, peerId, serviceId, userId } = await ready();
   const external = await domain.users.fromConnector({ connector: 'corp', subject: '1', email: 'u@example.com', name: 'U' });
   await domain.services.update(serviceId, serviceOf(peerId, { issuers: ['corp'] }), system);
-  await t.rejects(domain.sessions.create(serviceId, userId), { code: 'DOMAIN_ISSUER_NOT_ALLOWED' }, 'the same address does not help');
-  const session = await domain.sessions.create(serviceId, external.id);
+  await t.rejects(domain.sessions.create(serviceId, userId, 'proxy.test'), { code: 'DOMAIN_ISSUER_NOT_ALLOWED' }, 'the same address does not help');
+  const session = await domain.sessions.create(serviceId, external.id, 'proxy.test');
   await domain.services.update(serviceId, serviceOf(peerId, { issuers: ['local'] }), system);
-  t.same(await domain.sessions.find(session.id, serviceId), { missing: 'revoked' });
-  t.match(await domain.sessions.create(serviceId, userId), { serviceId });
+  t.same(await domain.sessions.find(session.id, serviceId, 'proxy.test'), { missing: 'revoked' });
+  t.match(await domain.sessions.create(serviceId, userId, 'proxy.test'), { serviceId });
   await domain.close();
 });

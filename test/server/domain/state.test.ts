@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import t from 'tap';
 import { utf8 } from '#lib/bytes.ts';
 import { vaultKeyLength, vaultValueBytes } from '../../../src/server/domain/constants.ts';
-import { addOwner, addPeer, keyOf, ManualClock, masterKey, openDomain, seeded, system } from './support.ts';
+import { addGatewayToken, addOwner, addPeer, keyOf, ManualClock, masterKey, openDomain, seeded, system } from './support.ts';
 
 t.test('what is written is there after reopening: serial, network, addresses', async (t) => {
   const storeUrl = `sqlite:${join(t.testdir(), 'server.db')}`;
@@ -41,7 +41,7 @@ t.test('no secret is in the file', async (t) => {
     system,
   );
   const token = await domain.tokens.create(owner, 't', 1, system);
-  const proxy = await domain.tokens.createProxy('p', 0, system);
+  const proxy = await addGatewayToken(domain, 'p');
   await domain.vault.set('idp:key', utf8('the vault value'));
   await domain.close();
   const file = readFileSync(join(folder, 'server.db'), 'latin1');

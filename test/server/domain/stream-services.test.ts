@@ -38,7 +38,7 @@ t.test('a service of ranges listens on all of them, and the gateway may reach wh
   ];
   const made = await domain.services.create(service('tcp', { portRanges }), system);
   t.match(made, { listenPort: 5000, portAutoAssigned: false, stream: { portRanges: [{ start: 5000 }, { start: 6000 }] } }, 'in their order');
-  t.same((await domain.services.mapping(made.id))?.stream, made.stream);
+  t.same((await domain.services.mapping(made.id, 'proxy.test'))?.stream, made.stream);
   t.same(await domain.services.get(made.id), made, 'as it was stored');
   const { peer } = await domain.peers.self(keyOf('web'));
   t.equal(peer.id, peerId);

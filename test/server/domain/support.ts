@@ -134,9 +134,16 @@ export function targetOf(peerId: string, more: Partial<ServiceInput['targets'][n
   };
 }
 
-/** Makes the cluster `proxy.test` known. */
+/** A token for gateways of any cluster, until it is used. */
+export async function addGatewayToken(domain: OpenControlDomain, name = 'gw', expiresInSeconds = 0): ReturnType<typeof domain.tokens.createProxy> {
+  return await domain.tokens.createProxy({ name, expiresInSeconds, cluster: undefined }, system);
+}
+
+/** Makes the cluster `proxy.test` known, by a gateway whose token has its name. */
 export async function addCluster(domain: OpenControlDomain, address = 'proxy.test', proxyId = 'gateway-1'): Promise<void> {
-  await domain.clusters.proxyConnected({ proxyId: asId(proxyId), tokenId: asId('token'), cluster: address, version: '1' });
+  const known = (await domain.tokens.listProxy()).find(({ name }) => name === proxyId);
+  const { id } = known ?? (await addGatewayToken(domain, proxyId)).token;
+  await domain.clusters.proxyConnected({ proxyId: asId(proxyId), tokenId: id, cluster: address, version: '1' });
 }
 
 /** Registers peers by one key until the process ends; tells of each when the domain has acknowledged it. */

@@ -1,7 +1,7 @@
 // Services whose target is a group of peers: gateways hear of every change of who is in it.
 import t from 'tap';
 import { asId, type GroupId, type ServiceId } from '#model/ids.ts';
-import { addCluster, addOwner, addPeer, keyOf, metaOf, openDomain, serviceOf, system, targetOf, type Fixture } from './support.ts';
+import { addGatewayToken, addCluster, addOwner, addPeer, keyOf, metaOf, openDomain, serviceOf, system, targetOf, type Fixture } from './support.ts';
 
 interface Ready extends Fixture {
   readonly group: GroupId;
@@ -30,7 +30,7 @@ async function ready(): Promise<Ready> {
     ...fixture,
     group,
     service,
-    hosts: async () => (await domain.services.mapping(service))?.paths.flatMap(({ targets }) => targets.map(({ host }) => host)) ?? [],
+    hosts: async () => (await domain.services.mapping(service, 'proxy.test'))?.paths.flatMap(({ targets }) => targets.map(({ host }) => host)) ?? [],
     announced: () => changes.splice(0).flatMap((change) => (change.kind === 'service-set' ? [change.serviceId] : [])),
     idOf: (name) => idOf(fixture, name),
   };
@@ -53,7 +53,7 @@ t.test('a new list of members is announced; a new name alone is not', async (t) 
   t.same(await hosts(), [await addressOf(all, 'two')]);
   await domain.groups.update(group, { name: 'web servers', peers: [] }, system);
   t.same(announced(), [service]);
-  t.equal(await domain.services.mapping(service), undefined, 'a group without peers leaves nothing to publish');
+  t.equal(await domain.services.mapping(service, 'proxy.test'), undefined, 'a group without peers leaves nothing to publish');
   await domain.close();
 });
 
@@ -89,7 +89,7 @@ t.test('everybody is a group too, whose members are not stored', async (t) => {
   announced();
   await addPeer(domain, 'two');
   t.same(announced(), [id]);
-  t.equal((await domain.services.mapping(id))?.paths[0]?.targets.length, 2);
+  t.equal((await domain.services.mapping(id, 'proxy.test'))?.paths[0]?.targets.length, 2);
   await domain.close();
 });
 
@@ -119,7 +119,7 @@ t.test('a group that is a target is not deleted, and the refusal names the servi
 
 t.test('of several gateways the reason says which one is not well', async (t) => {
   const { domain, service } = await ready();
-  const tokens = [await domain.tokens.createProxy('gw1', 0, system), await domain.tokens.createProxy('gw2', 0, system)];
+  const tokens = [await addGatewayToken(domain, 'gw1'), await addGatewayToken(domain, 'gw2')];
   const say = async (at: number, state: 'active' | 'error', reason: string, token = at): Promise<void> => {
     await domain.clusters.proxyConnected({
       proxyId: asId(`proxy-id-${at}`),
@@ -127,7 +127,13 @@ t.test('of several gateways the reason says which one is not well', async (t) =>
       cluster: 'proxy.test',
       version: '1',
     });
-    await domain.services.reportStatus({ serviceId: service, proxyId: asId(`proxy-id-${at}`), status: { state, reason }, certificateIssued: false });
+    await domain.services.reportStatus({
+      serviceId: service,
+      cluster: 'proxy.test',
+      proxyId: asId(`proxy-id-${at}`),
+      status: { state, reason },
+      certificateIssued: false,
+    });
   };
   await say(0, 'error', 'no luck');
   t.same((await domain.services.get(service)).status, { state: 'error', reason: 'no luck' }, 'one alone needs no name');

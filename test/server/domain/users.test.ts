@@ -5,7 +5,7 @@ import { Attempts } from '../../../src/server/domain/attempts.ts';
 import { attemptMemoryMs, freeAttempts, maxAttemptDelayMs } from '../../../src/server/domain/constants.ts';
 import type { OpenControlDomain } from '../../../src/server/domain/index.ts';
 import type { User } from '#model/identity.ts';
-import { addOwner, ManualClock, openDomain, system } from './support.ts';
+import { addGatewayToken, addOwner, ManualClock, openDomain, system } from './support.ts';
 
 async function addUser(domain: OpenControlDomain, email: string, more: Partial<User> = {}): Promise<User> {
   const request = { email, name: email, role: 'user', autoGroups: [], service: false, password: 'long enough', ...more } as const;
@@ -200,9 +200,9 @@ t.test('tokens are shown once, expire, and go with their user', async (t) => {
 
 t.test('gateway tokens can be revoked, which is told', async (t) => {
   const { domain, clock, changes } = await openDomain();
-  const { token, plain } = await domain.tokens.createProxy('gw', 0, system);
+  const { token, plain } = await addGatewayToken(domain, 'gw');
   clock.advance(1);
-  const brief = await domain.tokens.createProxy('brief', 60, system);
+  const brief = await addGatewayToken(domain, 'brief', 60);
   t.match(plain, /^nbx_/);
   t.match(await domain.tokens.verifyProxy(plain), { id: token.id });
   t.ok(await domain.tokens.verifyProxy(brief.plain));

@@ -94,9 +94,10 @@ export class FakeDomain implements ManagementDomain {
     this.emit({ kind: 'network', peers: undefined });
   }
 
-  addProxyToken(plain: string): TokenId {
+  /** Bound to a cluster, as after its first registration. */
+  addProxyToken(plain: string, cluster: string | undefined = 'apps.test'): TokenId {
     const id = asId<TokenId>(`token-${this.proxyTokens.size + 1}`);
-    this.proxyTokens.set(plain, { id, name: 'gateway', createdAt: 0, expiresAt: undefined, lastUsed: undefined, revoked: false });
+    this.proxyTokens.set(plain, { id, name: 'gateway', createdAt: 0, expiresAt: undefined, lastUsed: undefined, revoked: false, cluster });
     return id;
   }
 
@@ -232,7 +233,12 @@ export class FakeDomain implements ManagementDomain {
     report: () => Promise.resolve(),
   };
 
-  readonly events = { addAccess: async (entries: readonly AccessLogEntry[]): Promise<void> => void this.accessLog.push(...entries) };
+  readonly events = {
+    addAccess: async (entries: readonly AccessLogEntry[]): Promise<number> => {
+      this.accessLog.push(...entries);
+      return 0;
+    },
+  };
 
   #self(publicKey: PublicKey): PeerSelf {
     const self = this.known.get(publicKey);

@@ -6,15 +6,15 @@ import { asId, type UserId } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
 import { rpcError } from '#rpc/errors.ts';
 import { createRpcServer } from '#rpc/server.ts';
-import { createManagementServices, type ManagementOptions, type ManagementServices } from '#server/management/index.ts';
+import { createManagementServices, type ManagementDomain, type ManagementOptions, type ManagementServices } from '#server/management/index.ts';
 import { createSignalService } from '#server/signal/index.ts';
 import { createTestCa, type TestCa } from '../../support/test-ca.ts';
 import { FakeDomain } from './fake-domain.ts';
 
 const testCa = createTestCa();
 
-export interface FakeServer extends Closable {
-  readonly domain: FakeDomain;
+export interface FakeServer<D extends ManagementDomain = FakeDomain> extends Closable {
+  readonly domain: D;
   readonly url: string;
   readonly port: number;
   readonly ca: TestCa;
@@ -22,7 +22,6 @@ export interface FakeServer extends Closable {
 }
 
 export interface FakeServerOptions {
-  readonly domain?: FakeDomain;
   readonly port?: number;
   readonly clock?: Clock;
   readonly management?: Partial<ManagementOptions>;
@@ -31,9 +30,13 @@ export interface FakeServerOptions {
 }
 
 /** Names the server `control.localhost`, so that our own resolving of such names is part of every test. */
-export async function startServer(options: FakeServerOptions = {}): Promise<FakeServer> {
+export async function startServer(options: FakeServerOptions & { readonly domain?: FakeDomain } = {}): Promise<FakeServer> {
+  return await startServerOver(options.domain ?? new FakeDomain(), options);
+}
+
+/** The same over any domain. */
+export async function startServerOver<D extends ManagementDomain>(domain: D, options: FakeServerOptions = {}): Promise<FakeServer<D>> {
   const ca = await testCa;
-  const domain = options.domain ?? new FakeDomain();
   const scope = new Scope();
   let port = options.port ?? 0;
   const endpoints = (): MeshEndpoints => ({

@@ -347,7 +347,7 @@ void t.test('§2.7 reverse-proxy policy: a gateway reaches what services name in
     targetOf(name.id, { targetType: 'domain', path: '/db', port: 5432 }),
   ];
   const service = await domain.services.create(serviceOf('', { targets }), system);
-  const oneTimeToken = (await domain.services.mapping(service.id))?.authToken ?? '';
+  const oneTimeToken = (await domain.services.mapping(service.id, 'proxy.test'))?.authToken ?? '';
   const { peer } = await domain.peers.registerProxyPeer({
     oneTimeToken,
     serviceId: service.id,

@@ -11,6 +11,7 @@ import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Database } from '../../../src/server/store/database.ts';
+import { migrate } from '../../../src/server/store/migrations.ts';
 import type { ServiceRecord } from '../../../src/server/store/service-table.ts';
 import { openDatabase, openStore, type Store } from '../../../src/server/store/store.ts';
 
@@ -124,6 +125,30 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
     await database.execute('INSERT INTO schema_version (version) VALUES (999)');
     await database.close();
     await t.rejects(openStore(url, silentLogger), { code: 'STORE_TOO_NEW' });
+  });
+
+  t.test('gateway tokens from before they had a cluster get the one that their gateways are in', async (t) => {
+    const url = await fresh();
+    const database = await openDatabase(url, silentLogger);
+    await migrate(database, 9);
+    for (const id of ['one', 'both', 'none'])
+      await database.execute('INSERT INTO proxy_tokens (id, digest, name, created_at, revoked) VALUES (?, ?, ?, 0, 0)', [id, id, id]);
+    const connected = [
+      ['1', 'one', 'a.test'],
+      ['2', 'one', 'a.test'],
+      ['3', 'both', 'a.test'],
+      ['4', 'both', 'b.test'],
+    ];
+    for (const row of connected)
+      await database.execute("INSERT INTO proxies (id, token_id, cluster, version, server_id, heartbeat) VALUES (?, ?, ?, '1', 's', 0)", row);
+    await database.close();
+    const store = await openStore(url, silentLogger);
+    const clusters = async () => Object.fromEntries((await store.tables.tokens.listProxy()).map(({ id, cluster }) => [id, cluster]));
+    t.same(await clusters(), { one: 'a.test', both: undefined, none: undefined });
+    t.equal(await store.tables.tokens.bindProxy(asId('both'), 'b.test'), true);
+    t.equal(await store.tables.tokens.bindProxy(asId('both'), 'a.test'), false, 'once');
+    t.match(await clusters(), { both: 'b.test' });
+    await store.close();
   });
 
   t.test('counters only grow, over reopening too, and not with what is rolled back', async (t) => {
@@ -448,7 +473,7 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
         t.same(await certificates.states(), [{ proxyId: one.id, cluster: 'c1', status: { ...status, reason: 'new' } }]);
         await certificates.deleteState(one.id, 'x');
         await certificates.setState(one.id, 'c1', 'y', status);
-        await tables.clusters.deleteProxy(one.id);
+        await tables.clusters.deleteProxy(one.id, one.serverId);
         t.same(await certificates.states(), []);
       });
     });
