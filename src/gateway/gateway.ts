@@ -25,6 +25,7 @@ import {
   createStreamPublisher,
   RouteTable,
   openCertificateDirectory,
+  plainSurroundings,
   Unlocks,
   Tracing,
   Traffic,
@@ -155,7 +156,9 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       spans?.push(entry);
     };
     const unlocks = scope.use(new Unlocks({ clock, log: log.with({ part: 'stream' }) }));
+    const around = plainSurroundings(clock);
     const publisher = createHttpPublisher({
+      around,
       routes: () => routes,
       dial: node.overlay.dial,
       reachable: viewPaths(() => node.overlay.status().peers, clock),
@@ -194,6 +197,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     const udp = chooseHostUdp(config.wireguard.accelerators);
     const streams = scope.use(
       createStreamPublisher({
+        around,
         dial: node.overlay.dial,
         directDial: hostDial,
         webDomain: (host) => routes.service(host)?.domain,
@@ -231,6 +235,8 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       state: (mapping) =>
         serviceState(mapping, {
           ...surroundings(certificates, directory, node, registration),
+          geo: around.geo,
+          reputation: around.reputation,
           leftOut: (host, port) => publisher.targetProblems(mapping.id).find((target) => target.host === host && target.port === port)?.problem ?? '',
           publicPort: sockets.port,
           portProblem: (protocol, port) => sockets.problem(protocol, port),
@@ -322,7 +328,7 @@ function surroundings(
   directory: CertificateDirectory,
   node: MeshNode,
   registration: Registration,
-): Omit<Parameters<typeof serviceState>[1], 'portProblem' | 'publicPort' | 'nameTaken' | 'leftOut'> {
+): Omit<Parameters<typeof serviceState>[1], 'portProblem' | 'publicPort' | 'nameTaken' | 'leftOut' | 'geo' | 'reputation'> {
   return {
     certificate: (host) => certificates.find(host) !== undefined,
     automatic: certificates.status,

@@ -25,6 +25,10 @@ export interface AccessLogEntry {
 
   // What only the gateway's own log and figures say; the control plane keeps none of it.
 
+  /** The access rule that decided; undefined where none did. */
+  readonly rule?: string | undefined;
+  /** What would have decided, were it not only observed. */
+  readonly observed?: readonly string[] | undefined;
   /** The trace that it belongs to, as publish/ has it; its id in lines. */
   readonly trace?: { toJSON(): string } | undefined;
   /** `1.0`, `1.1` or `2`. */

@@ -7,8 +7,13 @@ export type DenyReason =
   | 'host_mismatch'
   | 'method_not_allowed'
   | 'ip_denied'
+  | 'country_denied'
   | 'country_unknown'
+  | 'crowdsec_denied'
+  | 'crowdsec_unavailable'
   | 'restriction_unsupported'
+  | 'rule_denied'
+  | 'rate_limited'
   | 'not_signed_in'
   | 'session_expired'
   | 'session_revoked'
@@ -20,7 +25,7 @@ export type DenyReason =
   | 'auth_method_unsupported'
   | 'internal_error';
 
-export type AllowReason = 'public_service' | 'session' | 'service_token';
+export type AllowReason = 'public_service' | 'bypass' | 'session' | 'service_token';
 
 export type Decision =
   | { readonly kind: 'allow'; readonly reason: AllowReason; readonly identity: Identity | undefined }

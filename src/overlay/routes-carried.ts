@@ -6,7 +6,7 @@ import { formatIp, hostPrefix, type IpAddress, ipFromBytes, type IpPrefix, parse
 import { matchesDomain } from '#model/dns.ts';
 import type { PublicKey } from '#model/ids.ts';
 import { admitsRouted, type RouteRule, type Routing } from '#model/routes.ts';
-import { PrefixTable } from '#wireguard/allowed-ips.ts';
+import { PrefixTable } from '#lib/prefix-table.ts';
 import { MAX_CARRIED, MAX_NAMES_OF_ADDRESS, MAX_RESOLVED_ADDRESSES, RESOLVED_GRACE_MS, RESOLVED_SWEEP_MS } from './constants.ts';
 import { isInside, specialRange } from './special-addresses.ts';
 

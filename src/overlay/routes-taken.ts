@@ -6,7 +6,7 @@ import { formatIp, formatPrefix, hostPrefix, type IpAddress, type IpPrefix, pref
 import { matchesDomain } from '#model/dns.ts';
 import type { PublicKey } from '#model/ids.ts';
 import { haGroup, isDefaultRoute, type Route, type Routing } from '#model/routes.ts';
-import { PrefixTable } from '#wireguard/allowed-ips.ts';
+import { PrefixTable } from '#lib/prefix-table.ts';
 import { MAX_NAMED_ADDRESSES, MAX_PREFIXES_TAKEN } from './constants.ts';
 import { isInside, specialRange } from './special-addresses.ts';
 

@@ -176,3 +176,8 @@ export const SPAN_QUEUE = 2_048;
 export const SPAN_BATCH = 256;
 export const SPAN_BATCH_MS = 2_000;
 export const SPAN_SEND_MS = 10_000;
+
+/** Rate limits: callers that are counted by themselves, buckets that all others share, and how many a newcomer looks at for one to leave. */
+export const RATE_BUCKETS = 100_000;
+export const RATE_SHARED = 4_096;
+export const RATE_LOOK = 4;

@@ -4,7 +4,7 @@ import { keyFromText, X25519PrivateKey } from '#crypto/x25519.ts';
 import { equalBytes } from '#lib/bytes.ts';
 import { formatPrefix, type IpPrefix, maskPrefix } from '#lib/ip.ts';
 import { messageKind } from '#wire/wireguard.ts';
-import { PrefixTable } from './allowed-ips.ts';
+import { PrefixTable } from '#lib/prefix-table.ts';
 import { defaultLimits } from './constants.ts';
 import { type Core, defaultSourceName, endPending, endSessions } from './core.ts';
 import { DueHeap } from './due-heap.ts';

@@ -1,7 +1,7 @@
 // The data path in: transport messages, one or a run of them, to packets. What a genuine message means for its peer is done at the first
 // of a run; the others cost their decryption and the check of their source.
 import { transportCounter, transportHeaderBytes, transportReceiver } from '#wire/wireguard.ts';
-import type { PrefixTable } from './allowed-ips.ts';
+import type { PrefixTable } from '#lib/prefix-table.ts';
 import { arena, Views } from './arena.ts';
 import { keepaliveMs, maxDatagramBytes, rejectAfterMs, rekeyTimeoutMs } from './constants.ts';
 import { type Core, endSessions } from './core.ts';

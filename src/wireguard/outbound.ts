@@ -3,7 +3,7 @@
 import { transportHeaderBytes, writeTransportHeader } from '#wire/wireguard.ts';
 import { sumWordsBy } from '#wire/checksum.ts';
 import { Segmenter } from '#wire/segmentation.ts';
-import type { PrefixTable } from './allowed-ips.ts';
+import type { PrefixTable } from '#lib/prefix-table.ts';
 import { arena, Views } from './arena.ts';
 import { maxDatagramBytes, maxRunMessages, maxSuperPacketBytes, messageOverheadBytes, paddingBytes, rekeyAfterMs } from './constants.ts';
 import type { Core } from './core.ts';

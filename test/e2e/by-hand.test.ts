@@ -234,7 +234,7 @@ void t.test('what is not built is refused with its reason', async (t) => {
   const list = await until('service list', /geo .*error[\s\S]*pin .*error|pin .*error[\s\S]*geo .*error/);
   t.match(list, /countries cannot be checked/);
   t.match(list, /sign-in by pin is not supported/);
-  t.match(await get('geo.apps.localhost'), { status: 403, text: /restriction_unsupported/ });
+  t.match(await get('geo.apps.localhost'), { status: 403, text: /country_unknown/ });
   t.match(await get('pin.apps.localhost'), { status: 403, text: /auth_method_unsupported/ });
   t.match(await meshgate('status'), { code: 1, out: /! pin\.apps\.localhost is error: sign-in by pin is not supported/ });
   for (const name of ['geo', 'pin.apps.localhost']) t.match(await meshgate(`service delete ${name}`), { code: 0 });

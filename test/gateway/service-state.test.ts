@@ -50,6 +50,8 @@ const well: Surroundings = {
   leftOut: () => '',
   publicPort: 443,
   mesh,
+  geo: { problem: (of) => `no data base of ${of}` },
+  reputation: { problem: () => 'CrowdSec is away' },
 };
 
 void t.test('active where nothing is missing', async (t) => {

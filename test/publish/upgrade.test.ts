@@ -134,6 +134,7 @@ void t.test('a stream survives every edit that leaves its route and its access a
     'an unrelated path': ['a.test', [plain, path(port, { path: '/other' })], withLogin],
     'another target beside it': ['a.test', [{ ...plain, targets: [target, other] }], withLogin],
     'its target taken off the list': ['a.test', [{ ...plain, targets: [other] }], withLogin],
+    'access for fewer others': ['a.test', [plain], { ...withLogin, restrictions: { ...noRestrictions, blockedCidrs: ['192.0.2.0/24'] } }],
     'header edits': ['a.test', [plain], { ...withLogin, rewriteRedirects: true, web: { ...defaultWeb, rewriteCookies: true } }],
   };
   for (const [name, edit] of Object.entries(edits)) {
@@ -147,7 +148,7 @@ void t.test('a stream survives every edit that leaves its route and its access a
   }
   a.destroy();
   const closing: Record<string, Parameters<typeof mapping>> = {
-    'access for fewer': ['a.test', [plain], { ...withLogin, restrictions: { ...noRestrictions, blockedCidrs: ['192.0.2.0/24'] } }],
+    'access for fewer': ['a.test', [plain], { ...withLogin, restrictions: { ...noRestrictions, blockedCidrs: ['127.0.0.0/8'] } }],
     'a path that takes it over': ['a.test', [plain, path(port, { path: '/ws' })], withLogin],
     'another rewriting': ['a.test', [path(port, { pathRewrite: 'strip' })], withLogin],
   };

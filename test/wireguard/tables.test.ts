@@ -1,7 +1,7 @@
 // The device's tables by themselves: prefixes, indices, the replay window, the heap of due times.
 import t from 'tap';
 import { formatIp, type IpPrefix, ipFromBytes, maskPrefix, prefixContains } from '#lib/ip.ts';
-import { PrefixTable } from '#wireguard/allowed-ips.ts';
+import { PrefixTable } from '#lib/prefix-table.ts';
 import { replayRingBits } from '#wireguard/constants.ts';
 import { type Due, DueHeap } from '#wireguard/due-heap.ts';
 import { IndexTable } from '#wireguard/index-table.ts';

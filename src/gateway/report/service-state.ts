@@ -4,11 +4,14 @@ import { asksFor } from '#model/access.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { matchesDomain } from '#model/dns.ts';
 import type { MappingPath, ServiceMapping } from '#model/service.ts';
-import { policyProblem, streamRefusal } from '#publish/index.ts';
+import { type GeoLookup, policyProblem, type Reputation, streamRefusal } from '#publish/index.ts';
 import { listenPorts } from '#model/stream.ts';
 import type { CertificateStatus, MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
 
 export interface Surroundings {
+  /** What policies are decided by. */
+  readonly geo: Pick<GeoLookup, 'problem'>;
+  readonly reputation: Pick<Reputation, 'problem'>;
   /** Whether a certificate for the host is at hand. */
   readonly certificate: (host: string) => boolean;
   /** Of the host's automatic certificate; undefined where it has none. */
@@ -31,9 +34,8 @@ export interface Surroundings {
 export function serviceState(mapping: ServiceMapping, around: Surroundings): ServiceStatus {
   const refused = mapping.mode === 'http' ? webRefusal(mapping) : streamRefusal(mapping);
   if (refused !== undefined) return { state: 'error', reason: refused };
-  const { allowedCountries, blockedCountries, crowdsecMode } = mapping.restrictions;
-  if (allowedCountries.length + blockedCountries.length > 0) return { state: 'error', reason: 'countries cannot be checked by this gateway' };
-  if (crowdsecMode === 'enforce') return { state: 'error', reason: 'CrowdSec cannot be asked by this gateway' };
+  const closed = restrictionProblem(mapping, around);
+  if (closed !== '') return { state: 'error', reason: `everybody is denied: ${closed}` };
   // People sign in for a stream service at a page of its name.
   const page = mapping.mode === 'http' || asksFor(mapping.access, 'oidc') ? certificateState(mapping, around) : undefined;
   const way = (mapping.mode === 'http' ? nameState(mapping, around) : portState(mapping, around)) ?? page;
@@ -41,13 +43,29 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
   const { mesh } = around;
   const overlay = mapping.paths.some(({ options }) => !options.directUpstream);
   if (overlay && mesh?.address === undefined) return { state: 'tunnel_not_created', reason: 'the gateway has not joined the mesh yet' };
-  let less = '';
+  let less = ruleProblem(mapping, around);
   for (const path of mapping.paths) {
     const state = pathState(path, mesh, around);
     if (state.state !== 'active') return state;
     if (less === '') less = state.reason;
   }
   return active(mapping, less);
+}
+
+/** Why nobody can be let in by the service's restrictions; empty where somebody can. */
+function restrictionProblem({ restrictions }: ServiceMapping, { geo, reputation }: Surroundings): string {
+  const { allowedCountries, blockedCountries, crowdsecMode } = restrictions;
+  const country = allowedCountries.length + blockedCountries.length > 0 ? geo.problem('countries') : '';
+  return country === '' && crowdsecMode === 'enforce' ? reputation.problem() : country;
+}
+
+/** What the access rules ask for and cannot be told: such a rule denies, and lets nobody in. */
+function ruleProblem({ access }: ServiceMapping, { geo }: Surroundings): string {
+  for (const { name, when } of access.rules) {
+    const problem = (when.countries.length > 0 ? geo.problem('countries') : '') || (when.networks.length > 0 ? geo.problem('networks') : '');
+    if (problem !== '') return `warning: the access rule "${name}" cannot be decided: ${problem}`;
+  }
+  return '';
 }
 
 /** Whether one target at least takes the path's requests; where not all of them do, the reason says how many. */

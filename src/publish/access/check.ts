@@ -1,14 +1,18 @@
 // What a check is: it looks at the subject and decides, or leaves the decision to the next one.
-import type { ProofAlternatives } from '#model/access.ts';
+import type { ProofAlternatives, ProofKind } from '#model/access.ts';
 import type { AllowReason, Decision, DenyReason } from '#model/decision.ts';
 import type { Identity, Session } from '#model/identity.ts';
 import type { AccessBackend, Soon } from './backend.ts';
 import type { Subject } from './subject.ts';
+import type { Surroundings } from './surroundings.ts';
 
 export interface CheckInput {
   readonly subject: Subject;
   readonly backend: AccessBackend;
+  readonly around: Surroundings;
   readonly signal: AbortSignal;
+  /** Hears of rules, and of other checks, that would have decided, were they not only observed. */
+  observe?(what: string): void;
 }
 
 /** A decision, with the session that it rests on: what was opened under it ends with it. */
@@ -17,6 +21,12 @@ export type Verdict = Decision & {
   readonly session?: Session | undefined;
   /** Of a challenge: the ways in. */
   readonly asked?: ProofAlternatives | undefined;
+  /** All that the caller has proven who was let in. */
+  readonly proven?: readonly ProofKind[] | undefined;
+  /** The access rule that decided; undefined where none did. */
+  readonly rule?: string | undefined;
+  /** Of a refusal that is over after some time, in milliseconds. */
+  readonly retryAfterMs?: number | undefined;
 };
 
 /** Undefined leaves the decision to the next check. What throws or rejects, denies. */

@@ -8,8 +8,9 @@ import { authSupported } from './checks/auth-method.ts';
 import { hostKnown } from './checks/host.ts';
 import { methodAllowed } from './checks/method.ts';
 import { notPrivate } from './checks/private.ts';
-import { publicService } from './checks/public.ts';
+import { addressRate } from './checks/rate.ts';
 import { routeKnown } from './checks/route.ts';
+import { rulesAllow } from './checks/rules.ts';
 import { liveSession } from './checks/session.ts';
 import { serviceToken } from './checks/token.ts';
 
@@ -21,12 +22,16 @@ export const doorChecks: readonly Check[] = [
   addressAllowed, // 403
   notPrivate, //     403
   authSupported, //  403
+  addressRate, //    429
 ];
 
-/** Who it is. The paths of a service share one policy, so an ambiguous path cannot reach anything that a plain one does not. */
+/** Of the above, those that may say something else later of what is open. */
+export const standingChecks: readonly Check[] = [addressAllowed, notPrivate, authSupported];
+
+/** Who it is, and whether the rules let that one in. How often is counted last, of those who may pass: see `admittedRate`. */
 export const proofChecks: readonly Check[] = [
   routeKnown, //    404, 405
-  publicService, // allow
+  rulesAllow, //    allow, 403
   serviceToken, //  allow, 401, 403
   liveSession, //   allow, or sign in first
 ];

@@ -5,11 +5,13 @@ import type { Session } from '#model/identity.ts';
 const checked: ReadonlySet<ProofKind> = new Set(['oidc', 'password', 'pin', 'token']);
 
 /** Why nobody may pass, whoever it is: what cannot be checked is not let through. Undefined where somebody can. */
-export function policyProblem({ proofs, rules, rateLimits }: AccessPolicy): string | undefined {
-  if (rules.length > 0) return 'access rules are not supported by this version of the gateway';
-  if (rateLimits.length > 0) return 'rate limits are not supported by this version of the gateway';
-  if (proofs.length === 0 || proofs.some((all) => all.every((kind) => checked.has(kind)))) return undefined;
-  const missing = new Set(proofs.flat().filter((kind) => !checked.has(kind)));
+export function policyProblem({ proofs, rules, otherwise }: AccessPolicy): string | undefined {
+  const letting = rules.filter(({ action, observe }) => action !== 'deny' && !observe);
+  const asked = letting.map((rule) => (rule.action === 'bypass' ? [] : rule.proofs.length === 0 ? proofs : rule.proofs));
+  const ways = otherwise === 'allow' ? [proofs, ...asked] : asked;
+  // Where nobody is let in at all, that is what was asked for.
+  if (ways.length === 0 || ways.some((way) => way.length === 0 || way.some((all) => all.every((kind) => checked.has(kind))))) return undefined;
+  const missing = new Set(ways.flat(2).filter((kind) => !checked.has(kind)));
   return `sign-in by ${[...missing].join(', ')} is not supported by this version of the gateway; enable sign-in by the identity provider`;
 }
 

@@ -27,6 +27,8 @@ export interface Refusal {
   readonly setCookies?: readonly string[];
   /** For what is refused by its method. */
   readonly allow?: readonly string[] | undefined;
+  /** For what is over then. */
+  readonly retryAfterMs?: number | undefined;
   /** For who is not let in yet: the ways in. */
   readonly asked?: ProofAlternatives | undefined;
   /** For administrators only: the caller is one, and has proven it. */
@@ -41,13 +43,17 @@ export interface OwnAnswer {
 }
 
 /** Answers with a page or a problem document, and ends the exchange. */
-export function respondOwn(exchange: Exchange, pages: Pages, { reason, id, setCookies = [], allow = usualMethods, asked, diagnosis }: Refusal): void {
+export function respondOwn(
+  exchange: Exchange,
+  pages: Pages,
+  { reason, id, setCookies = [], allow = usualMethods, retryAfterMs = 5_000, asked, diagnosis }: Refusal,
+): void {
   const { status, title, text } = publicReason(reason);
   const fields = ownFields(setCookies);
   const { request } = exchange;
   if (status === 401) set(fields, 'WWW-Authenticate', 'Bearer realm="meshgate"');
   if (status === 405) set(fields, 'Allow', allow.join(', '));
-  if (status === 503) set(fields, 'Retry-After', '5');
+  if (status === 503 || status === 429) set(fields, 'Retry-After', String(Math.ceil(retryAfterMs / 1_000)));
   if (acceptsHtml(request.fields)) return sendPage(exchange, pages, fields, { status, title, texts: [text], reference: id, diagnosis });
   const problem = { type: 'about:blank', title: title.en, status, detail: text.en, reason: publicWord(reason), id, proofs: asked };
   sendText(exchange, status, title.en, fields, 'application/problem+json', JSON.stringify({ ...problem, ...diagnosisFacts(diagnosis) }));

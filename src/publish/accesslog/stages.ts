@@ -17,8 +17,13 @@ const stages: Readonly<Record<OwnReason | StreamReason | 'client_closed', Stage>
   not_found: 'route',
   method_not_allowed: 'request',
   ip_denied: 'access',
+  country_denied: 'access',
   country_unknown: 'access',
+  crowdsec_denied: 'access',
+  crowdsec_unavailable: 'access',
   restriction_unsupported: 'access',
+  rule_denied: 'access',
+  rate_limited: 'access',
   not_signed_in: 'access',
   session_expired: 'access',
   session_revoked: 'access',
@@ -56,6 +61,7 @@ const stages: Readonly<Record<OwnReason | StreamReason | 'client_closed', Stage>
 
 const passing: Readonly<Record<AllowReason | 'jwks' | 'signed_in' | 'signed_out' | 'done' | 'idle', true>> = {
   public_service: true,
+  bypass: true,
   session: true,
   service_token: true,
   jwks: true,

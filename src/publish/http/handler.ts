@@ -1,17 +1,15 @@
 // The one handler of all exchanges: one parse, one decision, one forward, one record.
 import type { Duplex } from 'node:stream';
 import { sessionKey } from '#identity/session-cache.ts';
-import type { Clock } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
-import { callerNetwork, type IpPrefix } from '#lib/ip.ts';
-import type { Logger } from '#lib/log.ts';
-import type { AccessLogEntry } from '#model/access-log.ts';
+import { callerNetwork } from '#lib/ip.ts';
 import type { ProofAlternatives } from '#model/access.ts';
+import type { DenyReason } from '#model/decision.ts';
 import type { ServiceId } from '#model/ids.ts';
 import { fieldValue, joinedValue, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
-import type { AccessBackend, IdentityHeaders, SignIn, SignInPlace } from '../access/backend.ts';
 import type { Verdict } from '../access/check.ts';
+import { admittedRate } from '../access/checks/rate.ts';
 import { clientAddress, isTrustedPeer } from '../access/client-address.ts';
 import { answerOwnPath, loginRedirect } from '../access/own-paths.ts';
 import { isOwnPath, Place } from '../access/place.ts';
@@ -19,53 +17,38 @@ import { showSteps, stepsFor } from '../access/proof-steps.ts';
 import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { acceptsHtml, respondOwn } from '../access/respond.ts';
-import { StandingTrust } from '../access/standing-trust.ts';
+import { standingRefusal, StandingTrust } from '../access/standing-trust.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
-import type { Pages } from '../pages/document.ts';
 import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
 import { failedStage, stageRecords, type Diagnosis } from '../pages/stages.ts';
-import type { Trace, Tracing } from '../tracing/trace-context.ts';
+import type { Trace } from '../tracing/trace-context.ts';
 import { CONFIRM_MS, LOG_TEXT, UPGRADE_IDLE_MS } from '../constants.ts';
-import type { Unlocks } from '../stream/unlocks.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
 import type { Exchange, ExchangeOwner } from './exchange.ts';
 import { administratorAsks } from './explain.ts';
 import { forwardingLines } from './forwarding.ts';
 import { noFields } from './field-class.ts';
-import { Forward, type ForwardDeps, type ForwardEvents } from './forward.ts';
+import { Forward, type ForwardEvents } from './forward.ts';
+import type { HandlerDeps } from './handler-deps.ts';
 import { via, visitedBefore } from './loop-guard.ts';
-import type { OpenStream, OpenStreams } from './open-streams.ts';
-import type { Refusals } from './refusals.ts';
-import type { IdSource } from './request-id.ts';
+import type { OpenStream } from './open-streams.ts';
 import { RequestInput } from './request-input.ts';
-import type { ServiceLoad } from './service-load.ts';
+import { beginTrace } from './request-trace.ts';
 import { giveAnswer, redirectLocation } from './own-answer.ts';
-import { findRoute, type AnsweredRoute, type Route, type RouteTable, type RouteTarget, type ServiceRoute, type UnlockRoute } from './routes.ts';
+import {
+  findRoute,
+  type AnsweredRoute,
+  type PublishedService,
+  type Route,
+  type RouteTable,
+  type RouteTarget,
+  type ServiceRoute,
+  type UnlockRoute,
+} from './routes.ts';
 import { unlockPort } from './unlock.ts';
 import { allowedUpgrade, upstreamHead } from './upstream-head.ts';
 import { innerPath, publicFrame } from './upstream-path.ts';
 import { joinUpgrade } from './upgrade.ts';
-
-export interface HandlerDeps {
-  /** Ports of stream services that are open for somebody. */
-  readonly unlocks: Unlocks;
-  readonly routes: () => RouteTable;
-  readonly backend: AccessBackend;
-  readonly signIn: SignIn;
-  readonly identityHeaders: IdentityHeaders;
-  readonly pages: Pages;
-  readonly trustedProxies: readonly IpPrefix[];
-  readonly accessLog: (entry: AccessLogEntry) => void;
-  readonly refusals: Refusals;
-  readonly log: Logger;
-  readonly clock: Clock;
-  readonly forward: ForwardDeps;
-  readonly streams: OpenStreams;
-  readonly load: ServiceLoad;
-  readonly ids: IdSource;
-  /** Undefined where no traces are made: what clients say of them is forwarded like any other field then. */
-  readonly tracing: Tracing | undefined;
-}
 
 /** Answers an exchange; never throws. */
 export function handleExchange(exchange: Exchange, deps: HandlerDeps): void {
@@ -92,6 +75,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #trusted = false;
   #chain: ProxyChain | undefined;
   #subject: Subject | undefined;
+  #input: RequestInput | undefined;
   #route: ServiceRoute | undefined;
   #innerPath = '';
   #verdict: Verdict | undefined;
@@ -119,15 +103,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#started = deps.clock.now();
     this.#wall = deps.clock.wall();
     this.#sourceIp = exchange.client.remote.address;
-    this.#trace = deps.tracing === undefined ? undefined : this.#beginTrace(deps.tracing);
+    this.#trace = deps.tracing === undefined ? undefined : beginTrace(exchange, deps.tracing, deps.trustedProxies);
     exchange.owner = this;
-  }
-
-  #beginTrace(tracing: Tracing): Trace {
-    const { client, request } = this.#exchange;
-    const trusted = isTrustedPeer(client.remote.address, this.#deps.trustedProxies);
-    const said = (key: string): string | undefined => (trusted ? joinedValue(request.fields, key) : undefined);
-    return tracing.begin(said('traceparent'), said('tracestate'));
   }
 
   run(): void {
@@ -142,6 +119,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#subject = subject;
     this.#route = subject.route;
     const input = new RequestInput(subject, this.#deps);
+    this.#input = input;
     const verdict = runChecks(doorChecks, input);
     if (verdict instanceof Promise) this.#later(verdict, (found) => this.#throughDoor(found, input));
     else this.#throughDoor(verdict, input);
@@ -167,8 +145,9 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     value.then((result) => (this.#gone ? undefined : proceed(result))).catch((error: unknown) => this.crash(error));
   }
 
-  #decided(verdict: Verdict, input: RequestInput): void {
+  #decided(found: Verdict, input: RequestInput): void {
     const { subject } = input;
+    const verdict = admittedRate(input, found) ?? found;
     this.#verdict = verdict;
     switch (verdict.kind) {
       case 'allow':
@@ -191,7 +170,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
           showSteps(this.#exchange, this.#deps.pages, subject, steps, session);
           return;
         }
-        return this.#later(loginRedirect(this.#exchange, this.#deps, this.#place(subject), subject, input.signal, this.#id), (answer) => {
+        return this.#later(loginRedirect(this.#exchange, this.#deps, new Place(subject), subject, input.signal, this.#id), (answer) => {
           this.#status = answer.status;
           if (answer.failure !== undefined) {
             this.#reason = 'auth_unavailable';
@@ -204,16 +183,12 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   }
 
   #ownPath({ subject, signal }: RequestInput): void {
-    const done = answerOwnPath(this.#exchange, this.#deps, this.#place(subject), subject, signal, this.#id);
+    const done = answerOwnPath(this.#exchange, this.#deps, new Place(subject), subject, signal, this.#id);
     this.#later(done, ({ status, reason, send }) => {
       this.#status = status;
       this.#reason = reason;
       send();
     });
-  }
-
-  #place(subject: Subject): SignInPlace {
-    return new Place(subject);
   }
 
   #forward(subject: Subject, verdict: Verdict & { kind: 'allow' }): void {
@@ -226,7 +201,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#innerPath = inner;
     if (!this.#enter(route)) return this.#refuse('service_busy', '');
     this.#deps.streams.add(this);
-    const identity = this.#deps.identityHeaders.lines(verdict.identity, this.#place(subject));
+    const identity = this.#deps.identityHeaders.lines(verdict.identity, new Place(subject));
     if (typeof identity === 'string') this.#send(identity);
     else this.#later(identity, (lines) => this.#send(lines));
   }
@@ -254,7 +229,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #answer(subject: Subject, { answer, prefix, edits }: AnsweredRoute): void {
     if (answer.kind === 'broken') return this.#refuse('internal_error', answer.problem);
     const { path, query } = subject;
-    const location = answer.kind === 'redirect' ? redirectLocation(answer, this.#place(subject).origin, path.slice(prefix.length), query) : '';
+    const location = answer.kind === 'redirect' ? redirectLocation(answer, new Place(subject).origin, path.slice(prefix.length), query) : '';
     this.#status = answer.status;
     giveAnswer(this.#exchange, answer, location, edits?.headers);
   }
@@ -305,7 +280,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     editAnswer(fields, edits, {
       frame: publicFrame(route.paths, target.basePath),
       upstream: target.upstream,
-      origin: this.#place(subject).origin,
+      origin: new Place(subject).origin,
       authority,
       host,
       path,
@@ -348,7 +323,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
         this.#standing = new StandingTrust(this.#deps.clock.now());
         this.confirmAt = this.#deps.clock.now() + CONFIRM_MS;
         // The sweep after the change has seen a request, which may end under its old route; an upgraded stream may not.
-        if (!this.keptBy(this.#deps.routes())) this.close();
+        if (!this.keptBy(this.#deps.routes())) this.close('rule_denied');
       },
       ended: (down, up) => this.#done(down, up),
       failed: (reason, detail) => this.#refuse(reason, detail),
@@ -378,7 +353,14 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#status = reasonStatus(reason);
     this.#tell(reason, detail);
     const answer = (diagnosis?: Diagnosis): void =>
-      respondOwn(this.#exchange, this.#deps.pages, { reason, id: this.#id, allow: this.#subject?.methods, asked, diagnosis });
+      respondOwn(this.#exchange, this.#deps.pages, {
+        reason,
+        id: this.#id,
+        allow: this.#subject?.methods,
+        retryAfterMs: this.#verdict?.retryAfterMs,
+        asked,
+        diagnosis,
+      });
     const told = administratorAsks(this.#subject === undefined ? undefined : new RequestInput(this.#subject, this.#deps), this.#verdict);
     if (told === false) return answer();
     const explain = (administrator: boolean): void => answer(administrator ? this.#diagnosis(reason, detail) : undefined);
@@ -389,8 +371,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   #diagnosis(reason: OwnReason, detail: string): Diagnosis {
     const stage = failedStage(reason, detail);
     const times = { accessMs: this.#accessMs, dialMs: this.#dialMs, firstByteMs: this.#firstByteMs };
-    const failed = stage === undefined ? undefined : { stage, reason, detail };
-    return { id: this.#id, stages: stageRecords(stage, times), failed, upstream: this.#upstream };
+    return { id: this.#id, stages: stageRecords(stage, times), failed: stage && { stage, reason, detail }, upstream: this.#upstream };
   }
 
   #tell(reason: OwnReason, detail: string): void {
@@ -421,6 +402,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
       authSuccess: this.#verdict?.kind === 'allow',
       bytesUp,
       bytesDown,
+      rule: this.#verdict?.rule,
+      observed: this.#input?.observed,
       trace: this.#trace,
       httpVersion: request.version,
       userAgent: fieldValue(request.fields, 'user-agent')?.slice(0, LOG_TEXT),
@@ -443,6 +426,27 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     return this.#routeIn(routes) !== undefined;
   }
 
+  get asksWhen(): boolean {
+    return this.#subject?.service?.policy.asksWhen === true;
+  }
+
+  refusalUnder(routes: RouteTable, again: boolean): DenyReason | undefined {
+    const before = this.#subject?.service;
+    const service = before === undefined ? undefined : routes.serviceById(before.id);
+    if (service === undefined) return 'unknown_host';
+    return service === before && !again ? undefined : this.#refusalBy(service);
+  }
+
+  /** Why that version of its service does not let in what was proven; one that does is the one that counts from now on. */
+  #refusalBy(service: PublishedService): DenyReason | undefined {
+    const subject = this.#subject;
+    if (subject?.service === undefined || subject.service.home !== service.home) return 'unknown_host';
+    const now = { ...subject, service };
+    const refusal = standingRefusal(new RequestInput(now, this.#deps), this.#verdict);
+    if (refusal === undefined) this.#subject = now;
+    return refusal;
+  }
+
   get identity(): OpenStream['identity'] {
     return this.#verdict?.kind === 'allow' ? this.#verdict.identity : undefined;
   }
@@ -458,18 +462,18 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
 
   confirm(now: number): void {
     const subject = this.#subject;
-    if (subject === undefined) return this.close();
+    if (subject === undefined) return this.close('session_revoked');
     this.confirmAt = now + CONFIRM_MS;
     const judge = (verdict: Verdict | undefined): void => {
-      if (this.#standing?.stands(verdict, this.#deps.clock.now()) !== true) this.close();
+      if (this.#standing?.stands(verdict, this.#deps.clock.now()) !== true) this.close('session_revoked');
     };
     const verdict = runChecks(proofChecks, new RequestInput(subject, this.#deps));
-    if (verdict instanceof Promise) verdict.then(judge).catch(() => this.close());
+    if (verdict instanceof Promise) verdict.then(judge).catch(() => this.close('session_revoked'));
     else judge(verdict);
   }
 
-  close(): void {
-    this.#reason = 'session_revoked';
+  close(reason: DenyReason): void {
+    this.#reason = reason;
     if (this.#closeUpgrade === undefined) this.#exchange.abort();
     else this.#closeUpgrade();
   }
@@ -487,7 +491,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     const [subject, route] = this.#admitted();
     const service = routes.service(subject.host);
     if (service === route.service) return route;
-    if (service?.id !== route.service.id || service.access !== route.service.access) return undefined;
+    if (service?.id !== route.service.id || (service.access !== subject.service?.access && this.#refusalBy(service) !== undefined)) return undefined;
     const found = findRoute(service, subject.path, subject.request);
     return found?.kind === 'forward' && found.fingerprint === route.fingerprint ? found : undefined;
   }

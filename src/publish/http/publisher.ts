@@ -11,6 +11,7 @@ import type { ServiceId } from '#model/ids.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import type { AccessBackend, IdentityHeaders, SignIn } from '../access/backend.ts';
 import { clientAddress } from '../access/client-address.ts';
+import { plainSurroundings, type Surroundings } from '../access/surroundings.ts';
 import type { CertificateSource } from '../certs/directory.ts';
 import { Stapler } from '../certs/ocsp/stapler.ts';
 import { CONNECTIONS, CONNECTIONS_PER_ADDRESS, KEEP_ALIVE_PROBE_MS } from '../constants.ts';
@@ -26,7 +27,8 @@ import type { Unlocks } from '../stream/unlocks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
 import { Encoders } from './encoded-body.ts';
-import { handleExchange, type HandlerDeps } from './handler.ts';
+import { handleExchange } from './handler.ts';
+import type { HandlerDeps } from './handler-deps.ts';
 import { RequestFieldPolicy } from './headers.ts';
 import { OpenStreams, type OpenStream } from './open-streams.ts';
 import { Refusals } from './refusals.ts';
@@ -47,6 +49,8 @@ export interface HttpPublisherDeps {
   /** For targets that are reached from the gateway's own network. */
   readonly directDial: Dial;
   readonly backend: AccessBackend;
+  /** What policies are decided by besides the request; left out, what they ask of data bases cannot be told. */
+  readonly around?: Surroundings | undefined;
   /** Where ports of stream services are opened by signing in. */
   readonly unlocks: Unlocks;
   readonly signIn: SignIn;
@@ -144,7 +148,7 @@ class Publisher implements HttpPublisher, H1Owner {
     this.#refusals = new Refusals(deps.log, deps.clock);
     this.deadlines = new Deadlines(deps.clock, () => {
       this.#upstreams.sweep();
-      this.#streams.sweep(deps.routes(), deps.clock.wall(), deps.clock.now());
+      this.#streams.sweep(deps.routes(), this.#handler.around.version(), deps.clock.wall(), deps.clock.now());
       this.#followTargets();
     });
     this.#upstreams = new Upstreams(deps, this.deadlines);
@@ -153,6 +157,7 @@ class Publisher implements HttpPublisher, H1Owner {
     this.#handler = {
       routes: deps.routes,
       backend: deps.backend,
+      around: deps.around ?? plainSurroundings(deps.clock),
       unlocks: deps.unlocks,
       signIn: deps.signIn,
       identityHeaders: deps.identityHeaders,

@@ -4,7 +4,9 @@ import { asksFor } from '#model/access.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
 import { matchesAll, type OwnAnswer } from '#model/web.ts';
-import { accessKey, compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
+import { accessKey, compileRestrictions, homeKey, type CompiledRestrictions } from '../access/restrictions.ts';
+import { CompiledPolicy } from '../access/rules/policy.ts';
+import { type CompiledLimit, compileLimits } from '../access/rules/rate-limits.ts';
 import { RetryBudget } from './balance/retry-budget.ts';
 import type { FieldClass } from './field-class.ts';
 import { compileAnswerEdits, type AnswerEdits } from './answer-edits.ts';
@@ -70,8 +72,12 @@ export interface PublishedService {
   readonly domain: string;
   readonly mapping: ServiceMapping;
   readonly restrictions: CompiledRestrictions;
+  readonly policy: CompiledPolicy;
+  readonly limits: readonly CompiledLimit[];
   /** The most specific first. */
   readonly routes: readonly ServiceRoute[];
+  /** Whoever was let in to one stays with another version only where this is equal. */
+  readonly home: string;
   /** Equal for two versions of a service that lets the same in. */
   readonly access: string;
   /** Used by all requests of the service. */
@@ -196,7 +202,10 @@ function publishService(mapping: ServiceMapping, domain: string, onProblem: (pro
     domain,
     mapping,
     restrictions: compileRestrictions(mapping.restrictions),
+    policy: new CompiledPolicy(mapping.mode, mapping.access),
+    limits: compileLimits(mapping.id, mapping.access.rateLimits),
     routes,
+    home: homeKey(mapping, domain),
     access: accessKey(mapping, domain),
     retryBudget: new RetryBudget(),
   };

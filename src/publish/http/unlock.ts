@@ -10,15 +10,18 @@ import { respondNote } from '../access/respond.ts';
 import type { Pages } from '../pages/document.ts';
 import type { OwnReason } from '../pages/reasons.ts';
 import type { Subject } from '../access/subject.ts';
+import type { Surroundings } from '../access/surroundings.ts';
 import { ACCESS_MS, UNLOCK_TOKEN_MS } from '../constants.ts';
 import type { Unlocks } from '../stream/unlocks.ts';
 import type { Exchange } from './exchange.ts';
-import type { PublishedService } from './routes.ts';
+import type { PublishedService, RouteTable } from './routes.ts';
 
 export interface UnlockDeps {
   readonly unlocks: Unlocks;
   readonly pages: Pages;
+  readonly routes: () => RouteTable;
   readonly backend: AccessBackend;
+  readonly around: Surroundings;
   readonly clock: Clock;
 }
 
@@ -27,9 +30,9 @@ export function unlockPort(
   exchange: Exchange,
   subject: Subject,
   service: PublishedService,
-  { identity, session }: Verdict & { readonly kind: 'allow' },
+  { identity, session, proven }: Verdict & { readonly kind: 'allow' },
   trustKey: string | undefined,
-  { unlocks, pages, backend, clock }: UnlockDeps,
+  { unlocks, routes, pages, backend, around, clock }: UnlockDeps,
 ): { readonly reason: OwnReason; readonly detail: string } | undefined {
   const { address, host } = subject;
   if (address === undefined || identity === undefined || trustKey === undefined) return { reason: 'ip_denied', detail: 'nobody, or nowhere' };
@@ -38,10 +41,13 @@ export function unlockPort(
   const standing = new StandingTrust(clock.now());
   const isTrusted = (verdict: Verdict | undefined): boolean => standing.stands(verdict, clock.now());
   const confirm = (): boolean | Promise<boolean> => {
-    const verdict = runChecks(proofChecks, { subject, backend, signal: AbortSignal.timeout(ACCESS_MS) });
+    // By its policy of then.
+    const now = routes().serviceById(service.id);
+    if (now === undefined) return false;
+    const verdict = runChecks(proofChecks, { subject: { ...subject, service: now }, backend, around, signal: AbortSignal.timeout(ACCESS_MS) });
     return verdict instanceof Promise ? verdict.then(isTrusted) : isTrusted(verdict);
   };
-  if (!unlocks.open({ serviceId: service.id, access: service.access, address: from, trustKey, identity, expiresAt, confirm })) {
+  if (!unlocks.open({ serviceId: service.id, access: service.access, address: from, trustKey, identity, proofs: proven, expiresAt, confirm })) {
     return { reason: 'upstream_busy', detail: 'too many ports are unlocked' };
   }
   const { mode, listenPort } = service.mapping;

@@ -46,13 +46,18 @@ export function fixOf(reason: OwnReason): Text | undefined {
     case 'token_invalid':
       return check.signIn;
     case 'ip_denied':
-    case 'country_unknown':
+    case 'country_denied':
+    case 'crowdsec_denied':
+    case 'rule_denied':
+    case 'rate_limited':
     case 'group_not_allowed':
     case 'issuer_not_allowed':
     case 'login_denied':
     case 'private_service':
       return check.policy;
     case 'restriction_unsupported':
+    case 'country_unknown':
+    case 'crowdsec_unavailable':
     case 'auth_method_unsupported':
       return {
         en: 'The policy asks for what this gateway cannot check, so it lets nobody in. `meshgate service list` says what; give the gateway what it lacks, or change the policy.',

@@ -104,7 +104,19 @@ const publicReasons: Readonly<Record<OwnReason, PublicReason>> = {
     },
   },
   ip_denied: noAccess,
+  country_denied: noAccess,
   country_unknown: noAccess,
+  crowdsec_denied: noAccess,
+  crowdsec_unavailable: noAccess,
+  rule_denied: noAccess,
+  rate_limited: {
+    status: 429,
+    title: { en: 'Too many requests', de: 'Zu viele Anfragen' },
+    text: {
+      en: 'There were too many requests from here. Try again in a moment.',
+      de: 'Von hier kamen zu viele Anfragen. Versuchen Sie es gleich noch einmal.',
+    },
+  },
   restriction_unsupported: noAccess,
   group_not_allowed: noAccess,
   issuer_not_allowed: {

@@ -3,7 +3,6 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '#lib/clock.ts';
 import { describeError, errorCode } from '#lib/errors.ts';
-import { parseIp, unmapIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Dial, DialTarget, Endpoint, Ends } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
@@ -12,29 +11,32 @@ import type { AccessLogEntry } from '#model/access-log.ts';
 import type { Identity } from '#model/identity.ts';
 import type { ServiceId } from '#model/ids.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
-import { judgeAddress } from '../access/restrictions.ts';
 import { KEEP_ALIVE_PROBE_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
 import type { Deadlined, Deadlines } from '../http/deadlines.ts';
 import { createIdSource } from '../http/request-id.ts';
-import type { StreamService, StreamTable } from './services.ts';
-import { sameTrust, type Unlock, type Unlocks } from './unlocks.ts';
+import { admitStream, type AdmissionDeps, countAdmitted, endUnder, type Standing } from './admission.ts';
+import type { AnyStreamService, StreamService, StreamTable } from './services.ts';
+import { sameTrust, type Unlock } from './unlocks.ts';
 
-export interface StreamForwarderDeps {
+export interface StreamForwarderDeps extends AdmissionDeps {
   readonly dial: Dial;
   readonly directDial: Dial;
-  /** Who has signed in for which service, from where. */
-  readonly unlocks: Unlocks;
   readonly accessLog: (entry: AccessLogEntry) => void;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 /** One connection that is being forwarded. Its deadline is that of the dial. */
-class Flow implements Deadlined {
+class Flow implements Deadlined, Standing {
   readonly service: StreamService;
+  letInBy: AnyStreamService;
+  readonly address: string;
   readonly socket: Socket;
   /** Under whose sign-in it came in. */
   unlock: Unlock | undefined = undefined;
+  /** Which rule let it in or kept it out, and what was only observed. */
+  rule: string | undefined = undefined;
+  observed: readonly string[] | undefined = undefined;
   /** Whose share it is of. */
   network: string | undefined = undefined;
   upstream: Duplex | undefined = undefined;
@@ -44,8 +46,10 @@ class Flow implements Deadlined {
   slot = -1;
   readonly #abort = new AbortController();
 
-  constructor(service: StreamService, socket: Socket, now: number) {
+  constructor(service: StreamService, socket: Socket, address: string, now: number) {
     this.service = service;
+    this.letInBy = service;
+    this.address = address;
     this.socket = socket;
     this.deadline = now + service.dialMs;
   }
@@ -85,17 +89,20 @@ export class StreamForwarder {
   /** Takes an accepted socket over, bytes that were put back included; never throws. */
   handle(socket: Socket, service: StreamService, ends: Ends): void {
     socket.on('error', () => undefined);
-    const flow = new Flow(service, socket, this.#deadlines.now());
+    const flow = new Flow(service, socket, ends.remote.address, this.#deadlines.now());
     void this.#run(flow, ends).catch((error: unknown) => {
       this.#deps.log.error('a stream failed', { service: service.domain, error: describeError(error) });
       socket.destroy();
     });
   }
 
-  /** Ends what the table does not keep; returns how many. */
-  sweep(table: StreamTable): number {
+  /** Ends what the table does not keep, and what would not be let in any more; `again` names the services that it is asked for though they are the same. */
+  sweep(table: StreamTable, again: (service: AnyStreamService) => boolean): void {
     for (const id of this.#next.keys()) if (!table.has(id)) this.#next.delete(id);
-    return this.end(({ service }) => !table.keeps(service), 'service_changed');
+    for (const flow of this.#flows) {
+      const reason = endUnder(table, flow, this.#deps.around, again);
+      if (reason !== undefined) this.#cut(flow, reason);
+    }
   }
 
   /** Ends what came in under a sign-in that has ended. */
@@ -109,12 +116,16 @@ export class StreamForwarder {
     for (const flow of this.#flows) {
       if (!predicate(flow)) continue;
       ended++;
-      flow.cut = reason;
-      flow.giveUp();
-      flow.socket.resetAndDestroy();
-      flow.upstream?.destroy();
+      this.#cut(flow, reason);
     }
     return ended;
+  }
+
+  #cut(flow: Flow, reason: string): void {
+    flow.cut = reason;
+    flow.giveUp();
+    flow.socket.resetAndDestroy();
+    flow.upstream?.destroy();
   }
 
   /** Takes nothing new; resolves when the last stream has ended, or at the deadline. */
@@ -139,7 +150,8 @@ export class StreamForwarder {
     const { clock } = this.#deps;
     const { service, socket } = flow;
     const refused = this.#refusal(flow, remote);
-    const entry = { id: this.#ids.next(), timestamp: clock.wall(), started: clock.now(), identity: flow.unlock?.identity };
+    const { unlock, rule, observed } = flow;
+    const entry = { id: this.#ids.next(), timestamp: clock.wall(), started: clock.now(), identity: unlock?.identity, rule, observed };
     if (refused !== undefined) {
       socket.destroy();
       return this.#record(entry, service, remote, refused, false, 0, 0);
@@ -176,19 +188,20 @@ export class StreamForwarder {
     const { service } = flow;
     const { log } = this.#deps;
     if (this.#closed) return 'draining';
-    if (service.closed !== undefined) {
-      log.debug('a stream was refused', { service: service.domain, reason: service.closed });
-      return 'auth_unsupported';
+    if (service.closed !== undefined) log.debug('a stream was refused', { service: service.domain, reason: service.closed });
+    const admitted = admitStream(service, remote.address, this.#deps);
+    flow.rule = admitted.rule;
+    if ('refused' in admitted) return admitted.refused;
+    flow.unlock = admitted.unlock;
+    flow.observed = admitted.observed;
+    const network = this.#flows.size >= STREAMS ? undefined : this.#shares.take(remote.address);
+    if (network === undefined) return 'too_many_streams';
+    if (!countAdmitted(service, flow.unlock, this.#deps)) {
+      this.#shares.give(network);
+      return 'rate_limited';
     }
-    const ip = parseIp(remote.address);
-    const denied = judgeAddress(service.restrictions, ip === undefined ? undefined : unmapIp(ip));
-    if (denied !== undefined) return denied.reason;
-    if (service.signIn) {
-      flow.unlock = this.#deps.unlocks.find(service, remote.address);
-      if (flow.unlock === undefined) return 'not_signed_in';
-    }
-    flow.network = this.#flows.size >= STREAMS ? undefined : this.#shares.take(remote.address);
-    return flow.network === undefined ? 'too_many_streams' : undefined;
+    flow.network = network;
+    return undefined;
   }
 
   /** The targets take turns; one that cannot be reached is passed over while there is time. */
@@ -211,7 +224,7 @@ export class StreamForwarder {
   }
 
   #record(
-    entry: { readonly id: string; readonly timestamp: number; readonly started: number; readonly identity: Identity | undefined },
+    entry: Pick<AccessLogEntry, 'id' | 'timestamp' | 'rule' | 'observed'> & { readonly started: number; readonly identity: Identity | undefined },
     service: StreamService,
     remote: Endpoint,
     reason: string,
@@ -236,6 +249,8 @@ export class StreamForwarder {
       bytesUp,
       bytesDown,
       reason,
+      rule: entry.rule,
+      observed: entry.observed,
     });
   }
 }

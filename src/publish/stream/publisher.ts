@@ -9,7 +9,9 @@ import { HELLOS, HELLOS_PER_ADDRESS } from '../constants.ts';
 import { Deadlines } from '../http/deadlines.ts';
 import { StreamForwarder, type StreamForwarderDeps } from './forwarder.ts';
 import { readHello } from './hello.ts';
-import { namedService, noStreams, type StreamPort, type StreamTable } from './services.ts';
+import { plainSurroundings, type Surroundings } from '../access/surroundings.ts';
+import { holdRefusal } from './admission.ts';
+import { type AnyStreamService, namedService, noStreams, type StreamPort, type StreamTable } from './services.ts';
 import { type Reply, UdpFlows } from './udp-flows.ts';
 
 export interface StreamPublisher extends Closable {
@@ -29,7 +31,9 @@ export interface StreamPublisher extends Closable {
   stats(): { readonly streams: number; readonly udpFlows: number; readonly udpDropped: number };
 }
 
-export interface StreamPublisherDeps extends StreamForwarderDeps {
+export interface StreamPublisherDeps extends Omit<StreamForwarderDeps, 'around'> {
+  /** What policies are decided by besides the connection; left out, what they ask of data bases cannot be told. */
+  readonly around?: Surroundings | undefined;
   readonly openUdp: OpenUdpFlow;
   readonly openDirectUdp: OpenUdpFlow;
   /** The domain of the pages at a host, a wildcard among them. On the port of HTTPS the closer name wins, and any name before who takes the rest. */
@@ -38,12 +42,14 @@ export interface StreamPublisherDeps extends StreamForwarderDeps {
 }
 
 export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublisher {
-  const deadlines = new Deadlines(deps.clock);
-  const forwarder = new StreamForwarder(deps, deadlines);
+  const deadlines = new Deadlines(deps.clock, () => recheck());
+  const around = deps.around ?? plainSurroundings(deps.clock);
+  const forwarder = new StreamForwarder({ ...deps, around }, deadlines);
   const flows = new UdpFlows({
     open: deps.openUdp,
     openDirect: deps.openDirectUdp,
     unlocks: deps.unlocks,
+    around,
     accessLog: deps.accessLog,
     clock: deps.clock,
   });
@@ -54,6 +60,23 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
     flows.endUnlock(unlock);
   });
   let table: StreamTable = noStreams;
+
+  let version = around.version();
+  let minute = Math.floor(deps.clock.wall() / 60_000);
+
+  /** For the sweep: what decides has changed, or the time of the day has. */
+  function recheck(): void {
+    const before = { version, minute };
+    version = around.version();
+    minute = Math.floor(deps.clock.wall() / 60_000);
+    const again = version === before.version ? (service: AnyStreamService) => service.policy.asksWhen : () => true;
+    if (version !== before.version || minute !== before.minute) keep(again);
+  }
+
+  function keep(again: (service: AnyStreamService) => boolean): void {
+    forwarder.sweep(table, again);
+    flows.keep(table, again);
+  }
 
   function choose(
     socket: Socket,
@@ -88,9 +111,12 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
     },
     apply(next) {
       table = next;
-      deps.unlocks.keep((id, access) => next.lets(id, access));
-      forwarder.sweep(next);
-      flows.keep(next);
+      deps.unlocks.keep((unlock, access) => {
+        const service = next.service(unlock.serviceId);
+        if (service === undefined || service.access === access) return service?.access;
+        return holdRefusal(service, unlock.address, unlock, around) === undefined ? service.access : undefined;
+      });
+      keep(() => false);
     },
     handleDatagrams(run, size, from, port, reply) {
       const service = table.udp.get(port);

@@ -5,11 +5,13 @@ import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import { policyProblem } from '../access/proofs.ts';
 import { listenPorts, targetPortOf } from '#model/stream.ts';
-import { accessKey, compileRestrictions, type CompiledRestrictions } from '../access/restrictions.ts';
+import { accessKey, compileRestrictions, homeKey, type CompiledRestrictions } from '../access/restrictions.ts';
+import { CompiledPolicy } from '../access/rules/policy.ts';
+import { type CompiledLimit, compileLimits } from '../access/rules/rate-limits.ts';
 import { STREAM_DIAL_MS, STREAM_IDLE_MS, UDP_IDLE_MS } from '../constants.ts';
 import { canonicalDomain, canonicalHost, wildcardOf } from '../http/host.ts';
 
-interface AnyStreamService {
+export interface AnyStreamService {
   readonly id: ServiceId;
   readonly accountId: AccountId;
   /** Canonical. */
@@ -21,13 +23,15 @@ interface AnyStreamService {
   readonly direct: boolean;
   readonly idleMs: number;
   readonly restrictions: CompiledRestrictions;
-  /** Only addresses from which somebody has signed in may pass. */
-  readonly signIn: boolean;
-  /** Why nobody may pass, whoever it is; undefined where the restrictions alone decide. */
+  readonly policy: CompiledPolicy;
+  readonly limits: readonly CompiledLimit[];
+  /** Why nobody may pass, whoever it is; undefined where restrictions and policy decide. */
   readonly closed: string | undefined;
+  /** Whoever was let in to one stays with another version only where this is equal. */
+  readonly home: string;
   /** Equal for two versions that let the same in, as at the page where people sign in for it. */
   readonly access: string;
-  /** Equal for two versions whose targets and access are the same: what is open then stays open. */
+  /** Equal for two versions whose targets are the same: what is open then stays open, where access lets it. */
   readonly fingerprint: string;
 }
 
@@ -63,14 +67,14 @@ export class StreamTable {
     return this.#byId.has(id);
   }
 
-  /** Whether who was let in to the service under that access still is. */
-  lets(id: ServiceId, access: string): boolean {
-    return this.#byId.get(id)?.access === access;
+  service(id: ServiceId): AnyStreamService | undefined {
+    return this.#byId.get(id);
   }
 
-  /** Whether an open stream of `service` may stay open under this table. */
-  keeps(service: AnyStreamService): boolean {
-    return this.#byId.get(service.id)?.fingerprint === service.fingerprint;
+  /** The version of `service` under which what is open leads the same way; undefined where there is none. */
+  keeps(service: AnyStreamService): AnyStreamService | undefined {
+    const now = this.#byId.get(service.id);
+    return now?.fingerprint === service.fingerprint ? now : undefined;
   }
 }
 
@@ -140,7 +144,7 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
   if (domain === undefined) return `${mapping.domain} is not a host name`;
   if (mapping.listenPort === undefined) return 'it has no port';
   if (path === undefined) return 'it has no target';
-  const { authToken: _token, ...lasting } = mapping;
+  const { authToken: _token, access, restrictions: _restrictions, private: _private, ...lasting } = mapping;
   const { options, targets } = path;
   return {
     id: mapping.id,
@@ -151,8 +155,10 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
     direct: options.directUpstream,
     idleMs: options.sessionIdleTimeoutMs ?? STREAM_IDLE_MS,
     restrictions: compileRestrictions(mapping.restrictions),
-    signIn: mapping.access.proofs.length > 0,
+    policy: new CompiledPolicy(mapping.mode, access),
+    limits: compileLimits(mapping.id, access.rateLimits),
     closed: streamRefusal(mapping),
+    home: homeKey(mapping, domain),
     access: accessKey(mapping, domain),
     fingerprint: JSON.stringify(lasting),
   };

@@ -1,21 +1,19 @@
 // UDP services: each client's address has a flow of its own to a target, for as long as it is used. Nothing is queued, so that no client waits
 // for another, and a flood of invented addresses pushes out what nobody has answered, never what is in use.
 import type { Clock, Timer } from '#lib/clock.ts';
-import { parseIp, unmapIp } from '#lib/ip.ts';
 import { type Endpoint, type OpenUdpFlow, sendRun, type UdpFlow } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { ServiceId } from '#model/ids.ts';
-import { judgeAddress } from '../access/restrictions.ts';
 import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_SWEEP_MS } from '../constants.ts';
 import { createIdSource } from '../http/request-id.ts';
-import type { StreamTable, UdpService } from './services.ts';
-import { sameTrust, type Unlock, type Unlocks } from './unlocks.ts';
+import { admitStream, type AdmissionDeps, type Admitted, countAdmitted, endUnder, type Standing } from './admission.ts';
+import type { AnyStreamService, StreamTable, UdpService } from './services.ts';
+import { sameTrust, type Unlock } from './unlocks.ts';
 
-export interface UdpFlowsDeps {
+export interface UdpFlowsDeps extends AdmissionDeps {
   readonly open: OpenUdpFlow;
   readonly openDirect: OpenUdpFlow;
-  readonly unlocks: Unlocks;
   readonly accessLog: (entry: AccessLogEntry) => void;
   readonly clock: Clock;
 }
@@ -23,14 +21,13 @@ export interface UdpFlowsDeps {
 /** Sends a run back to a client, one datagram where `size` is its length; the bytes are valid only during the call. */
 export type Reply = (run: Uint8Array, size: number, to: Endpoint) => void;
 
-interface Flow {
+interface Flow extends Standing {
   readonly id: string;
   readonly service: UdpService;
   readonly client: Endpoint;
   /** Whose share it is of. */
   readonly network: string;
-  /** Under whose sign-in it was opened. */
-  readonly unlock: Unlock | undefined;
+  readonly admitted: Admitted;
   readonly upstream: UdpFlow;
   readonly started: number;
   readonly wall: number;
@@ -80,10 +77,13 @@ export class UdpFlows {
     for (const flow of this.#flows) if (flow.unlock !== undefined && sameTrust(flow.unlock, ended)) this.#end(flow, 'session_revoked');
   }
 
-  /** Ends what the table does not keep. */
-  keep(table: StreamTable): void {
+  /** Ends what the table does not keep, and what would not be let in any more; `again` as for streams. */
+  keep(table: StreamTable, again: (service: AnyStreamService) => boolean): void {
     for (const id of this.#next.keys()) if (!table.has(id)) this.#next.delete(id);
-    for (const flow of this.#flows) if (!table.keeps(flow.service)) this.#end(flow, 'service_changed');
+    for (const flow of this.#flows) {
+      const reason = endUnder(table, flow, this.#deps.around, again);
+      if (reason !== undefined) this.#end(flow, reason);
+    }
   }
 
   close(): void {
@@ -94,14 +94,14 @@ export class UdpFlows {
 
   #open(client: Endpoint, service: UdpService, reply: Reply): Flow | undefined {
     const { clock } = this.#deps;
-    const ip = parseIp(client.address);
-    const denied = service.closed !== undefined || judgeAddress(service.restrictions, ip === undefined ? undefined : unmapIp(ip)) !== undefined;
-    if (denied || this.#closed) return undefined;
-    const unlock = service.signIn ? this.#deps.unlocks.find(service, client.address) : undefined;
-    if (service.signIn && unlock === undefined) return undefined;
+    if (this.#closed) return undefined;
+    const admitted = admitStream(service, client.address, this.#deps);
+    if ('refused' in admitted) return undefined;
+    const { unlock } = admitted;
     const turn = this.#next.get(service.id) ?? 0;
     const target = service.targets[turn % service.targets.length];
     if (target === undefined) return undefined;
+    if (!countAdmitted(service, unlock, this.#deps)) return undefined;
     const network = this.#makeRoom(client);
     if (network === undefined) return undefined;
     this.#next.set(service.id, (turn + 1) % service.targets.length);
@@ -119,9 +119,12 @@ export class UdpFlows {
     const flow: Flow = {
       id: this.#ids.next(),
       service,
+      letInBy: service,
+      address: client.address,
       client,
       network,
       unlock,
+      admitted,
       upstream: open(
         { address: target.host, port: target.port },
         (bytes) => received(bytes, bytes.length),
@@ -188,6 +191,8 @@ export class UdpFlows {
       bytesUp: flow.bytesUp,
       bytesDown: flow.bytesDown,
       reason,
+      rule: flow.admitted.rule,
+      observed: flow.admitted.observed,
     });
   }
 }

@@ -4,19 +4,22 @@ import type { Clock, Timer } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
+import type { ProofKind } from '#model/access.ts';
 import type { Identity } from '#model/identity.ts';
 import type { ServiceId } from '#model/ids.ts';
 import { CONFIRM_MS, UNLOCK_SWEEP_MS, UNLOCKS, UNLOCKS_PER_ADDRESS, UNLOCKS_PER_TRUST } from '../constants.ts';
 
 export interface Unlock {
   readonly serviceId: ServiceId;
-  /** The service's access that let the holder in; under another one it opens nothing. */
+  /** The service's access that let the holder in; see `keep` for what becomes of it under another one. */
   readonly access: string;
   /** Canonical text. */
   readonly address: string;
   /** The session's or token's digest, as identity/ names the trust that it ends. */
   readonly trustKey: string;
   readonly identity: Identity;
+  /** All that the holder has proven; absent: `identity.method` alone. */
+  readonly proofs?: readonly ProofKind[] | undefined;
   /** Wall-clock milliseconds. */
   readonly expiresAt: number;
   /** Asks again whether the holder is still trusted. What cannot be asked counts as yes for as long as the session cache says. */
@@ -30,6 +33,8 @@ export interface UnlocksDeps {
 
 interface Held {
   readonly unlock: Unlock;
+  /** The access under which it holds now. */
+  access: string;
   confirmAt: number;
 }
 
@@ -59,21 +64,34 @@ export class Unlocks implements Closable {
     const others = there.filter((held) => held.unlock.trustKey !== unlock.trustKey);
     if (others.length === there.length && (this.#size >= UNLOCKS || there.length >= UNLOCKS_PER_ADDRESS)) return false;
     this.#size += others.length + 1 - there.length;
-    this.#held.set(key, [...others, { unlock, confirmAt: this.#deps.clock.now() + CONFIRM_MS }]);
+    this.#held.set(key, [...others, { unlock, access: unlock.access, confirmAt: this.#deps.clock.now() + CONFIRM_MS }]);
     this.#spread(unlock);
     this.#arm();
     return true;
   }
 
-  /** Who may use the service from the address: of several people behind one, the last who signed in. */
-  find({ id, access }: { readonly id: ServiceId; readonly access: string }, address: string): Unlock | undefined {
+  /** Who may use the service from the address: of several people behind one, the last who signed in and is let in. */
+  find(
+    { id, access }: { readonly id: ServiceId; readonly access: string },
+    address: string,
+    letsIn: (unlock: Unlock) => boolean = () => true,
+  ): Unlock | undefined {
     const now = this.#deps.clock.wall();
-    return this.#held.get(keyOf(id, address))?.findLast(({ unlock }) => unlock.expiresAt > now && unlock.access === access)?.unlock;
+    return this.#held.get(keyOf(id, address))?.findLast((held) => held.unlock.expiresAt > now && held.access === access && letsIn(held.unlock))
+      ?.unlock;
   }
 
-  /** Ends what was opened under an access that is no longer the service's. */
-  keep(lets: (serviceId: ServiceId, access: string) => boolean): void {
-    this.#end(({ serviceId, access }) => !lets(serviceId, access));
+  /** Services have changed: ends what `accessOf` has no access for any more; everything else holds under the access that it names. */
+  keep(accessOf: (unlock: Unlock, access: string) => string | undefined): void {
+    const lost = new Set<Unlock>();
+    for (const list of this.#held.values()) {
+      for (const held of list) {
+        const access = accessOf(held.unlock, held.access);
+        if (access === undefined) lost.add(held.unlock);
+        else held.access = access;
+      }
+    }
+    if (lost.size > 0) this.#end((unlock) => lost.has(unlock));
   }
 
   /** A trust has ended at a service. */

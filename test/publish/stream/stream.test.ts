@@ -38,8 +38,8 @@ void t.test('who is not let in reaches nothing', async (t) => {
   const refusals: readonly (readonly [string, Partial<ServiceMapping>, string])[] = [
     ['an address that is not allowed', { restrictions: { ...noRestrictions, allowedCidrs: ['10.0.0.0/8'] } }, 'ip_denied'],
     ['an address that is blocked', { restrictions: { ...noRestrictions, blockedCidrs: ['127.0.0.0/8'] } }, 'ip_denied'],
-    ['a country that nobody can tell', { restrictions: { ...noRestrictions, allowedCountries: ['DE'] } }, 'restriction_unsupported'],
-    ['CrowdSec that nobody can ask', { restrictions: { ...noRestrictions, crowdsecMode: 'enforce' } }, 'restriction_unsupported'],
+    ['a country that nobody can tell', { restrictions: { ...noRestrictions, allowedCountries: ['DE'] } }, 'country_unknown'],
+    ['CrowdSec that nobody can ask', { restrictions: { ...noRestrictions, crowdsecMode: 'enforce' } }, 'crowdsec_unavailable'],
     ['somebody who has not signed in', { access: { ...plainAccess, proofs: signInProofs } }, 'not_signed_in'],
     ['a proof that is not checked here', { access: { ...plainAccess, proofs: [['pin']] } }, 'auth_unsupported'],
     ['a private service', { private: true }, 'auth_unsupported'],
@@ -90,11 +90,14 @@ void t.test('a change ends what it concerns at once, and nothing else', async (t
   door.apply([{ ...before, authToken: 'another' }, stream('other.test', [1], { listenPort: 1 })]);
   socket.write('b');
   t.same(await once(socket, 'data'), [Buffer.from('b')], 'it goes on');
-  const begun = performance.now();
   door.apply([stream('db.test', [target.port], { restrictions: { ...noRestrictions, blockedCidrs: ['10.0.0.0/8'] } })]);
+  socket.write('c');
+  t.same(await once(socket, 'data'), [Buffer.from('c')], 'others are not let in any more');
+  const begun = performance.now();
+  door.apply([stream('db.test', [target.port], { restrictions: { ...noRestrictions, blockedCidrs: ['127.0.0.0/8'] } })]);
   await gone(socket);
   t.comment(`figure: a stream was cut ${(performance.now() - begun).toFixed(1)} ms after its service had changed`);
-  t.match(await entry(door), { reason: 'service_changed', bytesUp: 2, bytesDown: 2 });
+  t.match(await entry(door), { reason: 'ip_denied', bytesUp: 3, bytesDown: 3 });
   await Promise.all([...target.sockets].map((upstream) => once(upstream, 'close')));
   t.equal(target.sockets.size, 0, 'the target’s side too');
 });
@@ -194,7 +197,7 @@ void t.test('a target that asks for it is told the client’s address, once, bef
   return t.end();
 });
 
-void t.test('whom a service let in under another access has to sign in again', async (t) => {
+void t.test('whom a service would not let in any more has to sign in again', async (t) => {
   const target = await listenTcp((socket) => void socket.pipe(socket));
   t.teardown(() => target.close());
   const before = stream('db.test', [target.port], withLogin);
@@ -209,6 +212,8 @@ void t.test('whom a service let in under another access has to sign in again', a
   await gone(socket);
   t.equal(door.unlocks.size, 1, 'another place is no other access');
   door.apply([{ ...before, restrictions: { ...noRestrictions, blockedCidrs: ['10.0.0.0/8'] } }]);
+  t.equal(door.unlocks.size, 1, 'it still lets this one in');
+  door.apply([{ ...before, access: { ...plainAccess, proofs: [['certificate'], ['token']] } }]);
   t.equal(door.unlocks.size, 0);
   await gone(dial(door));
   t.match(await entry(door, 2), { reason: 'not_signed_in' });

@@ -9,6 +9,7 @@ import type { AccessLogEntry } from '#model/access-log.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
 import { buildStreamTable, Unlocks } from '#publish/index.ts';
 import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_IDLE_MS, UDP_SWEEP_MS } from '#publish/constants.ts';
+import { plainSurroundings } from '#publish/access/surroundings.ts';
 import { UdpFlows } from '#publish/stream/udp-flows.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { mapping, path } from '../harness.ts';
@@ -40,11 +41,18 @@ function open(t: Test, mappings: readonly ServiceMapping[]): Door {
     close: () => void door.closed++,
   });
   door.unlocks = new Unlocks({ clock, log: silentLogger });
-  door.flows = new UdpFlows({ open: target, openDirect: target, unlocks: door.unlocks, accessLog: (entry) => void door.entries.push(entry), clock });
+  door.flows = new UdpFlows({
+    open: target,
+    openDirect: target,
+    unlocks: door.unlocks,
+    around: plainSurroundings(clock),
+    accessLog: (entry) => void door.entries.push(entry),
+    clock,
+  });
   let table = buildStreamTable(mappings, (id, problem) => t.fail(`${id} ${problem}`));
   door.apply = (next) => {
     table = buildStreamTable(next, () => undefined);
-    door.flows.keep(table);
+    door.flows.keep(table, () => false);
   };
   door.send = (from, text) => {
     const [address = '', port = '1'] = from.split(' ');

@@ -112,7 +112,7 @@ void t.test('it opens nothing under another access of its service', async (t) =>
   unlocks.open(unlock('192.0.2.1'));
   unlocks.open(unlock('192.0.2.2', { access: 'b' }));
   t.equal(unlocks.find({ ...found, access: 'b' }, '192.0.2.1'), undefined, 'also before anybody has swept');
-  unlocks.keep((id, access) => id === service && access === 'b');
+  unlocks.keep(({ serviceId }, access) => (serviceId === service && access === 'b' ? 'b' : undefined));
   t.same(ended, ['192.0.2.1 k']);
   t.match(unlocks.find({ ...found, access: 'b' }, '192.0.2.2'), { identity: alice });
 });

@@ -1,6 +1,6 @@
 // Longest-prefix table for IPv4 and IPv6: a binary trie whose single-child paths are folded, so that its depth follows the number of
 // prefixes and not the width of an address. Looks up straight from a packet's bytes.
-import { type IpPrefix, maskPrefix } from '#lib/ip.ts';
+import { type IpPrefix, maskPrefix } from './ip.ts';
 
 class Node<T> {
   readonly bytes: Uint8Array;
