@@ -167,8 +167,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
         this.#reason = reason;
         if (steps.length > 1 || steps[0] !== 'oidc') {
           this.#status = reasonStatus(reason);
-          showSteps(this.#exchange, this.#deps.pages, subject, steps, session);
-          return;
+          return showSteps(this.#exchange, this.#deps.pages, subject, steps, session);
         }
         return this.#later(loginRedirect(this.#exchange, this.#deps, new Place(subject), subject, input.signal, this.#id), (answer) => {
           this.#status = answer.status;
