@@ -170,6 +170,10 @@ export class ProxyControlClient implements ProxyControl {
     return { kind: 'valid', identity };
   }
 
+  async redeemDiagnosis(token: string, serviceId: ServiceId, signal: AbortSignal): Promise<boolean> {
+    return (await this.#channel.unary(GatewayService.method.redeemDiagnosis, { token, serviceId }, this.#call(signal))).valid;
+  }
+
   status(): LinkStatus {
     return this.#state.status();
   }

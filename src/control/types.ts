@@ -91,6 +91,8 @@ export interface AccessLogRecord {
 
 /** A gateway's side of the proxy service and of our own extension to it. Streams reconnect by themselves until closed. */
 export interface ProxyControl extends Closable, SessionAuthority, ProofAuthority {
+  /** Whether an administrator's token for a diagnosis of the service is good; it is used up. */
+  redeemDiagnosis(token: string, serviceId: ServiceId, signal: AbortSignal): Promise<boolean>;
   start(handlers: ProxyControlHandlers): void;
   createProxyPeer(
     request: { readonly serviceId: ServiceId; readonly accountId: AccountId; readonly oneTimeToken: string; readonly publicKey: PublicKey },

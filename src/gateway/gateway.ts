@@ -177,6 +177,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         log: log.with({ part: 'sign-in' }),
       }),
       identityHeaders: createIdentityHeaders(signer),
+      diagnoses: control,
       brand: await openBrand(config.pages),
       accessLog: record,
       tracing: spans === undefined ? undefined : new Tracing(percent / 100),

@@ -181,3 +181,7 @@ export const SPAN_SEND_MS = 10_000;
 export const RATE_BUCKETS = 100_000;
 export const RATE_SHARED = 4_096;
 export const RATE_LOOK = 4;
+
+/** A diagnosis as a whole, and how many targets of a route it asks. */
+export const DIAGNOSIS_MS = 15_000;
+export const DIAGNOSIS_TARGETS = 16;

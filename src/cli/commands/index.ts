@@ -4,6 +4,7 @@ import { bindProcess, processCommand } from '../processes.ts';
 import { referenceCommands, type ProcessLoaders } from '../reference.ts';
 import { statusCommand } from '../status.ts';
 import { exposeCommands } from './expose.ts';
+import { doctorCommand } from './doctor.ts';
 import { networkCommands } from './network.ts';
 import { publishCommands } from './publish.ts';
 import { sessionCommands } from './sessions.ts';
@@ -39,6 +40,7 @@ export const commands: readonly AnyCommand[] = [
   processCommand('agent', 'run a peer beside internal services', loaders.agent),
   statusCommand,
   ...exposeCommands,
+  doctorCommand,
   ...userCommands,
   ...sessionCommands,
   ...networkCommands,

@@ -103,6 +103,11 @@ export function respondNote(exchange: Exchange, pages: Pages, { facts, setCookie
   sendText(exchange, 200, 'OK', fields, 'application/json', JSON.stringify(facts));
 }
 
+/** Answers 200 to a program that may know; kept by nobody. */
+export function respondPrivate(exchange: Exchange, facts: Readonly<Record<string, unknown>>): void {
+  sendText(exchange, 200, 'OK', ownFields([]), 'application/json', JSON.stringify(facts));
+}
+
 export function respondJson(exchange: Exchange, text: string): void {
   const fields = emptyFields();
   set(fields, 'Cache-Control', 'public, max-age=300');

@@ -59,11 +59,12 @@ const stages: Readonly<Record<OwnReason | StreamReason | 'client_closed', Stage>
   client_closed: 'client',
 };
 
-const passing: Readonly<Record<AllowReason | 'jwks' | 'signed_in' | 'signed_out' | 'done' | 'idle', true>> = {
+const passing: Readonly<Record<AllowReason | 'diagnosis' | 'jwks' | 'signed_in' | 'signed_out' | 'done' | 'idle', true>> = {
   public_service: true,
   bypass: true,
   session: true,
   service_token: true,
+  diagnosis: true,
   jwks: true,
   signed_in: true,
   signed_out: true,

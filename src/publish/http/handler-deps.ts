@@ -8,6 +8,7 @@ import type { Surroundings } from '../access/surroundings.ts';
 import type { Pages } from '../pages/document.ts';
 import type { Unlocks } from '../stream/unlocks.ts';
 import type { Tracing } from '../tracing/trace-context.ts';
+import type { DiagnosisAuthority } from './diagnose.ts';
 import type { ForwardDeps } from './forward.ts';
 import type { OpenStreams } from './open-streams.ts';
 import type { Refusals } from './refusals.ts';
@@ -23,6 +24,8 @@ export interface HandlerDeps {
   readonly around: Surroundings;
   readonly signIn: SignIn;
   readonly identityHeaders: IdentityHeaders;
+  /** Left out, no diagnosis is made. */
+  readonly diagnoses: DiagnosisAuthority | undefined;
   readonly pages: Pages;
   readonly trustedProxies: readonly IpPrefix[];
   readonly accessLog: (entry: AccessLogEntry) => void;

@@ -16,7 +16,7 @@ import { isOwnPath, Place } from '../access/place.ts';
 import { showSteps, stepsFor } from '../access/proof-steps.ts';
 import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
-import { acceptsHtml, respondOwn } from '../access/respond.ts';
+import { acceptsHtml, respondOwn, respondPrivate } from '../access/respond.ts';
 import { standingRefusal, StandingTrust } from '../access/standing-trust.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
 import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
@@ -24,12 +24,13 @@ import { failedStage, stageRecords, type Diagnosis } from '../pages/stages.ts';
 import type { Trace } from '../tracing/trace-context.ts';
 import { CONFIRM_MS, LOG_TEXT, UPGRADE_IDLE_MS } from '../constants.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
+import { diagnose, diagnosisToken, type Step } from './diagnose.ts';
 import type { Exchange, ExchangeOwner } from './exchange.ts';
+import type { HandlerDeps } from './handler-deps.ts';
 import { administratorAsks } from './explain.ts';
 import { forwardingLines } from './forwarding.ts';
 import { noFields } from './field-class.ts';
 import { Forward, type ForwardEvents } from './forward.ts';
-import type { HandlerDeps } from './handler-deps.ts';
 import { via, visitedBefore } from './loop-guard.ts';
 import type { OpenStream } from './open-streams.ts';
 import { RequestInput } from './request-input.ts';
@@ -120,6 +121,21 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#route = subject.route;
     const input = new RequestInput(subject, this.#deps);
     this.#input = input;
+    const token = diagnosisToken(subject);
+    if (token === undefined) this.#atDoor(input);
+    else
+      this.#later(diagnose(this.#exchange, subject, token, this.#deps), (steps) =>
+        steps === undefined ? this.#atDoor(input) : this.#diagnosed(steps),
+      );
+  }
+
+  #diagnosed(steps: readonly Step[]): void {
+    this.#status = 200;
+    this.#reason = 'diagnosis';
+    respondPrivate(this.#exchange, { steps });
+  }
+
+  #atDoor(input: RequestInput): void {
     const verdict = runChecks(doorChecks, input);
     if (verdict instanceof Promise) this.#later(verdict, (found) => this.#throughDoor(found, input));
     else this.#throughDoor(verdict, input);

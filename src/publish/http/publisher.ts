@@ -26,6 +26,7 @@ import { HealthChecks } from './balance/health-checks.ts';
 import type { Unlocks } from '../stream/unlocks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
+import type { DiagnosisAuthority } from './diagnose.ts';
 import { Encoders } from './encoded-body.ts';
 import { handleExchange } from './handler.ts';
 import type { HandlerDeps } from './handler-deps.ts';
@@ -58,6 +59,8 @@ export interface HttpPublisherDeps {
   readonly accessLog: (entry: AccessLogEntry) => void;
   /** Makes traces and tells upstreams of them; left out, there are none. */
   readonly tracing?: Tracing | undefined;
+  /** Who knows whether a diagnosis may be told; left out, none is. */
+  readonly diagnoses?: DiagnosisAuthority | undefined;
   /** How our own pages look; left out, plain. */
   readonly brand?: Brand | undefined;
   readonly certificates: CertificateSource;
@@ -161,6 +164,7 @@ class Publisher implements HttpPublisher, H1Owner {
       unlocks: deps.unlocks,
       signIn: deps.signIn,
       identityHeaders: deps.identityHeaders,
+      diagnoses: deps.diagnoses,
       pages: new Pages(deps.brand ?? plainBrand),
       trustedProxies,
       accessLog: deps.accessLog,

@@ -135,6 +135,7 @@ export const routes: readonly Route[] = [
   route('GET', '/reverse-proxies/services/:id', 'services:read', services.getService),
   route('PUT', '/reverse-proxies/services/:id', 'services:write', services.updateService),
   route('DELETE', '/reverse-proxies/services/:id', 'services:write', services.deleteService),
+  route('POST', '/reverse-proxies/services/:id/diagnosis', 'services:write', services.diagnoseService),
   route('GET', '/reverse-proxies/domains', 'services:read', clusters.listDomains),
   route('POST', '/reverse-proxies/domains', 'services:write', clusters.createDomain),
   route('DELETE', '/reverse-proxies/domains/:id', 'services:write', clusters.deleteDomain),

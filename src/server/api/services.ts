@@ -100,6 +100,12 @@ export const createService: Handler = async (call) => ok(serviceShape(await call
 export const updateService: Handler = async (call) =>
   ok(serviceShape(await call.domain.services.update(idParam<ServiceId>(call), readBody(call, serviceRequest), call.actor)));
 
+/** A token to ask the service's gateways with: see `meshgate doctor`. */
+export const diagnoseService: Handler = async (call) => {
+  const { token, seconds } = await call.domain.diagnoses.issue(idParam<ServiceId>(call), call.actor);
+  return ok({ token, expires_in: seconds });
+};
+
 export const deleteService: Handler = async (call) => {
   await call.domain.services.delete(idParam<ServiceId>(call), call.actor);
   return deleted;

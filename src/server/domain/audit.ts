@@ -65,6 +65,7 @@ const activities: Readonly<Record<string, string>> = {
   'user.passkey.delete': 'Passkey deleted',
   'user.passkey.cloned': 'Passkey refused: there may be two of it',
   'user.factors.reset': 'Second factors and passkeys of the user taken away',
+  'service.diagnose': 'A diagnosis of the service was asked for',
   'user.sessions.end': 'All sessions of the user ended',
   'token.create': 'Personal token created',
   'token.delete': 'Personal token deleted',

@@ -270,6 +270,14 @@ export interface ServiceUseCases {
   }): Promise<void>;
 }
 
+/** Tokens by which an administrator asks a gateway why a service does not work. */
+export interface DiagnosisUseCases {
+  /** DOMAIN_NOT_FOUND. */
+  issue(serviceId: ServiceId, actor: Actor): Promise<{ readonly token: string; readonly seconds: number }>;
+  /** Uses the token up; false where it is not good for this service, or the service is not the cluster's. */
+  redeem(token: string, serviceId: ServiceId, cluster: string): Promise<boolean>;
+}
+
 export interface Domain {
   readonly id: string;
   readonly domain: string;
@@ -454,6 +462,7 @@ export interface ControlDomain extends PlanUseCases {
   readonly exposures: ExposureUseCases;
   readonly clusters: ClusterUseCases;
   readonly certificates: CertificateUseCases;
+  readonly diagnoses: DiagnosisUseCases;
   readonly sessions: SessionUseCases;
   readonly proofs: ProofUseCases;
   readonly events: EventUseCases;

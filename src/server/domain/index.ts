@@ -29,6 +29,7 @@ import { nameserverUseCases } from './nameservers.ts';
 import { resourceUseCases } from './network-resources.ts';
 import { routerUseCases } from './network-routers.ts';
 import { networkUseCases } from './networks.ts';
+import { diagnosisUseCases } from './diagnoses.ts';
 import { OneTimeTokens } from './one-time-tokens.ts';
 import { peerUseCases } from './peers.ts';
 import { routeUseCases } from './planned-routes.ts';
@@ -139,6 +140,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       exposures: exposureUseCases(context, maps),
       clusters: clusterUseCases(context, resolvers),
       certificates: certificateUseCases(context),
+      diagnoses: diagnosisUseCases(context),
       sessions: sessionUseCases(context),
       proofs: proofUseCases(context),
       events: eventUseCases(context),

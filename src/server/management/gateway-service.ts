@@ -122,6 +122,11 @@ export function createGatewayService(
           : { result: { case: 'denied', value: checked.denied } };
       },
       ...proofCalls(domain.proofs, deps.clock, (call) => callers.clusterOf(call)),
+      redeemDiagnosis: async (request, call) => {
+        const cluster = await callers.clusterOf(call);
+        if (request.token.length > maxSecretText) return { valid: false };
+        return { valid: await domain.diagnoses.redeem(request.token, asId<ServiceId>(request.serviceId), cluster) };
+      },
       sendAccessLogs: async ({ logs }, call) => {
         if (logs.length > maxAccessLogs) throw managementError('MANAGEMENT_LOGS_TOO_MANY');
         if (logs.some(({ accountId }) => accountId !== domain.accountId)) throw managementError('MANAGEMENT_ACCOUNT_WRONG');

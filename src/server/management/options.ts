@@ -8,6 +8,7 @@ import type {
   CertificateUseCases,
   ChangeFeed,
   ClusterUseCases,
+  DiagnosisUseCases,
   ControlDomain,
   EventUseCases,
   MapUseCases,
@@ -29,6 +30,7 @@ export interface ManagementDomain extends Pick<ControlDomain, 'accountId'> {
   readonly clusters: Pick<ClusterUseCases, 'proxyConnected' | 'proxyHeartbeat' | 'proxyDisconnected'>;
   readonly tokens: Pick<TokenUseCases, 'verifyProxy'>;
   readonly sessions: Pick<SessionUseCases, 'create' | 'find' | 'end' | 'verifyServiceToken'>;
+  readonly diagnoses: Pick<DiagnosisUseCases, 'redeem'>;
   readonly exposures: Omit<ExposureUseCases, 'reapLapsed'>;
   readonly proofs: ProofUseCases;
   readonly certificates: Omit<CertificateUseCases, 'list'>;

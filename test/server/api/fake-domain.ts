@@ -106,6 +106,7 @@ export function fakeDomain(): FakeDomain {
   const domain: ControlDomain = {
     accountId: asId('account1'),
     dnsDomain: 'mesh.test',
+    diagnoses: { issue: async (serviceId) => ({ token: `diagnosis-${serviceId}`, seconds: 300 }), redeem: async () => true },
     settings: {
       get: async () => settings,
       async update(change, actor) {

@@ -213,6 +213,13 @@ const ownRows: Readonly<Record<keyof typeof own, Attempt>> = {
     t.match(await verify(b), { result: { case: 'denied', value: 'token_invalid' } });
     t.match(await verify(a), { result: { case: 'identity' } });
   },
+  redeemDiagnosis: async (t, { channel, a, b, appA, domain }) => {
+    const { token } = await domain.diagnoses.issue(appA, system);
+    const redeem = (headers: Headers) => channel.unary(own.redeemDiagnosis, { token, serviceId: appA }, { signal: seconds(10), headers });
+    t.match(await redeem(b), { valid: false });
+    t.match(await redeem(a), { valid: true }, 'and it was not used up');
+    t.match(await redeem(a), { valid: false }, 'once');
+  },
   prove: async (t, { channel, a, b, appA, domain }) => {
     const { targets } = await domain.services.get(appA);
     const input = serviceOf('', { name: 'app.a.test', domain: 'app.a.test', targets });

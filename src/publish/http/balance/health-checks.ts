@@ -3,13 +3,11 @@
 import type { Clock, Timer } from '#lib/clock.ts';
 import { errorCode } from '#lib/errors.ts';
 import type { HealthCheck } from '#model/web.ts';
-import type { ResponseHead } from '#wire/http1-head.ts';
 import { HEALTH_CHECKS, HEALTH_FIRST_MS, HEALTH_JITTER } from '../../constants.ts';
 import { dialReason } from '../dial-reason.ts';
-import { unownedUpstream } from '../upstream-target.ts';
-import type { AnswerReceiver, UpstreamLink } from '../upstream-link.ts';
 import type { Upstreams } from '../upstreams.ts';
 import type { CheckedTarget } from './balancers.ts';
+import { probeTarget } from './target-probe.ts';
 
 export interface HealthCheckDeps {
   readonly upstreams: Pick<Upstreams, 'connect'>;
@@ -102,12 +100,7 @@ export class HealthChecks {
 
   async #ask({ target, check, host }: CheckedTarget, signal: AbortSignal): Promise<{ readonly problem: string | undefined } | 'unknown'> {
     try {
-      const status = await ask(
-        await this.#deps.upstreams.connect(unownedUpstream(target.upstream), 'request', signal, true),
-        check.path,
-        host,
-        signal,
-      );
+      const status = await probeTarget(this.#deps.upstreams, target, check.path, host, signal);
       const [lowest, highest] = check.statuses;
       return { problem: status >= lowest && status <= highest ? undefined : `the check got status ${status}` };
     } catch (error) {
@@ -121,42 +114,6 @@ export class HealthChecks {
       };
     }
   }
-}
-
-/** One request on a connection that serves no other; resolves with the status. */
-function ask(connection: UpstreamLink, path: string, host: string, signal: AbortSignal): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const aborted = (): void => done(() => reject(signal.reason as Error));
-    const done = (tell: () => void): void => {
-      signal.removeEventListener('abort', aborted);
-      connection.destroy();
-      tell();
-    };
-    const receiver: AnswerReceiver = {
-      interim: () => undefined,
-      answerHead: (head: ResponseHead) => done(() => resolve(head.status)),
-      answerData: () => true,
-      answerFlush: () => undefined,
-      answerEnd: () => undefined,
-      switched: (_head, stream) => {
-        stream.destroy();
-        done(() => reject(new TypeError('the answer switches protocols')));
-      },
-      answerFailed: (failure, detail) =>
-        done(() => reject(new TypeError(failure === 'bad_answer' ? `bad answer, ${detail}` : 'closed without an answer'))),
-      requestDrain: () => undefined,
-    };
-    if (signal.aborted) return aborted();
-    signal.addEventListener('abort', aborted, { once: true });
-    connection.retire();
-    connection.send(
-      `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: meshgate-health-check\r\nConnection: close\r\n\r\n`,
-      'GET',
-      'none',
-      false,
-      receiver,
-    );
-  });
 }
 
 function sameCheck(a: HealthCheck, b: HealthCheck): boolean {

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate.proto.
  */
 export const file_meshgate: GenFile = /*@__PURE__*/
-  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwipgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIIiUKBUNsYWltEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIscBCgdTZXNzaW9uEgoKAmlkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSJwoIaWRlbnRpdHkYAyABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCmV4cGlyZXNfYXQYBSABKAMSDgoGcHJvb2ZzGAYgAygJEg8KB2lkbGVfbXMYKCABKAMSGQoMcmVtYWluaW5nX21zGCkgASgDSACIAQFCDwoNX3JlbWFpbmluZ19tcyKeAQoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIQCghpZF90b2tlbhgCIAEoCRINCgVub25jZRgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEg8KB2FkZHJlc3MYKCABKAkSEgoKdXNlcl9hZ2VudBgpIAEoCRIbChNwcmV2aW91c19zZXNzaW9uX2lkGBQgASgJIl0KFUNyZWF0ZVNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB3JlZnVzZWQYAiABKAlIAEIICgZyZXN1bHQiPAoSRmluZFNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSJbChNGaW5kU2Vzc2lvblJlc3BvbnNlEicKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uSAASEQoHbWlzc2luZxgCIAEoCUgAQggKBnJlc3VsdCInChFFbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhQKEkVuZFNlc3Npb25SZXNwb25zZSI+ChlWZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiYwoaVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USKQoIaWRlbnRpdHkYASABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eUgAEhAKBmRlbmllZBgCIAEoCUgAQggKBnJlc3VsdCKQAQoMUHJvdmVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRIOCgZzZWNyZXQYAyABKAkSEgoKc2Vzc2lvbl9pZBgEIAEoCRIVCg1rbm93bl9icm93c2VyGAUgASgJEg8KB2FkZHJlc3MYBiABKAkSEgoKdXNlcl9hZ2VudBgHIAEoCSKAAgoNUHJvdmVSZXNwb25zZRI1CgdncmFudGVkGAEgASgLMiIubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZS5HcmFudGVkSAASNQoHcmVmdXNlZBgCIAEoCzIiLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2UuUmVmdXNlZEgAGkcKB0dyYW50ZWQSJQoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb24SFQoNa25vd25fYnJvd3NlchgCIAEoCRouCgdSZWZ1c2VkEgsKA3doeRgBIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgCIAEoA0IICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QiqgIKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIKCgJhdBgpIAEoAxI8CgVyZWFkeRgBIAEoCzIrLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZWFkeUgAEkQKCWhlYXJ0YmVhdBgCIAEoCzIvLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABIYCg5zZXNzaW9uX2RpZ2VzdBgoIAEoCUgAEhEKB3VzZXJfaWQYBCABKAlIABIUCgpzZXJ2aWNlX2lkGAUgASgJSAASFgoMdG9rZW5fZGlnZXN0GAYgASgJSAAaBwoFUmVhZHkaCwoJSGVhcnRiZWF0QgcKBWV2ZW50SgQIAxAEIjwKFVNlbmRBY2Nlc3NMb2dzUmVxdWVzdBIjCgRsb2dzGAEgAygLMhUubWFuYWdlbWVudC5BY2Nlc3NMb2ciGAoWU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZSJeChdMZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIQCghzZWFsX2tleRgEIAEoDCLsAQoYTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEkAKB2dyYW50ZWQYASABKAsyLS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuR3JhbnRlZEgAEjoKBGhlbGQYAiABKAsyKi5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuSGVsZEgAEjUKC2NlcnRpZmljYXRlGAMgASgLMh4ubWVzaGdhdGUudjEuU2VhbGVkQ2VydGlmaWNhdGVIABoJCgdHcmFudGVkGgYKBEhlbGRCCAoGcmVzdWx0IksKEVNlYWxlZENlcnRpZmljYXRlEhIKCnNlbmRlcl9rZXkYASABKAwSFQoNcmVjaXBpZW50X2tleRgCIAEoDBILCgNib3gYAyABKAwiOwoZUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJIhwKGlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlIlcKD0NoYWxsZW5nZUFuc3dlchIMCgR0eXBlGAEgASgJEgwKBG5hbWUYAiABKAkSDQoFdG9rZW4YAyABKAkSGQoRa2V5X2F1dGhvcml6YXRpb24YBCABKAkiaQoYUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSLQoHYW5zd2VycxgDIAMoCzIcLm1lc2hnYXRlLnYxLkNoYWxsZW5nZUFuc3dlciIbChlQcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlIlIKFEZpbmRDaGFsbGVuZ2VSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDAoEdHlwZRgCIAEoCRIMCgRuYW1lGAMgASgJEg0KBXRva2VuGAQgASgJIk0KFUZpbmRDaGFsbGVuZ2VSZXNwb25zZRIeChFrZXlfYXV0aG9yaXphdGlvbhgBIAEoCUgAiAEBQhQKEl9rZXlfYXV0aG9yaXphdGlvbiIvChxDZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkiLQodQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USDAoEa2V5cxgBIAMoDCJ8ChdTaGFyZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIuCgZzZWFsZWQYBCADKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZSIaChhTaGFyZUNlcnRpZmljYXRlUmVzcG9uc2Ui5QEKEENlcnRpZmljYXRlU3RhdGUSDQoFbmFtZXMYASADKAkSDgoGc291cmNlGAIgASgJEg0KBXN0YXRlGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIOCgZpc3N1ZXIYBSABKAkSFwoKbm90X2JlZm9yZRgGIAEoCUgAiAEBEhYKCW5vdF9hZnRlchgHIAEoCUgBiAEBEhMKC25leHRfYWN0aW9uGAggASgJEhQKB25leHRfYXQYCSABKAlIAogBAUINCgtfbm90X2JlZm9yZUIMCgpfbm90X2FmdGVyQgoKCF9uZXh0X2F0ImoKGVJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIuCgdjaGFuZ2VkGAIgAygLMh0ubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVTdGF0ZRIMCgRnb25lGAMgAygJIhwKGlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlMv8KCg5HYXRld2F5U2VydmljZRJTCgxSZWx5aW5nUGFydHkSIC5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXF1ZXN0GiEubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVzcG9uc2USVgoNQ3JlYXRlU2Vzc2lvbhIhLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiIubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlElAKC0ZpbmRTZXNzaW9uEh8ubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXF1ZXN0GiAubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXNwb25zZRJNCgpFbmRTZXNzaW9uEh4ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVzcG9uc2USZQoSVmVyaWZ5U2VydmljZVRva2VuEiYubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBonLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEj4KBVByb3ZlEhkubWVzaGdhdGUudjEuUHJvdmVSZXF1ZXN0GhoubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZRJhChBXYXRjaFJldm9jYXRpb25zEiQubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJS5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UwARJZCg5TZW5kQWNjZXNzTG9ncxIiLm1lc2hnYXRlLnYxLlNlbmRBY2Nlc3NMb2dzUmVxdWVzdBojLm1lc2hnYXRlLnYxLlNlbmRBY2Nlc3NMb2dzUmVzcG9uc2USXwoQTGVhc2VDZXJ0aWZpY2F0ZRIkLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0GiUubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEmUKElJlbGVhc2VDZXJ0aWZpY2F0ZRImLm1lc2hnYXRlLnYxLlJlbGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QaJy5tZXNoZ2F0ZS52MS5SZWxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJiChFQcmVzZW50Q2hhbGxlbmdlcxIlLm1lc2hnYXRlLnYxLlByZXNlbnRDaGFsbGVuZ2VzUmVxdWVzdBomLm1lc2hnYXRlLnYxLlByZXNlbnRDaGFsbGVuZ2VzUmVzcG9uc2USVgoNRmluZENoYWxsZW5nZRIhLm1lc2hnYXRlLnYxLkZpbmRDaGFsbGVuZ2VSZXF1ZXN0GiIubWVzaGdhdGUudjEuRmluZENoYWxsZW5nZVJlc3BvbnNlEm4KFUNlcnRpZmljYXRlUmVjaXBpZW50cxIpLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlUmVjaXBpZW50c1JlcXVlc3QaKi5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXNwb25zZRJfChBTaGFyZUNlcnRpZmljYXRlEiQubWVzaGdhdGUudjEuU2hhcmVDZXJ0aWZpY2F0ZVJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5TaGFyZUNlcnRpZmljYXRlUmVzcG9uc2USZQoSUmVwb3J0Q2VydGlmaWNhdGVzEiYubWVzaGdhdGUudjEuUmVwb3J0Q2VydGlmaWNhdGVzUmVxdWVzdBonLm1lc2hnYXRlLnYxLlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlYgZwcm90bzM", [file_proxy_service]);
+  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwipgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIIiUKBUNsYWltEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIscBCgdTZXNzaW9uEgoKAmlkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSJwoIaWRlbnRpdHkYAyABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCmV4cGlyZXNfYXQYBSABKAMSDgoGcHJvb2ZzGAYgAygJEg8KB2lkbGVfbXMYKCABKAMSGQoMcmVtYWluaW5nX21zGCkgASgDSACIAQFCDwoNX3JlbWFpbmluZ19tcyKeAQoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIQCghpZF90b2tlbhgCIAEoCRINCgVub25jZRgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEg8KB2FkZHJlc3MYKCABKAkSEgoKdXNlcl9hZ2VudBgpIAEoCRIbChNwcmV2aW91c19zZXNzaW9uX2lkGBQgASgJIl0KFUNyZWF0ZVNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB3JlZnVzZWQYAiABKAlIAEIICgZyZXN1bHQiPAoSRmluZFNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSJbChNGaW5kU2Vzc2lvblJlc3BvbnNlEicKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uSAASEQoHbWlzc2luZxgCIAEoCUgAQggKBnJlc3VsdCInChFFbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhQKEkVuZFNlc3Npb25SZXNwb25zZSI+ChlWZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiYwoaVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USKQoIaWRlbnRpdHkYASABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eUgAEhAKBmRlbmllZBgCIAEoCUgAQggKBnJlc3VsdCKQAQoMUHJvdmVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRIOCgZzZWNyZXQYAyABKAkSEgoKc2Vzc2lvbl9pZBgEIAEoCRIVCg1rbm93bl9icm93c2VyGAUgASgJEg8KB2FkZHJlc3MYBiABKAkSEgoKdXNlcl9hZ2VudBgHIAEoCSKAAgoNUHJvdmVSZXNwb25zZRI1CgdncmFudGVkGAEgASgLMiIubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZS5HcmFudGVkSAASNQoHcmVmdXNlZBgCIAEoCzIiLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2UuUmVmdXNlZEgAGkcKB0dyYW50ZWQSJQoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb24SFQoNa25vd25fYnJvd3NlchgCIAEoCRouCgdSZWZ1c2VkEgsKA3doeRgBIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgCIAEoA0IICgZyZXN1bHQiOwoWUmVkZWVtRGlhZ25vc2lzUmVxdWVzdBINCgV0b2tlbhgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJIigKF1JlZGVlbURpYWdub3Npc1Jlc3BvbnNlEg0KBXZhbGlkGAEgASgIIhkKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0IqoCChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USCgoCYXQYKSABKAMSPAoFcmVhZHkYASABKAsyKy5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuUmVhZHlIABJECgloZWFydGJlYXQYAiABKAsyLy5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuSGVhcnRiZWF0SAASGAoOc2Vzc2lvbl9kaWdlc3QYKCABKAlIABIRCgd1c2VyX2lkGAQgASgJSAASFAoKc2VydmljZV9pZBgFIAEoCUgAEhYKDHRva2VuX2RpZ2VzdBgGIAEoCUgAGgcKBVJlYWR5GgsKCUhlYXJ0YmVhdEIHCgVldmVudEoECAMQBCI8ChVTZW5kQWNjZXNzTG9nc1JlcXVlc3QSIwoEbG9ncxgBIAMoCzIVLm1hbmFnZW1lbnQuQWNjZXNzTG9nIhgKFlNlbmRBY2Nlc3NMb2dzUmVzcG9uc2UiXgoXTGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRIRCglub3RfYWZ0ZXIYAyABKAMSEAoIc2VhbF9rZXkYBCABKAwi7AEKGExlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJACgdncmFudGVkGAEgASgLMi0ubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlLkdyYW50ZWRIABI6CgRoZWxkGAIgASgLMioubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlLkhlbGRIABI1CgtjZXJ0aWZpY2F0ZRgDIAEoCzIeLm1lc2hnYXRlLnYxLlNlYWxlZENlcnRpZmljYXRlSAAaCQoHR3JhbnRlZBoGCgRIZWxkQggKBnJlc3VsdCJLChFTZWFsZWRDZXJ0aWZpY2F0ZRISCgpzZW5kZXJfa2V5GAEgASgMEhUKDXJlY2lwaWVudF9rZXkYAiABKAwSCwoDYm94GAMgASgMIjsKGVJlbGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCSIcChpSZWxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZSJXCg9DaGFsbGVuZ2VBbnN3ZXISDAoEdHlwZRgBIAEoCRIMCgRuYW1lGAIgASgJEg0KBXRva2VuGAMgASgJEhkKEWtleV9hdXRob3JpemF0aW9uGAQgASgJImkKGFByZXNlbnRDaGFsbGVuZ2VzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEi0KB2Fuc3dlcnMYAyADKAsyHC5tZXNoZ2F0ZS52MS5DaGFsbGVuZ2VBbnN3ZXIiGwoZUHJlc2VudENoYWxsZW5nZXNSZXNwb25zZSJSChRGaW5kQ2hhbGxlbmdlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEgwKBHR5cGUYAiABKAkSDAoEbmFtZRgDIAEoCRINCgV0b2tlbhgEIAEoCSJNChVGaW5kQ2hhbGxlbmdlUmVzcG9uc2USHgoRa2V5X2F1dGhvcml6YXRpb24YASABKAlIAIgBAUIUChJfa2V5X2F1dGhvcml6YXRpb24iLwocQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJIi0KHUNlcnRpZmljYXRlUmVjaXBpZW50c1Jlc3BvbnNlEgwKBGtleXMYASADKAwifAoXU2hhcmVDZXJ0aWZpY2F0ZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRIRCglub3RfYWZ0ZXIYAyABKAMSLgoGc2VhbGVkGAQgAygLMh4ubWVzaGdhdGUudjEuU2VhbGVkQ2VydGlmaWNhdGUiGgoYU2hhcmVDZXJ0aWZpY2F0ZVJlc3BvbnNlIuUBChBDZXJ0aWZpY2F0ZVN0YXRlEg0KBW5hbWVzGAEgAygJEg4KBnNvdXJjZRgCIAEoCRINCgVzdGF0ZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSDgoGaXNzdWVyGAUgASgJEhcKCm5vdF9iZWZvcmUYBiABKAlIAIgBARIWCglub3RfYWZ0ZXIYByABKAlIAYgBARITCgtuZXh0X2FjdGlvbhgIIAEoCRIUCgduZXh0X2F0GAkgASgJSAKIAQFCDQoLX25vdF9iZWZvcmVCDAoKX25vdF9hZnRlckIKCghfbmV4dF9hdCJqChlSZXBvcnRDZXJ0aWZpY2F0ZXNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSLgoHY2hhbmdlZBgCIAMoCzIdLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlU3RhdGUSDAoEZ29uZRgDIAMoCSIcChpSZXBvcnRDZXJ0aWZpY2F0ZXNSZXNwb25zZTLdCwoOR2F0ZXdheVNlcnZpY2USUwoMUmVseWluZ1BhcnR5EiAubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVxdWVzdBohLm1lc2hnYXRlLnYxLlJlbHlpbmdQYXJ0eVJlc3BvbnNlElYKDUNyZWF0ZVNlc3Npb24SIS5tZXNoZ2F0ZS52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdBoiLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXNwb25zZRJQCgtGaW5kU2Vzc2lvbhIfLm1lc2hnYXRlLnYxLkZpbmRTZXNzaW9uUmVxdWVzdBogLm1lc2hnYXRlLnYxLkZpbmRTZXNzaW9uUmVzcG9uc2USTQoKRW5kU2Vzc2lvbhIeLm1lc2hnYXRlLnYxLkVuZFNlc3Npb25SZXF1ZXN0Gh8ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlc3BvbnNlEmUKElZlcmlmeVNlcnZpY2VUb2tlbhImLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlcXVlc3QaJy5tZXNoZ2F0ZS52MS5WZXJpZnlTZXJ2aWNlVG9rZW5SZXNwb25zZRI+CgVQcm92ZRIZLm1lc2hnYXRlLnYxLlByb3ZlUmVxdWVzdBoaLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2USYQoQV2F0Y2hSZXZvY2F0aW9ucxIkLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiUubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlMAESXAoPUmVkZWVtRGlhZ25vc2lzEiMubWVzaGdhdGUudjEuUmVkZWVtRGlhZ25vc2lzUmVxdWVzdBokLm1lc2hnYXRlLnYxLlJlZGVlbURpYWdub3Npc1Jlc3BvbnNlElkKDlNlbmRBY2Nlc3NMb2dzEiIubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0GiMubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZRJfChBMZWFzZUNlcnRpZmljYXRlEiQubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USZQoSUmVsZWFzZUNlcnRpZmljYXRlEiYubWVzaGdhdGUudjEuUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBonLm1lc2hnYXRlLnYxLlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEmIKEVByZXNlbnRDaGFsbGVuZ2VzEiUubWVzaGdhdGUudjEuUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0GiYubWVzaGdhdGUudjEuUHJlc2VudENoYWxsZW5nZXNSZXNwb25zZRJWCg1GaW5kQ2hhbGxlbmdlEiEubWVzaGdhdGUudjEuRmluZENoYWxsZW5nZVJlcXVlc3QaIi5tZXNoZ2F0ZS52MS5GaW5kQ2hhbGxlbmdlUmVzcG9uc2USbgoVQ2VydGlmaWNhdGVSZWNpcGllbnRzEikubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVxdWVzdBoqLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlUmVjaXBpZW50c1Jlc3BvbnNlEl8KEFNoYXJlQ2VydGlmaWNhdGUSJC5tZXNoZ2F0ZS52MS5TaGFyZUNlcnRpZmljYXRlUmVxdWVzdBolLm1lc2hnYXRlLnYxLlNoYXJlQ2VydGlmaWNhdGVSZXNwb25zZRJlChJSZXBvcnRDZXJ0aWZpY2F0ZXMSJi5tZXNoZ2F0ZS52MS5SZXBvcnRDZXJ0aWZpY2F0ZXNSZXF1ZXN0GicubWVzaGdhdGUudjEuUmVwb3J0Q2VydGlmaWNhdGVzUmVzcG9uc2ViBnByb3RvMw", [file_proxy_service]);
 
 /**
  * @generated from message meshgate.v1.RelyingPartyRequest
@@ -551,6 +551,45 @@ export const ProveResponse_RefusedSchema: GenMessage<ProveResponse_Refused> = /*
   messageDesc(file_meshgate, 14, 1);
 
 /**
+ * @generated from message meshgate.v1.RedeemDiagnosisRequest
+ */
+export type RedeemDiagnosisRequest = Message<"meshgate.v1.RedeemDiagnosisRequest"> & {
+  /**
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * @generated from field: string service_id = 2;
+   */
+  serviceId: string;
+};
+
+/**
+ * Describes the message meshgate.v1.RedeemDiagnosisRequest.
+ * Use `create(RedeemDiagnosisRequestSchema)` to create a new message.
+ */
+export const RedeemDiagnosisRequestSchema: GenMessage<RedeemDiagnosisRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 15);
+
+/**
+ * @generated from message meshgate.v1.RedeemDiagnosisResponse
+ */
+export type RedeemDiagnosisResponse = Message<"meshgate.v1.RedeemDiagnosisResponse"> & {
+  /**
+   * @generated from field: bool valid = 1;
+   */
+  valid: boolean;
+};
+
+/**
+ * Describes the message meshgate.v1.RedeemDiagnosisResponse.
+ * Use `create(RedeemDiagnosisResponseSchema)` to create a new message.
+ */
+export const RedeemDiagnosisResponseSchema: GenMessage<RedeemDiagnosisResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 16);
+
+/**
  * @generated from message meshgate.v1.WatchRevocationsRequest
  */
 export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsRequest"> & {
@@ -561,7 +600,7 @@ export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsReque
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 15);
+  messageDesc(file_meshgate, 17);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse
@@ -625,7 +664,7 @@ export type WatchRevocationsResponse = Message<"meshgate.v1.WatchRevocationsResp
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 16);
+  messageDesc(file_meshgate, 18);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Ready
@@ -638,7 +677,7 @@ export type WatchRevocationsResponse_Ready = Message<"meshgate.v1.WatchRevocatio
  * Use `create(WatchRevocationsResponse_ReadySchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/
-  messageDesc(file_meshgate, 16, 0);
+  messageDesc(file_meshgate, 18, 0);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Heartbeat
@@ -651,7 +690,7 @@ export type WatchRevocationsResponse_Heartbeat = Message<"meshgate.v1.WatchRevoc
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_meshgate, 16, 1);
+  messageDesc(file_meshgate, 18, 1);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsRequest
@@ -670,7 +709,7 @@ export type SendAccessLogsRequest = Message<"meshgate.v1.SendAccessLogsRequest">
  * Use `create(SendAccessLogsRequestSchema)` to create a new message.
  */
 export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 17);
+  messageDesc(file_meshgate, 19);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsResponse
@@ -683,7 +722,7 @@ export type SendAccessLogsResponse = Message<"meshgate.v1.SendAccessLogsResponse
  * Use `create(SendAccessLogsResponseSchema)` to create a new message.
  */
 export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 18);
+  messageDesc(file_meshgate, 20);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateRequest
@@ -721,7 +760,7 @@ export type LeaseCertificateRequest = Message<"meshgate.v1.LeaseCertificateReque
  * Use `create(LeaseCertificateRequestSchema)` to create a new message.
  */
 export const LeaseCertificateRequestSchema: GenMessage<LeaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 19);
+  messageDesc(file_meshgate, 21);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse
@@ -760,7 +799,7 @@ export type LeaseCertificateResponse = Message<"meshgate.v1.LeaseCertificateResp
  * Use `create(LeaseCertificateResponseSchema)` to create a new message.
  */
 export const LeaseCertificateResponseSchema: GenMessage<LeaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 20);
+  messageDesc(file_meshgate, 22);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Granted
@@ -773,7 +812,7 @@ export type LeaseCertificateResponse_Granted = Message<"meshgate.v1.LeaseCertifi
  * Use `create(LeaseCertificateResponse_GrantedSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_GrantedSchema: GenMessage<LeaseCertificateResponse_Granted> = /*@__PURE__*/
-  messageDesc(file_meshgate, 20, 0);
+  messageDesc(file_meshgate, 22, 0);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Held
@@ -786,7 +825,7 @@ export type LeaseCertificateResponse_Held = Message<"meshgate.v1.LeaseCertificat
  * Use `create(LeaseCertificateResponse_HeldSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_HeldSchema: GenMessage<LeaseCertificateResponse_Held> = /*@__PURE__*/
-  messageDesc(file_meshgate, 20, 1);
+  messageDesc(file_meshgate, 22, 1);
 
 /**
  * NaCl box of the sender for one recipient: JSON with keyPem, chainPem and directory.
@@ -817,7 +856,7 @@ export type SealedCertificate = Message<"meshgate.v1.SealedCertificate"> & {
  * Use `create(SealedCertificateSchema)` to create a new message.
  */
 export const SealedCertificateSchema: GenMessage<SealedCertificate> = /*@__PURE__*/
-  messageDesc(file_meshgate, 21);
+  messageDesc(file_meshgate, 23);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateRequest
@@ -839,7 +878,7 @@ export type ReleaseCertificateRequest = Message<"meshgate.v1.ReleaseCertificateR
  * Use `create(ReleaseCertificateRequestSchema)` to create a new message.
  */
 export const ReleaseCertificateRequestSchema: GenMessage<ReleaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22);
+  messageDesc(file_meshgate, 24);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateResponse
@@ -852,7 +891,7 @@ export type ReleaseCertificateResponse = Message<"meshgate.v1.ReleaseCertificate
  * Use `create(ReleaseCertificateResponseSchema)` to create a new message.
  */
 export const ReleaseCertificateResponseSchema: GenMessage<ReleaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 23);
+  messageDesc(file_meshgate, 25);
 
 /**
  * @generated from message meshgate.v1.ChallengeAnswer
@@ -886,7 +925,7 @@ export type ChallengeAnswer = Message<"meshgate.v1.ChallengeAnswer"> & {
  * Use `create(ChallengeAnswerSchema)` to create a new message.
  */
 export const ChallengeAnswerSchema: GenMessage<ChallengeAnswer> = /*@__PURE__*/
-  messageDesc(file_meshgate, 24);
+  messageDesc(file_meshgate, 26);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesRequest
@@ -913,7 +952,7 @@ export type PresentChallengesRequest = Message<"meshgate.v1.PresentChallengesReq
  * Use `create(PresentChallengesRequestSchema)` to create a new message.
  */
 export const PresentChallengesRequestSchema: GenMessage<PresentChallengesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 25);
+  messageDesc(file_meshgate, 27);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesResponse
@@ -926,7 +965,7 @@ export type PresentChallengesResponse = Message<"meshgate.v1.PresentChallengesRe
  * Use `create(PresentChallengesResponseSchema)` to create a new message.
  */
 export const PresentChallengesResponseSchema: GenMessage<PresentChallengesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 26);
+  messageDesc(file_meshgate, 28);
 
 /**
  * @generated from message meshgate.v1.FindChallengeRequest
@@ -960,7 +999,7 @@ export type FindChallengeRequest = Message<"meshgate.v1.FindChallengeRequest"> &
  * Use `create(FindChallengeRequestSchema)` to create a new message.
  */
 export const FindChallengeRequestSchema: GenMessage<FindChallengeRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 27);
+  messageDesc(file_meshgate, 29);
 
 /**
  * @generated from message meshgate.v1.FindChallengeResponse
@@ -977,7 +1016,7 @@ export type FindChallengeResponse = Message<"meshgate.v1.FindChallengeResponse">
  * Use `create(FindChallengeResponseSchema)` to create a new message.
  */
 export const FindChallengeResponseSchema: GenMessage<FindChallengeResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 28);
+  messageDesc(file_meshgate, 30);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsRequest
@@ -994,7 +1033,7 @@ export type CertificateRecipientsRequest = Message<"meshgate.v1.CertificateRecip
  * Use `create(CertificateRecipientsRequestSchema)` to create a new message.
  */
 export const CertificateRecipientsRequestSchema: GenMessage<CertificateRecipientsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 29);
+  messageDesc(file_meshgate, 31);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsResponse
@@ -1011,7 +1050,7 @@ export type CertificateRecipientsResponse = Message<"meshgate.v1.CertificateReci
  * Use `create(CertificateRecipientsResponseSchema)` to create a new message.
  */
 export const CertificateRecipientsResponseSchema: GenMessage<CertificateRecipientsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 30);
+  messageDesc(file_meshgate, 32);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateRequest
@@ -1045,7 +1084,7 @@ export type ShareCertificateRequest = Message<"meshgate.v1.ShareCertificateReque
  * Use `create(ShareCertificateRequestSchema)` to create a new message.
  */
 export const ShareCertificateRequestSchema: GenMessage<ShareCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 31);
+  messageDesc(file_meshgate, 33);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateResponse
@@ -1058,7 +1097,7 @@ export type ShareCertificateResponse = Message<"meshgate.v1.ShareCertificateResp
  * Use `create(ShareCertificateResponseSchema)` to create a new message.
  */
 export const ShareCertificateResponseSchema: GenMessage<ShareCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 32);
+  messageDesc(file_meshgate, 34);
 
 /**
  * @generated from message meshgate.v1.CertificateState
@@ -1117,7 +1156,7 @@ export type CertificateState = Message<"meshgate.v1.CertificateState"> & {
  * Use `create(CertificateStateSchema)` to create a new message.
  */
 export const CertificateStateSchema: GenMessage<CertificateState> = /*@__PURE__*/
-  messageDesc(file_meshgate, 33);
+  messageDesc(file_meshgate, 35);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesRequest
@@ -1148,7 +1187,7 @@ export type ReportCertificatesRequest = Message<"meshgate.v1.ReportCertificatesR
  * Use `create(ReportCertificatesRequestSchema)` to create a new message.
  */
 export const ReportCertificatesRequestSchema: GenMessage<ReportCertificatesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 34);
+  messageDesc(file_meshgate, 36);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesResponse
@@ -1161,7 +1200,7 @@ export type ReportCertificatesResponse = Message<"meshgate.v1.ReportCertificates
  * Use `create(ReportCertificatesResponseSchema)` to create a new message.
  */
 export const ReportCertificatesResponseSchema: GenMessage<ReportCertificatesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 35);
+  messageDesc(file_meshgate, 37);
 
 /**
  * @generated from service meshgate.v1.GatewayService
@@ -1233,6 +1272,16 @@ export const GatewayService: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchRevocationsRequestSchema;
     output: typeof WatchRevocationsResponseSchema;
+  },
+  /**
+   * Uses up a token by which an administrator asks this gateway for a diagnosis of the service.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.RedeemDiagnosis
+   */
+  redeemDiagnosis: {
+    methodKind: "unary";
+    input: typeof RedeemDiagnosisRequestSchema;
+    output: typeof RedeemDiagnosisResponseSchema;
   },
   /**
    * Access log records, many in one call and kept all or none. One that is there already is left alone, so they may be sent again.
