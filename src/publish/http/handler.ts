@@ -6,7 +6,7 @@ import { callerNetwork } from '#lib/ip.ts';
 import type { ProofAlternatives } from '#model/access.ts';
 import type { DenyReason } from '#model/decision.ts';
 import type { ServiceId } from '#model/ids.ts';
-import { fieldValue, joinedValue, type Fields } from '#wire/http1-fields.ts';
+import { joinedValue, type Fields } from '#wire/http1-fields.ts';
 import type { ResponseHead } from '#wire/http1-head.ts';
 import type { Verdict } from '../access/check.ts';
 import { admittedRate } from '../access/checks/rate.ts';
@@ -16,15 +16,15 @@ import { isOwnPath, Place } from '../access/place.ts';
 import { showSteps, stepsFor } from '../access/proof-steps.ts';
 import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
-import { acceptsHtml, respondOwn, respondPrivate } from '../access/respond.ts';
+import { acceptsHtml, respondOwn, respondPrivate, type OwnAnswer } from '../access/respond.ts';
 import { standingRefusal, StandingTrust } from '../access/standing-trust.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
 import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
-import { failedStage, stageRecords, type Diagnosis } from '../pages/stages.ts';
+import { failedStage, stageRecords, type Diagnosis, type StageTimes } from '../pages/stages.ts';
 import type { Trace } from '../tracing/trace-context.ts';
-import { CONFIRM_MS, LOG_TEXT, UPGRADE_IDLE_MS } from '../constants.ts';
+import { CONFIRM_MS, UPGRADE_IDLE_MS } from '../constants.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
-import { diagnose, diagnosisToken, type Step } from './diagnose.ts';
+import { diagnose, diagnosisToken } from './diagnose.ts';
 import type { Exchange, ExchangeOwner } from './exchange.ts';
 import type { HandlerDeps } from './handler-deps.ts';
 import { administratorAsks } from './explain.ts';
@@ -33,6 +33,7 @@ import { noFields } from './field-class.ts';
 import { Forward, type ForwardEvents } from './forward.ts';
 import { via, visitedBefore } from './loop-guard.ts';
 import type { OpenStream } from './open-streams.ts';
+import { requestFacts } from './request-facts.ts';
 import { RequestInput } from './request-input.ts';
 import { beginTrace } from './request-trace.ts';
 import { giveAnswer, redirectLocation } from './own-answer.ts';
@@ -119,20 +120,13 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     if (typeof subject === 'string') return this.#refuse('bad_request', subject);
     this.#subject = subject;
     this.#route = subject.route;
-    const input = new RequestInput(subject, this.#deps);
-    this.#input = input;
+    const input = (this.#input = new RequestInput(subject, this.#deps));
     const token = diagnosisToken(subject);
-    if (token === undefined) this.#atDoor(input);
-    else
-      this.#later(diagnose(this.#exchange, subject, token, this.#deps), (steps) =>
-        steps === undefined ? this.#atDoor(input) : this.#diagnosed(steps),
-      );
-  }
-
-  #diagnosed(steps: readonly Step[]): void {
-    this.#status = 200;
-    this.#reason = 'diagnosis';
-    respondPrivate(this.#exchange, { steps });
+    if (token === undefined) return this.#atDoor(input);
+    this.#later(diagnose(this.#exchange, subject, token, this.#deps), (steps) => {
+      if (steps === undefined) return this.#atDoor(input);
+      this.#own({ status: 200, reason: 'diagnosis', send: () => respondPrivate(this.#exchange, { steps }) });
+    });
   }
 
   #atDoor(input: RequestInput): void {
@@ -180,18 +174,14 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
         const steps = stepsFor(asked, session);
         if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields) || steps.length === 0)
           return this.#refuse(reason, '', asked);
-        this.#reason = reason;
         if (steps.length > 1 || steps[0] !== 'oidc') {
-          this.#status = reasonStatus(reason);
-          return showSteps(this.#exchange, this.#deps.pages, subject, steps, session);
+          const send = (): void => showSteps(this.#exchange, this.#deps.pages, subject, steps, session);
+          return this.#own({ status: reasonStatus(reason), reason, send });
         }
         return this.#later(loginRedirect(this.#exchange, this.#deps, new Place(subject), subject, input.signal, this.#id), (answer) => {
-          this.#status = answer.status;
-          if (answer.failure !== undefined) {
-            this.#reason = 'auth_unavailable';
-            this.#tell('auth_unavailable', answer.failure);
-          }
-          answer.send();
+          const { failure } = answer;
+          this.#own({ ...answer, reason: failure === undefined ? reason : 'auth_unavailable' });
+          if (failure !== undefined) this.#tell('auth_unavailable', failure);
         });
       }
     }
@@ -199,11 +189,13 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
 
   #ownPath({ subject, signal }: RequestInput): void {
     const done = answerOwnPath(this.#exchange, this.#deps, new Place(subject), subject, signal, this.#id);
-    this.#later(done, ({ status, reason, send }) => {
-      this.#status = status;
-      this.#reason = reason;
-      send();
-    });
+    this.#later(done, (answer) => this.#own(answer));
+  }
+
+  #own({ status, reason, send }: OwnAnswer): void {
+    this.#status = status;
+    this.#reason = reason;
+    send();
   }
 
   #forward(subject: Subject, verdict: Verdict & { kind: 'allow' }): void {
@@ -376,17 +368,19 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
         asked,
         diagnosis,
       });
-    const told = administratorAsks(this.#subject === undefined ? undefined : new RequestInput(this.#subject, this.#deps), this.#verdict);
-    if (told === false) return answer();
+    const told = administratorAsks(this.#input, this.#verdict);
     const explain = (administrator: boolean): void => answer(administrator ? this.#diagnosis(reason, detail) : undefined);
-    if (told === true) explain(true);
+    if (typeof told === 'boolean') explain(told);
     else this.#later(told, explain);
   }
 
   #diagnosis(reason: OwnReason, detail: string): Diagnosis {
     const stage = failedStage(reason, detail);
-    const times = { accessMs: this.#accessMs, dialMs: this.#dialMs, firstByteMs: this.#firstByteMs };
-    return { id: this.#id, stages: stageRecords(stage, times), failed: stage && { stage, reason, detail }, upstream: this.#upstream };
+    return { id: this.#id, stages: stageRecords(stage, this.#times()), failed: stage && { stage, reason, detail }, upstream: this.#upstream };
+  }
+
+  #times(): StageTimes {
+    return { accessMs: this.#accessMs, dialMs: this.#dialMs, firstByteMs: this.#firstByteMs };
   }
 
   #tell(reason: OwnReason, detail: string): void {
@@ -402,12 +396,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     const identity = this.identity;
     this.#deps.accessLog({
       id: this.#id,
-      serviceId: this.#subject?.service?.id,
+      ...requestFacts(request, this.#subject),
       timestamp: this.#wall,
-      protocol: 'http',
-      method: request.method.slice(0, LOG_TEXT),
-      host: (this.#subject?.host ?? '').slice(0, LOG_TEXT),
-      path: (this.#subject?.path ?? '').slice(0, LOG_TEXT),
       durationMs: this.#deps.clock.now() - this.#started,
       // 499: the client went away before there was an answer.
       status: fault !== undefined ? 400 : this.#status === 0 ? 499 : this.#status,
@@ -420,13 +410,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
       rule: this.#verdict?.rule,
       observed: this.#input?.observed,
       trace: this.#trace,
-      httpVersion: request.version,
-      userAgent: fieldValue(request.fields, 'user-agent')?.slice(0, LOG_TEXT),
-      referer: fieldValue(request.fields, 'referer')?.slice(0, LOG_TEXT),
       upstream: this.#upstream,
-      accessMs: this.#accessMs,
-      dialMs: this.#dialMs,
-      firstByteMs: this.#firstByteMs,
+      ...this.#times(),
       reason: fault ?? (this.#reason === '' ? 'client_closed' : this.#reason),
     });
   }

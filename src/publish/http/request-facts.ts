@@ -1,0 +1,21 @@
+// What the access log says of a request itself, cut to sane lengths.
+import type { AccessLogEntry } from '#model/access-log.ts';
+import { fieldValue } from '#wire/http1-fields.ts';
+import type { Subject } from '../access/subject.ts';
+import { LOG_TEXT } from '../constants.ts';
+import type { ExchangeRequest } from './exchange.ts';
+
+type Facts = Pick<AccessLogEntry, 'serviceId' | 'protocol' | 'method' | 'host' | 'path' | 'httpVersion' | 'userAgent' | 'referer'>;
+
+export function requestFacts({ method, version, fields }: ExchangeRequest, subject: Subject | undefined): Facts {
+  return {
+    serviceId: subject?.service?.id,
+    protocol: 'http',
+    method: method.slice(0, LOG_TEXT),
+    host: (subject?.host ?? '').slice(0, LOG_TEXT),
+    path: (subject?.path ?? '').slice(0, LOG_TEXT),
+    httpVersion: version,
+    userAgent: fieldValue(fields, 'user-agent')?.slice(0, LOG_TEXT),
+    referer: fieldValue(fields, 'referer')?.slice(0, LOG_TEXT),
+  };
+}
