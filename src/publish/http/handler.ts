@@ -20,7 +20,7 @@ import { acceptsHtml, respondOwn, respondPrivate, type OwnAnswer } from '../acce
 import { standingRefusal, StandingTrust } from '../access/standing-trust.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
 import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
-import { failedStage, stageRecords, type Diagnosis, type StageTimes } from '../pages/stages.ts';
+import { diagnosisOf, type Diagnosis, type StageTimes } from '../pages/stages.ts';
 import type { Trace } from '../tracing/trace-context.ts';
 import { CONFIRM_MS, UPGRADE_IDLE_MS } from '../constants.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
@@ -375,8 +375,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   }
 
   #diagnosis(reason: OwnReason, detail: string): Diagnosis {
-    const stage = failedStage(reason, detail);
-    return { id: this.#id, stages: stageRecords(stage, this.#times()), failed: stage && { stage, reason, detail }, upstream: this.#upstream };
+    return diagnosisOf(this.#id, reason, detail, this.#times(), this.#upstream);
   }
 
   #times(): StageTimes {

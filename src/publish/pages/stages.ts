@@ -56,8 +56,14 @@ export interface StageTimes {
   readonly firstByteMs: number | undefined;
 }
 
+/** Of a request that ended so. */
+export function diagnosisOf(id: string, reason: OwnReason, detail: string, times: StageTimes, upstream: string | undefined): Diagnosis {
+  const stage = failedStage(reason, detail);
+  return { id, stages: stageRecords(stage, times), failed: stage === undefined ? undefined : { stage, reason, detail }, upstream };
+}
+
 /** The record of a way that ended at `failed`, or of one that came through. */
-export function stageRecords(failed: Stage | undefined, { accessMs, dialMs, firstByteMs }: StageTimes): readonly StageRecord[] {
+function stageRecords(failed: Stage | undefined, { accessMs, dialMs, firstByteMs }: StageTimes): readonly StageRecord[] {
   const ms: Readonly<Record<Stage, number | undefined>> = {
     tls: undefined,
     route: undefined,
