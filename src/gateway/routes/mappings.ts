@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from '#lib/log.ts';
 import type { ServiceId } from '#model/ids.ts';
+import { SharedValues } from '#lib/shared-values.ts';
 import { asksFor } from '#model/access.ts';
 import type { MappingChange, ServiceMapping } from '#model/service.ts';
 import { maxMappings } from '../constants.ts';
@@ -23,6 +24,7 @@ export class Mappings {
   readonly #follower: MappingFollower;
   readonly #kept: KeptMappings;
   readonly #current = new Map<ServiceId, ServiceMapping>();
+  readonly #shared = new SharedValues();
   /** Whether there is a configuration at all, be it empty: from the control plane, or kept. */
   known = false;
   /** Ids that the snapshot under way has brought, or undefined between snapshots. */
@@ -98,7 +100,8 @@ export class Mappings {
   }
 
   /** Whether anything is different but the one-time token. */
-  #set(mapping: ServiceMapping): boolean {
+  #set(received: ServiceMapping): boolean {
+    const mapping = shareParts(received, this.#shared);
     const before = this.#current.get(mapping.id);
     this.#current.set(mapping.id, mapping);
     if (before !== undefined && isDeepStrictEqual({ ...before, authToken: '' }, { ...mapping, authToken: '' })) return false;
@@ -113,6 +116,19 @@ export class Mappings {
     this.#follower.removed(mapping);
     return true;
   }
+}
+
+/** The same, with parts that are equal to another service's kept once. */
+function shareParts(mapping: ServiceMapping, shared: SharedValues): ServiceMapping {
+  return {
+    ...mapping,
+    accountId: shared.value(mapping.accountId),
+    paths: mapping.paths.map((path) => ({ ...path, targets: shared.value(path.targets), options: shared.value(path.options) })),
+    access: shared.value(mapping.access),
+    restrictions: shared.value(mapping.restrictions),
+    web: shared.value(mapping.web),
+    stream: shared.value(mapping.stream),
+  };
 }
 
 /** The hosts that we end TLS for: web services, and the pages at which people sign in for others. */

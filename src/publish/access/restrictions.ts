@@ -1,4 +1,5 @@
 // From where a service may be used: address ranges, countries, and what CrowdSec says, for requests and for streams alike. What cannot be told denies.
+import { hash } from 'node:crypto';
 import { parsePrefix, prefixContains, type IpAddress, type IpPrefix } from '#lib/ip.ts';
 import type { DenyReason } from '#model/decision.ts';
 import type { AccessRestrictions, ServiceMapping } from '#model/service.ts';
@@ -21,9 +22,9 @@ export function homeKey({ accountId }: ServiceMapping, domain: string): string {
   return JSON.stringify([accountId, domain]);
 }
 
-/** Equal for two versions of a service that let the same in. */
+/** Equal for two versions of a service that let the same in: a digest, as it is kept with every service and what lets in may be long. */
 export function accessKey({ accountId, access, restrictions, private: isPrivate }: ServiceMapping, domain: string): string {
-  return JSON.stringify([accountId, domain, access, restrictions, isPrivate]);
+  return hash('sha256', JSON.stringify([accountId, domain, access, restrictions, isPrivate]), 'base64url');
 }
 
 /** Worked out once for each version of a service. */

@@ -1,5 +1,6 @@
 // Which service and which target a request means: a table of immutable services, changed one by one.
 import { formatHostPort } from '#lib/net.ts';
+import { SharedValues } from '#lib/shared-values.ts';
 import { asksFor } from '#model/access.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
@@ -94,6 +95,8 @@ export class RouteTable {
   readonly #byId = new Map<ServiceId, PublishedService>();
   /** Services whose domain is another's, by that domain, in the order in which they came. */
   readonly #waiting = new Map<string, ServiceMapping[]>();
+  /** What is worked out of parts that most services have the same. */
+  readonly #shared = new SharedValues();
   /** Domains in use that are wildcards. */
   #wildcards = 0;
   /** Grows with each change. */
@@ -150,7 +153,7 @@ export class RouteTable {
   }
 
   #publish(mapping: ServiceMapping, host: string): void {
-    const service = publishService(mapping, host, (problem) => this.#onProblem(mapping.id, problem));
+    const service = publishService(mapping, host, this.#shared, (problem) => this.#onProblem(mapping.id, problem));
     if (host.startsWith('*') && !this.#byHost.has(host)) this.#wildcards++;
     this.#byHost.set(host, service);
     this.#byId.set(mapping.id, service);
@@ -195,14 +198,14 @@ export function allowedMethods({ routes }: PublishedService, path: string, reque
   return otherMethods(routes, path, request);
 }
 
-function publishService(mapping: ServiceMapping, domain: string, onProblem: (problem: string) => void): PublishedService {
+function publishService(mapping: ServiceMapping, domain: string, shared: SharedValues, onProblem: (problem: string) => void): PublishedService {
   const routes: ServiceRoute[] = [];
   const service: PublishedService = {
     id: mapping.id,
     domain,
     mapping,
-    restrictions: compileRestrictions(mapping.restrictions),
-    policy: new CompiledPolicy(mapping.mode, mapping.access),
+    restrictions: shared.made('restrictions', mapping.restrictions, () => compileRestrictions(mapping.restrictions)),
+    policy: shared.made(`policy ${mapping.mode}`, mapping.access, () => new CompiledPolicy(mapping.mode, mapping.access)),
     limits: compileLimits(mapping.id, mapping.access.rateLimits),
     routes,
     home: homeKey(mapping, domain),
@@ -215,7 +218,7 @@ function publishService(mapping: ServiceMapping, domain: string, onProblem: (pro
   }
   const alone = mapping.paths.length + mapping.web.answers.length === 1;
   const edits = compileAnswerEdits(mapping, onProblem);
-  for (const path of mapping.paths) routes.push(publishPath(service, path, alone, edits, onProblem));
+  for (const path of mapping.paths) routes.push(publishPath(service, path, alone, edits, shared, onProblem));
   for (const answer of mapping.web.answers) routes.push(publishAnswer(service, answer, alone, edits, onProblem));
   routes.sort(moreSpecific);
   return service;
@@ -226,6 +229,7 @@ function publishPath(
   path: MappingPath,
   alone: boolean,
   edits: AnswerEdits | undefined,
+  shared: SharedValues,
   onProblem: (problem: string) => void,
 ): Route {
   const { options } = path;
@@ -246,8 +250,8 @@ function publishPath(
     paths,
     targets: [first, ...others],
     shared: others.length > 0 || service.mapping.web.healthCheck !== undefined,
-    key: `${path.path} ${JSON.stringify(options.match)}`,
-    fingerprint: JSON.stringify([path.path, lasting, [...new Set(path.targets.map(({ basePath }) => basePath))].toSorted()]),
+    key: shared.text(`${path.path} ${JSON.stringify(options.match)}`),
+    fingerprint: shared.text(JSON.stringify([path.path, lasting, [...new Set(path.targets.map(({ basePath }) => basePath))].toSorted()])),
     requestTimeoutMs,
     customHeaders: lines,
     customKeys: names,
