@@ -31,14 +31,18 @@ const more: HelloResult = { kind: 'more' };
 /** Reads a ClientHello from chunks, over any number of records. Holds at most `CLIENT_HELLO_BYTES`. */
 export class ClientHelloReader {
   /** Bytes that do not form a whole record yet. */
-  #record: Buffer = Buffer.alloc(0);
+  #record: Buffer | undefined;
   #parts: Buffer[] = [];
   #length = 0;
   #taken = 0;
 
   push(chunk: Buffer): HelloResult {
+    if (this.#taken === 0) {
+      const whole = parseWhole(chunk);
+      if (whole !== undefined) return whole;
+    }
     this.#taken += chunk.length;
-    let bytes = this.#record.length === 0 ? chunk : Buffer.concat([this.#record, chunk]);
+    let bytes = this.#record === undefined ? chunk : Buffer.concat([this.#record, chunk]);
     for (;;) {
       if (bytes.length > 0 && bytes[0] !== RECORD_HANDSHAKE) return bad('not_tls');
       if (bytes.length > 1 && bytes[1] !== 3) return bad('not_tls');
@@ -67,9 +71,22 @@ export class ClientHelloReader {
     const size = all.readUIntBE(1, 3);
     if (size + 4 > CLIENT_HELLO_BYTES) return bad('too_large');
     if (all.length < 4 + size) return undefined;
-    const hello = parseBody(all.subarray(4, 4 + size));
-    return hello === undefined ? bad('malformed') : { kind: 'hello', hello };
+    return result(parseBody(all, 4, 4 + size));
   }
+}
+
+/** Nearly all hellos are one record that comes at once, and are read in place; undefined for others, and for what is wrong with records. */
+function parseWhole(chunk: Buffer): HelloResult | undefined {
+  if (chunk.length < RECORD_HEADER + 4 || chunk[0] !== RECORD_HANDSHAKE || chunk[1] !== 3 || chunk[RECORD_HEADER] !== CLIENT_HELLO) return undefined;
+  const record = chunk.readUInt16BE(3);
+  const size = chunk.readUIntBE(RECORD_HEADER + 1, 3);
+  const start = RECORD_HEADER + 4;
+  if (record > RECORD_BYTES || size + 4 > record || chunk.length < RECORD_HEADER + record) return undefined;
+  return result(parseBody(chunk, start, start + size));
+}
+
+function result(hello: ClientHello | undefined): HelloResult {
+  return hello === undefined ? bad('malformed') : { kind: 'hello', hello };
 }
 
 /** Walks the message's vectors from `at` to `end`; every length is checked against what is left. */
@@ -110,7 +127,11 @@ class Cursor {
 
   /** A cursor over the next vector, which is skipped. */
   inner(width: 1 | 2): Cursor {
-    const length = this.vector(width);
+    return this.last(this.vector(width));
+  }
+
+  /** A cursor over the bytes that were skipped last. */
+  last(length: number): Cursor {
     const inner = new Cursor(this.bytes, this.at - length, this.at);
     inner.ok = this.ok;
     return inner;
@@ -122,8 +143,8 @@ class Cursor {
   }
 }
 
-function parseBody(body: Buffer): ClientHello | undefined {
-  const cursor = new Cursor(body, 0, body.length);
+function parseBody(bytes: Buffer, start: number, end: number): ClientHello | undefined {
+  const cursor = new Cursor(bytes, start, end);
   cursor.skip(2 + 32); // legacy version, random
   cursor.vector(1); // legacy session id
   cursor.vector(2); // cipher suites
@@ -135,13 +156,13 @@ function parseBody(body: Buffer): ClientHello | undefined {
     const extensions = cursor.inner(2);
     while (cursor.ok && extensions.left > 0) {
       const type = extensions.number(2);
-      const data = extensions.inner(2);
+      const length = extensions.vector(2);
       if (!extensions.ok || seen.includes(type) || seen.push(type) > EXTENSIONS) return undefined;
       if (type === EXTENSION_SNI) {
-        serverName = parseServerName(data);
+        serverName = parseServerName(extensions.last(length));
         if (serverName === undefined) return undefined;
       } else if (type === EXTENSION_ALPN) {
-        const names = parseAlpn(data);
+        const names = parseAlpn(extensions.last(length));
         if (names === undefined) return undefined;
         alpn = names;
       }

@@ -16,9 +16,9 @@ export interface TcpListener extends Closable {
  */
 export async function listenTcp(at: DialTarget, accept: (socket: Socket, from: Endpoint) => void): Promise<TcpListener> {
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    const ip = parseIp(socket.remoteAddress ?? '');
-    if (ip === undefined) socket.destroy();
-    else accept(socket, { address: formatIp(unmapIp(ip)), port: socket.remotePort ?? 0 });
+    const address = callerAddress(socket);
+    if (address === undefined) socket.destroy();
+    else accept(socket, { address, port: socket.remotePort ?? 0 });
   });
   await startListening(server, at);
   return {
@@ -28,6 +28,14 @@ export async function listenTcp(at: DialTarget, accept: (socket: Socket, from: E
         server.close(() => resolve());
       }),
   };
+}
+
+/** The address in its one spelling; undefined where the caller has gone already. */
+function callerAddress({ remoteAddress, remoteFamily }: Socket): string | undefined {
+  // The kernel spells IPv4 as we do.
+  if (remoteFamily === 'IPv4') return remoteAddress;
+  const ip = parseIp(remoteAddress ?? '');
+  return ip === undefined ? undefined : formatIp(unmapIp(ip));
 }
 
 /** GATEWAY_PORT_IN_USE, _FORBIDDEN, _FAILED. */

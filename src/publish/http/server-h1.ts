@@ -96,6 +96,9 @@ export class H1Connection implements Deadlined, H1Link {
     this.#exchange = undefined;
     exchange?.connectionClosed();
     this.#owner.closed(this);
+    // Node's handle keeps the closed socket alive up to the next full collection: what hangs on it must not stay as long.
+    this.#socket.removeAllListeners();
+    this.#socket.on('error', () => undefined);
   };
 
   /** Works through bytes: heads begin exchanges, bodies go to them, what is early is held. */
