@@ -97,7 +97,7 @@ void t.test('native code is called in one file for each accelerator, and in thei
   const callers = files.filter((file) => /\bdlopen\(|\bDynamicLibrary\(/.test(readFileSync(join(source, file), 'utf8')));
   t.same(callers.toSorted(), [
     'crypto/ffi-openssl.ts',
-    'lib/socket-send.ts',
+    'lib/ffi-socket.ts',
     'overlay/system/tun-device.ts',
     'overlay/udp/ffi-flows.ts',
     'overlay/udp/ffi-udp.ts',

@@ -3,7 +3,8 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { canLend, type Loan } from './lending.ts';
 import { lendAccepted } from './lending-socket.ts';
-import { sendAtOnce } from './socket-send.ts';
+import { sendAtOnce } from './ffi-socket.ts';
+import { type Slotted, Slots } from './slots.ts';
 
 export interface SpliceResult {
   /** Bytes that came from `a` and went to `b`. */
@@ -14,64 +15,116 @@ export interface SpliceResult {
 }
 
 export interface SpliceOptions {
-  /** Both directions silent for this long ends the splice; Infinity, or more than a timer holds (24 days), never does. */
+  /** Both directions silent for this long, or up to twice as long, ends the splice; Infinity, or more than a timer holds (24 days), never does. */
   readonly idleMs: number;
 }
 
 /** Joins `a` and `b`; never rejects. Both are destroyed when it resolves. */
-export function splice(a: Duplex, b: Duplex, options: SpliceOptions): Promise<SpliceResult> {
-  return new Promise((resolve) => {
-    let forward = 0;
-    let backward = 0;
-    let open = 2;
-    let done = false;
-    let quiet = true;
-    const idle =
-      options.idleMs <= longestTimerMs ? setInterval(() => (quiet ? finish(undefined) : (quiet = true)), options.idleMs).unref() : undefined;
+export function splice(a: Duplex, b: Duplex, { idleMs }: SpliceOptions): Promise<SpliceResult> {
+  return new Promise((resolve) => void new Splice(a, b, idleMs, resolve));
+}
 
-    const finish = (error: unknown): void => {
-      if (done) return;
-      done = true;
-      clearInterval(idle);
-      for (const stream of [a, b]) {
-        if (error === undefined) stream.destroy();
-        else reset(stream);
-      }
-      resolve({ forward, backward, error });
-    };
-    const oneEnded = (): void => {
-      if (--open === 0) finish(undefined);
-    };
-    const pump = (from: Duplex, to: Duplex, count: (bytes: number) => void): void => {
-      const lender = canLend(from) ? from : from instanceof Socket ? lendAccepted(from) : undefined;
-      if (lender === undefined) {
-        from.on('data', (chunk: Buffer) => {
-          quiet = false;
-          count(chunk.length);
-          if (!to.write(chunk)) from.pause();
-        });
-        to.on('drain', () => from.resume());
-      } else {
-        const writer = to instanceof Socket ? new SocketWriter(to) : new CopyingWriter(to);
-        writer.loan = lender.lend((bytes) => {
-          quiet = false;
-          count(bytes.length);
-          return writer.write(bytes);
-        });
-      }
-      from.on('end', () => to.end());
-      to.on('finish', oneEnded);
-      // A stream that closes without its end is a reset: the other side must not take it for a complete transfer.
-      from.on('close', () => {
-        if (!from.readableEnded) finish(from.errored ?? 'closed before its end');
-      });
-      from.on('error', finish);
-    };
-    pump(a, b, (bytes) => (forward += bytes));
-    pump(b, a, (bytes) => (backward += bytes));
+class Splice implements Slotted {
+  slot = -1;
+  /** Nothing has come since the idle watch looked last. */
+  quiet = false;
+  readonly #ends: readonly [Duplex, Duplex];
+  readonly #idle: IdleWatch | undefined;
+  readonly #resolve: (result: SpliceResult) => void;
+  #forward = 0;
+  #backward = 0;
+  #open = 2;
+
+  constructor(a: Duplex, b: Duplex, idleMs: number, resolve: (result: SpliceResult) => void) {
+    this.#ends = [a, b];
+    this.#resolve = resolve;
+    this.#idle = idleMs <= longestTimerMs ? IdleWatch.of(idleMs) : undefined;
+    this.#idle?.add(this);
+    this.#pump(a, b, true);
+    this.#pump(b, a, false);
     // One that went before it was joined has told nobody.
-    if (a.destroyed || b.destroyed) finish('closed before it was joined');
-  });
+    if (a.destroyed || b.destroyed) this.finish('closed before it was joined');
+  }
+
+  readonly finish = (error: unknown): void => {
+    if (this.#open < 0) return;
+    this.#open = -1;
+    this.#idle?.delete(this);
+    for (const stream of this.#ends) {
+      if (error === undefined) stream.destroy();
+      else reset(stream);
+    }
+    this.#resolve({ forward: this.#forward, backward: this.#backward, error });
+  };
+
+  readonly #oneEnded = (): void => {
+    if (--this.#open === 0) this.finish(undefined);
+  };
+
+  #pump(from: Duplex, to: Duplex, forward: boolean): void {
+    const lender = canLend(from) ? from : from instanceof Socket ? lendAccepted(from) : undefined;
+    if (lender === undefined) {
+      from.on('data', (chunk: Buffer) => {
+        this.#count(chunk.length, forward);
+        if (!to.write(chunk)) from.pause();
+      });
+      to.on('drain', () => from.resume());
+    } else {
+      const writer = to instanceof Socket ? new SocketWriter(to) : new CopyingWriter(to);
+      writer.loan = lender.lend((bytes) => {
+        this.#count(bytes.length, forward);
+        return writer.write(bytes);
+      });
+    }
+    from.on('end', () => to.end());
+    to.on('finish', this.#oneEnded);
+    // A stream that closes without its end is a reset: the other side must not take it for a complete transfer.
+    from.on('close', () => {
+      if (!from.readableEnded) this.finish(from.errored ?? 'closed before its end');
+    });
+    from.on('error', this.finish);
+  }
+
+  #count(bytes: number, forward: boolean): void {
+    this.quiet = false;
+    if (forward) this.#forward += bytes;
+    else this.#backward += bytes;
+  }
+}
+
+/** Ends splices that stay silent, with one timer for all that have the same time; each has it at least once, and less than twice. */
+class IdleWatch {
+  static readonly #watches = new Map<number, IdleWatch>();
+  readonly #idleMs: number;
+  readonly #members = new Slots<Splice>();
+  readonly #timer: NodeJS.Timeout;
+
+  static of(idleMs: number): IdleWatch {
+    return IdleWatch.#watches.getOrInsertComputed(idleMs, () => new IdleWatch(idleMs));
+  }
+
+  constructor(idleMs: number) {
+    this.#idleMs = idleMs;
+    this.#timer = setInterval(() => this.#look(), idleMs).unref();
+  }
+
+  add(member: Splice): void {
+    this.#members.add(member);
+  }
+
+  delete(member: Splice): void {
+    this.#members.delete(member);
+    if (this.#members.size > 0) return;
+    clearInterval(this.#timer);
+    IdleWatch.#watches.delete(this.#idleMs);
+  }
+
+  #look(): void {
+    this.#members.forEach((member) => {
+      if (member.quiet) member.finish(undefined);
+      else member.quiet = true;
+    });
+  }
 }
 
 /** Node takes a longer one for a millisecond. */

@@ -23,6 +23,10 @@ export const CONNECTIONS_PER_ADDRESS = 512;
 export const CONNECTIONS = 20_000;
 /** Silence after which TCP probes the client; ten lost probes, a second apart, close the connection. */
 export const KEEP_ALIVE_PROBE_MS = 20_000;
+/** A stream's peer that acknowledges nothing of what was sent for this long is gone. With the probes: one that vanishes is found out within 30 s. */
+export const PEER_UNHEARD_MS = 28_000;
+/** A stream that is as old as this has its two ends watched for that. */
+export const STREAM_WATCH_MS = 1_000;
 /** Bytes read beyond the request in work (pipelining) before reading stops. */
 export const READ_AHEAD = 65_536;
 

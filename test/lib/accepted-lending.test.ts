@@ -6,7 +6,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { connect as tlsConnect, createServer as createTlsServer } from 'node:tls';
 import t, { type Test } from 'tap';
 import { lendAccepted, sharedReadBuffer } from '#lib/lending-socket.ts';
-import { sendAtOnce } from '#lib/socket-send.ts';
+import { sendAtOnce } from '#lib/ffi-socket.ts';
 import { splice } from '#lib/splice.ts';
 import { createTestCa } from '../support/test-ca.ts';
 

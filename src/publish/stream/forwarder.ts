@@ -1,8 +1,9 @@
 // From an accepted connection to a target of a TCP or TLS service: one decision, one way, one record. What passes is not looked at.
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '#lib/clock.ts';
 import { describeError, errorCode } from '#lib/errors.ts';
+import { watchPeer } from '#lib/ffi-socket.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Dial, DialTarget, Endpoint, Ends } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
@@ -11,7 +12,7 @@ import type { AccessLogEntry } from '#model/access-log.ts';
 import type { Identity } from '#model/identity.ts';
 import type { ServiceId } from '#model/ids.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
-import { KEEP_ALIVE_PROBE_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
+import { KEEP_ALIVE_PROBE_MS, PEER_UNHEARD_MS, STREAM_WATCH_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
 import type { Deadlined, Deadlines } from '../http/deadlines.ts';
 import { createIdSource } from '../http/request-id.ts';
 import { admitStream, type AdmissionDeps, countAdmitted, endUnder, type Standing } from './admission.ts';
@@ -26,7 +27,10 @@ export interface StreamForwarderDeps extends AdmissionDeps {
   readonly log: Logger;
 }
 
-/** One connection that is being forwarded. Its deadline is that of the dial. */
+/**
+ * One connection that is being forwarded. Its deadline is that of the dial at first, and then the moment from which its two ends are watched: of
+ * the many that are over before, nothing has to be asked of the system.
+ */
 class Flow implements Deadlined, Standing {
   readonly service: StreamService;
   letInBy: AnyStreamService;
@@ -44,7 +48,7 @@ class Flow implements Deadlined, Standing {
   cut: string | undefined = undefined;
   deadline: number;
   slot = -1;
-  readonly #abort = new AbortController();
+  #dialling: AbortController | undefined = new AbortController();
 
   constructor(service: StreamService, socket: Socket, address: string, now: number) {
     this.service = service;
@@ -56,15 +60,22 @@ class Flow implements Deadlined, Standing {
 
   /** Aborts where the dial is not wanted any more. */
   get signal(): AbortSignal {
-    return this.#abort.signal;
+    return this.#dialling?.signal ?? AbortSignal.abort();
+  }
+
+  reached(upstream: Duplex, now: number): void {
+    this.upstream = upstream;
+    this.#dialling = undefined;
+    this.deadline = now + STREAM_WATCH_MS;
   }
 
   expire(): void {
     this.deadline = Infinity;
-    this.#abort.abort(new DOMException('the target was not reached in time', 'TimeoutError'));
+    if (this.upstream === undefined) this.#dialling?.abort(new DOMException('the target was not reached in time', 'TimeoutError'));
+    else for (const end of [this.socket, this.upstream]) if (end instanceof Socket) watchPeer(end, KEEP_ALIVE_PROBE_MS, PEER_UNHEARD_MS);
   }
 
-  readonly giveUp = (): void => this.#abort.abort();
+  readonly giveUp = (): void => this.#dialling?.abort();
 }
 
 export class StreamForwarder {
@@ -158,16 +169,15 @@ export class StreamForwarder {
     }
     this.#flows.add(flow);
     socket.once('close', flow.giveUp);
-    socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
     this.#deadlines.add(flow);
     try {
-      flow.upstream = await this.#dial(service, flow.signal);
-      this.#deadlines.remove(flow);
+      const upstream = await this.#dial(service, flow.signal);
+      flow.reached(upstream, this.#deadlines.now());
       socket.off('close', flow.giveUp);
-      if (flow.cut !== undefined) flow.upstream.destroy();
+      if (flow.cut !== undefined) upstream.destroy();
       // Before the client's first byte: what the client itself sends as a header is only bytes to the target.
-      if (service.proxy !== undefined) flow.upstream.write(writeProxyHeader(service.proxy, remote, local));
-      const spliced = splice(socket, flow.upstream, { idleMs: service.idleMs });
+      if (service.proxy !== undefined) upstream.write(writeProxyHeader(service.proxy, remote, local));
+      const spliced = splice(socket, upstream, { idleMs: service.idleMs });
       // Paused where its first bytes were looked at.
       socket.resume();
       const { forward, backward, error } = await spliced;
