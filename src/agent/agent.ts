@@ -55,6 +55,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       targetOf: (port) => forwarder.targetOf(port),
       clock: systemClock,
       log: log.with({ part: 'forward' }),
+      random: Math.random,
     });
     scope.defer(() => udp.close());
     scope.defer(node.onFilter((filter) => void udp.apply(filter)));

@@ -14,6 +14,8 @@ export const systemLookupTtlSeconds = 60;
 export const maxTargetsInStatus = 256;
 /** UDP ports that are listened on at once, however many the policies name. */
 export const maxUdpPorts = 2_048;
+/** A UDP port that could not be opened is tried again: 1 s, then × 2 up to a minute. */
+export const udpPortRetry = { firstMs: 1_000, factor: 2, maxMs: 60_000, jitter: 0.2 } as const;
 /** UDP flows at once in all, and of one caller (a gateway brings those of all its visitors). */
 export const maxUdpFlows = 8_192;
 export const maxUdpFlowsPerCaller = 4_096;

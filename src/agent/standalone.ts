@@ -46,7 +46,7 @@ export function exposeStandalone(options: StandaloneOptions, signal: AbortSignal
       (connection) => void forwarder.handle(connection),
     );
     const targetOf = forwarder.targetOf.bind(forwarder);
-    const udp = new UdpForwarder({ overlay: node.overlay, open: openHostUdp, targetOf, clock: systemClock, log: silentLogger });
+    const udp = new UdpForwarder({ overlay: node.overlay, open: openHostUdp, targetOf, clock: systemClock, log: silentLogger, random: Math.random });
     scope.defer(() => udp.close());
     scope.defer(node.onFilter((filter) => void udp.apply(filter)));
     await node.start(signal);

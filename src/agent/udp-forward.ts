@@ -1,5 +1,6 @@
 // UDP from the overlay to internal targets: a socket at each port that the policies name, and for each caller there a flow of its own. A port
 // that they do not name has no socket, and a flow that they no longer admit ends.
+import { Backoff } from '#lib/backoff.ts';
 import type { Clock, Timer } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
 import { parseIp } from '#lib/ip.ts';
@@ -7,7 +8,7 @@ import type { Logger } from '#lib/log.ts';
 import type { DialTarget, Endpoint, OpenUdpFlow, UdpFlow } from '#lib/net.ts';
 import type { Overlay, OverlayUdpSocket } from '#mesh/index.ts';
 import { admitsInbound, closedFilter, type PacketFilter } from '#model/network-map.ts';
-import { maxUdpFlows, maxUdpFlowsPerCaller, maxUdpPorts, udpIdleMs } from './constants.ts';
+import { maxUdpFlows, maxUdpFlowsPerCaller, maxUdpPorts, udpIdleMs, udpPortRetry } from './constants.ts';
 
 export interface UdpForwarderDeps {
   readonly overlay: Pick<Overlay, 'bindUdp'>;
@@ -16,6 +17,8 @@ export interface UdpForwarderDeps {
   readonly targetOf: (port: number) => DialTarget | undefined;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
 }
 
 interface Flow {
@@ -33,10 +36,13 @@ export class UdpForwarder {
   #filter: PacketFilter = closedFilter;
   #work: Promise<void> = Promise.resolve();
   #sweep: Timer | undefined;
+  readonly #backoff: Backoff;
+  #retry: Timer | undefined;
   #closed = false;
 
   constructor(deps: UdpForwarderDeps) {
     this.#deps = deps;
+    this.#backoff = new Backoff({ ...udpPortRetry, random: deps.random });
   }
 
   get open(): number {
@@ -46,7 +52,12 @@ export class UdpForwarder {
   /** The policies as they are now. Resolves when the ports are as they want it; never rejects. */
   apply(filter: PacketFilter): Promise<void> {
     this.#filter = filter;
+    this.#backoff.reset();
     for (const [key, flow] of this.#flows) if (!this.#admits(flow.from, flow.port)) this.#end(key, flow);
+    return this.#again();
+  }
+
+  #again(): Promise<void> {
     this.#work = this.#work.then(() => this.#bind());
     return this.#work;
   }
@@ -60,12 +71,16 @@ export class UdpForwarder {
   close(): void {
     this.#closed = true;
     this.#sweep?.cancel();
+    this.#retry?.cancel();
     for (const [key, flow] of this.#flows) this.#end(key, flow);
     for (const socket of this.#sockets.values()) socket.close();
     this.#sockets.clear();
   }
 
+  /** Whoever has a port that is wanted may let it go: what could not be opened is tried again by and by. */
   async #bind(): Promise<void> {
+    this.#retry?.cancel();
+    let missing = false;
     const wanted = portsOf(this.#filter);
     for (const [port, socket] of this.#sockets) {
       if (wanted.has(port) && this.#deps.targetOf(port) !== undefined) continue;
@@ -79,9 +94,12 @@ export class UdpForwarder {
         if (this.#closed) socket.close();
         else this.#sockets.set(port, socket);
       } catch (error) {
+        missing = true;
         this.#deps.log.warn('a granted UDP port cannot be opened', { port, reason: describeError(error) });
       }
     }
+    if (!missing) return this.#backoff.reset();
+    if (!this.#closed) this.#retry = this.#deps.clock.after(this.#backoff.next(), () => void this.#again());
   }
 
   #datagram(bytes: Uint8Array, from: Endpoint, port: number): void {

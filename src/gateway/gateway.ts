@@ -38,6 +38,7 @@ import { readConfigured } from './configured-file.ts';
 import { drainMs, reachableMs } from './constants.ts';
 import { gatewayError } from './errors.ts';
 import { listenPlainHttp } from './listen/plain-http.ts';
+import { ProxyDoor } from './listen/proxy-door.ts';
 import { gatewayFamilies } from './metrics.ts';
 import { openPublicSockets } from './listen/public-sockets.ts';
 import { openOverlayUdp } from './overlay-udp.ts';
@@ -210,9 +211,10 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         log: log.with({ part: 'stream' }),
       }),
     );
+    const door = new ProxyDoor({ trusted: config.proxyProtocol.trusted, clock, log: log.with({ part: 'listen' }) });
     const sockets = await openPublicSockets({
       at: config.listen,
-      loadBalancers: config.proxyProtocol.trusted,
+      door,
       http: publisher,
       streams,
       openUdp: udp.listen,
@@ -257,7 +259,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     if (plainAt !== undefined) {
       const known = (host: string): boolean => routes.service(host) !== undefined;
       const token = async (host: string, asked: string): Promise<string | undefined> => await certificates.challenges?.token(host, asked);
-      scope.use(await listenPlainHttp(plainAt, { known, token, httpsPort: sockets.port }));
+      scope.use(await listenPlainHttp(plainAt, { known, token, httpsPort: sockets.port, door }));
     }
 
     control.start({

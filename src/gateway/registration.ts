@@ -34,7 +34,7 @@ export class Registration {
 
   /** Why the gateway has not joined yet; empty when it has. */
   get reason(): string {
-    return this.#reason;
+    return this.#deps.node.state().kind === 'running' ? '' : this.#reason;
   }
 
   /** A mapping has come from the control plane. */
@@ -61,7 +61,7 @@ export class Registration {
     while (!signal.aborted) {
       try {
         await this.#deps.node.start(AbortSignal.any([signal, AbortSignal.timeout(callTimeoutMs)]));
-        this.#reason = '';
+        this.#reason = 'the control plane does not let it in';
         backoff.reset();
         await this.#untilRefused(signal);
       } catch (error) {

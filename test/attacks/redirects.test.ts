@@ -5,6 +5,7 @@ import { listenPlainHttp } from '../../src/gateway/listen/plain-http.ts';
 import { mapping, path, withLogin } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
 import { pick, Range, rounds, seed, startRecorder, variants, type Recorder } from './harness.ts';
+import { openDoor } from '../support/open-door.ts';
 
 async function start(t: Test): Promise<{ range: Range; recorder: Recorder }> {
   const recorder = await startRecorder(t);
@@ -151,7 +152,7 @@ void t.test('R-4: hostile Host and forwarding fields lead no redirect of ours el
 void t.test('R-4: plain HTTP sends only configured hosts to https, and only to themselves', async (t) => {
   const plain = await listenPlainHttp(
     { host: '127.0.0.1', port: 0 },
-    { known: (host) => host === 'a.test' || host === 'b.test', token: () => Promise.resolve(undefined), httpsPort: 443 },
+    { known: (host) => host === 'a.test' || host === 'b.test', token: () => Promise.resolve(undefined), httpsPort: 443, door: openDoor },
   );
   t.teardown(() => plain.close());
   const random = new Seeded(seed);

@@ -6,8 +6,9 @@ import { parsePrefix, type IpPrefix } from '#lib/ip.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Ends } from '#lib/net.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
-import { proxyHeaderMs, maxProxyHeaders } from '../../src/gateway/constants.ts';
+import { plainConnectionsPerAddress, proxyHeaderMs, maxProxyHeaders } from '../../src/gateway/constants.ts';
 import { ProxyDoor } from '../../src/gateway/listen/proxy-door.ts';
+import { listenPlainHttp } from '../../src/gateway/listen/plain-http.ts';
 import { listenTcp } from '../../src/gateway/listen/tcp.ts';
 import { mapping, path, readAll, readUntil, startEcho, startFixture } from '../publish/harness.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -50,6 +51,59 @@ function send(port: number, ...parts: readonly (string | Buffer)[]): Promise<str
   for (const part of parts) socket.write(part);
   return all;
 }
+
+/** A plain port behind load balancers at these addresses. */
+async function startPlain(t: Test, trusted: readonly string[]): Promise<{ readonly port: number; readonly clock: ManualClock }> {
+  const clock = new ManualClock();
+  const prefixes = trusted.map(parsePrefix).filter((prefix): prefix is IpPrefix => prefix !== undefined);
+  const door = new ProxyDoor({ trusted: prefixes, clock, log: silentLogger });
+  const token = async (_host: string, asked: string) => (asked === 'tok' ? 'tok.key' : undefined);
+  const listener = await listenPlainHttp({ host: '127.0.0.1', port: 0 }, { known: (host) => host === 'a.test', token, httpsPort: 443, door });
+  t.teardown(() => listener.close());
+  return { port: listener.port, clock };
+}
+
+void t.test('the plain port reads the header of a load balancer too', async (t) => {
+  const { port, clock } = await startPlain(t, ['127.0.0.1/32']);
+  const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a.test\r\n\r\n`;
+  for (const version of [1, 2] as const) {
+    const header = writeProxyHeader(version, client, { ...site, port: 80 });
+    t.match(await send(port, header, get('/p')), /^HTTP\/1\.1 308 .*location: https:\/\/a\.test\/p\r\n/is, `version ${version}`);
+    t.match(await send(port, Buffer.concat([header, Buffer.from(get('/.well-known/acme-challenge/tok'))])), /\r\n\r\ntok\.key$/, 'in one piece');
+    t.match(await send(port, header.subarray(0, 5), header.subarray(5), get('/p')), /^HTTP\/1\.1 308 /, 'cut');
+  }
+  t.equal(await send(port, get('/p')), '', 'one that says nothing is nobody');
+  const silent = send(port);
+  while (clock.pending === 0) await new Promise(setImmediate);
+  clock.advance(proxyHeaderMs);
+  t.equal(await silent, '', 'nor is one that says it too late');
+  const elsewhere = await startPlain(t, ['192.0.2.1/32']);
+  t.equal(await send(elsewhere.port, writeProxyHeader(1, client, site), get('/p')), '', 'nobody else’s word is taken: it is no request');
+});
+
+void t.test('the share of the plain port is each client’s, not the load balancer’s', async (t) => {
+  const { port } = await startPlain(t, ['127.0.0.1/32']);
+  const from = (address: string): Buffer => Buffer.from(writeProxyHeader(2, { ...client, address }, site));
+  const held = Array.from({ length: plainConnectionsPerAddress }, () => {
+    const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+    socket.write(from('203.0.113.1'));
+    return socket;
+  });
+  t.teardown(() => held.forEach((socket) => socket.destroy()));
+  const ask = (address: string): Promise<string> => send(port, from(address), 'GET / HTTP/1.1\r\nHost: a.test\r\n\r\n');
+  while ((await ask('203.0.113.1')) !== '') await new Promise(setImmediate); // until all of the others have been heard
+  t.match(await ask('203.0.113.9'), /^HTTP\/1\.1 308 /);
+});
+
+void t.test('the plain port closes with somebody at its door', async (t) => {
+  const clock = new ManualClock();
+  const door: Pick<ProxyDoor, 'admit'> = { admit: () => void clock.after(1, () => undefined) };
+  const listener = await listenPlainHttp({ host: '127.0.0.1', port: 0 }, { known: () => true, token: async () => undefined, httpsPort: 443, door });
+  const silent = send(listener.port);
+  while (clock.pending === 0) await new Promise(setImmediate);
+  await listener.close();
+  t.equal(await silent, '');
+});
 
 const echo = (socket: Socket): void => void socket.on('data', (chunk: Buffer) => socket.write(chunk));
 

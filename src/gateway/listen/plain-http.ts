@@ -1,11 +1,13 @@
 // The public port for plain HTTP: answers live HTTP-01 tokens, sends known hosts to https, and knows nothing else (attack row R-4).
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+import { formatIp, parseIp, unmapIp } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
-import type { DialTarget } from '#lib/net.ts';
+import type { DialTarget, Ends } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
 import { canonicalHost } from '#publish/http/host.ts';
 import { plainConnections, plainConnectionsPerAddress, plainHeadBytes, plainRequestMs } from '../constants.ts';
+import type { ProxyDoor } from './proxy-door.ts';
 import { startListening } from './tcp.ts';
 
 export interface PlainHttpDeps {
@@ -15,6 +17,8 @@ export interface PlainHttpDeps {
   readonly token: (host: string, token: string) => Promise<string | undefined>;
   /** Where https is, as it stands in a redirect. */
   readonly httpsPort: number;
+  /** Load balancers say here too whose a connection is. */
+  readonly door: Pick<ProxyDoor, 'admit'>;
 }
 
 /** GATEWAY_PORT_IN_USE, _FORBIDDEN, _FAILED. */
@@ -30,10 +34,24 @@ export async function listenPlainHttp(at: DialTarget, deps: PlainHttpDeps): Prom
   server.maxConnections = plainConnections;
   server.on('clientError', (_error, socket) => socket.destroy());
   const shares = new NetworkShares(plainConnectionsPerAddress);
+  // What Node does with a connection waits until it is known whose it is.
+  const serve = server.listeners('connection');
+  server.removeAllListeners('connection');
+  const outside = new Set<Socket>();
   server.on('connection', (socket) => {
-    const network = shares.take(socket.remoteAddress ?? '');
-    if (network === undefined) socket.destroy();
-    else socket.once('close', () => shares.give(network));
+    outside.add(socket);
+    const leave = (): void => void outside.delete(socket);
+    socket.once('close', leave);
+    deps.door.admit(socket, endsOf(socket), ({ remote }) => {
+      leave();
+      const network = shares.take(remote.address);
+      if (network === undefined) {
+        socket.on('error', () => undefined).destroy();
+        return;
+      }
+      socket.once('close', () => shares.give(network));
+      for (const listener of serve) listener.call(server, socket);
+    });
   });
   await startListening(server, at);
   return {
@@ -42,7 +60,16 @@ export async function listenPlainHttp(at: DialTarget, deps: PlainHttpDeps): Prom
       new Promise((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
+        for (const socket of outside) socket.destroy();
       }),
+  };
+}
+
+function endsOf(socket: Socket): Ends {
+  const ip = parseIp(socket.remoteAddress ?? '');
+  return {
+    remote: { address: ip === undefined ? '' : formatIp(unmapIp(ip)), port: socket.remotePort ?? 0 },
+    local: { address: socket.localAddress ?? '', port: socket.localPort ?? 0 },
   };
 }
 

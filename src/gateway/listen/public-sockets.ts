@@ -2,14 +2,13 @@
 // TCP passes the door for load balancers first; then a TLS service may claim it by its name, and the rest is HTTPS's.
 import type { Socket } from 'node:net';
 import type { Clock } from '#lib/clock.ts';
-import type { IpPrefix } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { DialTarget, Endpoint, Ends } from '#lib/net.ts';
 import type { OpenDatagramPortAt } from '#mesh/index.ts';
 import type { HttpPublisher, StreamPublisher, StreamTable } from '#publish/index.ts';
 import { portHolder } from './port-holder.ts';
-import { ProxyDoor } from './proxy-door.ts';
+import type { ProxyDoor } from './proxy-door.ts';
 import { StreamPorts } from './stream-ports.ts';
 import { listenTcp } from './tcp.ts';
 import { listenUdp } from './udp.ts';
@@ -17,8 +16,8 @@ import { listenUdp } from './udp.ts';
 export interface PublicSocketsDeps {
   /** Where HTTPS listens; services' own ports are opened at the same address. */
   readonly at: DialTarget;
-  /** Load balancers that say whose a connection is. */
-  readonly loadBalancers: readonly IpPrefix[];
+  /** Load balancers say there whose a connection is. */
+  readonly door: ProxyDoor;
   readonly http: Pick<HttpPublisher, 'handleConnection'>;
   readonly streams: Pick<StreamPublisher, 'handleConnection' | 'handleDatagrams'>;
   /** How a UDP port is opened. */
@@ -38,8 +37,7 @@ export interface PublicSockets extends Closable {
 
 /** Opens HTTPS's socket. `close` stops accepting everywhere at once and resolves when the last connection is gone. GATEWAY_PORT_* errors. */
 export async function openPublicSockets(deps: PublicSocketsDeps): Promise<PublicSockets> {
-  const { at, http, streams, clock, log } = deps;
-  const door = new ProxyDoor({ trusted: deps.loadBalancers, clock, log });
+  const { at, http, streams, clock, log, door } = deps;
   const admit = (socket: Socket, from: Endpoint, port: number, enter: (ends: Ends) => void): void =>
     door.admit(socket, { remote: from, local: { address: socket.localAddress ?? '', port } }, enter);
 

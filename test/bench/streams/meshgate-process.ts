@@ -6,6 +6,7 @@ import { hostDial } from '#lib/host-dial.ts';
 import { silentLogger } from '#lib/log.ts';
 import { chooseHostUdp } from '#mesh/index.ts';
 import { buildStreamTable, createAccessLog, createBatchSink, createStreamPublisher, Unlocks } from '#publish/index.ts';
+import { ProxyDoor } from '../../../src/gateway/listen/proxy-door.ts';
 import { openPublicSockets } from '../../../src/gateway/listen/public-sockets.ts';
 import { freePort } from '../../support/mesh.ts';
 import { mapping, path } from '../../publish/harness.ts';
@@ -36,7 +37,7 @@ async function start({ upstreamPort, name }: { readonly upstreamPort: number; re
   });
   const sockets = await openPublicSockets({
     at: { host: '127.0.0.1', port: 0 },
-    loadBalancers: [],
+    door: new ProxyDoor({ trusted: [], clock, log }),
     http: { handleConnection: (socket) => void socket.destroy() },
     streams: publisher,
     openUdp: udp.listen,

@@ -13,6 +13,7 @@ import { listenPlainHttp } from '../../../src/gateway/listen/plain-http.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
 import { exchange, mapping, path, readAll, startEcho, startFixture, withLogin, type Fixture } from '../harness.ts';
+import { openDoor } from '../../support/open-door.ts';
 
 const authorization = `tok_-1.${'a'.repeat(43)}`;
 
@@ -109,7 +110,7 @@ void t.test('R-4, HTTP-01: the plain port knows live tokens of the exact host, r
   const token = (host: string, asked: string): Promise<string | undefined> => challenges.token(host, asked);
   const listener = await listenPlainHttp(
     { host: '127.0.0.1', port: 0 },
-    { known: (host) => ['a.test', 'b.test'].includes(host), token, httpsPort: 443 },
+    { known: (host) => ['a.test', 'b.test'].includes(host), token, httpsPort: 443, door: openDoor },
   );
   t.teardown(() => listener.close());
   const ask = (head: string): Promise<string> => {
@@ -154,7 +155,7 @@ void t.test('R-4, HTTP-01: the plain port knows live tokens of the exact host, r
 void t.test('the plain port has room for others, whatever one address holds', async (t) => {
   const listener = await listenPlainHttp(
     { host: '127.0.0.1', port: 0 },
-    { known: () => true, token: () => Promise.resolve(undefined), httpsPort: 443 },
+    { known: () => true, token: () => Promise.resolve(undefined), httpsPort: 443, door: openDoor },
   );
   t.teardown(() => listener.close());
   const dial = (from: string): Socket => tcpConnect({ port: listener.port, host: '127.0.0.1', localAddress: from }).on('error', () => undefined);
@@ -212,6 +213,24 @@ void t.test('T-15: strangers cannot hide the answer of another gateway by asking
   t.equal(await challenges.token('a.test', 'tok_-1'), authorization, 'what was asked before it was there is believed for so long only');
   const [bogus, real] = await Promise.all([challenges.token('a.test', 'bogus'), challenges.token('a.test', 'tok_-1')]);
   t.same([bogus, real], [undefined, authorization]);
+});
+
+void t.test('a key is made once for a challenge of another gateway, however often it is asked for', async (t) => {
+  let found: string | undefined = authorization;
+  const clock = new ManualClock();
+  const store = { ...unshared, find: () => Promise.resolve(found) };
+  const challenges = new LiveChallenges({ known: (host) => host === 'a.test', store, clock });
+  const first = await challenges.certificate('a.test');
+  const more = await Promise.all(Array.from({ length: 50 }, () => challenges.certificate('a.test')));
+  t.ok(
+    more.every((certificate) => certificate !== undefined && certificate === first),
+    'one certificate',
+  );
+  found = `tok2.${'b'.repeat(43)}`;
+  const next = await challenges.certificate('a.test');
+  t.ok(next !== undefined && next !== first, 'another challenge is another one');
+  found = undefined;
+  t.equal(await challenges.certificate('a.test'), undefined, 'one that is over is not answered');
 });
 
 void t.test('an answer of another gateway is given out only where it answers this token', async (t) => {

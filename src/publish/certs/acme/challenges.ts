@@ -18,6 +18,8 @@ export class LiveChallenges {
   readonly #tokens = new Map<string, string>();
   /** Challenge certificates of tls-alpn-01 by host. */
   readonly #certificates = new Map<string, Certificate>();
+  /** The same for challenges of other gateways of the cluster: strangers can have the answer looked up, but not a key made each time. */
+  readonly #foreign = new Map<string, { readonly keyAuthorization: string; readonly certificate: Promise<Certificate | undefined> }>();
   /** Until when the cluster has no answer; monotonic milliseconds. */
   readonly #silent = new Map<string, number>();
   readonly #asking = new Map<string, Promise<string | undefined>>();
@@ -55,7 +57,17 @@ export class LiveChallenges {
     const own = this.#certificates.get(host);
     if (own !== undefined) return own;
     const keyAuthorization = await this.#ask('tls-alpn-01', host);
-    return keyAuthorization === undefined ? undefined : await makeCertificate(host, keyAuthorization).catch(() => undefined);
+    if (keyAuthorization === undefined) {
+      this.#foreign.delete(host);
+      return undefined;
+    }
+    const made = this.#foreign.get(host);
+    if (made?.keyAuthorization === keyAuthorization) return await made.certificate;
+    const certificate = makeCertificate(host, keyAuthorization).catch(() => undefined);
+    this.#foreign.delete(host);
+    if (this.#foreign.size >= LIVE_CHALLENGES) this.#foreign.delete(this.#foreign.keys().next().value ?? '');
+    this.#foreign.set(host, { keyAuthorization, certificate });
+    return await certificate;
   }
 
   /** Asked by host alone, so that no token that a stranger makes up hides the one that is live. */
