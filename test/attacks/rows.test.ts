@@ -13,6 +13,8 @@ const groups: Readonly<Record<string, readonly number[]>> = {
   R: [1, 2, 4, 5, 7],
   D: [1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 14, 15, 16, 17],
   X: [1, 5],
+  M: [7, 9],
+  L: [9],
 };
 
 const here = import.meta.dirname;

@@ -87,15 +87,12 @@ export class OpenStreams {
     this.#version = routes.version;
     this.#around = around;
     this.#minute = minute;
-    this.end((stream) => {
-      if (stream.session !== undefined && stream.session.expiresAt <= wall) return true;
-      // A plain request in work finishes under the route that it began with; only its service's end cuts it.
-      return changed && (stream.kind === 'upgrade' ? !stream.keptBy(routes) : routes.serviceById(stream.serviceId) === undefined);
-    });
-    if (!changed && !otherwise && !later) return;
     this.#endWhere((stream) => {
+      if (stream.session !== undefined && stream.session.expiresAt <= wall) return 'session_revoked';
       const again = otherwise || (later && stream.asksWhen);
-      return changed || again ? stream.refusalUnder(routes, again) : undefined;
+      if (!changed && !again) return undefined;
+      // A plain request in work finishes under the route that it began with; who would not be let in any more is cut all the same.
+      return stream.refusalUnder(routes, again) ?? (changed && stream.kind === 'upgrade' && !stream.keptBy(routes) ? 'session_revoked' : undefined);
     });
   }
 }

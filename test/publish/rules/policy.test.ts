@@ -1,4 +1,4 @@
-// The rules of a service as a pure function: order, what cannot be told, who it is, readings of a path, and times.
+// The rules of a service as a pure function: order, what cannot be told, who it is, readings of a path, and times (attack rows D-8, D-14).
 import t from 'tap';
 import { parseIp } from '#lib/ip.ts';
 import { type AccessCondition, type AccessPolicy, type AccessRule, anything, plainAccess, signInProofs, type TimeWindow } from '#model/access.ts';
