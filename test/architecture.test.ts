@@ -42,6 +42,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'acme-client': ['publish/certs/acme/'],
   'prom-client': ['metrics/registry.ts'],
   re2js: ['lib/linear-pattern.ts'],
+  yaml: ['agent/discovery/services-file.ts'],
   ws: ['overlay/path/', 'server/relay/', 'server/dashboard/', 'server/front.ts'],
 };
 

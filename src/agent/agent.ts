@@ -2,18 +2,22 @@
 import { readFile } from 'node:fs/promises';
 import { systemClock } from '#lib/clock.ts';
 import { hostDial } from '#lib/host-dial.ts';
-import { startScoped, type Closable } from '#lib/lifecycle.ts';
+import { startScoped, type Closable, type Scope } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { readFileIfThere } from '#lib/files.ts';
 import { serveStatus } from '#lib/status-socket.ts';
 import { chooseHostUdp, createMeshNode, hostMeta, overlayOptions } from '#mesh/index.ts';
 import { serveMetrics } from '#metrics/index.ts';
 import type { AgentConfig } from './config.ts';
+import { DockerDiscovery } from './discovery/docker.ts';
+import { type Discovery, FileDiscovery } from './discovery/file.ts';
+import { Wanted } from './discovery/wanted.ts';
 import { agentError } from './errors.ts';
 import { exposeHandler } from './expose-api.ts';
 import { Exposures } from './exposures.ts';
 import { Forwarder } from './forward.ts';
 import { resolveForPeers } from './host-names.ts';
+import { exposeWhenJoined } from './joined.ts';
 import { agentFamilies } from './metrics.ts';
 import { UdpForwarder } from './udp-forward.ts';
 
@@ -60,7 +64,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
     scope.defer(() => udp.close());
     scope.defer(node.onFilter((filter) => void udp.apply(filter)));
     const exposures = new Exposures({
-      control: node.exposures,
+      control: exposeWhenJoined(node),
       forwarder,
       udpLed: (port) => udp.led(port),
       stateDir: config.stateDir,
@@ -69,6 +73,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       log: log.with({ part: 'expose' }),
     });
     scope.use(exposures);
+    const discoveries = startDiscovery(scope, config.discovery, exposures, log);
     if (config.carryRoutes) {
       node.overlay.carry({
         dial: forwarder.dialCarried,
@@ -85,6 +90,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       targets: forwarder.status(),
       udpFlows: udp.open,
       exposures: exposures.rows(),
+      discovery: discoveries.map((discovery) => discovery.status()),
     });
     const socket = await serveStatus(config.stateDir, status, exposeHandler(exposures));
     if (socket === undefined) log.warn('the path of stateDir is too long for a status socket; `meshgate status` cannot ask this process');
@@ -106,6 +112,15 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       close: () => scope.close(),
     };
   });
+}
+
+/** Begins to look for services where the configuration says so. */
+function startDiscovery(scope: Scope, { file, docker }: AgentConfig['discovery'], exposures: Exposures, log: Logger): readonly Discovery[] {
+  const found: Discovery[] = [];
+  const deps = { clock: systemClock, random: Math.random, log: log.with({ part: 'discovery' }) };
+  if (file !== undefined) found.push(scope.use(new FileDiscovery(file, new Wanted(exposures, 'file', deps.log), deps)));
+  if (docker !== undefined) found.push(scope.use(new DockerDiscovery(docker, new Wanted(exposures, 'docker', deps.log), deps)));
+  return found;
 }
 
 async function readSetupKey(config: AgentConfig, log: Logger): Promise<string | undefined> {

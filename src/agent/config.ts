@@ -28,6 +28,21 @@ export const agentSchema = object({
     default: [],
     max: 1000,
   }),
+  discovery: object({
+    file: optional(
+      string({
+        about: 'YAML or JSON file of services that this agent publishes by itself, as `meshgate expose` does; changes are taken over.',
+        example: 'services.yaml',
+      }),
+    ),
+    docker: optional(
+      string({
+        about:
+          'UNIX socket of Docker: containers with the label meshgate.enable=true are published, as their labels say. Whoever may set labels there may publish as this peer may.',
+        example: '/var/run/docker.sock',
+      }),
+    ),
+  }),
   carryRoutes: boolean({
     about: 'Carries the networks and names that the control plane makes this peer a router of, as its rules permit.',
     default: true,

@@ -40,3 +40,16 @@ export const leadPorts = { first: 20_000, last: 60_000 } as const;
 export const leadTries = 64;
 /** A request on the status socket, bytes. */
 export const maxRequestBytes = 65_536;
+
+/** The file of services: how often it is looked at, its size, its services, and how often an alias in it may be used. */
+export const discoveryPollMs = 1_000;
+export const discoveryFileBytes = 1_048_576;
+export const maxFileServices = 200;
+export const maxYamlAliases = 100;
+/** Docker: one question, containers that are looked at, what the answers may be in bytes, and how long changes are gathered. */
+export const dockerCallMs = 10_000;
+export const maxContainers = 1_000;
+export const dockerAnswerBytes = 16 * 1024 * 1024;
+export const dockerLineLength = 262_144;
+export const dockerGatherMs = 200;
+export const dockerRetry = { firstMs: 500, factor: 1.7, maxMs: 15_000, jitter: 0.2 } as const;

@@ -92,7 +92,7 @@ export class Exposure {
     const { signal } = this.#stopping;
     let had = false;
     while (!signal.aborted && this.#state.kind !== 'ended') {
-      const service = (await this.#resumed()) ?? (await this.#ask());
+      const service = this.#resume === undefined ? await this.#ask() : await this.#resumed(this.#resume);
       if (service === undefined) continue;
       this.#backoff.reset();
       this.#set({ kind: 'open', service, port: this.#lead?.port ?? this.wish.target.port, again: had, away: '' });
@@ -102,15 +102,17 @@ export class Exposure {
   }
 
   /** What was published before a restart, where it still is. */
-  async #resumed(): Promise<ExposedService | undefined> {
-    const resume = this.#resume;
+  async #resumed(resume: ExposeResume): Promise<ExposedService | undefined> {
     this.#resume = undefined;
-    if (resume === undefined) return undefined;
     if (!this.wish.remote && (this.#lead = await this.#deps.lead(this.wish.target, resume.port)) === undefined) return undefined;
     for (;;) {
       const answer = await this.#try((signal) => this.#deps.control.renewExposure(resume.id, signal));
       if (this.#stopping.signal.aborted) return undefined;
       if (answer?.kind === 'open') return answer.service;
+      if (answer?.kind === 'withdrawn') {
+        this.#end(answer.reason);
+        return undefined;
+      }
       if (answer !== undefined) break;
       await this.#pause(this.#backoff.next());
     }
@@ -170,6 +172,7 @@ export class Exposure {
       failing = answer === undefined;
       if (answer === undefined) continue;
       this.#backoff.reset();
+      if (answer.kind === 'withdrawn') return this.#end(answer.reason);
       if (answer.kind === 'refused') {
         if (!this.wish.patient) return this.#end(answer.reason);
         this.#set({ kind: 'asking', reason: answer.reason });
@@ -194,7 +197,7 @@ export class Exposure {
       return await call(AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(exposeCallMs)]));
     } catch (error) {
       if (this.#stopping.signal.aborted) return undefined;
-      const reason = error instanceof MeshgateError ? error.message : describeError(error);
+      const reason = error instanceof MeshgateError ? publicText(error) : describeError(error);
       const { state } = this;
       if (state.kind === 'asking' && state.reason !== reason) this.#set({ kind: 'asking', reason });
       if (state.kind === 'open' && state.away !== reason) this.#set({ ...state, again: false, away: reason });
@@ -220,4 +223,9 @@ export class Exposure {
     this.#state = state;
     for (const listener of this.#listeners) listener(state);
   }
+}
+
+/** The other side's own words where it said some. */
+function publicText({ message, detail }: MeshgateError): string {
+  return detail === '' ? message : `${message} (${detail})`;
 }

@@ -76,7 +76,8 @@ export class Exposures {
     exposure.onState((state) => {
       const url = state.kind === 'open' ? { url: state.service.url, ...(state.again ? { again: true } : {}) } : {};
       log.info('exposed service', { target, source, state: state.kind, ...url, reason: reasonIn(state) });
-      if (state.kind === 'ended') this.#kept.delete(kept);
+      // What was found stays in sight, with the reason, for as long as it is found.
+      if (state.kind === 'ended' && !isFound(source)) this.#kept.delete(kept);
       if (source === 'background') this.#save();
     });
     return exposure;
@@ -85,6 +86,7 @@ export class Exposures {
   /** Stops one, whoever asked for it. */
   async stop(exposure: Exposure): Promise<void> {
     await exposure.stop();
+    for (const kept of this.#kept) if (kept.exposure === exposure) this.#kept.delete(kept);
   }
 
   /** Those that people can mean by this text: a domain or its first label, a URL, or a target. AGENT_EXPOSE_UNKNOWN. */
@@ -158,6 +160,10 @@ export class Exposures {
 }
 
 const fileName = 'exposures.json';
+
+function isFound(source: ExposureSource): boolean {
+  return source === 'file' || source === 'docker';
+}
 
 function namesOf({ wish, state }: Exposure): readonly string[] {
   const target = formatHostPort(wish.target.host, wish.target.port);

@@ -2,7 +2,7 @@
 import { parseIp } from '#lib/ip.ts';
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
 import { isLocalhostName } from '#lib/resolve.ts';
-import { boolean, convert, duration, integer, list, object, oneOf, optional, string, type Infer, type Schema } from '#lib/schema.ts';
+import { boolean, convert, duration, integer, list, object, oneOf, optional, string, union, type Infer, type Schema } from '#lib/schema.ts';
 import { exposeProtocols, type ExposeRequest } from '#model/exposure.ts';
 import type { ExposeWish } from './exposure.ts';
 
@@ -10,8 +10,9 @@ const ownHost = '127.0.0.1';
 
 /** A port of this host, or host:port. */
 const target = convert(
-  string({ about: 'A port of this host, or host:port.', example: '8080', max: 260 }),
-  (text, refuse): DialTarget | undefined => {
+  union([string({ max: 260 }), integer({ min: 1, max: 65_535 })], { about: 'A port of this host, or host:port.', example: '8080' }),
+  (value, refuse): DialTarget | undefined => {
+    const text = String(value);
     const parsed = /^[0-9]+$/.test(text) ? parseHostPort(`${ownHost}:${text}`) : parseHostPort(text);
     return parsed === undefined || parsed.port === 0 ? refuse('must be a port or host:port') : parsed;
   },
@@ -19,7 +20,8 @@ const target = convert(
 );
 
 /** The fields that every way of asking has. */
-const wishFields = {
+export const wishFields = {
+  target,
   protocol: oneOf(exposeProtocols, { about: 'What is spoken there.', default: 'http' }),
   name: string({ about: 'The beginning of its random name.', min: 0, max: 40, default: '' }),
   domain: optional(string({ about: 'Its whole name, where the network lets peers choose.', max: 253 })),
@@ -32,21 +34,23 @@ const wishFields = {
 };
 
 const socketWish = object({
-  target,
   ...wishFields,
   password: optional(string({ max: 1024, secret: true })),
   pin: optional(string({ max: 12, secret: true })),
 });
 
-type Fields = Infer<typeof socketWish>;
+export type WishFields = Infer<typeof socketWish>;
 
 /** The wish in the words of the control plane. What contradicts itself is refused with the reason, as the command line says it. */
-export const wishSchema: Schema<Omit<ExposeWish, 'patient'>> = convert(socketWish, (fields, refuse) => {
+export const wishSchema: Schema<Omit<ExposeWish, 'patient'>> = convert(socketWish, wishFrom);
+
+/** For `convert`. */
+export function wishFrom(fields: WishFields, refuse: (problem: string) => undefined): Omit<ExposeWish, 'patient'> | undefined {
   const problem = problemOf(fields);
   return problem === undefined ? { target: fields.target, remote: !isOwnHost(fields.target.host), request: requestOf(fields) } : refuse(problem);
-});
+}
 
-function problemOf({ protocol, domain, below, name, listenPort, public: isPublic, sso, groups, password, pin }: Fields): string | undefined {
+function problemOf({ protocol, domain, below, name, listenPort, public: isPublic, sso, groups, password, pin }: WishFields): string | undefined {
   const web = protocol === 'http' || protocol === 'https';
   if (isPublic && (sso || groups.length > 0 || password !== undefined || pin !== undefined)) return 'is public and asks for something at once';
   if (domain !== undefined && (below !== undefined || name !== '')) return 'has a whole name and the part of one at once';
@@ -67,7 +71,7 @@ function requestOf({
   password,
   pin,
   expires,
-}: Fields): ExposeWish['request'] {
+}: WishFields): ExposeWish['request'] {
   const signIn = sso || groups.length > 0 || (password === undefined && pin === undefined);
   const access: ExposeRequest['access'] = isPublic ? { kind: 'public' } : { kind: 'proof', signIn, groups, password, pin };
   return {

@@ -22,7 +22,13 @@ import { controlError } from './errors.ts';
 import { reasonOf } from './link.ts';
 
 /** Answers that say: not before somebody changes something. */
-const refusals = new Set(['RPC_PERMISSION_DENIED', 'RPC_INVALID_ARGUMENT', 'RPC_ALREADY_EXISTS', 'RPC_FAILED_PRECONDITION', 'RPC_UNAUTHENTICATED']);
+const refusals: ReadonlySet<string> = new Set([
+  'RPC_PERMISSION_DENIED',
+  'RPC_INVALID_ARGUMENT',
+  'RPC_ALREADY_EXISTS',
+  'RPC_FAILED_PRECONDITION',
+  'RPC_UNAUTHENTICATED',
+]);
 
 /** One sealed call; `output` undefined where the answer is not sealed. */
 export type SealedCall = <I extends DescMessage, O extends DescMessage>(
@@ -59,6 +65,8 @@ export class ExposeCalls implements ExposeControl {
       return { kind: 'open', service: serviceFrom(await this.#call(expose, ExposeRequestSchema, messageOf(request), ExposureSchema, signal)) };
     } catch (error) {
       if (errorCode(error) === 'RPC_UNIMPLEMENTED') return await this.#exposeStock(request, signal);
+      // As many as it may: one has to end first.
+      if (errorCode(error) === 'RPC_RESOURCE_EXHAUSTED') return { kind: 'refused', reason: reasonOf(error) };
       return refusalOf(error);
     }
   }
@@ -77,7 +85,9 @@ export class ExposeCalls implements ExposeControl {
       await this.#call(renewExpose, RenewExposeRequestSchema, { domain: service.domain }, RenewExposeResponseSchema, signal);
       return { kind: 'open', service };
     } catch (error) {
-      return errorCode(error) === 'RPC_NOT_FOUND' ? { kind: 'lapsed' } : refusalOf(error);
+      if (errorCode(error) === 'RPC_NOT_FOUND') return { kind: 'lapsed' };
+      if (errorCode(error) === 'RPC_FAILED_PRECONDITION') return { kind: 'withdrawn', reason: reasonOf(error) };
+      return refusalOf(error);
     }
   }
 

@@ -57,8 +57,10 @@ export type ExposeAnswer =
   | { readonly kind: 'open'; readonly service: ExposedService }
   /** It was not renewed in time, or never was: it has to be asked for again. */
   | { readonly kind: 'lapsed' }
-  /** It is not permitted, or was taken away; `reason` says why. */
-  | { readonly kind: 'refused'; readonly reason: string };
+  /** It is not permitted; `reason` says why. */
+  | { readonly kind: 'refused'; readonly reason: string }
+  /** Somebody has taken it away, and it is not to come back by itself. */
+  | { readonly kind: 'withdrawn'; readonly reason: string };
 
 /** Who can open it, in plain words. */
 export function openToText({ everybody, signIn, groups, password, pin }: OpenTo): string {

@@ -53,6 +53,30 @@ void t.test('granted ports lead to their target, to the default host, or nowhere
   t.equal(parseOrThrow(agentSchema, { control: { url: 'https://mesh.example.com' } }).defaultHost, '127.0.0.1', 'as the reference says');
 });
 
+void t.test('a port that is led somewhere leads there until the end of it, which resets what came through', async (t) => {
+  const port = await upstream(t, (socket) => void socket.pipe(socket));
+  const target = { host: '127.0.0.1', port };
+  const listed = new Forwarder(new Map([[80, { host: '10.0.0.5', port: 8080 }]]), undefined, { dial: hostDial, log: silentLogger });
+  t.equal(listed.wants(7000), false);
+  const lead = listed.lead(7000, target);
+  t.ok(lead);
+  t.equal(listed.lead(7000, target), undefined, 'for one at a time');
+  t.equal(listed.lead(80, target), undefined, 'not where the configuration leads elsewhere');
+  t.ok(listed.lead(80, { host: '10.0.0.5', port: 8080 }));
+  const open = new Forwarder(new Map(), '127.0.0.1', { dial: hostDial, log: silentLogger });
+  t.equal(open.lead(7000, target), undefined, 'nor where the same port of this host is meant by default');
+  t.ok(open.lead(port, target));
+  const { far, near, asked } = connection(7000);
+  const handled = listed.handle(asked);
+  far.write('hello');
+  t.equal(String((await once(far, 'data'))[0]), 'hello');
+  t.equal(listed.wants(7001), false, 'and no other port');
+  lead?.end();
+  await handled;
+  t.ok(near.destroyed);
+  t.equal(listed.wants(7000), false);
+});
+
 void t.test('a half-close passes through, so a request that ends with its sending gets its answer', async (t) => {
   const port = await upstream(t, (socket) => {
     let got = '';
