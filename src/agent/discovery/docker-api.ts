@@ -6,7 +6,7 @@ import { dockerAnswerBytes, dockerCallMs, dockerLineLength, maxContainers } from
 import { agentError } from '../errors.ts';
 
 /** The label that a container must have to be looked at. */
-export const enableLabel = 'meshgate.enable=true';
+const enableLabel = 'meshgate.enable=true';
 
 /** As `GET /containers/json` tells it; what is not needed is left out. */
 const container = object({

@@ -1,6 +1,6 @@
 // Services from a file, looked at again and again: editors and orchestrators replace files in ways that notifications miss. A file that is
 // wrong changes nothing.
-import { open, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { Clock, Timer } from '#lib/clock.ts';
@@ -66,8 +66,7 @@ export class FileDiscovery implements Discovery {
     const seen = `${mtimeMs} ${size} ${ino}`;
     if (seen === this.#seen) return;
     if (size > discoveryFileBytes) return this.#wrong([`it is larger than ${discoveryFileBytes} bytes`]);
-    const file = await open(this.#path, 'r');
-    const text = await file.readFile('utf8').finally(() => file.close());
+    const text = await readFile(this.#path, 'utf8');
     const parsed = parseServicesFile(text, (secret) => this.#secretAt(secret));
     if (!parsed.ok) return this.#wrong(parsed.problems);
     this.#seen = seen;
