@@ -202,6 +202,8 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         around,
         dial: node.overlay.dial,
         directDial: hostDial,
+        certificates,
+        challenges: certificates.challenges,
         webDomain: (host) => routes.service(host)?.domain,
         unlocks,
         openUdp: openOverlayUdp(node.overlay),

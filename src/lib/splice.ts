@@ -52,7 +52,7 @@ class Splice implements Slotted {
     this.#idle?.delete(this);
     for (const stream of this.#ends) {
       if (error === undefined) stream.destroy();
-      else reset(stream);
+      else resetStream(stream);
     }
     this.#resolve({ forward: this.#forward, backward: this.#backward, error });
   };
@@ -189,7 +189,8 @@ class SocketWriter {
 }
 
 /** Ends a stream so that the other end cannot take it for complete: a kernel socket's `destroy` alone would send FIN. */
-function reset(stream: Duplex): void {
-  if (stream instanceof Socket) stream.resetAndDestroy();
+export function resetStream(stream: Duplex): void {
+  // Of TLS the socket below would have to be reset, and Node does not do that; without TLS's own end it is not complete either (RFC 8446 §6.1).
+  if (stream instanceof Socket && !('encrypted' in stream)) stream.resetAndDestroy();
   else stream.destroy();
 }

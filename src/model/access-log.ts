@@ -23,6 +23,9 @@ export interface AccessLogEntry {
   /** Machine-readable: an allow or deny reason, or the stage that failed. */
   readonly reason: string;
 
+  /** The subject of the certificate that a TLS client has shown and that was verified; left out for none. */
+  readonly clientCertificate?: string | undefined;
+
   // What only the gateway's own log and figures say; the control plane keeps none of it.
 
   /** The access rule that decided; undefined where none did. */

@@ -3,6 +3,7 @@ export { createHttpPublisher, type HttpPublisher, type HttpPublisherDeps } from 
 export { buildRouteTable, RouteTable } from './http/routes.ts';
 export { buildStreamTable, streamRefusal, type StreamTable } from './stream/services.ts';
 export { Unlocks } from './stream/unlocks.ts';
+export { compileClientRule } from './tls/client-certificates.ts';
 export { createStreamPublisher, type StreamPublisher } from './stream/publisher.ts';
 export { openCertificateDirectory, type CertificateDirectory } from './certs/directory.ts';
 export { readCertificate, type Certificate } from './certs/certificate.ts';

@@ -34,18 +34,30 @@ export function readProxyHeader(bytes: Buffer): ProxyRead {
   return fault('no_header');
 }
 
+/** What a header says beside the ends. Version 1 has room for none of it. */
+export interface ProxySays {
+  readonly transport?: 'tcp' | 'udp';
+  /** Type-length-value vectors, see proxy-tls.ts. */
+  readonly vectors?: Buffer;
+}
+
 /** The header that says `source` and `destination`. Addresses of two families go as IPv6; ones that cannot be read are left unsaid. */
-export function writeProxyHeader(version: 1 | 2, source: Endpoint, destination: Endpoint): Buffer {
+export function writeProxyHeader(
+  version: 1 | 2,
+  source: Endpoint,
+  destination: Endpoint,
+  { transport = 'tcp', vectors = Buffer.alloc(0) }: ProxySays = {},
+): Buffer {
   const from = parseIp(source.address);
   const to = parseIp(destination.address);
-  if (from === undefined || to === undefined) return version === 1 ? Buffer.from('PROXY UNKNOWN\r\n', 'latin1') : binaryHeader(0x20, 0x00, []);
+  if (from === undefined || to === undefined) return version === 1 ? Buffer.from('PROXY UNKNOWN\r\n', 'latin1') : binaryHeader(0x20, 0x00, [vectors]);
   const family = from.family === 4 && to.family === 4 ? 4 : 6;
   const [a, b] = family === 4 ? [from, to] : [mapped(from), mapped(to)];
   if (version === 1) return Buffer.from(`PROXY TCP${family} ${formatIp(a)} ${formatIp(b)} ${source.port} ${destination.port}\r\n`, 'latin1');
   const ports = Buffer.alloc(4);
   ports.writeUInt16BE(source.port, 0);
   ports.writeUInt16BE(destination.port, 2);
-  return binaryHeader(0x21, family === 4 ? 0x11 : 0x21, [a.bytes, b.bytes, ports]);
+  return binaryHeader(0x21, (family === 4 ? 0x10 : 0x20) | (transport === 'tcp' ? 1 : 2), [a.bytes, b.bytes, ports, vectors]);
 }
 
 function readText(bytes: Buffer): ProxyRead {

@@ -251,6 +251,7 @@ void t.test('a client that reads slowly gets the end of its last answer', async 
     local: { address: '192.0.2.2', port: 443 },
     id: 1,
     serverName: 'a.test',
+    shown: undefined,
   };
   const socket = new Slow();
   const connection = new H1Connection(socket as unknown as Socket, client, { deadlines, handle, refused: () => undefined, closed: () => undefined });

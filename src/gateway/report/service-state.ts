@@ -4,7 +4,7 @@ import { asksFor } from '#model/access.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { matchesDomain } from '#model/dns.ts';
 import type { MappingPath, ServiceMapping } from '#model/service.ts';
-import { type GeoLookup, policyProblem, type Reputation, streamRefusal } from '#publish/index.ts';
+import { compileClientRule, type GeoLookup, policyProblem, type Reputation, streamRefusal } from '#publish/index.ts';
 import { listenPorts } from '#model/stream.ts';
 import type { CertificateStatus, MeshStatus, PeerPathStatus, RouteStatus, ServiceStatus } from '#model/status.ts';
 
@@ -37,7 +37,8 @@ export function serviceState(mapping: ServiceMapping, around: Surroundings): Ser
   const closed = restrictionProblem(mapping, around);
   if (closed !== '') return { state: 'error', reason: `everybody is denied: ${closed}` };
   // People sign in for a stream service at a page of its name.
-  const page = mapping.mode === 'http' || asksFor(mapping.access, 'oidc') ? certificateState(mapping, around) : undefined;
+  const here = mapping.mode === 'http' || mapping.stream.termination !== undefined;
+  const page = here || asksFor(mapping.access, 'oidc') ? certificateState(mapping, around) : undefined;
   const way = (mapping.mode === 'http' ? nameState(mapping, around) : portState(mapping, around)) ?? page;
   if (way !== undefined) return way;
   const { mesh } = around;
@@ -88,6 +89,8 @@ function webRefusal({ private: isPrivate, access, paths, web }: ServiceMapping):
   if (isPrivate) return 'private services are not served by this version of the gateway';
   const problem = policyProblem(access);
   if (problem !== undefined) return problem;
+  const clients = web.clientCertificate && compileClientRule(web.clientCertificate);
+  if (clients !== undefined && 'problem' in clients) return clients.problem;
   return paths.length === 0 && web.answers.length === 0 ? 'the service has no enabled target' : undefined;
 }
 

@@ -133,5 +133,6 @@ function shareParts(mapping: ServiceMapping, shared: SharedValues): ServiceMappi
 
 /** The hosts that we end TLS for: web services, and the pages at which people sign in for others. */
 export function* hostsWithCertificates(mappings: Iterable<ServiceMapping>): Iterable<string> {
-  for (const { mode, domain, access } of mappings) if (mode === 'http' || asksFor(access, 'oidc')) yield domain;
+  for (const { mode, domain, access, stream } of mappings)
+    if (mode === 'http' || asksFor(access, 'oidc') || stream.termination !== undefined) yield domain;
 }

@@ -5,6 +5,7 @@ import { deny, type Check, type CheckInput, type Verdict } from './check.ts';
 import { addressAllowed } from './checks/address.ts';
 import { hostAgrees } from './checks/agreement.ts';
 import { authSupported } from './checks/auth-method.ts';
+import { clientCertificate } from './checks/client-certificate.ts';
 import { hostKnown } from './checks/host.ts';
 import { methodAllowed } from './checks/method.ts';
 import { notPrivate } from './checks/private.ts';
@@ -18,6 +19,7 @@ import { serviceToken } from './checks/token.ts';
 export const doorChecks: readonly Check[] = [
   hostAgrees, //     421
   hostKnown, //      404
+  clientCertificate, // 421
   methodAllowed, //  405
   addressAllowed, // 403
   notPrivate, //     403

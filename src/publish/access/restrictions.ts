@@ -23,8 +23,12 @@ export function homeKey({ accountId }: ServiceMapping, domain: string): string {
 }
 
 /** Equal for two versions of a service that let the same in: a digest, as it is kept with every service and what lets in may be long. */
-export function accessKey({ accountId, access, restrictions, private: isPrivate }: ServiceMapping, domain: string): string {
-  return hash('sha256', JSON.stringify([accountId, domain, access, restrictions, isPrivate]), 'base64url');
+export function accessKey({ accountId, access, restrictions, private: isPrivate, web, stream }: ServiceMapping, domain: string): string {
+  return hash(
+    'sha256',
+    JSON.stringify([accountId, domain, access, restrictions, isPrivate, web.clientCertificate, stream.termination?.clientCertificate]),
+    'base64url',
+  );
 }
 
 /** Worked out once for each version of a service. */

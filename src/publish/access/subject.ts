@@ -3,7 +3,8 @@ import type { IpAddress } from '#lib/ip.ts';
 import { fieldValue } from '#wire/http1-fields.ts';
 import { canonicalHost } from '../http/host.ts';
 import { allowedMethods, findRoute, type PublishedService, type RouteTable, type ServiceRoute } from '../http/routes.ts';
-import type { ExchangeRequest } from '../http/exchange.ts';
+import type { Client, ExchangeRequest } from '../http/exchange.ts';
+import type { ShownCertificate } from '../tls/client-certificates.ts';
 import { readOwnCookies, type OwnCookies } from './cookies.ts';
 
 export interface Subject {
@@ -13,6 +14,8 @@ export interface Subject {
   readonly host: string;
   /** Canonical, undefined without TLS. */
   readonly serverName: string | undefined;
+  /** What the client has shown of itself in the handshake. */
+  readonly shown: ShownCertificate | undefined;
   /** Path and query of the target, bytes as sent; the query has its question mark or is empty. */
   readonly path: string;
   readonly query: string;
@@ -32,7 +35,7 @@ export type Malformed = 'host_malformed' | 'target_malformed' | 'target_host_mis
 /** Reads the subject, or tells what makes the request ambiguous. */
 export function readSubject(
   request: ExchangeRequest,
-  serverName: string | undefined,
+  { serverName, shown }: Pick<Client, 'serverName' | 'shown'>,
   address: IpAddress | undefined,
   routes: RouteTable,
 ): Subject | Malformed {
@@ -71,6 +74,7 @@ export function readSubject(
     request,
     host,
     serverName,
+    shown,
     path,
     query: mark < 0 ? '' : target.slice(mark),
     service,

@@ -58,7 +58,7 @@ export async function diagnose(exchange: Exchange, subject: Subject, token: stri
     return undefined;
   }
   const wanted = new URLSearchParams(subject.query).get('path') ?? '/';
-  const visit = readSubject({ ...exchange.request, method: 'GET', target: wanted }, subject.serverName, subject.address, deps.routes());
+  const visit = readSubject({ ...exchange.request, method: 'GET', target: wanted }, subject, subject.address, deps.routes());
   if (typeof visit === 'string') return [{ stage: 'route', ok: false, text: visit }];
   const from = subject.address === undefined ? 'an unknown address' : 'your address';
   const input = new RequestInput(visit, deps);

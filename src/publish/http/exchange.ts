@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Endpoint } from '#lib/net.ts';
 import type { Fields } from '#wire/http1-fields.ts';
 import type { ClientAddress } from '../access/client-address.ts';
+import type { ShownCertificate } from '../tls/client-certificates.ts';
 
 /** What is known of the client's connection. */
 export interface Client {
@@ -15,6 +16,8 @@ export interface Client {
   readonly id: number;
   /** Canonical server name of the TLS handshake, or undefined where there was no TLS. */
   readonly serverName: string | undefined;
+  /** What it showed of itself in the handshake; undefined where the host asked for nothing. */
+  readonly shown: ShownCertificate | undefined;
 }
 
 /** The request as one parse found it. */

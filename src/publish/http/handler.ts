@@ -116,7 +116,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     this.#chain = this.#trusted ? readChain(request.fields) : undefined;
     const address = this.#trusted ? clientAddress(client.remote.address, this.#chain?.nodes, trustedProxies) : client.peer;
     if (address !== undefined) this.#sourceIp = address.text;
-    const subject = readSubject(request, client.serverName, address?.ip, routes());
+    const subject = readSubject(request, client, address?.ip, routes());
     if (typeof subject === 'string') return this.#refuse('bad_request', subject);
     this.#subject = subject;
     this.#route = subject.route;

@@ -108,6 +108,9 @@ export interface HttpPublisher extends Closable {
   };
 }
 
+/** ALPN's wire form of h2 and http/1.1, in our order. */
+const protocols = Buffer.from('\x02h2\x08http/1.1', 'latin1');
+
 interface Serving {
   drain(): void;
   destroy(): void;
@@ -208,6 +211,8 @@ class Publisher implements HttpPublisher, H1Owner {
         deadlines: this.deadlines,
         contexts: this.#contexts,
         stapler: this.#stapler,
+        protocols,
+        clients: (host) => this.#deps.routes().service(host)?.clients,
       },
       (terminated) => this.#serve(terminated, info),
       (fault, detail) => {
@@ -272,10 +277,10 @@ class Publisher implements HttpPublisher, H1Owner {
   #serve(terminated: Terminated, info: AcceptedInfo): void {
     const { remote, local } = info;
     const peer = clientAddress(remote.address, undefined, []);
-    const client: Client = { remote, peer, local, id: ++this.#lastClient, serverName: terminated.serverName };
+    const client: Client = { remote, peer, local, id: ++this.#lastClient, serverName: terminated.serverName, shown: terminated.shown };
     this.#handshakes++;
     this.#serving.add(
-      terminated.protocol === 'h2' ? new H2Connection(terminated.socket, client, this) : new H1Connection(terminated.socket, client, this),
+      terminated.socket.alpnProtocol === 'h2' ? new H2Connection(terminated.socket, client, this) : new H1Connection(terminated.socket, client, this),
     );
   }
 

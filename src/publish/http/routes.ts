@@ -8,6 +8,7 @@ import { matchesAll, type OwnAnswer } from '#model/web.ts';
 import { accessKey, compileRestrictions, homeKey, type CompiledRestrictions } from '../access/restrictions.ts';
 import { CompiledPolicy } from '../access/rules/policy.ts';
 import { type CompiledLimit, compileLimits } from '../access/rules/rate-limits.ts';
+import { compileClientRule, type CompiledClientRule } from '../tls/client-certificates.ts';
 import { RetryBudget } from './balance/retry-budget.ts';
 import type { FieldClass } from './field-class.ts';
 import { compileAnswerEdits, type AnswerEdits } from './answer-edits.ts';
@@ -75,6 +76,8 @@ export interface PublishedService {
   readonly restrictions: CompiledRestrictions;
   readonly policy: CompiledPolicy;
   readonly limits: readonly CompiledLimit[];
+  /** What its hosts ask of TLS clients. */
+  readonly clients: CompiledClientRule | undefined;
   /** The most specific first. */
   readonly routes: readonly ServiceRoute[];
   /** Whoever was let in to one stays with another version only where this is equal. */
@@ -207,6 +210,7 @@ function publishService(mapping: ServiceMapping, domain: string, shared: SharedV
     restrictions: shared.made('restrictions', mapping.restrictions, () => compileRestrictions(mapping.restrictions)),
     policy: shared.made(`policy ${mapping.mode}`, mapping.access, () => new CompiledPolicy(mapping.mode, mapping.access)),
     limits: compileLimits(mapping.id, mapping.access.rateLimits),
+    clients: mapping.web.clientCertificate && compileClientRule(mapping.web.clientCertificate),
     routes,
     home: homeKey(mapping, domain),
     access: accessKey(mapping, domain),

@@ -20,19 +20,43 @@ export function upstreamContext({ ca, clientCertificate, clientKey }: TlsTerms, 
   }
 }
 
-/**
- * Does the handshake on a dialled stream. The certificate has to name the terms' server name, or else the host that was dialled, unless nothing
- * is checked. Rejects with OpenSSL's and Node's codes, PUBLISH_UPSTREAM_TLS, PUBLISH_UPSTREAM_PROTOCOL where the upstream does not agree on
- * `protocol`, or the signal's reason; the stream is destroyed then.
- */
-export function secureUpstream(
+/** The handshake with an HTTP target, as `secureStream`. Rejects with PUBLISH_UPSTREAM_PROTOCOL where it does not agree on `protocol`. */
+export async function secureUpstream(
   stream: Duplex,
   { key, target, tls }: UpstreamTarget,
   protocol: 'http/1.1' | 'h2',
   context: SecureContext,
   signal: AbortSignal,
 ): Promise<TLSSocket> {
-  const name = tls?.serverName ?? target.host;
+  const secured = await secureStream(stream, { key, host: target.host, tls, protocols: [protocol] }, context, signal);
+  // Servers without ALPN speak HTTP/1.1 (RFC 7301 §3.2 leaves it to them); HTTP/2 needs the word.
+  if (secured.alpnProtocol === protocol || (secured.alpnProtocol === false && protocol === 'http/1.1')) return secured;
+  secured.on('error', () => undefined);
+  secured.destroy();
+  stream.destroy();
+  throw publishError('PUBLISH_UPSTREAM_PROTOCOL', key);
+}
+
+export interface TlsTarget {
+  /** For errors. */
+  readonly key: string;
+  readonly host: string;
+  readonly tls: Pick<TlsTerms, 'serverName' | 'skipVerify'> | undefined;
+  /** Offered by ALPN; empty for none. */
+  readonly protocols: readonly string[];
+}
+
+/**
+ * Does the handshake on a dialled stream. The certificate has to name the terms' server name, or else the host that was dialled, unless nothing
+ * is checked. Rejects with OpenSSL's and Node's codes, PUBLISH_UPSTREAM_TLS, or the signal's reason; the stream is destroyed then.
+ */
+export function secureStream(
+  stream: Duplex,
+  { key, host, tls, protocols }: TlsTarget,
+  context: SecureContext,
+  signal: AbortSignal,
+): Promise<TLSSocket> {
+  const name = tls?.serverName ?? host;
   return new Promise((resolve, reject) => {
     const secured = connect({
       socket: stream,
@@ -42,7 +66,7 @@ export function secureUpstream(
       ...(isIP(name) === 0 ? { servername: name } : {}),
       rejectUnauthorized: tls?.skipVerify !== true,
       checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
-      ALPNProtocols: [protocol],
+      ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
     });
     const settle = (): void => {
       signal.removeEventListener('abort', aborted);
@@ -60,9 +84,6 @@ export function secureUpstream(
     const aborted = (): void => failed(signal.reason);
     const closed = (): void => failed(publishError('PUBLISH_UPSTREAM_TLS', `${key}: closed during the handshake`));
     const ready = (): void => {
-      // Servers without ALPN speak HTTP/1.1 (RFC 7301 §3.2 leaves it to them); HTTP/2 needs the word.
-      const agreed = secured.alpnProtocol === protocol || (secured.alpnProtocol === false && protocol === 'http/1.1');
-      if (!agreed) return failed(publishError('PUBLISH_UPSTREAM_PROTOCOL', key));
       settle();
       resolve(secured);
     };

@@ -7,24 +7,41 @@ import { watchPeer } from '#lib/ffi-socket.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Dial, DialTarget, Endpoint, Ends } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
-import { splice } from '#lib/splice.ts';
+import { resetStream, splice } from '#lib/splice.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { Identity } from '#model/identity.ts';
 import type { ServiceId } from '#model/ids.ts';
+import type { ClientHello } from '#wire/client-hello.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
 import { KEEP_ALIVE_PROBE_MS, PEER_UNHEARD_MS, STREAM_WATCH_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
 import type { Deadlined, Deadlines } from '../http/deadlines.ts';
 import { createIdSource } from '../http/request-id.ts';
 import { admitStream, type AdmissionDeps, countAdmitted, endUnder, type Standing } from './admission.ts';
-import type { AnyStreamService, StreamService, StreamTable } from './services.ts';
+import type { HandshakeFault, Terminated } from '../tls/terminate.ts';
+import type { AnyStreamService, StreamService, StreamTable, Termination } from './services.ts';
+import { secureTarget, vectorsOf } from './target-tls.ts';
 import { sameTrust, type Unlock } from './unlocks.ts';
 
 export interface StreamForwarderDeps extends AdmissionDeps {
   readonly dial: Dial;
   readonly directDial: Dial;
+  /** Ends TLS on a connection whose hello was read and put back. Never rejects; after a fault the socket is closed or closing. */
+  readonly terminate: (
+    socket: Socket,
+    hello: ClientHello | undefined,
+    termination: Termination,
+  ) => Promise<Terminated | { readonly fault: HandshakeFault }>;
   readonly accessLog: (entry: AccessLogEntry) => void;
   readonly clock: Clock;
   readonly log: Logger;
+}
+
+/** What a record begins with. */
+interface Entry extends Pick<AccessLogEntry, 'id' | 'timestamp' | 'rule' | 'observed'> {
+  readonly started: number;
+  readonly identity: Identity | undefined;
+  /** The subject of the certificate that the client has shown. */
+  clientCertificate: string | undefined;
 }
 
 /**
@@ -98,10 +115,10 @@ export class StreamForwarder {
   }
 
   /** Takes an accepted socket over, bytes that were put back included; never throws. */
-  handle(socket: Socket, service: StreamService, ends: Ends): void {
+  handle(socket: Socket, service: StreamService, ends: Ends, hello?: ClientHello): void {
     socket.on('error', () => undefined);
     const flow = new Flow(service, socket, ends.remote.address, this.#deadlines.now());
-    void this.#run(flow, ends).catch((error: unknown) => {
+    void this.#run(flow, ends, hello).catch((error: unknown) => {
       this.#deps.log.error('a stream failed', { service: service.domain, error: describeError(error) });
       socket.destroy();
     });
@@ -136,7 +153,7 @@ export class StreamForwarder {
     flow.cut = reason;
     flow.giveUp();
     flow.socket.resetAndDestroy();
-    flow.upstream?.destroy();
+    if (flow.upstream !== undefined) resetStream(flow.upstream);
   }
 
   /** Takes nothing new; resolves when the last stream has ended, or at the deadline. */
@@ -157,29 +174,55 @@ export class StreamForwarder {
     this.end(() => true, 'draining');
   }
 
-  async #run(flow: Flow, { remote, local }: Ends): Promise<void> {
+  async #run(flow: Flow, { remote, local }: Ends, hello: ClientHello | undefined): Promise<void> {
     const { clock } = this.#deps;
     const { service, socket } = flow;
     const refused = this.#refusal(flow, remote);
     const { unlock, rule, observed } = flow;
-    const entry = { id: this.#ids.next(), timestamp: clock.wall(), started: clock.now(), identity: unlock?.identity, rule, observed };
+    const started = clock.now();
+    const entry: Entry = {
+      id: this.#ids.next(),
+      timestamp: clock.wall(),
+      started,
+      identity: unlock?.identity,
+      rule,
+      observed,
+      clientCertificate: undefined,
+    };
     if (refused !== undefined) {
       socket.destroy();
       return this.#record(entry, service, remote, refused, false, 0, 0);
     }
     this.#flows.add(flow);
     socket.once('close', flow.giveUp);
-    this.#deadlines.add(flow);
     try {
-      const upstream = await this.#dial(service, flow.signal);
+      const tls = service.termination === undefined ? undefined : await this.#deps.terminate(socket, hello, service.termination);
+      if (tls !== undefined && 'fault' in tls) {
+        // A certificate authority that saw its answer is no visitor.
+        if (tls.fault !== 'challenge') this.#record(entry, service, remote, flow.cut ?? `tls_${tls.fault}`, false, 0, 0);
+        return;
+      }
+      entry.clientCertificate = tls?.shown?.certificate?.subject;
+      const client = tls?.socket ?? socket;
+      if (tls !== undefined) {
+        client.on('error', () => undefined);
+        flow.deadline = this.#deadlines.now() + service.dialMs;
+      }
+      this.#deadlines.add(flow);
+      const { dialled, target } = await this.#dial(service, flow.signal);
+      // Before the client's first byte: what the client itself sends as a header is only bytes to the target.
+      if (service.proxy !== undefined) {
+        const vectors = tls !== undefined && service.termination?.tellTarget === true ? vectorsOf(tls) : undefined;
+        dialled.write(writeProxyHeader(service.proxy, remote, local, vectors === undefined ? {} : { vectors }));
+      }
+      const upstream =
+        service.targetTls === undefined ? dialled : await secureTarget(dialled, service, target.host, tls, flow.signal, this.#deps.log);
       flow.reached(upstream, this.#deadlines.now());
       socket.off('close', flow.giveUp);
       if (flow.cut !== undefined) upstream.destroy();
-      // Before the client's first byte: what the client itself sends as a header is only bytes to the target.
-      if (service.proxy !== undefined) upstream.write(writeProxyHeader(service.proxy, remote, local));
-      const spliced = splice(socket, upstream, { idleMs: service.idleMs });
+      const spliced = splice(client, upstream, { idleMs: service.idleMs });
       // Paused where its first bytes were looked at.
-      socket.resume();
+      client.resume();
       const { forward, backward, error } = await spliced;
       this.#record(entry, service, remote, flow.cut ?? (error === undefined ? 'done' : 'broken'), true, forward, backward);
     } catch (error) {
@@ -215,7 +258,7 @@ export class StreamForwarder {
   }
 
   /** The targets take turns; one that cannot be reached is passed over while there is time. */
-  async #dial(service: StreamService, signal: AbortSignal): Promise<Duplex> {
+  async #dial(service: StreamService, signal: AbortSignal): Promise<{ readonly dialled: Duplex; readonly target: DialTarget }> {
     const dial = service.direct ? this.#deps.directDial : this.#deps.dial;
     const { targets } = service;
     const first = this.#next.get(service.id) ?? 0;
@@ -224,7 +267,7 @@ export class StreamForwarder {
     for (let i = 0; i < targets.length && !signal.aborted; i++) {
       const target = targets[(first + i) % targets.length] as DialTarget;
       try {
-        return await dial(target, { signal });
+        return { dialled: await dial(target, { signal }), target };
       } catch (error) {
         failure = error;
         this.#deps.log.debug('a target could not be reached', { service: service.domain, error: describeError(error) });
@@ -233,15 +276,7 @@ export class StreamForwarder {
     throw failure ?? signal.reason;
   }
 
-  #record(
-    entry: Pick<AccessLogEntry, 'id' | 'timestamp' | 'rule' | 'observed'> & { readonly started: number; readonly identity: Identity | undefined },
-    service: StreamService,
-    remote: Endpoint,
-    reason: string,
-    allowed: boolean,
-    bytesUp: number,
-    bytesDown: number,
-  ): void {
+  #record(entry: Entry, service: StreamService, remote: Endpoint, reason: string, allowed: boolean, bytesUp: number, bytesDown: number): void {
     this.#deps.accessLog({
       id: entry.id,
       serviceId: service.id,
@@ -261,6 +296,7 @@ export class StreamForwarder {
       reason,
       rule: entry.rule,
       observed: entry.observed,
+      ...(entry.clientCertificate === undefined ? {} : { clientCertificate: entry.clientCertificate }),
     });
   }
 }
@@ -272,6 +308,8 @@ function dialReason(error: unknown): string {
       return 'upstream_refused';
     case 'ETIMEDOUT':
       return 'upstream_timeout';
+    case 'PUBLISH_UPSTREAM_TLS':
+      return 'upstream_tls';
     case 'ABORT_ERR':
       return 'client_closed';
     case undefined:

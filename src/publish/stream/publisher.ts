@@ -5,8 +5,12 @@ import type { Closable } from '#lib/lifecycle.ts';
 import type { Endpoint, Ends, OpenUdpFlow } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
+import type { CertificateSource } from '../certs/directory.ts';
+import { Stapler } from '../certs/ocsp/stapler.ts';
 import { HELLOS, HELLOS_PER_ADDRESS } from '../constants.ts';
 import { Deadlines } from '../http/deadlines.ts';
+import { SecureContexts } from '../tls/secure-contexts.ts';
+import { terminateTls, type ChallengeSource } from '../tls/terminate.ts';
 import { StreamForwarder, type StreamForwarderDeps } from './forwarder.ts';
 import { readHello } from './hello.ts';
 import { plainSurroundings, type Surroundings } from '../access/surroundings.ts';
@@ -31,9 +35,13 @@ export interface StreamPublisher extends Closable {
   stats(): { readonly streams: number; readonly udpFlows: number; readonly udpDropped: number };
 }
 
-export interface StreamPublisherDeps extends Omit<StreamForwarderDeps, 'around'> {
+export interface StreamPublisherDeps extends Omit<StreamForwarderDeps, 'around' | 'terminate'> {
   /** What policies are decided by besides the connection; left out, what they ask of data bases cannot be told. */
   readonly around?: Surroundings | undefined;
+  /** For services at which TLS ends here. */
+  readonly certificates: CertificateSource;
+  /** TLS-ALPN-01 challenges; left out, none is answered. */
+  readonly challenges?: ChallengeSource | undefined;
   readonly openUdp: OpenUdpFlow;
   readonly openDirectUdp: OpenUdpFlow;
   /** The domain of the pages at a host, a wildcard among them. On the port of HTTPS the closer name wins, and any name before who takes the rest. */
@@ -44,7 +52,23 @@ export interface StreamPublisherDeps extends Omit<StreamForwarderDeps, 'around'>
 export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublisher {
   const deadlines = new Deadlines(deps.clock, () => recheck());
   const around = deps.around ?? plainSurroundings(deps.clock);
-  const forwarder = new StreamForwarder({ ...deps, around }, deadlines);
+  const stapler = new Stapler(deps);
+  const contexts = new SecureContexts();
+  const terminate: StreamForwarderDeps['terminate'] = (socket, hello, { protocols, clients }) =>
+    new Promise((done) => {
+      const { certificates, challenges, log } = deps;
+      terminateTls(
+        socket,
+        hello,
+        { certificates, challenges, deadlines, contexts, stapler, protocols, clients: () => clients },
+        done,
+        (fault, detail) => {
+          log.debug('TLS was not agreed on', { fault, detail, remote: socket.remoteAddress });
+          done({ fault });
+        },
+      );
+    });
+  const forwarder = new StreamForwarder({ ...deps, around, terminate }, deadlines);
   const flows = new UdpFlows({
     open: deps.openUdp,
     openDirect: deps.openDirectUdp,
@@ -89,7 +113,7 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
     const named = namedService(at, name);
     const web = otherwise === undefined || name === undefined || named?.domain === name ? undefined : deps.webDomain(name);
     const service = web !== undefined && (named === undefined || web === name) ? undefined : (named ?? at.rest);
-    if (service !== undefined) return forwarder.handle(socket, service, ends);
+    if (service !== undefined) return forwarder.handle(socket, service, ends, hello);
     if (otherwise !== undefined) return otherwise(hello);
     refuse(socket);
   }
@@ -137,6 +161,7 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
       forwarder.close();
       flows.close();
       for (const socket of waiting) socket.destroy();
+      stapler.close();
       deadlines.close();
     },
   };

@@ -1,4 +1,5 @@
 // Which TCP, TLS and UDP services there are, and which of them a connection or datagram means: an immutable table, made anew from all mappings.
+import type { SecureContext } from 'node:tls';
 import { parseIp } from '#lib/ip.ts';
 import type { DialTarget } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
@@ -9,6 +10,9 @@ import { accessKey, compileRestrictions, homeKey, type CompiledRestrictions } fr
 import { CompiledPolicy } from '../access/rules/policy.ts';
 import { type CompiledLimit, compileLimits } from '../access/rules/rate-limits.ts';
 import { STREAM_DIAL_MS, STREAM_IDLE_MS, UDP_IDLE_MS } from '../constants.ts';
+import { compileClientRule, type CompiledClientRule } from '../tls/client-certificates.ts';
+import { upstreamContext } from '../http/upstream-tls.ts';
+import type { TlsTerms } from '../http/upstream-target.ts';
 import { canonicalDomain, canonicalHost, wildcardOf } from '../http/host.ts';
 
 export interface AnyStreamService {
@@ -40,6 +44,23 @@ export interface StreamService extends AnyStreamService {
   /** The version of the PROXY header that targets are told the client's address with; undefined for none. */
   readonly proxy: 1 | 2 | undefined;
   readonly dialMs: number;
+  /** TLS ends here; undefined passes it on. */
+  readonly termination: Termination | undefined;
+  /** TLS to the targets; undefined for plain TCP. */
+  readonly targetTls: TargetTls | undefined;
+}
+
+export interface Termination {
+  /** ALPN's wire form; undefined agrees to nothing. */
+  readonly protocols: Buffer | undefined;
+  readonly clients: CompiledClientRule | undefined;
+  readonly tellTarget: boolean;
+}
+
+export interface TargetTls {
+  readonly terms: TlsTerms;
+  /** Made with the first connection; it throws where the terms cannot be used. */
+  readonly context: () => SecureContext;
 }
 
 export interface UdpService extends AnyStreamService {
@@ -111,7 +132,14 @@ export function buildStreamTable(mappings: Iterable<ServiceMapping>, onProblem: 
     const dialMs = Math.min(options?.requestTimeoutMs ?? STREAM_DIAL_MS, STREAM_DIAL_MS);
     const proxy = options?.proxyProtocol === true ? options.proxyProtocolVersion : undefined;
     for (const view of views) {
-      const service: StreamService = { ...view, mode: mapping.mode, dialMs, proxy };
+      const service: StreamService = {
+        ...view,
+        mode: mapping.mode,
+        dialMs,
+        proxy,
+        termination: terminationOf(mapping),
+        targetTls: targetTlsOf(mapping),
+      };
       let port = ports.get(service.port);
       if (port === undefined) ports.set(service.port, (port = { names: new Map(), rest: undefined }));
       const holder = service.mode === 'tls' ? port.names.get(service.domain) : port.rest;
@@ -125,6 +153,24 @@ export function buildStreamTable(mappings: Iterable<ServiceMapping>, onProblem: 
     }
   }
   return new StreamTable(ports, udp, byId);
+}
+
+function terminationOf({ stream: { termination } }: ServiceMapping): Termination | undefined {
+  if (termination === undefined) return undefined;
+  const { alpn, clientCertificate, tellTarget } = termination;
+  return {
+    protocols: alpn.length === 0 ? undefined : Buffer.concat(alpn.map((name) => Buffer.from(`${String.fromCharCode(name.length)}${name}`, 'latin1'))),
+    clients: clientCertificate && compileClientRule(clientCertificate),
+    tellTarget,
+  };
+}
+
+function targetTlsOf({ paths }: ServiceMapping): TargetTls | undefined {
+  const [path] = paths;
+  if (path?.targets[0]?.protocol !== 'tls') return undefined;
+  const terms = { ...path.options.tls, skipVerify: path.options.skipTlsVerify };
+  let context: SecureContext | undefined;
+  return { terms, context: () => (context ??= upstreamContext(terms, undefined)) };
 }
 
 /** The service at each of its ports, with where that leads. */
@@ -167,8 +213,8 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
 /** Why nobody gets through to a stream service, whoever it is: what cannot be checked is not let through. */
 export function streamRefusal({ mode, access, private: isPrivate, paths, stream }: ServiceMapping): string | undefined {
   const [path] = paths;
-  if (stream.termination !== undefined || path?.targets.some(({ protocol }) => protocol === 'tls') === true)
-    return 'TLS is not ended by this version of the gateway';
+  const clients = stream.termination?.clientCertificate && compileClientRule(stream.termination.clientCertificate);
+  if (clients !== undefined && 'problem' in clients) return clients.problem;
   if (stream.limits.maxConnections !== undefined || stream.limits.newPerMinute !== undefined)
     return 'limits of a service are not kept by this version of the gateway';
   if (path === undefined) return 'the service has no enabled target';

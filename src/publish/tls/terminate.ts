@@ -1,4 +1,5 @@
-// TLS at our side: the ClientHello is read first, so that the certificate is known before the handshake begins and no other can slip in.
+// TLS at our side: the ClientHello is read first, so that the certificate and what is asked of the client are known before the handshake begins,
+// and no other can slip in.
 import type { Socket } from 'node:net';
 import { createSecureContext, TLSSocket } from 'node:tls';
 import { describeError } from '#lib/errors.ts';
@@ -9,6 +10,7 @@ import { CHALLENGE_HANDSHAKE_MS } from '../certs/acme/constants.ts';
 import type { Stapler } from '../certs/ocsp/stapler.ts';
 import { HANDSHAKE_MS, LINGER_MS } from '../constants.ts';
 import type { SecureContexts } from './secure-contexts.ts';
+import { shownCertificate, type CompiledClientRule, type ShownCertificate } from './client-certificates.ts';
 import type { Deadlined, Deadlines } from '../http/deadlines.ts';
 
 /** Why a connection came to nothing before it spoke HTTP. */
@@ -21,6 +23,8 @@ export type HandshakeFault =
   | 'timeout'
   | 'closed'
   | 'handshake'
+  /** The client has shown no certificate that is good here. */
+  | 'client_certificate'
   /** No fault: a certificate authority saw its answer (RFC 8737). */
   | 'challenge';
 
@@ -28,7 +32,8 @@ export interface Terminated {
   readonly socket: TLSSocket;
   /** Canonical. */
   readonly serverName: string;
-  readonly protocol: 'h2' | 'http/1.1';
+  /** Undefined where the host asks for none. */
+  readonly shown: ShownCertificate | undefined;
 }
 
 /** Whoever knows the TLS-ALPN-01 challenges that are live; never rejects. */
@@ -43,6 +48,10 @@ export interface TerminateDeps {
   readonly contexts: SecureContexts;
   /** OCSP answers; left out, none is stapled. */
   readonly stapler?: Stapler | undefined;
+  /** ALPN's wire form (RFC 7301 §3.1) of what is spoken here, in our order; undefined agrees to nothing. */
+  readonly protocols: Buffer | undefined;
+  /** What exactly this host asks of clients; undefined for nothing. */
+  readonly clients: (serverName: string) => CompiledClientRule | undefined;
 }
 
 /** One fatal alert in a record of its own (RFC 8446 §6.2): the client asked for a name that we do not have. */
@@ -50,8 +59,8 @@ const unrecognizedName = Buffer.from([21, 3, 3, 0, 2, 2, 112]);
 
 /** The protocol of TLS-ALPN-01 (RFC 8737 §4). */
 const acmeProtocol = 'acme-tls/1';
-/** ALPN's wire form (RFC 7301 §3.1) of h2 and http/1.1, in our order. */
-const protocols = Buffer.from('\x02h2\x08http/1.1', 'latin1');
+/** One fatal alert: access_denied (RFC 8446 §6.2). */
+const accessDenied = Buffer.from([21, 3, 3, 0, 2, 2, 49]);
 
 /**
  * Terminates TLS on an accepted socket. `hello` is given where somebody has read it already and put the bytes back; otherwise it is
@@ -124,17 +133,24 @@ class Handshake implements Deadlined {
     const certificate = hello.serverName === undefined ? undefined : this.#deps.certificates.find(hello.serverName);
     if (hello.serverName === undefined || certificate === undefined) {
       this.#fail('unknown_name', hello.serverName ?? '');
-      this.#refuseName();
+      this.#refuse(unrecognizedName);
       return;
     }
     const serverName = hello.serverName;
+    const clients = this.#deps.clients(serverName);
+    if (clients !== undefined && 'problem' in clients) {
+      this.#fail('client_certificate', clients.problem);
+      this.#refuse(accessDenied);
+      return;
+    }
     const server = this.#deps.stapler?.server(certificate);
     let secured: TLSSocket;
     try {
       secured = new TLSSocket(this.#socket, {
         isServer: true,
-        secureContext: this.#deps.contexts.get(certificate, this.#deps.deadlines.now()),
-        ALPNProtocols: protocols,
+        secureContext: this.#deps.contexts.get(certificate, this.#deps.deadlines.now(), clients),
+        ...(this.#deps.protocols === undefined ? {} : { ALPNProtocols: this.#deps.protocols }),
+        ...(clients === undefined ? {} : { requestCert: true, rejectUnauthorized: clients.required }),
         ...(server === undefined ? {} : { server }),
       });
     } catch (error) {
@@ -149,10 +165,16 @@ class Handshake implements Deadlined {
     // Emitted when the handshake is complete on the server's side.
     secured.once('secure', () => {
       if (this.#over) return;
+      const shown = clients === undefined ? undefined : shownCertificate(secured, clients);
+      if (shown !== undefined && 'fault' in shown) {
+        this.#fail('client_certificate', `${serverName}: ${shown.fault}`);
+        this.#socket.destroy();
+        return;
+      }
       this.#settle();
       // Only node:tls's own server clears this mark, and node:http2 waits for it.
       Object.assign(secured, { secureConnecting: false });
-      this.#ready({ socket: secured, serverName, protocol: secured.alpnProtocol === 'h2' ? 'h2' : 'http/1.1' });
+      this.#ready({ socket: secured, serverName, shown });
     });
   }
 
@@ -163,7 +185,7 @@ class Handshake implements Deadlined {
     if (this.#over) return;
     if (certificate === undefined) {
       this.#fail('unknown_name', name);
-      this.#refuseName();
+      this.#refuse(unrecognizedName);
       return;
     }
     const secureContext = createSecureContext({ cert: certificate.certPem, key: certificate.keyPem, minVersion: 'TLSv1.2' });
@@ -180,9 +202,9 @@ class Handshake implements Deadlined {
   }
 
   /** The rest of the client's hello is read away, else closing would reset the connection and lose the alert; but not for long. */
-  #refuseName(): void {
+  #refuse(alert: Buffer): void {
     this.#linger();
-    this.#socket.end(unrecognizedName);
+    this.#socket.end(alert);
     this.#socket.resume();
   }
 

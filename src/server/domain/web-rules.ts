@@ -13,10 +13,7 @@ export function checkWeb(mode: ServiceMode, web: WebOptions): WebOptions {
   checkEdits(web.requestHeaders, 'request');
   checkEdits(web.responseHeaders, 'response');
   if (web.healthCheck !== undefined) checkHealth(web.healthCheck);
-  if (web.clientCertificate !== undefined) {
-    checkClientCertificate(web.clientCertificate);
-    throw invalid('Client certificates of http services are not asked for by this version.');
-  }
+  if (web.clientCertificate !== undefined) checkClientCertificate(web.clientCertificate);
   const answers = web.answers.map(checkAnswer);
   const places = answers.map(({ path, match }) => `${path} ${JSON.stringify(match)}`);
   if (new Set(places).size !== places.length) throw invalid('Two answers are for the same requests.');

@@ -29,6 +29,7 @@ async function start({ upstreamPort, name }: { readonly upstreamPort: number; re
     directDial: hostDial,
     openUdp: udp.open,
     openDirectUdp: udp.open,
+    certificates: { find: () => undefined },
     webDomain: () => undefined,
     unlocks: new Unlocks({ clock, log }),
     accessLog: (entry) => accessLog.push(entry),

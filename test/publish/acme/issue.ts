@@ -57,7 +57,7 @@ export async function answerTls(t: Test, port: number, automatic: () => Automati
     terminateTls(
       socket,
       undefined,
-      { ...deps, deadlines, contexts },
+      { ...deps, deadlines, contexts, protocols: Buffer.from('\x08http/1.1', 'latin1'), clients: () => undefined },
       ({ socket: secured }) => secured.end('HTTP/1.1 204 No Content\r\n\r\n'),
       () => undefined,
     );

@@ -7,7 +7,7 @@ import { openHostUdp } from '#lib/host-udp.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { ServiceMapping } from '#model/service.ts';
-import { buildStreamTable, createStreamPublisher, Unlocks } from '#publish/index.ts';
+import { type Certificate, buildStreamTable, createStreamPublisher, Unlocks } from '#publish/index.ts';
 import { dialTcp, listenTcp, mapping, path } from '../harness.ts';
 
 export const port = 5432;
@@ -32,7 +32,12 @@ export interface Door {
 }
 
 /** A publisher behind one listening socket that stands for the public port 5432. */
-export async function open(t: Test, mappings: readonly ServiceMapping[], passOn = false): Promise<Door> {
+export async function open(
+  t: Test,
+  mappings: readonly ServiceMapping[],
+  passOn = false,
+  certificates?: ReadonlyMap<string, Certificate>,
+): Promise<Door> {
   const entries: AccessLogEntry[] = [];
   const problems: string[] = [];
   const passedOn: string[] = [];
@@ -41,6 +46,7 @@ export async function open(t: Test, mappings: readonly ServiceMapping[], passOn 
     dial: dialTcp,
     directDial: dialTcp,
     unlocks,
+    certificates: { find: (host) => certificates?.get(host) },
     webDomain: (host) => (host === 'web.db.test' ? host : host.endsWith('.web.test') ? '*.web.test' : undefined),
     openUdp: openHostUdp,
     openDirectUdp: openHostUdp,
