@@ -25,6 +25,10 @@ export const oidcBodyBytes = 256 * 1024;
 export const discoveryTries = 3;
 export const discoveryRetryMs = 200;
 
+/** Characters of a logout token, and seconds after which it is too old. */
+export const logoutTokenLength = 8192;
+export const logoutTokenSeconds = 5 * 60;
+
 /** Clock difference between an identity provider and us, in seconds. */
 export const clockToleranceSeconds = 10;
 

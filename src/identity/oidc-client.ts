@@ -3,9 +3,18 @@ import { Backoff, sleep } from '#lib/backoff.ts';
 import { MeshgateError } from '#lib/errors.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
+import { createRemoteJWKSet, customFetch, jwtVerify, type FetchImplementation, type JWTPayload } from 'jose';
 import * as oidc from 'openid-client';
 import { untilAborted } from './abort.ts';
-import { clockToleranceSeconds, discoveryMs, discoveryRetryMs, discoveryTries, oidcRequestMs } from './constants.ts';
+import {
+  clockToleranceSeconds,
+  discoveryMs,
+  discoveryRetryMs,
+  discoveryTries,
+  logoutTokenLength,
+  logoutTokenSeconds,
+  oidcRequestMs,
+} from './constants.ts';
 import { identityError } from './errors.ts';
 import { createIssuerFetch } from './issuer-fetch.ts';
 import type { LoginState } from './login-state.ts';
@@ -46,6 +55,13 @@ export interface ExchangeResult {
   readonly claims: { readonly sub: string; readonly [claim: string]: unknown };
 }
 
+/** Whom the issuer has signed out: one of both is there. */
+export interface LogoutToken {
+  readonly sub: string | undefined;
+  readonly sid: string | undefined;
+  readonly jti: string;
+}
+
 /** Every call rejects with a row of identity/errors.ts, or with the signal's reason. */
 export interface OidcClient extends Closable {
   /** Where the browser is sent. */
@@ -55,6 +71,8 @@ export interface OidcClient extends Closable {
    * IDENTITY_SIGN_IN_INVALID where anything does not fit.
    */
   exchange(answer: CodeExchange, signal: AbortSignal): Promise<ExchangeResult>;
+  /** A logout token of the issuer (OpenID Connect Back-Channel Logout 1.0 §2.4), checked as §2.6 asks. IDENTITY_LOGOUT_INVALID. */
+  verifyLogoutToken(token: string, signal: AbortSignal): Promise<LogoutToken>;
   /** Where the browser is sent to end the sign-in at the issuer too, or undefined where the issuer has no such page. */
   endSessionUrl(postLogoutRedirectUri: string, signal: AbortSignal): Promise<URL | undefined>;
 }
@@ -71,6 +89,7 @@ class Client implements OidcClient {
   readonly #stop = new AbortController();
   #known: { readonly configuration: oidc.Configuration; readonly at: number } | undefined;
   #asking: Promise<oidc.Configuration> | undefined;
+  #keys: { readonly uri: string; readonly find: ReturnType<typeof createRemoteJWKSet> } | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: OidcClientOptions) {
@@ -106,9 +125,41 @@ class Client implements OidcClient {
       const lacking = (answer.wanted ?? []).some((name) => claims[name] === undefined);
       if (!lacking || configuration.serverMetadata().userinfo_endpoint === undefined) return { idToken: tokens.id_token, claims };
       const more = await untilAborted(oidc.fetchUserInfo(configuration, tokens.access_token, claims.sub), signal);
-      return { idToken: tokens.id_token, claims: { ...more, ...claims } };
+      // Whether an address is verified says only who says the address.
+      const { email_verified: verified, ...own } = claims;
+      const kept = claims['email'] === undefined ? own : { ...own, email_verified: verified };
+      return { idToken: tokens.id_token, claims: { ...more, ...kept } };
     } catch (error) {
       throw translate(error, signal);
+    }
+  }
+
+  async verifyLogoutToken(token: string, signal: AbortSignal): Promise<LogoutToken> {
+    const configuration = await this.#configuration(signal);
+    const uri = configuration.serverMetadata().jwks_uri;
+    if (uri === undefined || token.length > logoutTokenLength) throw identityError('IDENTITY_LOGOUT_INVALID');
+    if (this.#keys?.uri !== uri) {
+      const fetchKeys: FetchImplementation = (url, asked) =>
+        this.#net.fetch(url, { ...asked, headers: Object.fromEntries(asked.headers), body: undefined });
+      const options = { [customFetch]: fetchKeys, timeoutDuration: oidcRequestMs };
+      this.#keys = { uri, find: createRemoteJWKSet(new URL(uri), options) };
+    }
+    try {
+      const { payload, protectedHeader } = await untilAborted(
+        jwtVerify(token, this.#keys.find, {
+          issuer: configuration.serverMetadata().issuer,
+          audience: this.#options.clientId,
+          algorithms: logoutAlgorithms,
+          clockTolerance: clockToleranceSeconds,
+          maxTokenAge: logoutTokenSeconds,
+          requiredClaims: ['iat', 'exp', 'jti', 'events'],
+        }),
+        signal,
+      );
+      return readLogoutToken(payload, protectedHeader.typ);
+    } catch (error) {
+      if (error instanceof MeshgateError || (signal.aborted && error === signal.reason)) throw error;
+      throw identityError('IDENTITY_LOGOUT_INVALID', error instanceof Error ? error.message : '', error);
     }
   }
 
@@ -156,6 +207,21 @@ class Client implements OidcClient {
       }
     }
   }
+}
+
+/** Only signatures by key pairs: with a shared secret the client could have made it itself. */
+const logoutAlgorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
+const logoutEvent = 'http://schemas.openid.net/event/backchannel-logout';
+
+/** §2.6: it says that it is one, is no ID token, and names somebody. */
+function readLogoutToken(payload: JWTPayload, typ: string | undefined): LogoutToken {
+  const { sub, sid, jti, events } = payload as JWTPayload & { readonly sid?: unknown; readonly events?: unknown };
+  const event: unknown = typeof events === 'object' && events !== null ? (events as Record<string, unknown>)[logoutEvent] : undefined;
+  const typed = typ === undefined || /^(?:application\/)?(?:logout\+jwt|jwt)$/i.test(typ);
+  const named = (sub !== undefined && sub !== '') || (typeof sid === 'string' && sid !== '');
+  if (!typed || typeof event !== 'object' || event === null || payload['nonce'] !== undefined || !named || jti === undefined || jti === '')
+    throw identityError('IDENTITY_LOGOUT_INVALID');
+  return { sub, sid: typeof sid === 'string' ? sid : undefined, jti };
 }
 
 /** Whether the issuer answered that something is wrong on its own side. */

@@ -65,6 +65,8 @@ export interface User {
   readonly connector: string;
   readonly createdAt: number;
   readonly lastLogin: number | undefined;
+  /** What his issuer said at the last sign-in and access rules may ask for; absent where that is nothing. */
+  readonly claims?: Readonly<Record<string, readonly string[]>>;
 }
 
 export type SessionLookup =

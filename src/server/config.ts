@@ -79,6 +79,10 @@ export const serverSchema = object({
         default: 'basic',
       }),
       caFile: optional(string({ about: 'PEM file with a private CA of the issuer.' })),
+      trustsEmail: boolean({
+        about: 'Believe addresses of which the issuer does not say that it has verified them. Only for issuers whose users cannot choose them.',
+        default: false,
+      }),
     }),
     { about: 'External OpenID Connect providers that people may sign in with.', default: [], max: 16 },
   ),

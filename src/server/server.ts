@@ -17,7 +17,7 @@ import type { ServerConfig } from './config.ts';
 import { openControlDomain, type ControlDomain } from './domain/index.ts';
 import { serverError } from './errors.ts';
 import { createFront } from './front.ts';
-import { createIdentityProvider, type IdentityProvider } from './idp/index.ts';
+import { configuredIssuers, createIdentityProvider, type ConnectorConfig, type IdentityProvider } from './idp/index.ts';
 import { createManagementServices } from './management/index.ts';
 import { certificateOf, serverFamilies, timedMaps } from './metrics.ts';
 import { createRelayServer, type RelayServer } from './relay/index.ts';
@@ -47,16 +47,18 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
     const publicUrl = config.publicUrl.origin;
     const tls = await readCertificate(config);
     const secrets = await openSecrets(config.stateDir);
+    const connectors = await readConnectors(config);
     const domain = await openControlDomain({
       storeUrl: config.store ?? `sqlite:${join(config.stateDir, 'server.db')}`,
       masterKey: secrets.masterKey,
       dnsDomain: config.dnsDomain,
+      issuers: configuredIssuers(connectors),
       clock,
       log: log.with({ part: 'domain' }),
       exposureTtlMs: config.exposeTtl,
     });
     scope.use(domain);
-    const idp = scope.use(await openIdentityProvider(config, publicUrl, secrets, domain, log));
+    const idp = scope.use(await openIdentityProvider(connectors, publicUrl, secrets, domain, log));
     const relayUrl = `${config.publicUrl.protocol === 'https:' ? 'rels' : 'rel'}://${hostAndPort(config.publicUrl)}`;
     const relay = scope.use(createRelayServer({ secret: secrets.relaySecret, instanceUrl: () => relayUrl, log: log.with({ part: 'relay' }), clock }));
     const stun = scope.use(await createStunServer({ ...config.stun.listen, log: log.with({ part: 'stun' }) }));
@@ -174,22 +176,27 @@ export function startServer(config: ServerConfig, deps: { readonly log: Logger }
   });
 }
 
-async function openIdentityProvider(
-  config: ServerConfig,
-  publicUrl: string,
-  secrets: ServerSecrets,
-  domain: ControlDomain,
-  log: Logger,
-): Promise<IdentityProvider> {
-  const connectors = await Promise.all(
+/** With the authorities of their certificates. */
+function readConnectors(config: ServerConfig): Promise<readonly ConnectorConfig[]> {
+  return Promise.all(
     config.connectors.map(async ({ caFile, ...connector }) => ({
       ...connector,
       ca: caFile === undefined ? undefined : await readConfigured(caFile),
     })),
   );
+}
+
+function openIdentityProvider(
+  connectors: readonly ConnectorConfig[],
+  publicUrl: string,
+  secrets: ServerSecrets,
+  domain: ControlDomain,
+  log: Logger,
+): Promise<IdentityProvider> {
   return createIdentityProvider({
     issuer: `${publicUrl}/oauth2`,
     domain,
+    issuersAt: async (uri) => domain.services.issuersAt(URL.parse(uri)?.hostname ?? ''),
     gatewayRedirectAllowed: async (uri) => {
       const host = URL.parse(uri)?.hostname;
       return host !== undefined && (await domain.services.signsInAt(host));

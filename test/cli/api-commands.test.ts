@@ -202,3 +202,17 @@ t.test('sessions are listed and ended, and settings of sign-in changed', async (
   t.match(await cli('user reset-factors bob@x.test'), { code: 0, out: 'bob@x.test has no second factor any more' });
   t.match(calls.at(-1), { name: 'factors.reset' });
 });
+
+t.test('issuers are made, changed and deleted; the secret comes from a file and is never told', async (t) => {
+  const { cli, calls } = await signedIn(t.teardown);
+  const dir = t.testdir({ secret: 'hush hush\n' });
+  const create = `issuer create Corp --issuer https://corp.test --client-id mesh --email-domain corp.test --secret-file ${dir}/secret`;
+  t.match(await cli(create), { code: 0, out: /^made Corp \(i1\); register the redirect URL there: .*\/oauth2\/connectors\/i1\/callback$/ });
+  t.match(calls.at(-1), { name: 'issuers.create', detail: { clientSecret: 'hush hush', emailDomains: ['corp.test'], type: 'oidc' } });
+  const list = await cli('issuer list --json');
+  t.match(list.out, 'https://corp.test');
+  t.notMatch(list.out, 'hush');
+  t.match(await cli('issuer update Corp --trust-email --name New'), { code: 0, out: 'changed Corp' });
+  t.match(calls.at(-1), { name: 'issuers.update', detail: { name: 'New', trustsEmail: true, clientSecret: undefined, emailDomains: ['corp.test'] } });
+  t.match(await cli('issuer delete New'), { code: 0, out: 'deleted New' });
+});

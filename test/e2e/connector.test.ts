@@ -17,7 +17,7 @@ async function addConnector(mesh: Mesh, corp: Canaille, caPem: string): Promise<
   await writeFile(caFile, caPem);
   const file = join(mesh.stateDir, 'server', 'config.json');
   const { issuer, clientId, clientSecret } = corp;
-  const connectors = [{ id: 'corp', name: 'Corp', issuer, clientId, clientSecret, caFile }];
+  const connectors = [{ id: 'corp', name: 'Corp', issuer, clientId, clientSecret, caFile, trustsEmail: true }];
   await writeFile(file, JSON.stringify({ ...(JSON.parse(await readFile(file, 'utf8')) as object), connectors }));
   const before = await mesh.pidOf('server');
   process.kill(before, 'SIGTERM');

@@ -28,7 +28,7 @@ function start(t: Test): Fixture {
   const live = new Map<string, Session>();
   let made = 0;
   let sent = new URL('https://idp.test/');
-  const oidc: OidcClient = {
+  const oidc: Omit<OidcClient, 'verifyLogoutToken'> = {
     authorizationUrl: async ({ state }) => (sent = new URL(`https://idp.test/?state=${state}`)),
     exchange: async () => ({ idToken: 'id-token', claims: { sub: alice.userId } }),
     endSessionUrl: async () => undefined,

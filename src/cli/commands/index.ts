@@ -5,6 +5,7 @@ import { referenceCommands, type ProcessLoaders } from '../reference.ts';
 import { statusCommand } from '../status.ts';
 import { exposeCommands } from './expose.ts';
 import { doctorCommand } from './doctor.ts';
+import { issuerCommands } from './issuers.ts';
 import { networkCommands } from './network.ts';
 import { publishCommands } from './publish.ts';
 import { sessionCommands } from './sessions.ts';
@@ -43,6 +44,7 @@ export const commands: readonly AnyCommand[] = [
   doctorCommand,
   ...userCommands,
   ...sessionCommands,
+  ...issuerCommands,
   ...networkCommands,
   ...publishCommands,
   ...referenceCommands(loaders),

@@ -26,6 +26,11 @@ const serviceCreate = apiCommand({
     path: { kind: 'text', value: 'PATH', about: 'only requests below this path (default /)' },
     sso: { kind: 'switch', about: 'visitors sign in first' },
     group: { kind: 'many', value: 'GROUP', about: 'with --sso: only members of this group; may be given more than once' },
+    issuer: {
+      kind: 'many',
+      value: 'ISSUER',
+      about: 'with --sso: only users of this issuer, or local; may be given more than once, in the order of the sign-in page',
+    },
     public: { kind: 'switch', about: 'everybody may use it without signing in' },
     'pass-host-header': { kind: 'switch', about: 'the service sees the public host name' },
     disabled: { kind: 'switch', about: 'do not serve it yet' },
@@ -65,8 +70,21 @@ async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
     enabled: !input.on('disabled'),
     pass_host_header: input.on('pass-host-header'),
     rewrite_redirects: false,
-    auth: { bearer_auth: { enabled: input.on('sso'), distribution_groups: await findIds(api, '/api/groups', input.many('group')) } },
+    auth: {
+      bearer_auth: {
+        enabled: input.on('sso'),
+        distribution_groups: await findIds(api, '/api/groups', input.many('group')),
+        ...(await issuersOf(api, input.many('issuer'))),
+      },
+    },
   };
+}
+
+async function issuersOf(api: ApiSession['api'], names: readonly string[]): Promise<{ readonly issuers?: readonly string[] }> {
+  if (names.length === 0) return {};
+  const ids: string[] = [];
+  for (const name of names) ids.push(name === 'local' ? name : (await find(api, '/api/identity-providers', name, ['name'])).id);
+  return { issuers: ids };
 }
 
 function asObject(json: unknown): Readonly<Record<string, unknown>> {

@@ -16,7 +16,7 @@ import { callbackPath } from './place.ts';
 
 /** A relying party that is ready: made anew where the control plane tells another configuration. */
 export interface RelyingParty {
-  readonly oidc: OidcClient;
+  readonly oidc: Pick<OidcClient, 'authorizationUrl' | 'exchange' | 'endSessionUrl' | 'close'>;
   readonly states: LoginStates;
 }
 
@@ -123,7 +123,7 @@ export function createSignIn(deps: SignInDeps): SignIn {
 
 /** The ID token, or why there is none; rejects where the provider cannot be asked. */
 async function trade(
-  oidc: OidcClient,
+  oidc: RelyingParty['oidc'],
   login: FinishedLogin,
   place: SignInPlace,
   query: string,

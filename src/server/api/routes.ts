@@ -5,6 +5,7 @@ import type { Handler, OpenHandler } from './call.ts';
 import * as clusters from './clusters.ts';
 import * as events from './events.ts';
 import * as groups from './groups.ts';
+import * as identityProviders from './identity-providers.ts';
 import * as instance from './instance.ts';
 import * as nameservers from './nameservers.ts';
 import * as resources from './network-resources.ts';
@@ -52,6 +53,11 @@ export const routes: readonly Route[] = [
   route('PUT', '/users/:id/password', 'member', users.changePassword),
   route('POST', '/users/:id/logout', 'member', users.endSessions),
   route('DELETE', '/users/:id/factors', 'users:write', users.resetFactors),
+  route('GET', '/identity-providers', 'users:write', identityProviders.listIssuers),
+  route('POST', '/identity-providers', 'users:write', identityProviders.createIssuer),
+  route('GET', '/identity-providers/:id', 'users:write', identityProviders.getIssuer),
+  route('PUT', '/identity-providers/:id', 'users:write', identityProviders.updateIssuer),
+  route('DELETE', '/identity-providers/:id', 'users:write', identityProviders.deleteIssuer),
   route('GET', '/sessions', 'member', sessions.listSessions),
   route('DELETE', '/sessions/:id', 'member', sessions.endSession),
   route('GET', '/users/:id/tokens', 'member', tokens.listTokens),

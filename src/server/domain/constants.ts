@@ -168,6 +168,11 @@ export const totpEnrolmentMs = 15 * minute;
 export const recoveryCodes = 10;
 export const passkeysPerUser = 20;
 
+/** External issuers, claims of one that are kept, and groups that its claim may stand for; characters and values of a claim. */
+export const issuersMax = 100;
+export const claimsPerIssuer = 16;
+export const groupsPerIssuer = 500;
+
 export const passwordMinLength = 8;
 
 /** Longest life of a personal token. */

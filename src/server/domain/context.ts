@@ -4,6 +4,7 @@ import type { PasswordHasher } from '#crypto/password.ts';
 import type { Clock } from '#lib/clock.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccountId } from '#model/ids.ts';
+import type { Issuer } from '#model/issuer.ts';
 import type { Store, Tables } from '../store/store.ts';
 import { describeActor } from './audit.ts';
 import type { DomainLimits } from './constants.ts';
@@ -44,6 +45,8 @@ export interface Context {
   readonly serial: MapSerial;
   /** An exposed service lives on so long without a renewal, milliseconds. */
   readonly exposureTtlMs: number;
+  /** Issuers that the server's configuration names. */
+  readonly configuredIssuers: readonly Issuer[];
   readonly sessionTime: SessionTime;
   /** This process among those that share the database. */
   readonly serverId: string;

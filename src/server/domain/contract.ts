@@ -10,6 +10,7 @@ import type { Service, ServiceMapping } from '#model/service.ts';
 import type { CertificateStatus, ServiceStatus } from '#model/status.ts';
 import type { PeerMap } from '../netmap/peer-map.ts';
 import type { Actor } from './actor.ts';
+import type { IssuerUseCases } from './issuers-contract.ts';
 import type { FactorUseCases } from './factors-contract.ts';
 import type { ExposeSettings, ExposureUseCases } from './expose-contract.ts';
 import type { PlanUseCases } from './plan-contract.ts';
@@ -18,6 +19,7 @@ import type { SessionUseCases } from './session-contract.ts';
 export type { Actor } from './actor.ts';
 export type { FactorUseCases } from './factors-contract.ts';
 export type { SessionOrigin, SessionUseCases, SessionView } from './session-contract.ts';
+export type { IssuerInput, IssuerUseCases } from './issuers-contract.ts';
 
 export interface PeerLogin {
   readonly publicKey: PublicKey;
@@ -110,6 +112,17 @@ export interface ChangeFeed {
   subscribe(listener: (change: Change) => void): () => void;
 }
 
+/** What an issuer says of somebody. He is known by issuer and subject alone: an address may have been somebody else's. */
+export interface ExternalSignIn {
+  readonly connector: string;
+  readonly subject: string;
+  readonly email: string;
+  readonly name: string;
+  /** Groups that the issuer decides, and those of them that he is in; undefined leaves groups alone. */
+  readonly groups?: { readonly managed: readonly GroupId[]; readonly member: readonly GroupId[] } | undefined;
+  readonly claims?: NonNullable<User['claims']> | undefined;
+}
+
 export interface UserUseCases {
   /** Whether the first user still has to be made. */
   setupRequired(): Promise<boolean>;
@@ -143,8 +156,10 @@ export interface UserUseCases {
    * wait after wrong ones, whether or not it exists; CRYPTO_BUSY where too many are being checked.
    */
   checkPassword(email: string, password: string): Promise<User | undefined>;
-  /** The user behind an external sign-in, made at the first one. DOMAIN_USER_BLOCKED where blocked. */
-  fromConnector(request: { readonly connector: string; readonly subject: string; readonly email: string; readonly name: string }): Promise<User>;
+  /** The user behind an external sign-in, made at the first one; changed groups (`regrouped`) end what he had signed in. DOMAIN_USER_BLOCKED where blocked. */
+  fromConnector(request: ExternalSignIn): Promise<{ readonly user: User; readonly regrouped: boolean }>;
+  /** Who an issuer knows by this subject; undefined where he never signed in here. */
+  ofSubject(connector: string, subject: string): Promise<UserId | undefined>;
   /** Names of the groups that a user's identity carries, sorted. */
   groupNames(id: UserId): Promise<readonly string[]>;
 }
@@ -252,6 +267,8 @@ export interface ServiceUseCases {
   get(id: ServiceId): Promise<Service>;
   /** Whether people sign in at this host: an enabled service has it and asks for that. Cheap, as strangers can have it asked. */
   signsInAt(host: string): Promise<boolean>;
+  /** The issuers whose users may sign in there; empty for all of them. */
+  issuersAt(host: string): Promise<readonly string[]>;
   /** The cluster follows from the domain. DOMAIN_SERVICE_DOMAIN_TAKEN, DOMAIN_SERVICE_CLUSTER_UNKNOWN, DOMAIN_SERVICE_TARGET_UNKNOWN … */
   create(request: ServiceInput, actor: Actor): Promise<Service>;
   update(id: ServiceId, request: ServiceInput, actor: Actor): Promise<Service>;
@@ -454,6 +471,7 @@ export interface ControlDomain extends PlanUseCases {
   readonly changes: ChangeFeed;
   readonly users: UserUseCases;
   readonly factors: FactorUseCases;
+  readonly issuers: IssuerUseCases;
   readonly tokens: TokenUseCases;
   readonly setupKeys: SetupKeyUseCases;
   readonly groups: GroupUseCases;

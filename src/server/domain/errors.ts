@@ -51,6 +51,11 @@ const table = {
   DOMAIN_USER_LAST_OWNER: row(409, 'This is the last owner. Make another user an owner first.'),
   DOMAIN_USER_NO_PASSWORD: row(422, 'This user signs in without a password.'),
 
+  DOMAIN_ISSUER_UNKNOWN: row(422, 'There is no such issuer.'),
+  DOMAIN_ISSUER_CONFIGURED: row(409, 'This issuer is set in the configuration of the server and is changed there.'),
+  DOMAIN_ISSUER_FIXED: row(409, 'Users have signed in through this issuer, so its URL stays. Make another issuer, and delete this one.'),
+  DOMAIN_ISSUER_IN_USE: row(409, 'The issuer is in use.'),
+
   DOMAIN_FACTOR_LOCKED: row(429, 'Too many wrong codes. Use a recovery code, or ask your administrator to reset your second factor.'),
   DOMAIN_FACTOR_NONE: row(409, 'There is no second factor.'),
   DOMAIN_FACTOR_NEEDED: row(409, 'A second factor is required here. Set up another one first.'),

@@ -7,6 +7,7 @@ import type { Clock } from '#lib/clock.ts';
 import { startScoped } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccountId, GroupId } from '#model/ids.ts';
+import type { Issuer } from '#model/issuer.ts';
 import { openStore, type Store } from '../store/store.ts';
 import type { StoreTimes } from '../store/timed-database.ts';
 import { newNetwork } from './addresses.ts';
@@ -24,6 +25,7 @@ import { factorUseCases } from './factors.ts';
 import { exposureUseCases } from './exposures.ts';
 import { allGroupName, groupUseCases } from './groups.ts';
 import { newId, type RandomBytes } from './ids.ts';
+import { issuerUseCases } from './issuers.ts';
 import { mapUseCases } from './maps.ts';
 import { nameserverUseCases } from './nameservers.ts';
 import { resourceUseCases } from './network-resources.ts';
@@ -66,6 +68,8 @@ export interface ControlDomainOptions {
   /** TXT records likewise. */
   readonly resolveTxt?: DomainResolvers['txt'];
   readonly limits?: Partial<DomainLimits>;
+  /** Issuers of the configuration. */
+  readonly issuers?: readonly Issuer[];
   /** An exposed service lives on so long without a renewal; 90 s where left out. */
   readonly exposureTtlMs?: number;
   /** Hashes passwords and PINs; one of its own where left out. */
@@ -109,6 +113,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       sealer,
       changes,
       serial,
+      configuredIssuers: options.issuers ?? [],
       sessionTime: new SessionTime(clock),
       serverId,
       exposureTtlMs: ttlMs,
@@ -125,6 +130,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       changes,
       users: userUseCases(context),
       factors: factorUseCases(context),
+      issuers: issuerUseCases(context),
       tokens: tokenUseCases(context),
       setupKeys: setupKeyUseCases(context),
       groups: groupUseCases(context),

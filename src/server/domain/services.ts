@@ -10,6 +10,7 @@ import { write, type Context, type Write } from './context.ts';
 import type { ServiceInput, ServiceUseCases } from './contract.ts';
 import { domainError, domainErrorNaming } from './errors.ts';
 import { newId } from './ids.ts';
+import { checkIssuers } from './issuer-choice.ts';
 import { mappingOf, worstStatus } from './mappings.ts';
 import type { OneTimeTokens } from './one-time-tokens.ts';
 import { checkDomainFree, clusterOf, portOf } from './service-places.ts';
@@ -45,14 +46,11 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
     },
 
     async signsInAt(host) {
-      return await store.read(async (tables) => {
-        const dot = host.indexOf('.');
-        if (host.startsWith('*') || dot === 0) return false;
-        // As gateways route: the service with pages at that name, also where it is disabled, else the one whose wildcard stands for its first label.
-        const at = async (name: string): Promise<ServiceRecord | undefined> => (await tables.services.listByDomain(name)).find(hasPages);
-        const service = (await at(host)) ?? (dot < 0 ? undefined : await at(`*${host.slice(dot)}`));
-        return service !== undefined && service.enabled && service.auth.oidc.enabled;
-      });
+      return await store.read(async (tables) => (await signInServiceAt(tables, host)) !== undefined);
+    },
+
+    async issuersAt(host) {
+      return await store.read(async (tables) => (await signInServiceAt(tables, host))?.issuers ?? []);
     },
 
     async create(request, actor) {
@@ -147,6 +145,16 @@ function newSessionKey(): Uint8Array {
   return Buffer.concat([Buffer.from(d, 'base64url'), Buffer.from(x, 'base64url')]);
 }
 
+/** The enabled service at a host that asks people to sign in. */
+async function signInServiceAt(tables: Tables, host: string): Promise<ServiceRecord | undefined> {
+  const dot = host.indexOf('.');
+  if (host.startsWith('*') || dot === 0) return undefined;
+  // As gateways route: the service with pages at that name, also where it is disabled, else the one whose wildcard stands for its first label.
+  const at = async (name: string): Promise<ServiceRecord | undefined> => (await tables.services.listByDomain(name)).find(hasPages);
+  const service = (await at(host)) ?? (dot < 0 ? undefined : await at(`*${host.slice(dot)}`));
+  return service !== undefined && service.enabled && service.auth.oidc.enabled ? service : undefined;
+}
+
 function unknownService(): never {
   throw domainError('DOMAIN_SERVICE_UNKNOWN');
 }
@@ -183,7 +191,7 @@ async function assemble(
     passHostHeader,
     rewriteRedirects,
     auth,
-    issuers: [...new Set(input.issuers)],
+    issuers: await checkIssuers(context, tables, input.issuers),
     restrictions,
     access,
     private: input.private,

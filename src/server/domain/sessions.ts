@@ -235,7 +235,16 @@ function inGroup(service: ServiceRecord, user: User): boolean {
 async function identityOf(tables: Tables, user: User, method: Identity['method']): Promise<Identity> {
   const groups = await groupNamesOf(tables, user);
   const administrator = user.role === 'owner' || user.role === 'admin';
-  return { userId: user.id, email: user.email, name: user.name, groups, groupIds: user.autoGroups, administrator, method };
+  return {
+    userId: user.id,
+    email: user.email,
+    name: user.name,
+    groups,
+    groupIds: user.autoGroups,
+    administrator,
+    method,
+    ...(user.claims && { claims: user.claims }),
+  };
 }
 
 function sessionOf(id: SessionId, record: SessionRecord, times: SessionTimes, identity: Identity): Session {

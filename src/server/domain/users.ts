@@ -1,12 +1,12 @@
 // Users: who may sign in, and what ends when they change.
-import type { PeerId, UserId } from '#model/ids.ts';
+import type { GroupId, PeerId, UserId } from '#model/ids.ts';
 import type { Role, User } from '#model/identity.ts';
 import type { Tables } from '../store/store.ts';
 import { Attempts } from './attempts.ts';
 import { checkGroups, checkLimit, checkName } from './checks.ts';
 import { passwordDeadlineMs } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
-import type { UserUseCases } from './contract.ts';
+import type { ExternalSignIn, UserUseCases } from './contract.ts';
 import { domainError, invalid } from './errors.ts';
 import { firstRunUseCases } from './first-run.ts';
 import { newId } from './ids.ts';
@@ -123,32 +123,53 @@ export function userUseCases(context: Context): UserUseCases {
     },
 
     async fromConnector(request) {
-      const { connector, subject } = request;
+      const { connector, subject, groups, claims = {} } = request;
       if (connector === 'local' || connector === '' || subject === '') throw invalid('A connector and its subject are needed.');
       const email = request.email.trim() === '' ? '' : checkEmail(request.email);
       const name = checkName(request.name.trim() === '' ? email || subject : request.name, 'The name');
-      return await write(context, async ({ tables, now, audit }) => {
+      return await write(context, async (write) => {
+        const { tables, now, audit } = write;
         const known = (await tables.users.findBySubject(connector, subject))?.user;
         if (known?.blocked === true) throw domainError('DOMAIN_USER_BLOCKED');
         if (known !== undefined) {
-          if (known.email !== email || known.name !== name) await tables.users.update({ ...known, email, name });
+          const user = { ...known, email, name, autoGroups: groupsAfter(known.autoGroups, groups) };
+          if (known.email !== email || known.name !== name || user.autoGroups !== known.autoGroups) await tables.users.update(user);
+          const regrouped = user.autoGroups !== known.autoGroups;
+          if (regrouped) {
+            await moveGroups(write, known, user);
+            await audit('user.update', { kind: 'user', id: known.id }, known.id, { email, connector });
+            await revokeUser(write, known.id);
+          }
+          await tables.users.setClaims(known.id, claims);
           await tables.users.setLastLogin(known.id, now);
-          return { ...known, email, name, lastLogin: now };
+          return { user: { ...user, lastLogin: now }, regrouped };
         }
         checkLimit(await tables.users.count(), limits.users);
         const role: Role = 'user';
-        const base = { email, name, role, blocked: false, service: false, autoGroups: [], connector };
+        const base = { email, name, role, blocked: false, service: false, autoGroups: groupsAfter([], groups), connector };
         const user: User = { id: newId<UserId>(random), ...base, createdAt: now, lastLogin: now };
         await tables.users.insert(user, subject, undefined);
+        await tables.users.setClaims(user.id, claims);
         await audit('user.join', { kind: 'user', id: user.id }, user.id, { email, connector });
-        return user;
+        return { user, regrouped: false };
       });
+    },
+
+    async ofSubject(connector, subject) {
+      return (await store.tables.users.findBySubject(connector, subject))?.user.id;
     },
 
     async groupNames(id) {
       return await store.read(async (tables) => await groupNamesOf(tables, found(await tables.users.find(id))));
     },
   };
+}
+
+/** The groups that an issuer decides as it says, the others as they were. The same list where nothing changes. */
+function groupsAfter(before: readonly GroupId[], groups: ExternalSignIn['groups']): readonly GroupId[] {
+  if (groups === undefined) return before;
+  const after = [...new Set([...before.filter((id) => !groups.managed.includes(id)), ...groups.member])];
+  return after.length === before.length && after.every((id) => before.includes(id)) ? before : after;
 }
 
 /** Names of the groups that the user's identity carries, sorted. */

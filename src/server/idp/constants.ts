@@ -77,6 +77,13 @@ export const attemptTableSize = 10_000;
 /** Sign-ins, device codes and the like that one address may start in a minute: each is a record in the vault. */
 export const startsPerMinute = 120;
 
+/** Characters of one value of an external claim, and values of one. */
+export const claimLength = 256;
+export const claimValues = 500;
+
+/** How long the id of an issuer's logout token is remembered: longer than one may be old. */
+export const logoutRememberedSeconds = 10 * 60;
+
 /** Time for one exchange with an external provider. */
 export const connectorMs = 15_000;
 

@@ -42,6 +42,18 @@ export const idpError = defineErrors('idp', {
     retry: false,
     status: 403,
   },
+  IDP_CONNECTOR_DOMAIN: {
+    text: 'Addresses of this domain may not sign in here. Ask your administrator.',
+    origin: 'peer',
+    retry: false,
+    status: 403,
+  },
+  IDP_ISSUER_NOT_ALLOWED: {
+    text: 'The service that you want to open asks for another way to sign in.',
+    origin: 'peer',
+    retry: false,
+    status: 403,
+  },
   IDP_TOO_MANY: { text: 'Too many attempts from your address. Wait a moment and try again.', origin: 'peer', retry: true, status: 429 },
   IDP_TOKEN_INVALID: { text: 'The token is not valid here.', origin: 'peer', retry: false, status: 401 },
   IDP_LOGIN_TOKEN_INVALID: { text: 'The sign-in token is not one of this server.', origin: 'peer', retry: false, status: 400 },

@@ -8,6 +8,7 @@ import type { Provider } from 'oidc-provider';
 import { Account } from './account.ts';
 import { FailedAttempts, StartLimit, addressKey } from './attempts.ts';
 import { cliClientId, cliRedirects, cliScope } from './clients.ts';
+import { connectorSource } from './connector-source.ts';
 import { Connectors } from './connectors.ts';
 import { closeMs, keyCheckMs, keyReloadMs, requestUrlLength } from './constants.ts';
 import { idpError } from './errors.ts';
@@ -99,7 +100,8 @@ class Front {
   #closed = false;
 
   constructor(options: IdentityProviderOptions, issuer: URL, records: VaultRecords, store: KeyStore, keys: KeySet) {
-    const { clock, log, domain, connectors } = options;
+    const { clock, log, domain, issuersAt } = options;
+    const source = connectorSource(options.connectors, domain.issuers);
     this.#options = options;
     this.#issuer = issuer;
     this.#records = records;
@@ -114,10 +116,21 @@ class Front {
     this.#attempts = new FailedAttempts(clock);
     this.#startLimit = new StartLimit(clock);
     this.checker = new TokenChecker({ issuer: options.issuer, users: domain.users, records, keys, reloadKeys: () => this.#reloadKeys() });
-    this.#signIn = new SignIn({ issuer, users: domain.users, records, attempts: this.#attempts, connectors, second: this.#second, passkeys, log });
+    this.#signIn = new SignIn({
+      issuer,
+      users,
+      records,
+      attempts: this.#attempts,
+      source,
+      issuersAt,
+      gatewayId: options.gatewayClient.id,
+      second: this.#second,
+      passkeys,
+      log,
+    });
     const { sessions } = domain;
     this.#account = new Account({ issuer, users, factors, sessions, passkeys, second: this.#second, records });
-    this.#connectors = new Connectors({ issuer, users: domain.users, vault: domain.vault, connectors, clock, log, signIn: this.#signIn });
+    this.#connectors = new Connectors({ issuer, users, sessions, vault: domain.vault, records, source, clock, log, signIn: this.#signIn });
     this.#scope.use(this.#connectors);
   }
 
@@ -166,10 +179,14 @@ class Front {
     const inside = path.slice(base.length);
     if (isStart(inside) && !this.#startLimit.take(addressKey(req.socket.remoteAddress))) throw idpError('IDP_TOO_MANY');
 
-    const page = /^\/(?:(setup|account)|interaction\/([\w-]{10,64})(?:\/([a-z0-9-]{1,32}))?|connectors\/([a-z0-9-]{1,32})\/callback)$/.exec(inside);
+    const page =
+      /^\/(?:(setup|account)|interaction\/([\w-]{10,64})(?:\/([a-z0-9-]{1,32}))?|connectors\/([a-z0-9-]{1,32})\/(callback|backchannel-logout))$/.exec(
+        inside,
+      );
     if (page === null) return this.#library(req, res, url, base);
-    const [, own, uid, start, callback] = page;
-    const mayPost = start === undefined && callback === undefined;
+    const [, own, uid, start, connector, end] = page;
+    const logout = end === 'backchannel-logout';
+    const mayPost = logout || (start === undefined && connector === undefined);
     if (req.method !== 'GET' && req.method !== 'HEAD' && !(req.method === 'POST' && mayPost)) {
       res.setHeader('allow', mayPost ? 'GET, HEAD, POST' : 'GET, HEAD');
       return sendPage(res, 405, failurePage('This cannot be asked for in this way.'));
@@ -177,7 +194,11 @@ class Front {
     const query = new URLSearchParams(question < 0 ? '' : url.slice(question + 1));
     if (own === 'account') return this.#account.handle(this.#provider, query, req, res);
     if (own === 'setup') return handleSetup({ issuer: this.#issuer, users: this.#options.domain.users, attempts: this.#attempts }, query, req, res);
-    if (callback !== undefined) return this.#connectors.finish(this.#provider, callback, url, req, res);
+    if (connector !== undefined && logout)
+      return req.method === 'POST'
+        ? this.#connectors.logout(connector, req, res)
+        : sendPage(res, 405, failurePage('This cannot be asked for in this way.'));
+    if (connector !== undefined) return this.#connectors.finish(this.#provider, connector, url, req, res);
     if (uid !== undefined && start !== undefined) return this.#connectors.begin(this.#provider, start, uid, req, res);
     if (uid !== undefined) return this.#signIn.handle(this.#provider, uid, req, res);
   }

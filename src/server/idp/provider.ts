@@ -3,7 +3,6 @@ import { describeError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import { Provider, errors, interactionPolicy, type Context, type Grant } from 'oidc-provider';
 import { asId, type UserId } from '#model/ids.ts';
-import type { UserUseCases } from '../domain/contract.ts';
 import { activeUser, claimsOfScopes, findAccount, scopes } from './accounts.ts';
 import { apiClientIds, clientMetadata } from './clients.ts';
 import {
@@ -70,7 +69,7 @@ export function createProvider(options: IdentityProviderOptions, records: VaultR
     loadExistingGrant: (ctx: Context) => grantOf(provider, ctx),
     expiresWithSession: () => true,
     interactions: {
-      policy: signInPolicy(secondFactor, options.domain.users),
+      policy: signInPolicy(secondFactor, options),
       url: (_ctx: Context, interaction: { uid: string }) => `${issuer.pathname}/interaction/${interaction.uid}`,
     },
     ttl: {
@@ -152,9 +151,12 @@ function trustIssuer(provider: Provider, issuer: URL): void {
 
 /**
  * Our own clients need no consent; people only sign in. A session whose user may no longer sign in counts as none, and one that was opened
- * with one proof does not count where two are needed now.
+ * with one proof does not count where two are needed now, or at a service that asks for another issuer.
  */
-function signInPolicy(secondFactor: SecondFactor, users: Pick<UserUseCases, 'get'>): interactionPolicy.Policy {
+function signInPolicy(
+  secondFactor: SecondFactor,
+  { domain: { users }, issuersAt, gatewayClient }: IdentityProviderOptions,
+): interactionPolicy.Policy {
   const policy = interactionPolicy.base();
   policy.remove('consent');
   policy
@@ -174,9 +176,19 @@ function signInPolicy(secondFactor: SecondFactor, users: Pick<UserUseCases, 'get
       return user !== undefined && (await secondFactor.needed(user)) !== 'none';
     }),
   );
+  policy.get('login')?.checks.add(
+    new interactionPolicy.Check(issuerWrong, 'the service asks for another issuer', async (ctx) => {
+      const { session, client, params } = ctx.oidc;
+      const redirect = params?.['redirect_uri'];
+      if (session.accountId === undefined || client?.clientId !== gatewayClient.id || typeof redirect !== 'string') return false;
+      const [user, wanted] = await Promise.all([activeUser(users, asId<UserId>(session.accountId)), issuersAt(redirect)]);
+      return user !== undefined && wanted.length > 0 && !wanted.includes(user.connector);
+    }),
+  );
   return policy;
 }
 
+const issuerWrong = 'issuer_wrong';
 const factorMissing = 'factor_missing';
 
 /** The reason of a sign-in page for somebody whose session ended because of a block or a deletion. */

@@ -84,12 +84,15 @@ export async function readForm(req: IncomingMessage, origin: string): Promise<Re
   if (!/^application\/x-www-form-urlencoded(?:;|$)/i.test(req.headers['content-type'] ?? '')) throw idpError('IDP_FORM_INVALID');
   const fields = new Map<string, string>();
   for (const [name, value] of new URLSearchParams(await readBody(req))) {
-    if (fields.has(name) || value.length > (name === 'credential' ? answerLength : formFieldLength))
+    if (fields.has(name) || value.length > (longFields.has(name) ? answerLength : formFieldLength))
       throw idpError('IDP_FORM_INVALID', name.slice(0, 40));
     fields.set(name, value);
   }
   return fields;
 }
+
+/** Fields that programs fill. */
+const longFields: ReadonlySet<string> = new Set(['credential', 'logout_token']);
 
 function readBody(req: IncomingMessage): Promise<string> {
   return new Promise((resolve, reject) => {

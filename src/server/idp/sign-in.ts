@@ -15,6 +15,7 @@ import { userGone } from './provider.ts';
 import type { Passkeys } from './passkeys.ts';
 import { readForm, sendPage, sendPasskeyPage, sendRedirect } from './respond.ts';
 import { isLocked, manyFactors, type Pending, type SecondFactor } from './second-factor.ts';
+import type { ConnectorSource } from './types.ts';
 import { signInSeconds, type VaultRecords } from './vault-adapter.ts';
 
 export interface SignInOptions {
@@ -24,7 +25,9 @@ export interface SignInOptions {
   readonly passkeys: Passkeys;
   readonly records: VaultRecords;
   readonly attempts: FailedAttempts;
-  readonly connectors: readonly { readonly id: string; readonly name: string }[];
+  readonly source: Pick<ConnectorSource, 'list'>;
+  readonly issuersAt: (uri: string) => Promise<readonly string[]>;
+  readonly gatewayId: string;
   readonly log: Logger;
 }
 
@@ -58,6 +61,8 @@ export class SignIn {
       if (pending !== undefined) return this.#showSecond(res, interaction, pending, 200);
       const hint = interaction.params['login_hint'];
       const problem = interaction.prompt.reasons.includes(userGone) ? blocked : undefined;
+      const only = await this.#onlyWay(interaction);
+      if (only !== undefined && problem === undefined) return sendRedirect(res, `${second.action(uid)}/${only}`);
       return this.show(res, interaction, 200, { email: typeof hint === 'string' ? hint.slice(0, 320) : '', problem });
     }
     const form = await readForm(req, this.#options.issuer.origin);
@@ -86,6 +91,7 @@ export class SignIn {
     const { form, res, interaction, address } = attempt;
     const email = form.get('email') ?? '';
     const { attempts, users, log } = this.#options;
+    if (!(await this.allows(interaction, 'local'))) throw idpError('IDP_ISSUER_NOT_ALLOWED', 'local');
     const keys = [address, accountKey(email)];
     const wait = this.#wait(res, keys);
     if (wait !== undefined) return this.show(res, interaction, 429, { email, problem: wait });
@@ -103,6 +109,7 @@ export class SignIn {
   async #passkey(attempt: Attempt): Promise<void> {
     const { form, res, interaction, address } = attempt;
     const { attempts, passkeys, users, log } = this.#options;
+    if (!(await this.allows(interaction, 'local'))) throw idpError('IDP_ISSUER_NOT_ALLOWED', 'local');
     const wait = this.#wait(res, [address]);
     if (wait !== undefined) return this.show(res, interaction, 429, { email: '', problem: wait });
     attempts.failed([address]);
@@ -186,13 +193,38 @@ export class SignIn {
     return interaction.returnTo;
   }
 
+  /** Whether users of this issuer (`local` for our own) may sign in for what the browser wants to open. */
+  async allows(interaction: Interaction, issuer: string): Promise<boolean> {
+    const wanted = await this.#wanted(interaction);
+    return wanted.length === 0 || wanted.includes(issuer);
+  }
+
+  /** The issuers that the service asks for, in its order; empty for any. */
+  async #wanted({ params }: Interaction): Promise<readonly string[]> {
+    const redirect = params['redirect_uri'];
+    if (params['client_id'] !== this.#options.gatewayId || typeof redirect !== 'string') return [];
+    return this.#options.issuersAt(redirect);
+  }
+
+  /** The external issuer where the service leaves no choice: nobody has to press its button. */
+  async #onlyWay(interaction: Interaction): Promise<string | undefined> {
+    const wanted = await this.#wanted(interaction);
+    if (wanted.length === 0 || wanted.includes('local')) return undefined;
+    const known = (await this.#options.source.list()).filter(({ id }) => wanted.includes(id));
+    return known.length === 1 ? known[0]?.id : undefined;
+  }
+
   async show(
     res: ServerResponse,
     interaction: Interaction,
     status: number,
     view: { readonly email: string; readonly problem: string | undefined },
   ): Promise<void> {
-    const { issuer, connectors, users, passkeys } = this.#options;
+    const { issuer, source, users, passkeys } = this.#options;
+    const wanted = await this.#wanted(interaction);
+    const all = await source.list();
+    const connectors = wanted.length === 0 ? all : wanted.flatMap((id) => all.find((known) => known.id === id) ?? []);
+    const local = wanted.length === 0 || wanted.includes('local');
     const action = `${issuer.pathname}/interaction/${interaction.uid}`;
     const target = targetOf(interaction, issuer);
     const html = signInPage({
@@ -200,6 +232,7 @@ export class SignIn {
       target: URL.parse(target)?.host ?? issuer.host,
       email: view.email,
       problem: view.problem,
+      local,
       connectors: connectors.map(({ id, name }) => ({ name, href: `${action}/${id}` })),
       passkeyOptions: await passkeys.requestOptions(interaction.uid, undefined),
       setupHref: (await users.setupRequired()) ? `${issuer.pathname}/setup?continue=${interaction.uid}` : undefined,

@@ -2,8 +2,8 @@
 import type { Clock } from '#lib/clock.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Closable } from '#lib/lifecycle.ts';
-import type { ClientAuthMethod } from '#identity/oidc-client.ts';
 import type { UserId } from '#model/ids.ts';
+import type { Issuer, IssuerClientAuth } from '#model/issuer.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ControlDomain } from '../domain/contract.ts';
 
@@ -17,18 +17,28 @@ export interface ConnectorConfig {
   readonly clientId: string;
   readonly clientSecret: string;
   /** How the secret is sent where the issuer takes it both ways; default `basic`, as for a client registered without saying (RFC 7591 §2). */
-  readonly clientAuth?: ClientAuthMethod | undefined;
+  readonly clientAuth?: IssuerClientAuth | undefined;
+  readonly trustsEmail?: boolean | undefined;
   /** PEM of a private authority that signs the issuer's certificate. */
   readonly ca?: string | undefined;
+}
+
+/** External issuers: those of the configuration, and those that are kept in the store, as they are at each moment. */
+export interface ConnectorSource {
+  list(): Promise<readonly Issuer[]>;
+  /** Undefined where there is none, or none any more. */
+  find(id: string): Promise<(Issuer & { readonly clientSecret: string }) | undefined>;
 }
 
 export interface IdentityProviderOptions {
   /** `https://host:port/oauth2`. Everything we say about ourselves comes from here, never from a Host header. */
   readonly issuer: string;
-  readonly domain: Pick<ControlDomain, 'users' | 'vault' | 'factors' | 'settings' | 'sessions'>;
+  readonly domain: Pick<ControlDomain, 'users' | 'vault' | 'factors' | 'settings' | 'sessions' | 'issuers'>;
   /** Whether a gateway may get codes at this redirect URI: https, path exactly /.meshgate/callback, host of an enabled http service. */
   readonly gatewayRedirectAllowed: (uri: string) => Promise<boolean>;
   readonly gatewayClient: { readonly id: string; readonly secret: string };
+  /** The issuers whose users may sign in for this redirect URI of a gateway; empty for all of them. */
+  readonly issuersAt: (uri: string) => Promise<readonly string[]>;
   readonly connectors: readonly ConnectorConfig[];
   readonly clock: Clock;
   readonly log: Logger;

@@ -154,6 +154,7 @@ const migrations: readonly (readonly string[])[] = [
     `UPDATE proxy_tokens SET cluster = (SELECT min(proxies.cluster) FROM proxies WHERE proxies.token_id = proxy_tokens.id)
       WHERE (SELECT count(DISTINCT proxies.cluster) FROM proxies WHERE proxies.token_id = proxy_tokens.id) = 1`,
   ],
+  [`ALTER TABLE users ADD COLUMN claims TEXT NOT NULL DEFAULT '{}'`],
 ];
 
 /** Brings the schema up to date, or to an older version. STORE_TOO_NEW where a later version of Meshgate wrote it. */

@@ -3,6 +3,7 @@ import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { AccountTable } from './account-table.ts';
 import { AttemptTable } from './attempt-table.ts';
+import type { BodyTable } from './body-table.ts';
 import { CertificateTable } from './certificate-table.ts';
 import { ChangeTable } from './change-table.ts';
 import { ClusterTable } from './cluster-table.ts';
@@ -12,6 +13,7 @@ import { EventTable } from './event-table.ts';
 import { ExposureTable } from './exposure-table.ts';
 import { factorTables, type FactorTables } from './factor-tables.ts';
 import { GroupTable } from './group-table.ts';
+import { issuerTable, type IssuerRecord } from './issuer-table.ts';
 import { migrate } from './migrations.ts';
 import { PeerTable } from './peer-table.ts';
 import { planTables, type PlanTables } from './plan-tables.ts';
@@ -34,6 +36,7 @@ export interface Tables extends PlanTables, FactorTables {
   readonly policies: PolicyTable;
   readonly setupKeys: SetupKeyTable;
   readonly users: UserTable;
+  readonly issuers: BodyTable<IssuerRecord>;
   readonly tokens: TokenTable;
   readonly services: ServiceTable;
   readonly exposures: ExposureTable;
@@ -54,6 +57,7 @@ function tablesOver(sql: Sql): Tables {
     policies: new PolicyTable(sql),
     setupKeys: new SetupKeyTable(sql),
     users: new UserTable(sql),
+    issuers: issuerTable(sql),
     tokens: new TokenTable(sql),
     services: new ServiceTable(sql),
     exposures: new ExposureTable(sql),

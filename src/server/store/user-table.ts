@@ -35,6 +35,15 @@ export class UserTable {
     return (await this.#sql.query('SELECT * FROM users WHERE email = ? ORDER BY id', [email])).map((row) => parseUser(row).user);
   }
 
+  async countOfConnector(connector: string): Promise<number> {
+    const [row] = await this.#sql.query('SELECT count(*) AS total FROM users WHERE connector = ?', [connector]);
+    return row === undefined ? 0 : number(row, 'total');
+  }
+
+  async idsOfConnector(connector: string): Promise<readonly UserId[]> {
+    return (await this.#sql.query('SELECT id FROM users WHERE connector = ?', [connector])).map((row) => asId<UserId>(text(row, 'id')));
+  }
+
   /** Owners who are not blocked. */
   async countActiveOwners(): Promise<number> {
     const [row] = await this.#sql.query(`SELECT count(*) AS total FROM users WHERE role = 'owner' AND blocked = 0`);
@@ -75,6 +84,11 @@ export class UserTable {
     await updateRow(this.#sql, 'users', id, { password });
   }
 
+  /** What the issuer said at the last sign-in. */
+  async setClaims(id: UserId, claims: NonNullable<User['claims']>): Promise<void> {
+    await updateRow(this.#sql, 'users', id, { claims });
+  }
+
   async setLastLogin(id: UserId, at: number): Promise<void> {
     await updateRow(this.#sql, 'users', id, { last_login: at });
   }
@@ -96,6 +110,13 @@ function parseUser(row: Row): UserRecord {
     connector: text(row, 'connector'),
     createdAt: number(row, 'created_at'),
     lastLogin: optionalNumber(row, 'last_login'),
+    ...claimsOf(row),
   };
   return { user, password: optionalText(row, 'password') };
+}
+
+/** Most users have none, and no field for them. */
+function claimsOf(row: Row): Pick<User, 'claims'> {
+  const claims = json<NonNullable<User['claims']>>(row, 'claims');
+  return Object.keys(claims).length === 0 ? {} : { claims };
 }

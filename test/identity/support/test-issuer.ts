@@ -12,6 +12,8 @@ export const issuerClient = { id: 'meshgate', secret: 'secret-of-the-test-client
 
 export interface TestIssuer {
   readonly issuer: string;
+  /** Signs what is given, as its ID tokens are signed. */
+  signed(claims: JWTPayload, typ?: string): Promise<string>;
   readonly bend: {
     /** Changes the claims of the next ID tokens. */
     claims: (claims: JWTPayload) => JWTPayload;
@@ -48,6 +50,7 @@ export async function startTestIssuer(t: Test, ca: TestCa, host = 'corp.localhos
   const issuer = `https://${host}:${(server.address() as AddressInfo).port}`;
   const self: TestIssuer = {
     issuer,
+    signed: (claims, typ = 'logout+jwt') => new SignJWT(claims).setProtectedHeader({ alg: 'RS256', kid: 'k1', typ }).sign(privateKey),
     bend: { claims: (claims) => claims, info: {}, sign: undefined, answer: () => false, back: () => undefined },
     tokenRequests: [],
     tokenMethods: undefined,
@@ -106,6 +109,7 @@ export async function startTestIssuer(t: Test, ca: TestCa, host = 'corp.localhos
           aud: issuerClient.id,
           sub: 'carol',
           email: 'carol@corp.test',
+          email_verified: true,
           name: 'Carol',
           nonce: asked.get('nonce') ?? '',
           iat: now,

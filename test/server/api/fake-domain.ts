@@ -1,4 +1,6 @@
 // A control domain in memory, just true enough for the API: it keeps what it is given and refuses what it does not have.
+import type { Issuer } from '#model/issuer.ts';
+import type { IssuerInput, IssuerUseCases } from '../../../src/server/domain/contract.ts';
 import { defineErrors } from '#lib/errors.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { Role, User } from '#model/identity.ts';
@@ -92,6 +94,30 @@ export function fakeDomain(): FakeDomain {
 
   const actorUser = (actor: Actor): User['id'] => (actor.kind === 'user' ? actor.id : asId('system'));
 
+  const issuers = new Map<string, Issuer>();
+  const putIssuer = (id: string, { clientSecret: _secret, ...rest }: IssuerInput): Issuer => {
+    const issuer = { ...rest, id, configured: false };
+    issuers.set(id, issuer);
+    return issuer;
+  };
+  const knownIssuer = async (id: string): Promise<Issuer> => issuers.get(id) ?? never();
+  const issuerTable: IssuerUseCases = {
+    list: async () => [...issuers.values()],
+    get: knownIssuer,
+    async create(request, actor) {
+      note('issuers.create', actor, request);
+      return putIssuer(`i${issuers.size + 1}`, request);
+    },
+    async update(id, request, actor) {
+      note('issuers.update', actor, request);
+      return putIssuer(id, request);
+    },
+    async delete(id, actor) {
+      note('issuers.delete', actor, id);
+      issuers.delete(id);
+    },
+    secret: never,
+  };
   let settings: AccountSettings = {
     loginExpirationEnabled: true,
     loginExpirationMs: 86_400_000,
@@ -205,8 +231,10 @@ export function fakeDomain(): FakeDomain {
         return user !== undefined && passwords.get(user.id) === password ? user : undefined;
       },
       fromConnector: never,
+      ofSubject: never,
       groupNames: async () => [],
     },
+    issuers: issuerTable,
     factors: {
       state: async () => ({ totp: false, totpLocked: false, recoveryLeft: 0, passkeys: [] }),
       beginTotp: never,
@@ -335,6 +363,7 @@ export function fakeDomain(): FakeDomain {
       list: services.list,
       get: services.get,
       signsInAt: async () => false,
+      issuersAt: never,
       async create(request, actor) {
         note('services.create', actor, request);
         return services.put(serviceOf(asId(id('s')), request));

@@ -53,7 +53,7 @@ t.test('a secret counts once a code of it was shown, and not for ever', async (t
   t.equal((await enrol()).length, recoveryCodes);
   t.match(await domain.factors.state(userId), { totp: true, totpLocked: false, recoveryLeft: recoveryCodes });
   t.equal(await domain.factors.checkTotp(userId, code()), true);
-  const external = await domain.users.fromConnector({ connector: 'corp', subject: '1', email: 'x@corp.test', name: 'X' });
+  const { user: external } = await domain.users.fromConnector({ connector: 'corp', subject: '1', email: 'x@corp.test', name: 'X' });
   await t.rejects(domain.factors.beginTotp(external.id), { code: 'DOMAIN_USER_NO_PASSWORD' });
   await domain.close();
 });

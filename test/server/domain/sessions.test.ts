@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { tokenDigest } from '#crypto/tokens.ts';
+import { plainIssuerRules, type Issuer } from '#model/issuer.ts';
 import { plainAccess } from '#model/access.ts';
 import { asId, type PeerId, type ServiceId, type UserId } from '#model/ids.ts';
 import { defaultSessionMaxAgeMs, minSessionIdleMs, sessionUseLagMs } from '../../../src/server/domain/constants.ts';
@@ -12,6 +13,18 @@ interface Ready extends Fixture {
   readonly serviceId: ServiceId;
   readonly userId: UserId;
 }
+
+const corp: Issuer = {
+  ...plainIssuerRules,
+  id: 'corp',
+  type: 'oidc',
+  name: 'Corp',
+  issuer: 'https://corp.test',
+  clientId: 'a',
+  clientAuth: 'basic',
+  ca: undefined,
+  configured: true,
+};
 
 async function ready(options: Partial<ControlDomainOptions> = {}): Promise<Ready> {
   const fixture = await openDomain(options);
@@ -216,8 +229,8 @@ t.test('sessions are listed with where they came from, and ended by a name that 
 });
 
 t.test('a service takes the users of the issuers that it names', async (t) => {
-  const { domain, peerId, serviceId, userId } = await ready();
-  const external = await domain.users.fromConnector({ connector: 'corp', subject: '1', email: 'u@example.com', name: 'U' });
+  const { domain, peerId, serviceId, userId } = await ready({ issuers: [corp] });
+  const { user: external } = await domain.users.fromConnector({ connector: 'corp', subject: '1', email: 'u@example.com', name: 'U' });
   await domain.services.update(serviceId, serviceOf(peerId, { issuers: ['corp'] }), system);
   await t.rejects(domain.sessions.create(serviceId, userId, 'proxy.test'), { code: 'DOMAIN_ISSUER_NOT_ALLOWED' }, 'the same address does not help');
   const session = await domain.sessions.create(serviceId, external.id, 'proxy.test');

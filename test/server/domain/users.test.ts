@@ -162,7 +162,8 @@ t.test('the wait grows to its limit, is forgotten in time, and the table has a l
 t.test('a user of a connector is made at the first sign-in and known at the next', async (t) => {
   const { domain } = await openDomain();
   await addOwner(domain);
-  const enter = (email: string, subject = '1'): Promise<User> => domain.users.fromConnector({ connector: 'dex', subject, email, name: '' });
+  const enter = async (email: string, subject = '1'): Promise<User> =>
+    (await domain.users.fromConnector({ connector: 'dex', subject, email, name: '' })).user;
   const first = await enter('owner@example.com');
   t.match(first, { role: 'user', connector: 'dex' });
   t.equal((await domain.users.list()).length, 2, 'the same address at another place is another user');

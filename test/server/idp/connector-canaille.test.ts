@@ -19,7 +19,8 @@ async function startPair(t: Test, packages: string): Promise<{ readonly mesh: Ha
   );
   t.teardown(() => corp.stop());
   const { issuer, clientId, clientSecret } = corp;
-  const base = { name: 'Corp', issuer, clientId, clientSecret, ca: ca.caPem };
+  // Canaille says of no address that it has verified it.
+  const base = { trustsEmail: true, name: 'Corp', issuer, clientId, clientSecret, ca: ca.caPem };
   connectors.push({ ...base, id: 'corp' }, { ...base, id: 'wrong', clientSecret: 'guessed' }, { ...base, id: 'body', clientAuth: 'post' });
   await mesh.restart();
   mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });

@@ -1,4 +1,5 @@
 // Signing in with an account of somebody else's provider: a scripted issuer as the other side.
+import { SignJWT, UnsecuredJWT } from 'jose';
 import t, { type Test } from 'tap';
 import { createTestCa } from '../../support/test-ca.ts';
 import { createIdentityProvider } from '#server/idp/index.ts';
@@ -89,6 +90,7 @@ t.test('connectors and clients are checked at the start', async (t) => {
     createIdentityProvider({
       issuer: 'https://mesh.localhost/oauth2',
       domain: createFakeDomain(systemClock),
+      issuersAt: async () => [],
       gatewayRedirectAllowed: async () => false,
       gatewayClient,
       connectors: [],
@@ -99,7 +101,7 @@ t.test('connectors and clients are checked at the start', async (t) => {
   const connector = { id: 'a', name: 'A', issuer: 'https://a.test', clientId: 'a', clientSecret: 'b' };
   await t.rejects(make({ connectors: [{ ...connector, id: 'A/b' }] }), { code: 'IDP_BAD_CONNECTOR' });
   await t.rejects(make({ connectors: [connector, connector] }), { code: 'IDP_BAD_CONNECTOR' });
-  await t.rejects(make({ connectors: [{ ...connector, issuer: 'http://a.test' }] }), { code: 'IDENTITY_BAD_ISSUER' });
+  await t.rejects(make({ connectors: [{ ...connector, issuer: 'http://a.test' }] }), { code: 'IDP_BAD_CONNECTOR' });
   await t.rejects(make({ issuer: 'http://mesh.localhost/oauth2' }), { code: 'IDP_BAD_ISSUER' });
   await t.rejects(make({ issuer: 'https://mesh.localhost/other' }), { code: 'IDP_BAD_ISSUER' });
   await t.rejects(make({ gatewayClient: { id: 'gateway', secret: 'short' } }), { code: 'IDP_BAD_CLIENT' });
@@ -138,6 +140,7 @@ t.test('an address that the other provider has not verified, or none, is nobody 
   mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
   for (const [change, status, text] of [
     [{ email_verified: false }, 403, 'no verified e-mail'],
+    [{ email_verified: undefined }, 403, 'no verified e-mail'],
     [{ email: undefined }, 403, 'no verified e-mail'],
     [{ nonce: 'other' }, 502, 'did not work'],
   ] as const) {
@@ -185,6 +188,149 @@ t.test('the secret is sent as the issuer lists it', async (t) => {
     corp.tokenRequests.map((form) => form.has('client_secret')),
     [false, true, false, false],
   );
+});
+
+t.test('a service shows the ways that it takes, in its order, and goes the only one by itself', async (t) => {
+  const ca = await createTestCa();
+  const corp = await startTestIssuer(t, ca);
+  let wanted: readonly string[] = [];
+  const base = { issuer: corp.issuer, clientId: issuerClient.id, clientSecret: issuerClient.secret, ca: ca.caPem };
+  const mesh = await startHarness(t, {
+    ca,
+    connectors: () => [
+      { ...base, id: 'corp', name: 'Corp' },
+      { ...base, id: 'other', name: 'Other' },
+    ],
+    issuersAt: () => wanted,
+  });
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const open = (browser = mesh.browser()): Promise<Page> => browser.follow(browser.get(authorize(mesh.issuer).url));
+  const buttons = (page: Page): string[] => [...page.text.matchAll(/Sign in with (Corp|Other)/g)].map(([, name = '']) => name);
+  t.same(buttons(await open()), ['Corp', 'Other']);
+  wanted = ['other', 'local', 'corp'];
+  t.same(buttons(await open()), ['Other', 'Corp']);
+  wanted = ['local'];
+  t.same(buttons(await open()), []);
+  wanted = ['other', 'corp'];
+  const form = await open();
+  t.same(buttons(form), ['Other', 'Corp']);
+  t.notMatch(form.text, 'name="password"');
+
+  const browser = mesh.browser();
+  wanted = ['local'];
+  const local = await open(browser);
+  wanted = ['corp'];
+  t.equal((await browser.post(local, credentials)).status, 403, 'a password where it is not asked for');
+  wanted = ['local'];
+  t.equal((await browser.get(new URL(`${local.url.pathname}/corp`, mesh.issuer))).status, 403, 'an issuer where it is not asked for');
+  t.ok((await browser.follow(browser.post(local, credentials))).location?.href.startsWith(redirectUri));
+  wanted = ['corp'];
+  const away = await open(browser);
+  t.equal(away.location?.host, new URL(corp.issuer).host, 'who is signed in otherwise signs in again, without a choice to make');
+  const back = await browser.get(away.location ?? '');
+  t.ok((await browser.follow(browser.get(back.location ?? ''))).location?.href.startsWith(redirectUri));
+});
+
+// Attack row A-6.
+t.test('the answer of one issuer is not taken for another’s', async (t) => {
+  const ca = await createTestCa();
+  const [corp, evil] = [await startTestIssuer(t, ca), await startTestIssuer(t, ca, 'evil.localhost')];
+  const base = { clientId: issuerClient.id, clientSecret: issuerClient.secret, ca: ca.caPem };
+  const mesh = await startHarness(t, {
+    ca,
+    connectors: () => [
+      { ...base, id: 'corp', name: 'Corp', issuer: corp.issuer },
+      { ...base, id: 'evil', name: 'Evil', issuer: evil.issuer },
+    ],
+  });
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const browser = mesh.browser();
+  const begin = async (id: string): Promise<URL> => {
+    const form = await browser.follow(browser.get(authorize(mesh.issuer, { prompt: 'login' }).url));
+    return (await browser.get(new URL(`${form.url.pathname}/${id}`, mesh.issuer))).location ?? new URL('https://nowhere.test');
+  };
+  const answerOf = async (away: URL): Promise<URL> => (await browser.get(away)).location ?? new URL('https://nowhere.test');
+  const callback = (id: string): string => `${mesh.issuer}/connectors/${id}/callback`;
+
+  const code = await answerOf(await begin('corp'));
+  const elsewhere = new URL(callback('evil'));
+  elsewhere.search = code.search;
+  t.equal((await browser.get(elsewhere)).status, 400, 'at the other’s redirect URI');
+  for (const iss of [evil.issuer, '', undefined]) {
+    const bent = await answerOf(await begin('corp'));
+    if (iss === undefined) bent.searchParams.delete('iss');
+    else bent.searchParams.set('iss', iss);
+    const refused = await browser.get(bent);
+    t.equal(refused.status, 502, `iss ${iss}`);
+  }
+  evil.bend.claims = (claims) => ({ ...claims, iss: corp.issuer });
+  t.equal((await browser.get(await answerOf(await begin('evil')))).status, 502, 'a token in the other’s name');
+  evil.bend.claims = (claims) => claims;
+  await browser.follow(browser.get(await answerOf(await begin('corp'))));
+  await browser.follow(browser.get(await answerOf(await begin('evil'))));
+  t.same([...mesh.domain.linked.keys()], ['corp carol', 'evil carol'], 'the same subject of two issuers is two users');
+});
+
+// Attack row C-7.
+t.test('the issuer signs somebody out, once and only by a token that is for that', async (t) => {
+  const { mesh, corp } = await startPair(t);
+  mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  corp.bend.claims = (claims) => ({ ...claims, sid: 'session-1' }) as typeof claims;
+  const browser = mesh.browser();
+  await throughCorp(browser, mesh, authorize(mesh.issuer).url);
+  const server = mesh.browser();
+  let count = 0;
+  const now = Math.floor(Date.now() / 1000);
+  const claims = (change: object = {}): Record<string, unknown> => ({
+    iss: corp.issuer,
+    aud: issuerClient.id,
+    sub: 'carol',
+    iat: now,
+    exp: now + 120,
+    jti: `j${count++}`,
+    events: { 'http://schemas.openid.net/event/backchannel-logout': {} },
+    ...change,
+  });
+  const send = (token: string, id = 'corp'): Promise<Page> =>
+    server.postTo(`${mesh.issuer}/connectors/${id}/backchannel-logout`, { logout_token: token });
+  for (const [what, change] of [
+    ['another issuer', { iss: 'https://evil.test' }],
+    ['another audience', { aud: 'other' }],
+    ['a nonce: it is an ID token', { nonce: 'n' }],
+    ['no event', { events: {} }],
+    ['another event', { events: { 'http://schemas.openid.net/event/other': {} } }],
+    ['an event that is no object', { events: { 'http://schemas.openid.net/event/backchannel-logout': true } }],
+    ['nobody', { sub: undefined }],
+    ['no id', { jti: undefined }],
+    ['old', { iat: now - 3600, exp: now + 60 }],
+    ['expired', { exp: now - 60 }],
+    ['without an end', { exp: undefined }],
+  ] as const) {
+    const refused = await send(await corp.signed(claims(change)));
+    t.equal(refused.status, 400, what);
+  }
+  t.equal((await send(await corp.signed(claims(), 'at+jwt'))).status, 400, 'an access token');
+  t.equal((await send(new UnsecuredJWT(claims()).encode())).status, 400, 'alg none');
+  t.equal(
+    (await send(await new SignJWT(claims()).setProtectedHeader({ alg: 'HS256', kid: 'k1' }).sign(Buffer.from(issuerClient.secret)))).status,
+    400,
+    'HS256',
+  );
+  for (const text of ['', 'x', 'x'.repeat(8000)]) t.equal((await send(text)).status, 400);
+  t.equal((await send(await corp.signed(claims()), 'unknown')).status, 400);
+  t.equal((await server.get(`${mesh.issuer}/connectors/corp/backchannel-logout`)).status, 405);
+  t.same(mesh.domain.endedUsers, []);
+  t.ok((await browser.follow(browser.get(authorize(mesh.issuer).url))).location?.href.startsWith(redirectUri), 'still signed in');
+
+  const good = await corp.signed(claims());
+  const done = await send(good);
+  t.equal(done.status, 200, done.text);
+  t.same(mesh.domain.endedUsers, ['ext-1']);
+  t.match((await browser.follow(browser.get(authorize(mesh.issuer).url))).text, 'name="password"', 'signed out here too');
+  t.equal((await send(good)).status, 400, 'the same again');
+  t.equal((await send(await corp.signed(claims({ sub: undefined, sid: 'session-1' })))).status, 200, 'by the session');
+  t.equal((await send(await corp.signed(claims({ sub: 'stranger' })))).status, 200, 'somebody who was never here');
+  t.same(mesh.domain.endedUsers, ['ext-1', 'ext-1']);
 });
 
 const dexProgram = await findDex();

@@ -1,5 +1,5 @@
 // The pages on which somebody proves who he is: sign-in and the set-up of the first user.
-import { html } from './html.ts';
+import { html, type Html } from './html.ts';
 import { page, pageWithPasskey } from './layout.ts';
 import { passkeyForm } from './passkey-form.ts';
 
@@ -10,6 +10,8 @@ export interface SignInPage {
   readonly target: string;
   readonly email: string;
   readonly problem?: string | undefined;
+  /** Whether users of our own may sign in for this. */
+  readonly local: boolean;
   readonly connectors: readonly { readonly name: string; readonly href: string }[];
   /** Where the first user is made, while there is none. */
   readonly setupHref: string | undefined;
@@ -21,7 +23,13 @@ export function signInPage(view: SignInPage): string {
   const connectors = view.connectors.map(({ name, href }) => html`<a class="button quiet" href="${href}">Sign in with ${name}</a> `);
   const content = html`<p class="soft">to continue to ${view.target}</p>
     ${view.setupHref === undefined ? undefined : html`<p>There is no user yet. <a href="${view.setupHref}">Set up the first one.</a></p>`}
-    <form method="post" action="${view.action}">
+    ${view.local ? ownWays(view) : undefined} ${connectors.length === 0 || !view.local ? undefined : html`<p class="or">or</p>`} ${connectors}`;
+  return pageWithPasskey('Sign in', content, view.problem);
+}
+
+/** Password and passkey, for users of our own. */
+function ownWays(view: SignInPage): Html {
+  return html`<form method="post" action="${view.action}">
       <label for="email">E-mail</label>
       <input
         id="email"
@@ -45,9 +53,7 @@ export function signInPage(view: SignInPage): string {
       />
       <button type="submit">Sign in</button>
     </form>
-    ${passkeyForm({ action: view.action, step: 'passkey', kind: 'get', options: view.passkeyOptions, label: 'Sign in with a passkey' })}
-    ${connectors.length === 0 ? undefined : html`<p class="or">or</p>`} ${connectors}`;
-  return pageWithPasskey('Sign in', content, view.problem);
+    ${passkeyForm({ action: view.action, step: 'passkey', kind: 'get', options: view.passkeyOptions, label: 'Sign in with a passkey' })}`;
 }
 
 export interface SetupPage {

@@ -104,13 +104,15 @@ export function createFakeDomain(clock: Clock): FakeDomain {
         const user = await get(known.id);
         return user.blocked ? undefined : user;
       },
+      ofSubject: async (connector, subject) => linked.get(`${connector} ${subject}`),
       async fromConnector({ connector, subject, email, name }) {
         const key = `${connector} ${subject}`;
         const id = linked.get(key) ?? domain.add({ id: `ext-${linked.size + 1}`, email, name }).id;
         linked.set(key, id);
+        domain.change(id, { connector });
         const user = await get(id);
         if (user.blocked) throw domainError('DOMAIN_USER_BLOCKED');
-        return user;
+        return { user, regrouped: false };
       },
       groupNames: async (id) => groups.get(id) ?? [],
     },
@@ -129,6 +131,7 @@ export function createFakeDomain(clock: Clock): FakeDomain {
       removePasskey: missing,
       reset: missing,
     },
+    issuers: { list: async () => [], get: missing, create: missing, update: missing, delete: missing, secret: async () => undefined },
     settings: { get: async () => settings, update: missing },
     sessions: {
       create: missing,

@@ -30,6 +30,8 @@ export interface HarnessOptions {
   readonly connectors?: (ca: TestCa) => readonly ConnectorConfig[];
   readonly ca?: TestCa;
   readonly host?: string;
+  /** The issuers that the service at a host asks for. */
+  readonly issuersAt?: (host: string) => readonly string[];
   /** In place of the fake one. */
   readonly domain?: IdentityProviderOptions['domain'];
 }
@@ -48,6 +50,7 @@ export async function startHarness(t: Test, options: HarnessOptions = {}): Promi
     createIdentityProvider({
       issuer,
       domain: options.domain ?? domain,
+      issuersAt: async (uri) => options.issuersAt?.(new URL(uri).host) ?? [],
       gatewayRedirectAllowed: async (uri) => services.has(new URL(uri).host),
       gatewayClient,
       connectors: options.connectors?.(ca) ?? [],
