@@ -4,7 +4,18 @@ import { errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
-import type { ProofAttempt, ProofGrant, RelyingPartyConfig, Revocation, SessionGrant, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
+import type {
+  CredentialAttempt,
+  CredentialCheck,
+  ProofAttempt,
+  ProofGrant,
+  RelyingPartyConfig,
+  Revocation,
+  SessionGrant,
+  SessionLookup,
+  TokenCheck,
+  Visitor,
+} from '#model/identity.ts';
 import type { MappingChange } from '#model/service.ts';
 import { accessVersion } from '#model/access.ts';
 import { streamVersion } from '#model/stream.ts';
@@ -145,6 +156,17 @@ export class ProxyControlClient implements ProxyControl {
     const session = result.value?.session === undefined ? undefined : sessionFrom(result.value.session, this.#clock.wall());
     if (session === undefined || session.serviceId !== attempt.serviceId) throw controlError('CONTROL_ANSWER_INVALID', 'session');
     return { kind: 'granted', session, knownBrowser: result.value?.knownBrowser ?? '' };
+  }
+
+  async verifyCredential(attempt: CredentialAttempt, signal: AbortSignal): Promise<CredentialCheck> {
+    const { result } = await this.#channel.unary(GatewayService.method.verifyCredential, attempt, this.#call(signal));
+    if (result.case === 'denied') {
+      const why = (['wrong', 'wait', 'group_not_allowed'] as const).find((reason) => reason === result.value.why);
+      return { kind: 'denied', why: why ?? 'wrong', retryAfterMs: Number(result.value.retryAfterMs) };
+    }
+    const identity = result.case === 'identity' ? identityFrom(result.value) : undefined;
+    if (identity === undefined) throw controlError('CONTROL_ANSWER_INVALID', 'identity');
+    return { kind: 'valid', identity };
   }
 
   async findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<SessionLookup> {

@@ -17,6 +17,8 @@ import type { AccessExtension, AccessRule as RuleMessage, ProofSet } from '#wire
 export function accessFrom(message: AccessExtension): AccessPolicy | { readonly unusable: string } {
   if (message.version !== accessVersion) return { unusable: `version ${message.version} of its access policy is not known` };
   if (message.$unknown !== undefined && message.$unknown.length > 0) return { unusable: 'its access policy has parts that are not known' };
+  if (message.headers.some(({ name, $unknown }) => !/^[!#-'*+.^-z|~-]{1,128}$/.test(name) || ($unknown !== undefined && $unknown.length > 0)))
+    return { unusable: 'one of the headers that it asks for cannot be read' };
   const proofs = alternativesFrom(message.proofs);
   if (proofs === undefined) return { unusable: 'a proof of an unknown kind' };
   const rules: AccessRule[] = [];
@@ -37,6 +39,7 @@ export function accessFrom(message: AccessExtension): AccessPolicy | { readonly 
     otherwise: message.otherwiseDeny ? 'deny' : 'allow',
     rateLimits,
     devices: message.devices,
+    headers: message.headers.map(({ name, keep }) => ({ name, keep })),
     session: { maxAgeMs: millisecondsFrom(message.sessionMaxAgeMs), idleMs: millisecondsFrom(message.sessionIdleMs) },
   };
 }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { createProxyControl } from '#control/index.ts';
 import { AssertionSigner } from '#identity/assertion.ts';
+import { CredentialCache } from '#identity/credential-cache.ts';
 import { SessionCache, type EndedTrust } from '#identity/session-cache.ts';
 import { systemClock } from '#lib/clock.ts';
 import { Durations } from '#lib/durations.ts';
@@ -20,6 +21,7 @@ import { asId, type ProxyId, type ServiceId } from '#model/ids.ts';
 import {
   buildStreamTable,
   createHttpPublisher,
+  createAccessBackend,
   createIdentityHeaders,
   createSignIn,
   createStreamPublisher,
@@ -123,6 +125,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     await mappings.load();
 
     const sessions = scope.use(new SessionCache({ authority: control, clock, log: log.with({ part: 'sessions' }) }));
+    const credentials = scope.use(new CredentialCache({ authority: control, clock, ended: (ended) => cut(ended) }));
     const revocationTime = new Durations();
     const party = scope.use(holdRelyingParty(control.relyingParty.bind(control), ca, log.with({ part: 'sign-in' })));
     const keyFile = join(config.stateDir, 'assertion-keys.json');
@@ -164,7 +167,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       dial: node.overlay.dial,
       reachable: viewPaths(() => node.overlay.status().peers, clock),
       directDial: hostDial,
-      backend: sessions,
+      backend: createAccessBackend(sessions, credentials),
       unlocks,
       signIn: createSignIn({
         relyingParty: party.current,
@@ -191,7 +194,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     scope.use(publisher);
     // Whatever was opened under a trust that has ended is cut.
     const cut = ({ sessionKey, serviceId }: EndedTrust): void => {
-      publisher.endStreams((stream) => stream.trustKey === sessionKey && stream.serviceId === serviceId);
+      publisher.endStreams((stream) => stream.serviceId === serviceId && stream.restsOn(sessionKey));
       unlocks.endTrust(sessionKey, serviceId);
     };
     scope.defer(sessions.onEnd(cut));
@@ -276,9 +279,13 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       },
       revoked: (revocation, at) => {
         sessions.revoke(revocation); // which also closes what is open, before it returns
+        credentials.revoke(revocation);
         if (at !== undefined) revocationTime.observe(Math.max(0, clock.wall() - at));
       },
-      resynced: () => sessions.distrust(),
+      resynced: () => {
+        sessions.distrust();
+        credentials.distrust();
+      },
     });
     registration.start();
     reporter.start();

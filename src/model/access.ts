@@ -17,6 +17,10 @@ export type ProofKind = (typeof proofKinds)[number];
 export const typedProofs = ['password', 'pin', 'link'] as const satisfies readonly ProofKind[];
 export type TypedProof = (typeof typedProofs)[number];
 
+/** Secrets that come with every request. */
+export const requestProofs = ['header', 'basic', 'device'] as const satisfies readonly ProofKind[];
+export type RequestProof = (typeof requestProofs)[number];
+
 /** Alternatives: one of them suffices, and of it all proofs are needed. Without any alternative no proof is asked for. */
 export type ProofAlternatives = readonly (readonly ProofKind[])[];
 
@@ -94,6 +98,14 @@ export interface RateLimit {
   readonly burst: number;
 }
 
+/** A field whose value is a proof of the kind `header`. */
+export interface CredentialHeader {
+  /** Lower case. */
+  readonly name: string;
+  /** Whether the upstream gets it, too. */
+  readonly keep: boolean;
+}
+
 export interface AccessPolicy {
   /** As kept, empty means: any one of the proofs that the service's `auth` enables. A gateway gets them worked out: empty means none is asked for. */
   readonly proofs: ProofAlternatives;
@@ -103,6 +115,8 @@ export interface AccessPolicy {
   readonly rateLimits: readonly RateLimit[];
   /** Whether users may pair devices: credentials that stand for them, at this service only. */
   readonly devices: boolean;
+  /** Worked out for gateways, from the service's `auth`; kept as none. */
+  readonly headers: readonly CredentialHeader[];
   /** Of sessions; undefined for the account's. */
   readonly session: { readonly maxAgeMs: number | undefined; readonly idleMs: number | undefined };
 }
@@ -113,6 +127,7 @@ export const plainAccess: AccessPolicy = {
   otherwise: 'allow',
   rateLimits: [],
   devices: false,
+  headers: [],
   session: { maxAgeMs: undefined, idleMs: undefined },
 };
 

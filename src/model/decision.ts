@@ -20,12 +20,14 @@ export type DenyReason =
   | 'group_not_allowed'
   | 'issuer_not_allowed'
   | 'token_invalid'
+  | 'credential_invalid'
+  | 'too_many_attempts'
   | 'auth_unavailable'
   | 'private_service'
   | 'auth_method_unsupported'
   | 'internal_error';
 
-export type AllowReason = 'public_service' | 'bypass' | 'session' | 'service_token';
+export type AllowReason = 'public_service' | 'bypass' | 'session' | 'service_token' | 'credential';
 
 export type Decision =
   | { readonly kind: 'allow'; readonly reason: AllowReason; readonly identity: Identity | undefined }

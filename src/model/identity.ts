@@ -1,5 +1,5 @@
 // Who is calling, once it has been proven.
-import type { ProofKind, TypedProof } from './access.ts';
+import type { ProofKind, RequestProof, TypedProof } from './access.ts';
 import type { GroupId, ServiceId, SessionId, UserId } from './ids.ts';
 
 export interface Identity {
@@ -100,6 +100,24 @@ export type ProofGrant =
   /** `wait`: too many were wrong; nothing was looked at. `not_asked`: the service does not ask for this, or is gone. */
   | { readonly kind: 'refused'; readonly why: 'wrong' | 'wait' | 'not_asked'; readonly retryAfterMs: number };
 
+/** A secret that comes with a request. */
+export interface Credential {
+  readonly kind: RequestProof;
+  /** Of the header in lower case, or the user; empty for a device. */
+  readonly name: string;
+  readonly secret: string;
+}
+
+export interface CredentialAttempt extends Credential {
+  readonly serviceId: ServiceId;
+  readonly address: string;
+}
+
+export type CredentialCheck =
+  | { readonly kind: 'valid'; readonly identity: Identity }
+  /** `wait`: too many were wrong; nothing was looked at. */
+  | { readonly kind: 'denied'; readonly why: 'wrong' | 'wait' | 'group_not_allowed'; readonly retryAfterMs: number };
+
 /** Who keeps sessions: the control plane, asked by a gateway. Every call rejects where it cannot be asked, and the gateway denies then. */
 export interface SessionAuthority {
   /**
@@ -122,6 +140,11 @@ export interface SessionAuthority {
 /** Who judges proofs of other kinds; rejects like a session authority. */
 export interface ProofAuthority {
   prove(attempt: ProofAttempt, signal: AbortSignal): Promise<ProofGrant>;
+}
+
+/** Who judges secrets that come with requests; rejects likewise. */
+export interface CredentialAuthority {
+  verifyCredential(attempt: CredentialAttempt, signal: AbortSignal): Promise<CredentialCheck>;
 }
 
 /** What a gateway needs to be the identity provider's relying party, told by the control plane. */

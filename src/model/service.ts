@@ -67,7 +67,10 @@ export interface ServiceAuth {
   /** scrypt strings; never leave the server. */
   readonly password: { readonly enabled: boolean; readonly hash: string } | undefined;
   readonly pin: { readonly enabled: boolean; readonly hash: string } | undefined;
-  readonly headers: readonly { readonly enabled: boolean; readonly header: string; readonly hash: string }[];
+  /** `keep`: the upstream gets the header, too. */
+  readonly headers: readonly { readonly enabled: boolean; readonly header: string; readonly hash: string; readonly keep?: boolean | undefined }[];
+  /** Users of this service alone (RFC 7617); their names are in NFC and have no colon. */
+  readonly basic?: { readonly enabled: boolean; readonly users: readonly { readonly name: string; readonly hash: string }[] } | undefined;
 }
 
 export interface AccessRestrictions {

@@ -12,7 +12,7 @@ export { policyProblem } from './access/proofs.ts';
 export type { Reputation } from './access/reputation.ts';
 export type { GeoLookup } from './access/rules/facts.ts';
 export { plainSurroundings } from './access/surroundings.ts';
-export { createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty } from './access/sign-in.ts';
+export { createAccessBackend, createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty } from './access/sign-in.ts';
 export { type Brand, logoUrl, plainBrand } from './pages/brand.ts';
 export { createAccessLog, type AccessLogSink } from './accesslog/access-log.ts';
 export { createBatchSink } from './accesslog/batch-sink.ts';

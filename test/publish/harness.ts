@@ -10,7 +10,7 @@ import { hostDial } from '#lib/host-dial.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Dial } from '#lib/net.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
-import type { Identity, Session, SessionLookup, TokenCheck } from '#model/identity.ts';
+import type { Credential, CredentialCheck, Identity, Session, SessionLookup, TokenCheck } from '#model/identity.ts';
 import { defaultTargetOptions, noRestrictions, type MappingPath, type ServiceMapping } from '#model/service.ts';
 import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
@@ -141,6 +141,16 @@ export class FakeIdentity implements AccessBackend, SignIn, IdentityHeaders {
 
   verifyServiceToken(plain: string): Promise<TokenCheck> {
     return Promise.resolve(this.tokens.get(plain) ?? { kind: 'denied', why: 'token_invalid' });
+  }
+
+  readonly credentials = new Map<string, CredentialCheck>();
+
+  verifyCredential({ kind, name, secret }: Credential): Promise<CredentialCheck> {
+    return Promise.resolve(this.credentials.get(`${kind} ${name} ${secret}`) ?? { kind: 'denied', why: 'wrong', retryAfterMs: 0 });
+  }
+
+  credentialKey({ kind, name, secret }: Credential): string {
+    return `${kind} ${name} ${secret}`;
   }
 
   start(_place: unknown, returnTo: string): Promise<{ location: string; setCookies: string[] }> {

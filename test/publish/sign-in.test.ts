@@ -8,7 +8,7 @@ import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { ProofAuthority, Session, SessionAuthority, SessionGrant } from '#model/identity.ts';
 import type { SessionId } from '#model/ids.ts';
-import { createIdentityHeaders, createLoginStates, createSignIn } from '#publish/index.ts';
+import { createAccessBackend, createIdentityHeaders, createLoginStates, createSignIn } from '#publish/index.ts';
 import { decodeJwt, createLocalJWKSet, jwtVerify, type JSONWebKeySet } from 'jose';
 import { exchange, mapping, path, session, startEcho, startFixture, withLogin } from './harness.ts';
 
@@ -74,7 +74,7 @@ void t.test('a visitor signs in, is known upstream by an assertion, and signs ou
   });
   const echo = await startEcho();
   const fixture = await startFixture([mapping('a.test', [path(echo.port)], withLogin)], {
-    backend: sessions,
+    backend: createAccessBackend(sessions, { verifyCredential: () => Promise.reject(new TypeError('none')), keyOf: () => '' }),
     signIn,
     identityHeaders: createIdentityHeaders(signer),
   });

@@ -2,21 +2,22 @@
 // keeps what it received. Browsers are played by `Visitor`.
 import type { Test } from 'tap';
 import { AssertionSigner } from '#identity/assertion.ts';
+import { CredentialCache } from '#identity/credential-cache.ts';
 import { SessionCache, type EndedTrust } from '#identity/session-cache.ts';
 import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { AccessPolicy } from '#model/access.ts';
 import { plainAccess } from '#model/access.ts';
 import { asId, type PeerId, type ServiceId, type UserId } from '#model/ids.ts';
-import type { ProofAuthority, SessionAuthority } from '#model/identity.ts';
-import { createIdentityHeaders, createLoginStates, createSignIn } from '#publish/index.ts';
+import type { CredentialAuthority, ProofAuthority, SessionAuthority } from '#model/identity.ts';
+import { createAccessBackend, createIdentityHeaders, createLoginStates, createSignIn } from '#publish/index.ts';
 import type { ServiceInput } from '../../src/server/domain/contract.ts';
 import type { ControlDomainOptions, OpenControlDomain } from '../../src/server/domain/index.ts';
 import { exchange, path, startFixture, type Fixture } from '../publish/harness.ts';
 import { addCluster, addOwner, addPeer, ManualClock, openDomain, serviceOf, system } from '../server/domain/support.ts';
 import { startRecorder, type Recorder } from '../attacks/harness.ts';
 
-type Authority = SessionAuthority & ProofAuthority;
+type Authority = SessionAuthority & ProofAuthority & CredentialAuthority;
 
 export interface FrontDoor {
   readonly domain: OpenControlDomain;
@@ -66,8 +67,10 @@ export async function openFrontDoor(
       return 'identity' in checked ? { kind: 'valid', identity: checked.identity } : { kind: 'denied', why: checked.denied };
     },
     prove: (attempt) => domain.proofs.prove(attempt, 'a.test'),
+    verifyCredential: (attempt) => domain.proofs.verify(attempt, 'a.test'),
   };
   const sessions = new SessionCache({ authority, clock: systemClock, log: silentLogger });
+  const credentials = new CredentialCache({ authority, clock: systemClock, ended: (ended) => cut(ended) });
   const states = createLoginStates(new Uint8Array(32).fill(3), systemClock);
   const oidc = {
     authorizationUrl: async ({ state }: { readonly state: string }) => new URL(`https://idp.test/authorize?state=${state}`),
@@ -90,20 +93,22 @@ export async function openFrontDoor(
     fixture.setRoutes(mapping === undefined ? [] : [{ ...mapping, paths: [path(recorder.port)] }]);
   };
   const fixture = await startFixture([], {
-    backend: sessions,
+    backend: createAccessBackend(sessions, credentials),
     signIn,
     identityHeaders: createIdentityHeaders(signer),
     trustedProxies: ['127.0.0.0/8', '::1/128'],
   });
   const cut = ({ sessionKey, serviceId: at }: EndedTrust): void =>
-    void fixture.publisher.endStreams((stream) => stream.trustKey === sessionKey && stream.serviceId === at);
+    void fixture.publisher.endStreams((stream) => stream.serviceId === at && stream.restsOn(sessionKey));
   sessions.onEnd(cut);
   domain.changes.subscribe((change) => {
-    if (change.kind === 'revocation') sessions.revoke(change.revocation);
+    if (change.kind !== 'revocation') return;
+    sessions.revoke(change.revocation);
+    credentials.revoke(change.revocation);
   });
   await mappings();
   t.teardown(async () => {
-    await Promise.all([fixture.close(), sessions.close()]);
+    await Promise.all([fixture.close(), sessions.close(), credentials.close()]);
     await domain.close();
   });
   return {

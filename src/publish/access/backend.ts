@@ -1,6 +1,6 @@
 // What the access checks need from the identity side, stated by the one who needs it. `sign-in.ts` fills it from identity/; tests by hand.
 import type { TypedProof } from '#model/access.ts';
-import type { Identity, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
+import type { Credential, CredentialCheck, Identity, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
 import type { ServiceId, SessionId } from '#model/ids.ts';
 import type { OwnCookies } from './cookies.ts';
 
@@ -11,6 +11,9 @@ export interface AccessBackend {
   /** Looks up the value of the session cookie. A rejection denies. */
   findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Soon<SessionLookup>;
   verifyServiceToken(plain: string, serviceId: ServiceId, signal: AbortSignal): Soon<TokenCheck>;
+  verifyCredential(credential: Credential, serviceId: ServiceId, address: string, signal: AbortSignal): Soon<CredentialCheck>;
+  /** The name of the trust that a credential stands for, as it is told when it ends. */
+  credentialKey(credential: Credential): string;
 }
 
 /** Where a sign-in happens and where it leads back to. */

@@ -11,6 +11,8 @@ export interface CheckInput {
   readonly backend: AccessBackend;
   readonly around: Surroundings;
   readonly signal: AbortSignal;
+  /** Set by the check of credentials where they do not suffice alone: what the request has proven besides its session. */
+  proven?: { readonly proofs: readonly ProofKind[]; readonly trustKeys: readonly string[] } | undefined;
   /** Hears of rules, and of other checks, that would have decided, were they not only observed. */
   observe?(what: string): void;
 }
@@ -21,8 +23,10 @@ export type Verdict = Decision & {
   readonly session?: Session | undefined;
   /** Of a challenge: the ways in. */
   readonly asked?: ProofAlternatives | undefined;
-  /** All that the caller has proven who was let in. */
+  /** All that the caller has proven who was let in, or has to prove more. */
   readonly proven?: readonly ProofKind[] | undefined;
+  /** The credentials that it rests on, by the names under which their end is told. */
+  readonly trustKeys?: readonly string[] | undefined;
   /** The access rule that decided; undefined where none did. */
   readonly rule?: string | undefined;
   /** Of a refusal that is over after some time, in milliseconds. */

@@ -11,7 +11,7 @@ import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
 import { redirectStatus, respondJson, respondOwn, respondRedirect, type OwnAnswer } from './respond.ts';
 import { claimedSessionId } from './cookies.ts';
 import { callbackPath, localTarget, loginPath, signInPath } from './place.ts';
-import { takeStep } from './proof-steps.ts';
+import { cookieHeader, takeStep } from './proof-steps.ts';
 import type { Subject } from './subject.ts';
 
 /** Characters of a user agent that are told to the control plane. */
@@ -73,32 +73,8 @@ export async function answerOwnPath(
   }
 }
 
-/** Sends a browser to the identity provider, or tells that nobody can sign in now. `failure` says why, for the log. */
-export async function loginRedirect(
-  exchange: Exchange,
-  { signIn, pages }: Pick<OwnPathDeps, 'signIn' | 'pages'>,
-  place: SignInPlace,
-  subject: Subject,
-  signal: AbortSignal,
-  id: string,
-): Promise<Omit<OwnAnswer, 'reason'> & { readonly failure: string | undefined }> {
-  try {
-    const { location, setCookies } = await signIn.start(place, subject.path + subject.query, cookieHeader(exchange), signal);
-    return { status: redirectStatus, failure: undefined, send: () => respondRedirect(exchange, location, setCookies) };
-  } catch (error) {
-    const send = (): void => respondOwn(exchange, pages, { reason: 'auth_unavailable', id });
-    return { status: reasonStatus('auth_unavailable'), failure: describeError(error), send };
-  }
-}
-
 /** Whatever a client calls itself, cut to what a list can show. */
 function visitorOf(exchange: Exchange, { address }: Subject): Visitor {
   const userAgent = fieldValue(exchange.request.fields, 'user-agent') ?? '';
   return { address: address === undefined ? '' : formatIp(address), userAgent: userAgent.slice(0, userAgentLength) };
-}
-
-function cookieHeader(exchange: Exchange): string | undefined {
-  const { keys, values } = exchange.request.fields;
-  const all = values.filter((_value, i) => keys[i] === 'cookie');
-  return all.length === 0 ? undefined : all.join('; ');
 }

@@ -9,6 +9,7 @@ import { clientCertificate } from './checks/client-certificate.ts';
 import { hostKnown } from './checks/host.ts';
 import { methodAllowed } from './checks/method.ts';
 import { notPrivate } from './checks/private.ts';
+import { requestCredential } from './checks/credential.ts';
 import { addressRate } from './checks/rate.ts';
 import { routeKnown } from './checks/route.ts';
 import { rulesAllow } from './checks/rules.ts';
@@ -35,6 +36,7 @@ export const proofChecks: readonly Check[] = [
   routeKnown, //    404, 405
   rulesAllow, //    allow, 403
   serviceToken, //  allow, 401, 403
+  requestCredential, // allow, 401, 403, 429
   liveSession, //   allow, or sign in first
 ];
 

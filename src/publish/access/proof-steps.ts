@@ -1,26 +1,77 @@
 // Sign-in at a published host itself: what a visitor is asked for, and what happens to what is typed there.
-import { typedProofs, type ProofAlternatives } from '#model/access.ts';
+import { describeError } from '#lib/errors.ts';
+import { typedProofs } from '#model/access.ts';
 import type { Session, Visitor } from '#model/identity.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { SignIn, SignInPlace } from './backend.ts';
+import type { Verdict } from './check.ts';
 import { claimedSessionId, clearCookie, sessionCookie } from './cookies.ts';
 import { readForm, sealForm } from './form.ts';
 import type { Pages } from '../pages/document.ts';
 import type { Text } from '../pages/language.ts';
 import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
 import { localTarget } from './place.ts';
-import { atPage, type PageProof, provenBy, stepsLeft } from './proofs.ts';
-import { respondForm, respondOwn, respondRedirect, seeOtherStatus, type OwnAnswer } from './respond.ts';
+import { atPage, type PageProof, stepsLeft } from './proofs.ts';
+import { acceptsHtml, redirectStatus, respondForm, respondOwn, respondRedirect, seeOtherStatus, type OwnAnswer } from './respond.ts';
 import { signInPage } from './sign-in-page.ts';
 import type { Subject } from './subject.ts';
 
-/** What is left to do at a page for somebody who is asked for one of these alternatives. */
-export function stepsFor(asked: ProofAlternatives, session: Session | undefined): readonly PageProof[] {
-  return stepsLeft(asked, session === undefined ? [] : provenBy(session));
+export interface StepDeps {
+  readonly signIn: SignIn;
+  readonly pages: Pages;
+}
+
+/** An answer to who has to prove more. `failure` says for the log why nobody can now. */
+export type ProofRequest = OwnAnswer & { readonly failure?: string | undefined };
+
+/**
+ * Asks a browser for what is left to prove: at a page of ours, or at the identity provider where that is all. Undefined for whom it cannot be
+ * asked: everything but a browser's own navigation could not follow, or would lose its body, and some ways in are none of a page.
+ */
+export function askToProve(
+  exchange: Exchange,
+  deps: StepDeps,
+  place: SignInPlace,
+  subject: Subject,
+  verdict: Verdict & { readonly kind: 'challenge' },
+  signal: AbortSignal,
+  id: string,
+): Promise<ProofRequest> | undefined {
+  const { request } = exchange;
+  const { reason, session, asked = [], proven = [] } = verdict;
+  const steps = stepsLeft(asked, proven);
+  if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields) || steps.length === 0) return undefined;
+  if (steps.length === 1 && steps[0] === 'oidc') return loginRedirect(exchange, deps, place, subject, reason, signal, id);
+  return Promise.resolve({ status: reasonStatus(reason), reason, send: () => showSteps(exchange, deps.pages, subject, steps, session) });
+}
+
+/** Sends a browser to the identity provider, or tells that nobody can sign in now. */
+async function loginRedirect(
+  exchange: Exchange,
+  { signIn, pages }: StepDeps,
+  place: SignInPlace,
+  subject: Subject,
+  reason: string,
+  signal: AbortSignal,
+  id: string,
+): Promise<ProofRequest> {
+  try {
+    const { location, setCookies } = await signIn.start(place, subject.path + subject.query, cookieHeader(exchange), signal);
+    return { status: redirectStatus, reason, send: () => respondRedirect(exchange, location, setCookies) };
+  } catch (error) {
+    const send = (): void => respondOwn(exchange, pages, { reason: 'auth_unavailable', id });
+    return { status: reasonStatus('auth_unavailable'), reason: 'auth_unavailable', failure: describeError(error), send };
+  }
+}
+
+export function cookieHeader({ request }: Exchange): string | undefined {
+  const { keys, values } = request.fields;
+  const all = values.filter((_value, i) => keys[i] === 'cookie');
+  return all.length === 0 ? undefined : all.join('; ');
 }
 
 /** Shows a visitor what is left to do. The page stands in place of what was asked for, so no address has to carry it. */
-export function showSteps(exchange: Exchange, pages: Pages, subject: Subject, steps: readonly PageProof[], session: Session | undefined): void {
+function showSteps(exchange: Exchange, pages: Pages, subject: Subject, steps: readonly PageProof[], session: Session | undefined): void {
   const target = subject.path + subject.query;
   // A cookie that is worth nothing any more goes (attack row C-4).
   const dead = session === undefined && claimedSessionId(subject.cookies) !== undefined;
@@ -39,11 +90,6 @@ interface View {
 function page(exchange: Exchange, pages: Pages, { host, cookies }: Subject, view: View, setCookies: readonly string[], retryAfterMs = 0): void {
   const seal = sealForm(cookies);
   respondForm(exchange, pages, signInPage({ ...view, host, seal: seal.value }), { setCookies: [...setCookies, ...seal.setCookies], retryAfterMs });
-}
-
-export interface StepDeps {
-  readonly signIn: SignIn;
-  readonly pages: Pages;
 }
 
 /** Answers a form of the page. */

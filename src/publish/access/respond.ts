@@ -31,6 +31,8 @@ export interface Refusal {
   readonly retryAfterMs?: number | undefined;
   /** For who is not let in yet: the ways in. */
   readonly asked?: ProofAlternatives | undefined;
+  /** Where basic authentication is a way in. */
+  readonly basicRealm?: string | undefined;
   /** For administrators only: the caller is one, and has proven it. */
   readonly diagnosis?: Diagnosis | undefined;
 }
@@ -46,12 +48,13 @@ export interface OwnAnswer {
 export function respondOwn(
   exchange: Exchange,
   pages: Pages,
-  { reason, id, setCookies = [], allow = usualMethods, retryAfterMs = 5_000, asked, diagnosis }: Refusal,
+  { reason, id, setCookies = [], allow = usualMethods, retryAfterMs = 5_000, asked, basicRealm, diagnosis }: Refusal,
 ): void {
   const { status, title, text } = publicReason(reason);
   const fields = ownFields(setCookies);
   const { request } = exchange;
   if (status === 401) set(fields, 'WWW-Authenticate', 'Bearer realm="meshgate"');
+  if (status === 401 && basicRealm !== undefined) set(fields, 'WWW-Authenticate', `Basic realm="${basicRealm}", charset="UTF-8"`);
   if (status === 405) set(fields, 'Allow', allow.join(', '));
   if (status === 503 || status === 429) set(fields, 'Retry-After', String(Math.ceil(retryAfterMs / 1_000)));
   if (acceptsHtml(request.fields)) return sendPage(exchange, pages, fields, { status, title, texts: [text], reference: id, diagnosis });

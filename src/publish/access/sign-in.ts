@@ -3,6 +3,7 @@ import type { AssertionSigner } from '#identity/assertion.ts';
 import { identityHeaders, isIdentityHeader } from '#identity/identity-headers.ts';
 import { LoginStates, type FinishedLogin } from '#identity/login-state.ts';
 import type { OidcClient } from '#identity/oidc-client.ts';
+import type { CredentialCache } from '#identity/credential-cache.ts';
 import { sessionKey, type SessionCache } from '#identity/session-cache.ts';
 import type { Clock } from '#lib/clock.ts';
 import { describeError, MeshgateError } from '#lib/errors.ts';
@@ -10,7 +11,7 @@ import type { Logger } from '#lib/log.ts';
 import type { Identity, ProofAuthority, SessionAuthority } from '#model/identity.ts';
 import type { SessionId } from '#model/ids.ts';
 import { publishError } from '../errors.ts';
-import type { IdentityHeaders, ProveResult, SignIn, SignInPlace, SignInResult, SignInStart } from './backend.ts';
+import type { AccessBackend, IdentityHeaders, ProveResult, SignIn, SignInPlace, SignInResult, SignInStart } from './backend.ts';
 import { claimedSessionId, clearCookie, knownCookie, loginCookiePrefix, ownCookie, readOwnCookies, sessionCookie } from './cookies.ts';
 import { callbackPath } from './place.ts';
 
@@ -118,6 +119,19 @@ export function createSignIn(deps: SignInDeps): SignIn {
       }
       return [clearCookie(sessionCookie)];
     },
+  };
+}
+
+/** What the checks ask, out of a gateway's caches. */
+export function createAccessBackend(
+  sessions: Pick<SessionCache, 'findSession' | 'verifyServiceToken'>,
+  credentials: Pick<CredentialCache, 'verifyCredential' | 'keyOf'>,
+): AccessBackend {
+  return {
+    findSession: (id, serviceId, signal) => sessions.findSession(id, serviceId, signal),
+    verifyServiceToken: (plain, serviceId, signal) => sessions.verifyServiceToken(plain, serviceId, signal),
+    verifyCredential: (credential, serviceId, address, signal) => credentials.verifyCredential(credential, serviceId, address, signal),
+    credentialKey: (credential) => credentials.keyOf(credential),
   };
 }
 

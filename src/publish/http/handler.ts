@@ -11,12 +11,12 @@ import type { ResponseHead } from '#wire/http1-head.ts';
 import type { Verdict } from '../access/check.ts';
 import { admittedRate } from '../access/checks/rate.ts';
 import { clientAddress, isTrustedPeer } from '../access/client-address.ts';
-import { answerOwnPath, loginRedirect } from '../access/own-paths.ts';
+import { answerOwnPath } from '../access/own-paths.ts';
 import { isOwnPath, Place } from '../access/place.ts';
-import { showSteps, stepsFor } from '../access/proof-steps.ts';
+import { askToProve } from '../access/proof-steps.ts';
 import { readChain, type ProxyChain } from '../access/proxy-chain.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
-import { acceptsHtml, respondOwn, respondPrivate, type OwnAnswer } from '../access/respond.ts';
+import { respondOwn, respondPrivate, type OwnAnswer } from '../access/respond.ts';
 import { standingRefusal, StandingTrust } from '../access/standing-trust.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
 import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
@@ -168,19 +168,10 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
       case 'deny':
         return this.#refuse(verdict.reason, verdict.detail);
       case 'challenge': {
-        const { request } = this.#exchange;
-        // Only a browser's own navigation is sent to sign in: everything else could not follow, or would lose its body.
-        const { reason, session, asked = [] } = verdict;
-        const steps = stepsFor(asked, session);
-        if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields) || steps.length === 0)
-          return this.#refuse(reason, '', asked);
-        if (steps.length > 1 || steps[0] !== 'oidc') {
-          const send = (): void => showSteps(this.#exchange, this.#deps.pages, subject, steps, session);
-          return this.#own({ status: reasonStatus(reason), reason, send });
-        }
-        return this.#later(loginRedirect(this.#exchange, this.#deps, new Place(subject), subject, input.signal, this.#id), (answer) => {
-          const { failure } = answer;
-          this.#own({ ...answer, reason: failure === undefined ? reason : 'auth_unavailable' });
+        const answer = askToProve(this.#exchange, this.#deps, new Place(subject), subject, verdict, input.signal, this.#id);
+        if (answer === undefined) return this.#refuse(verdict.reason, '', verdict.asked);
+        return this.#later(answer, ({ failure, ...told }) => {
+          this.#own(told);
           if (failure !== undefined) this.#tell('auth_unavailable', failure);
         });
       }
@@ -366,6 +357,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
         allow: this.#subject?.methods,
         retryAfterMs: this.#verdict?.retryAfterMs,
         asked,
+        basicRealm: this.#subject?.service?.credentials?.basic === true ? this.#subject.host : undefined,
         diagnosis,
       });
     const told = administratorAsks(this.#input, this.#verdict);
@@ -454,7 +446,12 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     return this.#verdict?.session;
   }
 
+  restsOn(key: string): boolean {
+    return this.trustKey === key || this.#verdict?.trustKeys?.includes(key) === true;
+  }
+
   get trustKey(): string | undefined {
+    if (this.#verdict?.reason === 'credential') return this.#verdict.trustKeys?.[0];
     const plain = this.#verdict?.reason === 'service_token' ? this.#subject?.token?.plain : this.#verdict?.session?.id;
     return plain === undefined ? undefined : sessionKey(plain);
   }

@@ -86,13 +86,13 @@ const REMEMBERED = 512;
 
 /**
  * The client's fields that go upstream, as lines. Dropped too are `withoutNames`, which the route sets or removes itself, and
- * `withoutKey`, the field that brought a token. Names listed by Connection are dropped before anything of ours is set, so a client cannot have ours removed.
+ * `withoutKeys`, the fields that brought a token or another secret for us. Names listed by Connection are dropped before anything of ours is set, so a client cannot have ours removed.
  */
 export function requestLines(
   fields: Fields,
   policy: RequestFieldPolicy,
   withoutNames: FieldClass,
-  withoutKey: string | undefined,
+  withoutKeys: readonly string[],
   ownCookies: boolean,
 ): string {
   const { names, keys, values } = fields;
@@ -101,7 +101,7 @@ export function requestLines(
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i] ?? '';
     const verdict = policy.verdict(key);
-    if (verdict === 'drop' || key === withoutKey || (listed !== undefined && listed.includes(key))) continue;
+    if (verdict === 'drop' || (withoutKeys.length > 0 && withoutKeys.includes(key)) || (listed !== undefined && listed.includes(key))) continue;
     if (!withoutNames.empty && withoutNames.has(key)) continue;
     const value = verdict === 'cookie' && ownCookies ? stripOwnCookies(values[i] ?? '') : values[i];
     if (value !== undefined) text += `${names[i]}: ${value}\r\n`;

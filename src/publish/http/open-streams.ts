@@ -12,6 +12,8 @@ export interface OpenStream extends Slotted {
   readonly session: Session | undefined;
   /** The session's or service token's digest, as identity/ names the trust that it ends; undefined where it is public. */
   readonly trustKey: string | undefined;
+  /** Whether it rests on that trust, among others. */
+  restsOn(key: string): boolean;
   /** Monotonic milliseconds after which its trust is asked for again; Infinity for what ends soon anyway. */
   readonly confirmAt: number;
   /** Whether its route is still there, for a service that would let it in. */

@@ -5,6 +5,7 @@ import { asksFor } from '#model/access.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { MappingPath, MappingTarget, ServiceMapping, TargetOptions } from '#model/service.ts';
 import { matchesAll, type OwnAnswer } from '#model/web.ts';
+import { compileCredentials, type CredentialKinds } from '../access/credentials.ts';
 import { accessKey, compileRestrictions, homeKey, type CompiledRestrictions } from '../access/restrictions.ts';
 import { CompiledPolicy } from '../access/rules/policy.ts';
 import { type CompiledLimit, compileLimits } from '../access/rules/rate-limits.ts';
@@ -78,6 +79,8 @@ export interface PublishedService {
   readonly limits: readonly CompiledLimit[];
   /** What its hosts ask of TLS clients. */
   readonly clients: CompiledClientRule | undefined;
+  /** Which of a request's fields are secrets for us; undefined where none is. */
+  readonly credentials: CredentialKinds | undefined;
   /** The most specific first. */
   readonly routes: readonly ServiceRoute[];
   /** Whoever was let in to one stays with another version only where this is equal. */
@@ -211,6 +214,7 @@ function publishService(mapping: ServiceMapping, domain: string, shared: SharedV
     policy: shared.made(`policy ${mapping.mode}`, mapping.access, () => new CompiledPolicy(mapping.mode, mapping.access)),
     limits: compileLimits(mapping.id, mapping.access.rateLimits),
     clients: mapping.web.clientCertificate && compileClientRule(mapping.web.clientCertificate),
+    credentials: compileCredentials(mapping.access),
     routes,
     home: homeKey(mapping, domain),
     access: accessKey(mapping, domain),

@@ -30,6 +30,7 @@ export function fixOf(reason: OwnReason): Text | undefined {
   switch (reason) {
     case 'signed_out':
     case 'bad_request':
+    case 'too_many_attempts':
     case 'form_foreign':
     case 'login_invalid':
     case 'body_too_large':
@@ -44,6 +45,7 @@ export function fixOf(reason: OwnReason): Text | undefined {
     case 'session_expired':
     case 'session_revoked':
     case 'token_invalid':
+    case 'credential_invalid':
       return check.signIn;
     case 'ip_denied':
     case 'country_denied':

@@ -103,6 +103,21 @@ const publicReasons: Readonly<Record<OwnReason, PublicReason>> = {
       de: 'Das mitgeschickte Token öffnet diese Seite nicht: Es ist falsch, abgelaufen oder widerrufen.',
     },
   },
+  credential_invalid: {
+    ...signInNeeded,
+    text: {
+      en: 'The name, password or key that was sent does not open this page.',
+      de: 'Der Name, das Passwort oder der Schlüssel, der mitgeschickt wurde, öffnet diese Seite nicht.',
+    },
+  },
+  too_many_attempts: {
+    status: 429,
+    title: { en: 'Too many attempts', de: 'Zu viele Versuche' },
+    text: {
+      en: 'What was sent has been wrong too often. Wait before you try again.',
+      de: 'Was geschickt wurde, war zu oft falsch. Warten Sie, bevor Sie es noch einmal versuchen.',
+    },
+  },
   ip_denied: noAccess,
   country_denied: noAccess,
   country_unknown: noAccess,

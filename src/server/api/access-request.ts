@@ -73,5 +73,10 @@ export const accessRequest: Schema<AccessPolicy> = convert(
     devices: boolean({ default: plainAccess.devices }),
     session: optional(object({ max_age: sessionTime(), idle: sessionTime() })),
   }),
-  ({ rate_limits, session, ...rest }) => ({ ...rest, rateLimits: rate_limits, session: { maxAgeMs: session?.max_age, idleMs: session?.idle } }),
+  ({ rate_limits, session, ...rest }) => ({
+    ...rest,
+    headers: [],
+    rateLimits: rate_limits,
+    session: { maxAgeMs: session?.max_age, idleMs: session?.idle },
+  }),
 );

@@ -54,6 +54,8 @@ const linkAuth = convert(object({ enabled: boolean({ default: false }) }), (valu
   value.enabled ? refuse('is not supported by this server') : value,
 );
 
+const userName = convert(string({ max: 512 }), (name) => name.normalize('NFC'));
+
 const auth = object({
   password_auth: optional(object({ enabled: boolean(), password: secret })),
   pin_auth: optional(object({ enabled: boolean(), pin: secret })),
@@ -66,7 +68,12 @@ const auth = object({
     }),
   ),
   link_auth: optional(linkAuth),
-  header_auths: list(object({ enabled: boolean(), header: string({ max: 128 }), value: secret }), { default: [], max: 16 }),
+  header_auths: list(object({ enabled: boolean(), header: string({ max: 128 }), value: secret, keep: boolean({ default: false }) }), {
+    default: [],
+    max: 16,
+  }),
+  /** Our own addition. */
+  basic_auth: optional(object({ enabled: boolean(), users: list(object({ name: userName, password: secret }), { default: [], max: 100 }) })),
 });
 
 const cidrs = (): Schema<readonly string[]> => list(string({ max: 49 }), { default: [], max: 200 });
@@ -128,12 +135,13 @@ export const serviceRequest: Schema<ServiceInput> = convert(serviceFields, (fiel
 }));
 
 function authInput(fields: Infer<typeof auth>): ServiceInput['auth'] {
-  const { password_auth: password, pin_auth: pin, bearer_auth: bearer, header_auths: headers } = fields;
+  const { password_auth: password, pin_auth: pin, bearer_auth: bearer, header_auths: headers, basic_auth: basic } = fields;
   return {
     oidc: { enabled: bearer?.enabled ?? false, groups: bearer?.distribution_groups ?? [] },
     password: password === undefined ? undefined : { enabled: password.enabled, password: password.password.text },
     pin: pin === undefined ? undefined : { enabled: pin.enabled, pin: pin.pin.text },
-    headers: headers.map(({ enabled, header, value }) => ({ enabled, header, value: value.text })),
+    headers: headers.map(({ enabled, header, value, keep }) => ({ enabled, header, value: value.text, keep })),
+    basic: basic && { enabled: basic.enabled, users: basic.users.map(({ name, password: given }) => ({ name, password: given.text })) },
   };
 }
 

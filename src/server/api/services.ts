@@ -39,7 +39,9 @@ function authShape({ auth, issuers }: Service): Readonly<Record<string, unknown>
       distribution_groups: auth.oidc.groups,
       issuers: issuers.length === 0 ? undefined : issuers,
     }),
-    header_auths: auth.headers.map(({ enabled, header }) => ({ enabled, header, value: '' })),
+    header_auths: auth.headers.map(({ enabled, header, keep }) => ({ enabled, header, value: '', ...(keep === true ? { keep } : {}) })),
+    basic_auth:
+      auth.basic === undefined ? undefined : { enabled: auth.basic.enabled, users: auth.basic.users.map(({ name }) => ({ name, password: '' })) },
   });
 }
 

@@ -206,6 +206,7 @@ export const targetsPerService = 100;
 export const pathLength = 1_024;
 export const customHeadersPerTarget = 16;
 export const headerAuthsPerService = 16;
+export const basicUsersPerService = 100;
 export const cidrsPerList = 200;
 export const countriesPerList = 50;
 export const autoPortFirst = 10_000;
@@ -238,6 +239,9 @@ export const entriesPerCondition = 200;
 export const rateLimitsPerService = 8;
 export const proofAlternatives = 16;
 
+/** Credentials that were right, by digests: while they stay so, nobody has to wait for what others get wrong. The longest unused go first. */
+export const provenCredentials = 10_000;
+
 /** How long a session lives that has not proven yet all that its service asks for. */
 export const unfinishedSessionMs = 15 * minute;
 
@@ -263,6 +267,9 @@ export const attemptRules = {
   /** Of everybody at one service's secret of the kind. */
   pin: { free: 10, firstMs: second, longestMs: 6 * hour, memoryMs: 30 * day },
   password: { free: 20, firstMs: second, longestMs: minute, memoryMs: day },
+  header: { free: 20, firstMs: second, longestMs: minute, memoryMs: hour },
+  /** Of one user of basic authentication. */
+  basic: { free: 10, firstMs: second, longestMs: minute, memoryMs: hour },
   link: { free: 100, firstMs: second, longestMs: 10 * second, memoryMs: hour },
 } as const satisfies Readonly<Record<string, AttemptRule>>;
 export const attemptsKeptMs = 30 * day;

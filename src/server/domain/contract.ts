@@ -3,7 +3,7 @@
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { SealedCopy } from '#model/certificate-exchange.ts';
 import type { AccountId, GroupId, PeerId, PolicyId, ProxyId, PublicKey, ServiceId, SetupKeyId, TokenId, UserId } from '#model/ids.ts';
-import type { ProofAttempt, ProofGrant, Revocation, Role, User } from '#model/identity.ts';
+import type { CredentialAttempt, CredentialCheck, ProofAttempt, ProofGrant, Revocation, Role, User } from '#model/identity.ts';
 import type { ResourceId } from '#model/network-plan.ts';
 import type { Group, Peer, PeerMeta, Policy, PolicyRule, SetupKey } from '#model/network.ts';
 import type { Service, ServiceMapping } from '#model/service.ts';
@@ -258,7 +258,15 @@ export type ServiceInput = Omit<
     readonly oidc: Service['auth']['oidc'];
     readonly password: { readonly enabled: boolean; readonly password: string | undefined } | undefined;
     readonly pin: { readonly enabled: boolean; readonly pin: string | undefined } | undefined;
-    readonly headers: readonly { readonly enabled: boolean; readonly header: string; readonly value: string | undefined }[];
+    readonly headers: readonly {
+      readonly enabled: boolean;
+      readonly header: string;
+      readonly value: string | undefined;
+      readonly keep?: boolean | undefined;
+    }[];
+    readonly basic?:
+      | { readonly enabled: boolean; readonly users: readonly { readonly name: string; readonly password: string | undefined }[] }
+      | undefined;
   };
 };
 
@@ -387,6 +395,8 @@ export interface CertificateUseCases {
 export interface ProofUseCases {
   /** Asked by a gateway of the cluster. Never throws for what a visitor did. CRYPTO_BUSY where too many secrets are being checked. */
   prove(attempt: ProofAttempt, cluster: string): Promise<ProofGrant>;
+  /** Likewise. */
+  verify(attempt: CredentialAttempt, cluster: string): Promise<CredentialCheck>;
 }
 
 export interface AuditEvent {

@@ -1,7 +1,7 @@
 // Services as gateways get them: only what is enabled, only targets that exist.
 import type { AccountId } from '#model/ids.ts';
-import { signInProofs, type ProofAlternatives } from '#model/access.ts';
-import type { MappingPath, ServiceMapping } from '#model/service.ts';
+import { signInProofs, type CredentialHeader, type ProofAlternatives } from '#model/access.ts';
+import type { MappingPath, ServiceAuth, ServiceMapping } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
 import type { GatewayReport, ServiceRecord } from '../store/service-table.ts';
 import type { AccountSettings } from './contract.ts';
@@ -36,6 +36,7 @@ export function mappingOf(
     access: {
       ...service.access,
       proofs: proofsOf(service),
+      headers: headersOf(service.auth),
       session: sessionTimes(service, settings),
     },
     private: service.private,
@@ -69,7 +70,14 @@ export function proofsOf({ access, auth }: Pick<ServiceRecord, 'access' | 'auth'
     ...(auth.password?.enabled === true ? [['password'] as const] : []),
     ...(auth.pin?.enabled === true ? [['pin'] as const] : []),
     ...(auth.headers.some((header) => header.enabled) ? [['header'] as const] : []),
+    ...(auth.basic?.enabled === true ? [['basic'] as const] : []),
   ];
+}
+
+function headersOf({ headers }: ServiceAuth): readonly CredentialHeader[] {
+  const enabled = headers.filter((header) => header.enabled).map(({ header, keep = false }) => ({ name: header.toLowerCase(), keep }));
+  // Of several values of one header, one that is kept keeps all.
+  return [...new Set(enabled.map(({ name }) => name))].map((name) => ({ name, keep: enabled.some((one) => one.name === name && one.keep) }));
 }
 
 /** From what needs somebody's hand to what is well. */

@@ -1,5 +1,6 @@
 // How often somebody may be wrong about a service's secrets. Counts are in the database, so that they hold over several gateways and servers, and
 // an attempt is counted before it is looked at, so that many at once count too. Waiting always helps: what came too early is not counted.
+import { createHash } from 'node:crypto';
 import type { Tables } from '../store/store.ts';
 import type { AttemptRule } from './constants.ts';
 
@@ -33,4 +34,9 @@ export async function beginAttempt(tables: Tables, now: number, keys: readonly A
  */
 export async function withdrawAttempt(tables: Tables, keys: readonly AttemptKey[], right: boolean): Promise<void> {
   for (const { key } of keys) await tables.attempts.subtract(key, right ? 2 : 1);
+}
+
+/** A part of a key that stands for a secret's hash or a name. */
+export function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64url').slice(0, 16);
 }

@@ -1,5 +1,4 @@
 // Proofs beyond sign-in at the identity provider: secrets of a service, traded for sessions. Hashes are checked in the thread pool, a few at a time.
-import { createHash } from 'node:crypto';
 import { callerNetwork } from '#lib/ip.ts';
 import { utf8 } from '#lib/bytes.ts';
 import { asId, type ServiceId, type UserId } from '#model/ids.ts';
@@ -9,13 +8,15 @@ import type { ServiceRecord } from '../store/service-table.ts';
 import { attemptRules, knownBrowserMs, passwordDeadlineMs } from './constants.ts';
 import { write, type Context } from './context.ts';
 import type { ProofUseCases } from './contract.ts';
+import { Credentials } from './credentials.ts';
 import { newId } from './ids.ts';
-import { type AttemptKey, beginAttempt, withdrawAttempt } from './proof-attempts.ts';
+import { type AttemptKey, beginAttempt, digestOf, withdrawAttempt } from './proof-attempts.ts';
 import { enabledService, openSession, waysIn } from './sessions.ts';
 
 const names: Readonly<Record<TypedProof, string>> = { password: 'Shared password', pin: 'Shared PIN', link: 'Share link' };
 
 export function proofUseCases(context: Context): ProofUseCases {
+  const credentials = new Credentials(context);
   const { store, hasher, random } = context;
   const refused = (why: 'wrong' | 'wait' | 'not_asked', retryAfterMs = 0): ProofGrant => ({ kind: 'refused', why, retryAfterMs });
   return {
@@ -43,6 +44,11 @@ export function proofUseCases(context: Context): ProofUseCases {
         await write.tables.sessions.trimNameless(now.id, context.limits.namelessPerService);
         return { kind: 'granted', session, knownBrowser: markBrowser(context, now.id) };
       });
+    },
+
+    async verify(attempt, cluster) {
+      if (attempt.kind === 'device') return { kind: 'denied', why: 'wrong', retryAfterMs: 0 };
+      return await credentials.verify({ ...attempt, kind: attempt.kind }, cluster);
     },
   };
 }
@@ -83,8 +89,4 @@ function openMark({ sealer, clock }: Context, serviceId: ServiceId, mark: string
   } catch {
     return undefined;
   }
-}
-
-function digestOf(text: string): string {
-  return createHash('sha256').update(text).digest('base64url').slice(0, 16);
 }

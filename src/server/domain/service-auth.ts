@@ -10,6 +10,8 @@ export interface HashedSecrets {
   readonly pin: string | undefined;
   /** In the order of the request's headers. */
   readonly headers: readonly (string | undefined)[];
+  /** In the order of the request's users. */
+  readonly basic: readonly (string | undefined)[];
 }
 
 export async function hashSecrets(context: Context, auth: ServiceInput['auth']): Promise<HashedSecrets> {
@@ -19,7 +21,9 @@ export async function hashSecrets(context: Context, auth: ServiceInput['auth']):
   const pin = await hash(auth.pin?.pin);
   const headers: (string | undefined)[] = [];
   for (const header of auth.headers) headers.push(await hash(header.value));
-  return { password, pin, headers };
+  const basic: (string | undefined)[] = [];
+  for (const user of auth.basic?.users ?? []) basic.push(await hash(user.password?.normalize('NFC')));
+  return { password, pin, headers, basic };
 }
 
 /** A secret that the request leaves out keeps its old hash; where there is none, it is missing. */
@@ -32,10 +36,24 @@ export function joinAuth(input: ServiceInput['auth'], hashed: HashedSecrets, old
     oidc: { enabled: input.oidc.enabled, groups: [...new Set(input.oidc.groups)] },
     password: input.password && keep(hashed.password ?? old?.password?.hash, input.password.enabled, 'The password'),
     pin: input.pin && keep(hashed.pin ?? old?.pin?.hash, input.pin.enabled, 'The PIN'),
-    headers: input.headers.flatMap(({ enabled, header }, index) => {
+    headers: input.headers.flatMap(({ enabled, header, keep: goesOn = false }, index) => {
       const before = old?.headers.find((entry) => entry.header.toLowerCase() === header.toLowerCase());
       const kept = keep(hashed.headers[index] ?? before?.hash, enabled, `The value of the header ${header}`);
-      return kept === undefined ? [] : [{ ...kept, header }];
+      return kept === undefined ? [] : [{ ...kept, header, ...(goesOn ? { keep: goesOn } : {}) }];
     }),
+    ...(input.basic === undefined ? {} : { basic: joinBasic(input.basic, hashed.basic, old?.basic) }),
   };
+}
+
+function joinBasic(
+  { enabled, users }: NonNullable<ServiceInput['auth']['basic']>,
+  hashed: HashedSecrets['basic'],
+  old: ServiceAuth['basic'],
+): NonNullable<ServiceAuth['basic']> {
+  const withHash = users.map(({ name }, index) => {
+    const hash = hashed[index] ?? old?.users.find((user) => user.name === name)?.hash;
+    if (hash === undefined) throw invalid(`The password of the user ${name} is missing.`);
+    return { name, hash };
+  });
+  return { enabled, users: withHash };
 }

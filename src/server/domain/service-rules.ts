@@ -1,10 +1,11 @@
 // What a service must look like, as far as the request itself says (netbird-features A1). Whether the things it names exist is asked later.
 import { parsePrefix, formatPrefix, maskPrefix } from '#lib/ip.ts';
 import { hasPages, serviceModes, type AccessRestrictions, type ServiceMode, type ServiceTarget } from '#model/service.ts';
+import type { ProofKind } from '#model/access.ts';
 import type { RouteMatch } from '#model/web.ts';
 import { checkAccess } from './access-rules.ts';
 import { canonicalDomain, checkName } from './checks.ts';
-import { cidrsPerList, countriesPerList, headerAuthsPerService, targetsPerService } from './constants.ts';
+import { cidrsPerList, countriesPerList, basicUsersPerService, headerAuthsPerService, targetsPerService } from './constants.ts';
 import type { ServiceInput } from './contract.ts';
 import { invalid } from './errors.ts';
 import { headerName } from './match-rules.ts';
@@ -23,6 +24,7 @@ export function checkService(request: ServiceInput): ServiceInput {
   const listenPort = request.listenPort ?? request.stream.portRanges.toSorted((a, b) => a.start - b.start)[0]?.start;
   checkListenPort(request.mode, listenPort);
   checkSecrets(request);
+  checkAsked(request);
   if (request.private) checkPrivate(request);
   checkSessionTimes(request.access.session.maxAgeMs, request.access.session.idleMs);
   const { targets } = request;
@@ -86,7 +88,7 @@ function checkListenPort(mode: ServiceMode, port: number | undefined): void {
 /** Sign-in works for every mode; the other proofs need HTTP to be asked for. */
 function checkSecrets({ mode, auth }: ServiceInput): void {
   const asks = auth.password?.enabled === true || auth.pin?.enabled === true || auth.headers.some((header) => header.enabled);
-  if (mode !== 'http' && asks) throw invalid(`A ${mode} service cannot ask for a password, a PIN or a header.`);
+  if (mode !== 'http' && (asks || auth.basic?.enabled === true)) throw invalid(`A ${mode} service cannot ask for a password, a PIN or a header.`);
   if (auth.password?.password === '') throw invalid('The password is empty.');
   if (auth.pin?.pin !== undefined && !/^[0-9]{6,12}$/.test(auth.pin.pin)) throw invalid('A PIN has 6 to 12 digits.');
   if (auth.headers.length > headerAuthsPerService) throw invalid(`A service checks at most ${headerAuthsPerService} headers.`);
@@ -94,6 +96,38 @@ function checkSecrets({ mode, auth }: ServiceInput): void {
     if (!headerName.test(header)) throw invalid(`"${header}" is not the name of a header.`);
     if (value === '') throw invalid(`The value of the header ${header} is empty.`);
   }
+  checkBasic(auth.basic);
+}
+
+function checkBasic(basic: ServiceInput['auth']['basic']): void {
+  if (basic === undefined) return;
+  const names = basic.users.map(({ name }) => name);
+  if (basic.enabled && names.length === 0) throw invalid('Basic authentication needs a user.');
+  if (names.length > basicUsersPerService) throw invalid(`A service has at most ${basicUsersPerService} users of basic authentication.`);
+  if (new Set(names).size !== names.length) throw invalid('Two users of basic authentication have the same name.');
+  for (const { name, password } of basic.users) {
+    // RFC 7617 §2: what is before the first colon is the name.
+    if (!/^[^:\p{Cc}]{1,128}$/u.test(name)) throw invalid(`"${name}" is no user name: 1 to 128 characters, no colon.`);
+    if (password !== undefined && !/^\P{Cc}+$/u.test(password)) throw invalid(`The password of the user ${name} is empty or has control characters.`);
+  }
+}
+
+/** What a service asks for has to be switched on: a page would offer what nobody can do. */
+function checkAsked({ auth, access }: ServiceInput): void {
+  const on: Readonly<Record<ProofKind, boolean>> = {
+    oidc: auth.oidc.enabled,
+    password: auth.password?.enabled === true,
+    pin: auth.pin?.enabled === true,
+    header: auth.headers.some((header) => header.enabled),
+    basic: auth.basic?.enabled === true,
+    token: true,
+    link: true,
+    device: access.devices,
+    certificate: true,
+    peer: true,
+  };
+  const missing = [access.proofs, ...access.rules.map(({ proofs }) => proofs)].flat(2).find((kind) => !on[kind]);
+  if (missing !== undefined) throw invalid(`The access asks for the proof ${missing}, which is not switched on.`);
 }
 
 function checkPrivate({ mode, auth, accessGroups }: ServiceInput): void {

@@ -19,7 +19,7 @@ export function needsAccessExtension({ access }: ServiceMapping): boolean {
 }
 
 export function accessExtensionOf({ access }: ServiceMapping): MessageInitShape<typeof AccessExtensionSchema> {
-  const { proofs, rules, otherwise, rateLimits, devices, session } = access;
+  const { proofs, rules, otherwise, rateLimits, devices, headers, session } = access;
   return {
     version: accessVersion,
     proofs: proofSetsOf(proofs),
@@ -27,6 +27,7 @@ export function accessExtensionOf({ access }: ServiceMapping): MessageInitShape<
     otherwiseDeny: otherwise === 'deny',
     rateLimits: rateLimits.map(({ key, count, perMs, burst }) => ({ key, count, perMs: BigInt(perMs), burst })),
     devices,
+    headers: headers.map(({ name, keep }) => ({ name, keep })),
     ...(session.maxAgeMs === undefined ? {} : { sessionMaxAgeMs: BigInt(session.maxAgeMs) }),
     ...(session.idleMs === undefined ? {} : { sessionIdleMs: BigInt(session.idleMs) }),
   };

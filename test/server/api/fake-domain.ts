@@ -414,7 +414,7 @@ export function fakeDomain(): FakeDomain {
       endAllOf: async (userId, actor) => note('sessions.endAllOf', actor, userId),
       verifyServiceToken: never,
     },
-    proofs: { prove: never },
+    proofs: { prove: never, verify: never },
     events: {
       audit: async () => [
         {

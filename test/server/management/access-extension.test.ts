@@ -10,6 +10,7 @@ import { mapping } from '../../gateway/mappings.ts';
 
 const full: AccessPolicy = {
   proofs: [['oidc'], ['password', 'pin']],
+  headers: [{ name: 'x-api-key', keep: true }],
   rules: [
     {
       name: 'hook',

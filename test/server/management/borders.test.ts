@@ -231,6 +231,21 @@ const ownRows: Readonly<Record<keyof typeof own, Attempt>> = {
       t.match(await prove(b, guess === 0 ? 'open sesame' : 'wrong'), { result: { case: 'refused', value: { why: 'not_asked' } } });
     t.match(await prove(a, 'open sesame'), { result: { case: 'granted' } }, 'and its guesses lock nobody out');
   },
+  verifyCredential: async (t, { channel, a, b, appA, domain }) => {
+    const { targets } = await domain.services.get(appA);
+    const input = serviceOf('', { name: 'app.a.test', domain: 'app.a.test', targets });
+    const auth = { ...input.auth, basic: { enabled: true, users: [{ name: 'ann', password: 'open sesame' }] } };
+    await domain.services.update(appA, { ...input, auth }, system);
+    const verify = (headers: Headers, secret: string) =>
+      channel.unary(
+        own.verifyCredential,
+        { serviceId: appA, kind: 'basic', name: 'ann', secret, address: '192.0.2.1' },
+        { signal: seconds(10), headers },
+      );
+    for (let guess = 0; guess < 30; guess++)
+      t.match(await verify(b, guess === 0 ? 'open sesame' : 'wrong'), { result: { case: 'denied', value: { why: 'wrong' } } });
+    t.match(await verify(a, 'open sesame'), { result: { case: 'identity' } }, 'and its guesses lock nobody out');
+  },
   watchRevocations: async (t, { channel, a, b, appA, appB, userId, domain }) => {
     const watch = async (headers: Headers) => {
       const stream = await channel.serverStream(own.watchRevocations, {}, { signal: seconds(20), headers });

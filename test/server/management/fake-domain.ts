@@ -204,6 +204,10 @@ export class FakeDomain implements ManagementDomain {
         knownBrowser: 'known',
       };
     },
+    verify: async ({ kind, name, secret }) => {
+      if (secret !== 'right') return { kind: 'denied', why: 'wait', retryAfterMs: 1_500 };
+      return { kind: 'valid', identity: { userId: asId<UserId>(`${kind}:${name}`), email: '', name, groups: [], method: kind } };
+    },
   };
 
   readonly sessions = {

@@ -25,10 +25,12 @@ function decide(found: SessionLookup, input: CheckInput): Verdict {
     // The cookie of one service is worth nothing at another (attack row C-5), whatever the look-up says.
     const { session } = found;
     if (session.serviceId !== input.subject.service?.id) return challenge('not_signed_in', askedOf(input));
-    return admit(input, 'session', { identity: session.identity, proofs: provenBy(session) }, session);
+    if (input.proven === undefined) return admit(input, 'session', { identity: session.identity, proofs: provenBy(session) }, session);
+    const { proofs, trustKeys } = input.proven;
+    return { ...admit(input, 'session', { identity: session.identity, proofs: [...provenBy(session), ...proofs] }, session), trustKeys };
   }
   const why = found.why === 'unknown' ? 'not_signed_in' : found.why === 'expired' ? 'session_expired' : 'session_revoked';
-  return challenge(why, askedOf(input));
+  return { ...challenge(why, askedOf(input)), proven: input.proven?.proofs };
 }
 
 function foreignOrigin(subject: Subject): boolean {

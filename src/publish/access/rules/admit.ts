@@ -23,7 +23,7 @@ export function admit(input: CheckInput, reason: AllowReason, caller: Caller, se
     case 'deny':
       return { ...deny('rule_denied', judged.detail), rule: judged.rule };
     case 'ask':
-      return { ...challenge('not_signed_in', judged.proofs, session), rule: judged.rule };
+      return { ...challenge('not_signed_in', judged.proofs, session), rule: judged.rule, proven: caller.proofs };
     case 'allow':
       return { ...allow(reason, caller.identity, session), rule: judged.rule, proven: caller.proofs };
   }

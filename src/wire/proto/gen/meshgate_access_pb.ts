@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate_access.proto.
  */
 export const file_meshgate_access: GenFile = /*@__PURE__*/
-  fileDesc("ChVtZXNoZ2F0ZV9hY2Nlc3MucHJvdG8SC21lc2hnYXRlLnYxIrECCg9BY2Nlc3NFeHRlbnNpb24SDwoHdmVyc2lvbhgBIAEoDRIlCgZwcm9vZnMYAiADKAsyFS5tZXNoZ2F0ZS52MS5Qcm9vZlNldBImCgVydWxlcxgDIAMoCzIXLm1lc2hnYXRlLnYxLkFjY2Vzc1J1bGUSFgoOb3RoZXJ3aXNlX2RlbnkYBCABKAgSKwoLcmF0ZV9saW1pdHMYBSADKAsyFi5tZXNoZ2F0ZS52MS5SYXRlTGltaXQSDwoHZGV2aWNlcxgGIAEoCBIfChJzZXNzaW9uX21heF9hZ2VfbXMYByABKARIAIgBARIcCg9zZXNzaW9uX2lkbGVfbXMYCCABKARIAYgBAUIVChNfc2Vzc2lvbl9tYXhfYWdlX21zQhIKEF9zZXNzaW9uX2lkbGVfbXMiGgoIUHJvb2ZTZXQSDgoGcHJvb2ZzGAEgAygJIqoCCgpBY2Nlc3NSdWxlEgwKBG5hbWUYASABKAkSDgoGYWN0aW9uGAIgASgJEg8KB29ic2VydmUYAyABKAgSDQoFcGF0aHMYBCADKAkSDwoHbWV0aG9kcxgFIAMoCRIRCglhZGRyZXNzZXMYBiADKAkSEQoJY291bnRyaWVzGAcgAygJEhAKCG5ldHdvcmtzGAggAygNEiYKBXRpbWVzGAkgAygLMhcubWVzaGdhdGUudjEuVGltZVdpbmRvdxINCgV1c2VycxgKIAMoCRIOCgZncm91cHMYCyADKAkSJwoGY2xhaW1zGAwgAygLMhcubWVzaGdhdGUudjEuQ2xhaW1NYXRjaBIlCgZwcm9vZnMYDSADKAsyFS5tZXNoZ2F0ZS52MS5Qcm9vZlNldCJHCgpUaW1lV2luZG93EgwKBGRheXMYASADKA0SDAoEZnJvbRgCIAEoDRIKCgJ0bxgDIAEoDRIRCgl0aW1lX3pvbmUYBCABKAkiKQoKQ2xhaW1NYXRjaBIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIkYKCVJhdGVMaW1pdBILCgNrZXkYASABKAkSDQoFY291bnQYAiABKA0SDgoGcGVyX21zGAMgASgEEg0KBWJ1cnN0GAQgASgNYgZwcm90bzM");
+  fileDesc("ChVtZXNoZ2F0ZV9hY2Nlc3MucHJvdG8SC21lc2hnYXRlLnYxIuECCg9BY2Nlc3NFeHRlbnNpb24SDwoHdmVyc2lvbhgBIAEoDRIlCgZwcm9vZnMYAiADKAsyFS5tZXNoZ2F0ZS52MS5Qcm9vZlNldBImCgVydWxlcxgDIAMoCzIXLm1lc2hnYXRlLnYxLkFjY2Vzc1J1bGUSFgoOb3RoZXJ3aXNlX2RlbnkYBCABKAgSKwoLcmF0ZV9saW1pdHMYBSADKAsyFi5tZXNoZ2F0ZS52MS5SYXRlTGltaXQSDwoHZGV2aWNlcxgGIAEoCBIfChJzZXNzaW9uX21heF9hZ2VfbXMYByABKARIAIgBARIcCg9zZXNzaW9uX2lkbGVfbXMYCCABKARIAYgBARIuCgdoZWFkZXJzGBQgAygLMh0ubWVzaGdhdGUudjEuQ3JlZGVudGlhbEhlYWRlckIVChNfc2Vzc2lvbl9tYXhfYWdlX21zQhIKEF9zZXNzaW9uX2lkbGVfbXMiLgoQQ3JlZGVudGlhbEhlYWRlchIMCgRuYW1lGAEgASgJEgwKBGtlZXAYAiABKAgiGgoIUHJvb2ZTZXQSDgoGcHJvb2ZzGAEgAygJIqoCCgpBY2Nlc3NSdWxlEgwKBG5hbWUYASABKAkSDgoGYWN0aW9uGAIgASgJEg8KB29ic2VydmUYAyABKAgSDQoFcGF0aHMYBCADKAkSDwoHbWV0aG9kcxgFIAMoCRIRCglhZGRyZXNzZXMYBiADKAkSEQoJY291bnRyaWVzGAcgAygJEhAKCG5ldHdvcmtzGAggAygNEiYKBXRpbWVzGAkgAygLMhcubWVzaGdhdGUudjEuVGltZVdpbmRvdxINCgV1c2VycxgKIAMoCRIOCgZncm91cHMYCyADKAkSJwoGY2xhaW1zGAwgAygLMhcubWVzaGdhdGUudjEuQ2xhaW1NYXRjaBIlCgZwcm9vZnMYDSADKAsyFS5tZXNoZ2F0ZS52MS5Qcm9vZlNldCJHCgpUaW1lV2luZG93EgwKBGRheXMYASADKA0SDAoEZnJvbRgCIAEoDRIKCgJ0bxgDIAEoDRIRCgl0aW1lX3pvbmUYBCABKAkiKQoKQ2xhaW1NYXRjaBIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIkYKCVJhdGVMaW1pdBILCgNrZXkYASABKAkSDQoFY291bnQYAiABKA0SDgoGcGVyX21zGAMgASgEEg0KBWJ1cnN0GAQgASgNYgZwcm90bzM");
 
 /**
  * With it, the mapping's own `auth` says nothing.
@@ -64,6 +64,13 @@ export type AccessExtension = Message<"meshgate.v1.AccessExtension"> & {
    * @generated from field: optional uint64 session_idle_ms = 8;
    */
   sessionIdleMs?: bigint | undefined;
+
+  /**
+   * That bring a proof of the kind `header`.
+   *
+   * @generated from field: repeated meshgate.v1.CredentialHeader headers = 20;
+   */
+  headers: CredentialHeader[];
 };
 
 /**
@@ -72,6 +79,32 @@ export type AccessExtension = Message<"meshgate.v1.AccessExtension"> & {
  */
 export const AccessExtensionSchema: GenMessage<AccessExtension> = /*@__PURE__*/
   messageDesc(file_meshgate_access, 0);
+
+/**
+ * @generated from message meshgate.v1.CredentialHeader
+ */
+export type CredentialHeader = Message<"meshgate.v1.CredentialHeader"> & {
+  /**
+   * lower case
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * goes to the upstream, too
+   *
+   * @generated from field: bool keep = 2;
+   */
+  keep: boolean;
+};
+
+/**
+ * Describes the message meshgate.v1.CredentialHeader.
+ * Use `create(CredentialHeaderSchema)` to create a new message.
+ */
+export const CredentialHeaderSchema: GenMessage<CredentialHeader> = /*@__PURE__*/
+  messageDesc(file_meshgate_access, 1);
 
 /**
  * All of them are needed.
@@ -90,7 +123,7 @@ export type ProofSet = Message<"meshgate.v1.ProofSet"> & {
  * Use `create(ProofSetSchema)` to create a new message.
  */
 export const ProofSetSchema: GenMessage<ProofSet> = /*@__PURE__*/
-  messageDesc(file_meshgate_access, 1);
+  messageDesc(file_meshgate_access, 2);
 
 /**
  * @generated from message meshgate.v1.AccessRule
@@ -169,7 +202,7 @@ export type AccessRule = Message<"meshgate.v1.AccessRule"> & {
  * Use `create(AccessRuleSchema)` to create a new message.
  */
 export const AccessRuleSchema: GenMessage<AccessRule> = /*@__PURE__*/
-  messageDesc(file_meshgate_access, 2);
+  messageDesc(file_meshgate_access, 3);
 
 /**
  * @generated from message meshgate.v1.TimeWindow
@@ -201,7 +234,7 @@ export type TimeWindow = Message<"meshgate.v1.TimeWindow"> & {
  * Use `create(TimeWindowSchema)` to create a new message.
  */
 export const TimeWindowSchema: GenMessage<TimeWindow> = /*@__PURE__*/
-  messageDesc(file_meshgate_access, 3);
+  messageDesc(file_meshgate_access, 4);
 
 /**
  * @generated from message meshgate.v1.ClaimMatch
@@ -223,7 +256,7 @@ export type ClaimMatch = Message<"meshgate.v1.ClaimMatch"> & {
  * Use `create(ClaimMatchSchema)` to create a new message.
  */
 export const ClaimMatchSchema: GenMessage<ClaimMatch> = /*@__PURE__*/
-  messageDesc(file_meshgate_access, 4);
+  messageDesc(file_meshgate_access, 5);
 
 /**
  * @generated from message meshgate.v1.RateLimit
@@ -257,5 +290,5 @@ export type RateLimit = Message<"meshgate.v1.RateLimit"> & {
  * Use `create(RateLimitSchema)` to create a new message.
  */
 export const RateLimitSchema: GenMessage<RateLimit> = /*@__PURE__*/
-  messageDesc(file_meshgate_access, 5);
+  messageDesc(file_meshgate_access, 6);
 

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate.proto.
  */
 export const file_meshgate: GenFile = /*@__PURE__*/
-  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwipgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIIiUKBUNsYWltEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIscBCgdTZXNzaW9uEgoKAmlkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSJwoIaWRlbnRpdHkYAyABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCmV4cGlyZXNfYXQYBSABKAMSDgoGcHJvb2ZzGAYgAygJEg8KB2lkbGVfbXMYKCABKAMSGQoMcmVtYWluaW5nX21zGCkgASgDSACIAQFCDwoNX3JlbWFpbmluZ19tcyKeAQoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIQCghpZF90b2tlbhgCIAEoCRINCgVub25jZRgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEg8KB2FkZHJlc3MYKCABKAkSEgoKdXNlcl9hZ2VudBgpIAEoCRIbChNwcmV2aW91c19zZXNzaW9uX2lkGBQgASgJIl0KFUNyZWF0ZVNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB3JlZnVzZWQYAiABKAlIAEIICgZyZXN1bHQiPAoSRmluZFNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSJbChNGaW5kU2Vzc2lvblJlc3BvbnNlEicKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uSAASEQoHbWlzc2luZxgCIAEoCUgAQggKBnJlc3VsdCInChFFbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhQKEkVuZFNlc3Npb25SZXNwb25zZSI+ChlWZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiYwoaVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USKQoIaWRlbnRpdHkYASABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eUgAEhAKBmRlbmllZBgCIAEoCUgAQggKBnJlc3VsdCKQAQoMUHJvdmVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRIOCgZzZWNyZXQYAyABKAkSEgoKc2Vzc2lvbl9pZBgEIAEoCRIVCg1rbm93bl9icm93c2VyGAUgASgJEg8KB2FkZHJlc3MYBiABKAkSEgoKdXNlcl9hZ2VudBgHIAEoCSKAAgoNUHJvdmVSZXNwb25zZRI1CgdncmFudGVkGAEgASgLMiIubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZS5HcmFudGVkSAASNQoHcmVmdXNlZBgCIAEoCzIiLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2UuUmVmdXNlZEgAGkcKB0dyYW50ZWQSJQoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb24SFQoNa25vd25fYnJvd3NlchgCIAEoCRouCgdSZWZ1c2VkEgsKA3doeRgBIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgCIAEoA0IICgZyZXN1bHQiOwoWUmVkZWVtRGlhZ25vc2lzUmVxdWVzdBINCgV0b2tlbhgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJIigKF1JlZGVlbURpYWdub3Npc1Jlc3BvbnNlEg0KBXZhbGlkGAEgASgIIhkKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0IqoCChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USCgoCYXQYKSABKAMSPAoFcmVhZHkYASABKAsyKy5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuUmVhZHlIABJECgloZWFydGJlYXQYAiABKAsyLy5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuSGVhcnRiZWF0SAASGAoOc2Vzc2lvbl9kaWdlc3QYKCABKAlIABIRCgd1c2VyX2lkGAQgASgJSAASFAoKc2VydmljZV9pZBgFIAEoCUgAEhYKDHRva2VuX2RpZ2VzdBgGIAEoCUgAGgcKBVJlYWR5GgsKCUhlYXJ0YmVhdEIHCgVldmVudEoECAMQBCI8ChVTZW5kQWNjZXNzTG9nc1JlcXVlc3QSIwoEbG9ncxgBIAMoCzIVLm1hbmFnZW1lbnQuQWNjZXNzTG9nIhgKFlNlbmRBY2Nlc3NMb2dzUmVzcG9uc2UiXgoXTGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRIRCglub3RfYWZ0ZXIYAyABKAMSEAoIc2VhbF9rZXkYBCABKAwi7AEKGExlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJACgdncmFudGVkGAEgASgLMi0ubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlLkdyYW50ZWRIABI6CgRoZWxkGAIgASgLMioubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlLkhlbGRIABI1CgtjZXJ0aWZpY2F0ZRgDIAEoCzIeLm1lc2hnYXRlLnYxLlNlYWxlZENlcnRpZmljYXRlSAAaCQoHR3JhbnRlZBoGCgRIZWxkQggKBnJlc3VsdCJLChFTZWFsZWRDZXJ0aWZpY2F0ZRISCgpzZW5kZXJfa2V5GAEgASgMEhUKDXJlY2lwaWVudF9rZXkYAiABKAwSCwoDYm94GAMgASgMIjsKGVJlbGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCSIcChpSZWxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZSJXCg9DaGFsbGVuZ2VBbnN3ZXISDAoEdHlwZRgBIAEoCRIMCgRuYW1lGAIgASgJEg0KBXRva2VuGAMgASgJEhkKEWtleV9hdXRob3JpemF0aW9uGAQgASgJImkKGFByZXNlbnRDaGFsbGVuZ2VzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEi0KB2Fuc3dlcnMYAyADKAsyHC5tZXNoZ2F0ZS52MS5DaGFsbGVuZ2VBbnN3ZXIiGwoZUHJlc2VudENoYWxsZW5nZXNSZXNwb25zZSJSChRGaW5kQ2hhbGxlbmdlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEgwKBHR5cGUYAiABKAkSDAoEbmFtZRgDIAEoCRINCgV0b2tlbhgEIAEoCSJNChVGaW5kQ2hhbGxlbmdlUmVzcG9uc2USHgoRa2V5X2F1dGhvcml6YXRpb24YASABKAlIAIgBAUIUChJfa2V5X2F1dGhvcml6YXRpb24iLwocQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJIi0KHUNlcnRpZmljYXRlUmVjaXBpZW50c1Jlc3BvbnNlEgwKBGtleXMYASADKAwifAoXU2hhcmVDZXJ0aWZpY2F0ZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRIRCglub3RfYWZ0ZXIYAyABKAMSLgoGc2VhbGVkGAQgAygLMh4ubWVzaGdhdGUudjEuU2VhbGVkQ2VydGlmaWNhdGUiGgoYU2hhcmVDZXJ0aWZpY2F0ZVJlc3BvbnNlIuUBChBDZXJ0aWZpY2F0ZVN0YXRlEg0KBW5hbWVzGAEgAygJEg4KBnNvdXJjZRgCIAEoCRINCgVzdGF0ZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSDgoGaXNzdWVyGAUgASgJEhcKCm5vdF9iZWZvcmUYBiABKAlIAIgBARIWCglub3RfYWZ0ZXIYByABKAlIAYgBARITCgtuZXh0X2FjdGlvbhgIIAEoCRIUCgduZXh0X2F0GAkgASgJSAKIAQFCDQoLX25vdF9iZWZvcmVCDAoKX25vdF9hZnRlckIKCghfbmV4dF9hdCJqChlSZXBvcnRDZXJ0aWZpY2F0ZXNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSLgoHY2hhbmdlZBgCIAMoCzIdLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlU3RhdGUSDAoEZ29uZRgDIAMoCSIcChpSZXBvcnRDZXJ0aWZpY2F0ZXNSZXNwb25zZTLdCwoOR2F0ZXdheVNlcnZpY2USUwoMUmVseWluZ1BhcnR5EiAubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVxdWVzdBohLm1lc2hnYXRlLnYxLlJlbHlpbmdQYXJ0eVJlc3BvbnNlElYKDUNyZWF0ZVNlc3Npb24SIS5tZXNoZ2F0ZS52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdBoiLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXNwb25zZRJQCgtGaW5kU2Vzc2lvbhIfLm1lc2hnYXRlLnYxLkZpbmRTZXNzaW9uUmVxdWVzdBogLm1lc2hnYXRlLnYxLkZpbmRTZXNzaW9uUmVzcG9uc2USTQoKRW5kU2Vzc2lvbhIeLm1lc2hnYXRlLnYxLkVuZFNlc3Npb25SZXF1ZXN0Gh8ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlc3BvbnNlEmUKElZlcmlmeVNlcnZpY2VUb2tlbhImLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlcXVlc3QaJy5tZXNoZ2F0ZS52MS5WZXJpZnlTZXJ2aWNlVG9rZW5SZXNwb25zZRI+CgVQcm92ZRIZLm1lc2hnYXRlLnYxLlByb3ZlUmVxdWVzdBoaLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2USYQoQV2F0Y2hSZXZvY2F0aW9ucxIkLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiUubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlMAESXAoPUmVkZWVtRGlhZ25vc2lzEiMubWVzaGdhdGUudjEuUmVkZWVtRGlhZ25vc2lzUmVxdWVzdBokLm1lc2hnYXRlLnYxLlJlZGVlbURpYWdub3Npc1Jlc3BvbnNlElkKDlNlbmRBY2Nlc3NMb2dzEiIubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0GiMubWVzaGdhdGUudjEuU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZRJfChBMZWFzZUNlcnRpZmljYXRlEiQubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USZQoSUmVsZWFzZUNlcnRpZmljYXRlEiYubWVzaGdhdGUudjEuUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBonLm1lc2hnYXRlLnYxLlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEmIKEVByZXNlbnRDaGFsbGVuZ2VzEiUubWVzaGdhdGUudjEuUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0GiYubWVzaGdhdGUudjEuUHJlc2VudENoYWxsZW5nZXNSZXNwb25zZRJWCg1GaW5kQ2hhbGxlbmdlEiEubWVzaGdhdGUudjEuRmluZENoYWxsZW5nZVJlcXVlc3QaIi5tZXNoZ2F0ZS52MS5GaW5kQ2hhbGxlbmdlUmVzcG9uc2USbgoVQ2VydGlmaWNhdGVSZWNpcGllbnRzEikubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVxdWVzdBoqLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlUmVjaXBpZW50c1Jlc3BvbnNlEl8KEFNoYXJlQ2VydGlmaWNhdGUSJC5tZXNoZ2F0ZS52MS5TaGFyZUNlcnRpZmljYXRlUmVxdWVzdBolLm1lc2hnYXRlLnYxLlNoYXJlQ2VydGlmaWNhdGVSZXNwb25zZRJlChJSZXBvcnRDZXJ0aWZpY2F0ZXMSJi5tZXNoZ2F0ZS52MS5SZXBvcnRDZXJ0aWZpY2F0ZXNSZXF1ZXN0GicubWVzaGdhdGUudjEuUmVwb3J0Q2VydGlmaWNhdGVzUmVzcG9uc2ViBnByb3RvMw", [file_proxy_service]);
+  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwipgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIIiUKBUNsYWltEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIscBCgdTZXNzaW9uEgoKAmlkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSJwoIaWRlbnRpdHkYAyABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCmV4cGlyZXNfYXQYBSABKAMSDgoGcHJvb2ZzGAYgAygJEg8KB2lkbGVfbXMYKCABKAMSGQoMcmVtYWluaW5nX21zGCkgASgDSACIAQFCDwoNX3JlbWFpbmluZ19tcyKeAQoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIQCghpZF90b2tlbhgCIAEoCRINCgVub25jZRgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEg8KB2FkZHJlc3MYKCABKAkSEgoKdXNlcl9hZ2VudBgpIAEoCRIbChNwcmV2aW91c19zZXNzaW9uX2lkGBQgASgJIl0KFUNyZWF0ZVNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB3JlZnVzZWQYAiABKAlIAEIICgZyZXN1bHQiPAoSRmluZFNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSJbChNGaW5kU2Vzc2lvblJlc3BvbnNlEicKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uSAASEQoHbWlzc2luZxgCIAEoCUgAQggKBnJlc3VsdCInChFFbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhQKEkVuZFNlc3Npb25SZXNwb25zZSI+ChlWZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiYwoaVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USKQoIaWRlbnRpdHkYASABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eUgAEhAKBmRlbmllZBgCIAEoCUgAQggKBnJlc3VsdCKQAQoMUHJvdmVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRIOCgZzZWNyZXQYAyABKAkSEgoKc2Vzc2lvbl9pZBgEIAEoCRIVCg1rbm93bl9icm93c2VyGAUgASgJEg8KB2FkZHJlc3MYBiABKAkSEgoKdXNlcl9hZ2VudBgHIAEoCSKAAgoNUHJvdmVSZXNwb25zZRI1CgdncmFudGVkGAEgASgLMiIubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZS5HcmFudGVkSAASNQoHcmVmdXNlZBgCIAEoCzIiLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2UuUmVmdXNlZEgAGkcKB0dyYW50ZWQSJQoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb24SFQoNa25vd25fYnJvd3NlchgCIAEoCRouCgdSZWZ1c2VkEgsKA3doeRgBIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgCIAEoA0IICgZyZXN1bHQiagoXVmVyaWZ5Q3JlZGVudGlhbFJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEgwKBG5hbWUYAyABKAkSDgoGc2VjcmV0GAQgASgJEg8KB2FkZHJlc3MYBSABKAkivgEKGFZlcmlmeUNyZWRlbnRpYWxSZXNwb25zZRIpCghpZGVudGl0eRgBIAEoCzIVLm1lc2hnYXRlLnYxLklkZW50aXR5SAASPgoGZGVuaWVkGAIgASgLMiwubWVzaGdhdGUudjEuVmVyaWZ5Q3JlZGVudGlhbFJlc3BvbnNlLkRlbmllZEgAGi0KBkRlbmllZBILCgN3aHkYASABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYAiABKANCCAoGcmVzdWx0IjsKFlJlZGVlbURpYWdub3Npc1JlcXVlc3QSDQoFdG9rZW4YASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSIoChdSZWRlZW1EaWFnbm9zaXNSZXNwb25zZRINCgV2YWxpZBgBIAEoCCIZChdXYXRjaFJldm9jYXRpb25zUmVxdWVzdCKqAgoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEgoKAmF0GCkgASgDEjwKBXJlYWR5GAEgASgLMisubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlJlYWR5SAASRAoJaGVhcnRiZWF0GAIgASgLMi8ubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLkhlYXJ0YmVhdEgAEhgKDnNlc3Npb25fZGlnZXN0GCggASgJSAASEQoHdXNlcl9pZBgEIAEoCUgAEhQKCnNlcnZpY2VfaWQYBSABKAlIABIWCgx0b2tlbl9kaWdlc3QYBiABKAlIABoHCgVSZWFkeRoLCglIZWFydGJlYXRCBwoFZXZlbnRKBAgDEAQiPAoVU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0EiMKBGxvZ3MYASADKAsyFS5tYW5hZ2VtZW50LkFjY2Vzc0xvZyIYChZTZW5kQWNjZXNzTG9nc1Jlc3BvbnNlIl4KF0xlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSEQoJbm90X2FmdGVyGAMgASgDEhAKCHNlYWxfa2V5GAQgASgMIuwBChhMZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USQAoHZ3JhbnRlZBgBIAEoCzItLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZS5HcmFudGVkSAASOgoEaGVsZBgCIAEoCzIqLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZS5IZWxkSAASNQoLY2VydGlmaWNhdGUYAyABKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZUgAGgkKB0dyYW50ZWQaBgoESGVsZEIICgZyZXN1bHQiSwoRU2VhbGVkQ2VydGlmaWNhdGUSEgoKc2VuZGVyX2tleRgBIAEoDBIVCg1yZWNpcGllbnRfa2V5GAIgASgMEgsKA2JveBgDIAEoDCI7ChlSZWxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkiHAoaUmVsZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UiVwoPQ2hhbGxlbmdlQW5zd2VyEgwKBHR5cGUYASABKAkSDAoEbmFtZRgCIAEoCRINCgV0b2tlbhgDIAEoCRIZChFrZXlfYXV0aG9yaXphdGlvbhgEIAEoCSJpChhQcmVzZW50Q2hhbGxlbmdlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRItCgdhbnN3ZXJzGAMgAygLMhwubWVzaGdhdGUudjEuQ2hhbGxlbmdlQW5zd2VyIhsKGVByZXNlbnRDaGFsbGVuZ2VzUmVzcG9uc2UiUgoURmluZENoYWxsZW5nZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIMCgR0eXBlGAIgASgJEgwKBG5hbWUYAyABKAkSDQoFdG9rZW4YBCABKAkiTQoVRmluZENoYWxsZW5nZVJlc3BvbnNlEh4KEWtleV9hdXRob3JpemF0aW9uGAEgASgJSACIAQFCFAoSX2tleV9hdXRob3JpemF0aW9uIi8KHENlcnRpZmljYXRlUmVjaXBpZW50c1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCSItCh1DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXNwb25zZRIMCgRrZXlzGAEgAygMInwKF1NoYXJlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSEQoJbm90X2FmdGVyGAMgASgDEi4KBnNlYWxlZBgEIAMoCzIeLm1lc2hnYXRlLnYxLlNlYWxlZENlcnRpZmljYXRlIhoKGFNoYXJlQ2VydGlmaWNhdGVSZXNwb25zZSLlAQoQQ2VydGlmaWNhdGVTdGF0ZRINCgVuYW1lcxgBIAMoCRIOCgZzb3VyY2UYAiABKAkSDQoFc3RhdGUYAyABKAkSDgoGcmVhc29uGAQgASgJEg4KBmlzc3VlchgFIAEoCRIXCgpub3RfYmVmb3JlGAYgASgJSACIAQESFgoJbm90X2FmdGVyGAcgASgJSAGIAQESEwoLbmV4dF9hY3Rpb24YCCABKAkSFAoHbmV4dF9hdBgJIAEoCUgCiAEBQg0KC19ub3RfYmVmb3JlQgwKCl9ub3RfYWZ0ZXJCCgoIX25leHRfYXQiagoZUmVwb3J0Q2VydGlmaWNhdGVzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEi4KB2NoYW5nZWQYAiADKAsyHS5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVN0YXRlEgwKBGdvbmUYAyADKAkiHAoaUmVwb3J0Q2VydGlmaWNhdGVzUmVzcG9uc2UyvgwKDkdhdGV3YXlTZXJ2aWNlElMKDFJlbHlpbmdQYXJ0eRIgLm1lc2hnYXRlLnYxLlJlbHlpbmdQYXJ0eVJlcXVlc3QaIS5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXNwb25zZRJWCg1DcmVhdGVTZXNzaW9uEiEubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlcXVlc3QaIi5tZXNoZ2F0ZS52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2USUAoLRmluZFNlc3Npb24SHy5tZXNoZ2F0ZS52MS5GaW5kU2Vzc2lvblJlcXVlc3QaIC5tZXNoZ2F0ZS52MS5GaW5kU2Vzc2lvblJlc3BvbnNlEk0KCkVuZFNlc3Npb24SHi5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVxdWVzdBofLm1lc2hnYXRlLnYxLkVuZFNlc3Npb25SZXNwb25zZRJlChJWZXJpZnlTZXJ2aWNlVG9rZW4SJi5tZXNoZ2F0ZS52MS5WZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0GicubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USPgoFUHJvdmUSGS5tZXNoZ2F0ZS52MS5Qcm92ZVJlcXVlc3QaGi5tZXNoZ2F0ZS52MS5Qcm92ZVJlc3BvbnNlEl8KEFZlcmlmeUNyZWRlbnRpYWwSJC5tZXNoZ2F0ZS52MS5WZXJpZnlDcmVkZW50aWFsUmVxdWVzdBolLm1lc2hnYXRlLnYxLlZlcmlmeUNyZWRlbnRpYWxSZXNwb25zZRJhChBXYXRjaFJldm9jYXRpb25zEiQubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJS5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UwARJcCg9SZWRlZW1EaWFnbm9zaXMSIy5tZXNoZ2F0ZS52MS5SZWRlZW1EaWFnbm9zaXNSZXF1ZXN0GiQubWVzaGdhdGUudjEuUmVkZWVtRGlhZ25vc2lzUmVzcG9uc2USWQoOU2VuZEFjY2Vzc0xvZ3MSIi5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1JlcXVlc3QaIy5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1Jlc3BvbnNlEl8KEExlYXNlQ2VydGlmaWNhdGUSJC5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVxdWVzdBolLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJlChJSZWxlYXNlQ2VydGlmaWNhdGUSJi5tZXNoZ2F0ZS52MS5SZWxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0GicubWVzaGdhdGUudjEuUmVsZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USYgoRUHJlc2VudENoYWxsZW5nZXMSJS5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1JlcXVlc3QaJi5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlElYKDUZpbmRDaGFsbGVuZ2USIS5tZXNoZ2F0ZS52MS5GaW5kQ2hhbGxlbmdlUmVxdWVzdBoiLm1lc2hnYXRlLnYxLkZpbmRDaGFsbGVuZ2VSZXNwb25zZRJuChVDZXJ0aWZpY2F0ZVJlY2lwaWVudHMSKS5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0GioubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USXwoQU2hhcmVDZXJ0aWZpY2F0ZRIkLm1lc2hnYXRlLnYxLlNoYXJlQ2VydGlmaWNhdGVSZXF1ZXN0GiUubWVzaGdhdGUudjEuU2hhcmVDZXJ0aWZpY2F0ZVJlc3BvbnNlEmUKElJlcG9ydENlcnRpZmljYXRlcxImLm1lc2hnYXRlLnYxLlJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QaJy5tZXNoZ2F0ZS52MS5SZXBvcnRDZXJ0aWZpY2F0ZXNSZXNwb25zZWIGcHJvdG8z", [file_proxy_service]);
 
 /**
  * @generated from message meshgate.v1.RelyingPartyRequest
@@ -551,6 +551,102 @@ export const ProveResponse_RefusedSchema: GenMessage<ProveResponse_Refused> = /*
   messageDesc(file_meshgate, 14, 1);
 
 /**
+ * @generated from message meshgate.v1.VerifyCredentialRequest
+ */
+export type VerifyCredentialRequest = Message<"meshgate.v1.VerifyCredentialRequest"> & {
+  /**
+   * @generated from field: string service_id = 1;
+   */
+  serviceId: string;
+
+  /**
+   * `header`, `basic` or `device`
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * of the header, or the user; empty for a device
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string secret = 4;
+   */
+  secret: string;
+
+  /**
+   * of the caller
+   *
+   * @generated from field: string address = 5;
+   */
+  address: string;
+};
+
+/**
+ * Describes the message meshgate.v1.VerifyCredentialRequest.
+ * Use `create(VerifyCredentialRequestSchema)` to create a new message.
+ */
+export const VerifyCredentialRequestSchema: GenMessage<VerifyCredentialRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 15);
+
+/**
+ * @generated from message meshgate.v1.VerifyCredentialResponse
+ */
+export type VerifyCredentialResponse = Message<"meshgate.v1.VerifyCredentialResponse"> & {
+  /**
+   * @generated from oneof meshgate.v1.VerifyCredentialResponse.result
+   */
+  result: {
+    /**
+     * @generated from field: meshgate.v1.Identity identity = 1;
+     */
+    value: Identity;
+    case: "identity";
+  } | {
+    /**
+     * @generated from field: meshgate.v1.VerifyCredentialResponse.Denied denied = 2;
+     */
+    value: VerifyCredentialResponse_Denied;
+    case: "denied";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message meshgate.v1.VerifyCredentialResponse.
+ * Use `create(VerifyCredentialResponseSchema)` to create a new message.
+ */
+export const VerifyCredentialResponseSchema: GenMessage<VerifyCredentialResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 16);
+
+/**
+ * @generated from message meshgate.v1.VerifyCredentialResponse.Denied
+ */
+export type VerifyCredentialResponse_Denied = Message<"meshgate.v1.VerifyCredentialResponse.Denied"> & {
+  /**
+   * `wrong`, `wait` or `group_not_allowed`
+   *
+   * @generated from field: string why = 1;
+   */
+  why: string;
+
+  /**
+   * @generated from field: int64 retry_after_ms = 2;
+   */
+  retryAfterMs: bigint;
+};
+
+/**
+ * Describes the message meshgate.v1.VerifyCredentialResponse.Denied.
+ * Use `create(VerifyCredentialResponse_DeniedSchema)` to create a new message.
+ */
+export const VerifyCredentialResponse_DeniedSchema: GenMessage<VerifyCredentialResponse_Denied> = /*@__PURE__*/
+  messageDesc(file_meshgate, 16, 0);
+
+/**
  * @generated from message meshgate.v1.RedeemDiagnosisRequest
  */
 export type RedeemDiagnosisRequest = Message<"meshgate.v1.RedeemDiagnosisRequest"> & {
@@ -570,7 +666,7 @@ export type RedeemDiagnosisRequest = Message<"meshgate.v1.RedeemDiagnosisRequest
  * Use `create(RedeemDiagnosisRequestSchema)` to create a new message.
  */
 export const RedeemDiagnosisRequestSchema: GenMessage<RedeemDiagnosisRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 15);
+  messageDesc(file_meshgate, 17);
 
 /**
  * @generated from message meshgate.v1.RedeemDiagnosisResponse
@@ -587,7 +683,7 @@ export type RedeemDiagnosisResponse = Message<"meshgate.v1.RedeemDiagnosisRespon
  * Use `create(RedeemDiagnosisResponseSchema)` to create a new message.
  */
 export const RedeemDiagnosisResponseSchema: GenMessage<RedeemDiagnosisResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 16);
+  messageDesc(file_meshgate, 18);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsRequest
@@ -600,7 +696,7 @@ export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsReque
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 17);
+  messageDesc(file_meshgate, 19);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse
@@ -664,7 +760,7 @@ export type WatchRevocationsResponse = Message<"meshgate.v1.WatchRevocationsResp
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 18);
+  messageDesc(file_meshgate, 20);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Ready
@@ -677,7 +773,7 @@ export type WatchRevocationsResponse_Ready = Message<"meshgate.v1.WatchRevocatio
  * Use `create(WatchRevocationsResponse_ReadySchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/
-  messageDesc(file_meshgate, 18, 0);
+  messageDesc(file_meshgate, 20, 0);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Heartbeat
@@ -690,7 +786,7 @@ export type WatchRevocationsResponse_Heartbeat = Message<"meshgate.v1.WatchRevoc
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_meshgate, 18, 1);
+  messageDesc(file_meshgate, 20, 1);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsRequest
@@ -709,7 +805,7 @@ export type SendAccessLogsRequest = Message<"meshgate.v1.SendAccessLogsRequest">
  * Use `create(SendAccessLogsRequestSchema)` to create a new message.
  */
 export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 19);
+  messageDesc(file_meshgate, 21);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsResponse
@@ -722,7 +818,7 @@ export type SendAccessLogsResponse = Message<"meshgate.v1.SendAccessLogsResponse
  * Use `create(SendAccessLogsResponseSchema)` to create a new message.
  */
 export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 20);
+  messageDesc(file_meshgate, 22);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateRequest
@@ -760,7 +856,7 @@ export type LeaseCertificateRequest = Message<"meshgate.v1.LeaseCertificateReque
  * Use `create(LeaseCertificateRequestSchema)` to create a new message.
  */
 export const LeaseCertificateRequestSchema: GenMessage<LeaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 21);
+  messageDesc(file_meshgate, 23);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse
@@ -799,7 +895,7 @@ export type LeaseCertificateResponse = Message<"meshgate.v1.LeaseCertificateResp
  * Use `create(LeaseCertificateResponseSchema)` to create a new message.
  */
 export const LeaseCertificateResponseSchema: GenMessage<LeaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22);
+  messageDesc(file_meshgate, 24);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Granted
@@ -812,7 +908,7 @@ export type LeaseCertificateResponse_Granted = Message<"meshgate.v1.LeaseCertifi
  * Use `create(LeaseCertificateResponse_GrantedSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_GrantedSchema: GenMessage<LeaseCertificateResponse_Granted> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22, 0);
+  messageDesc(file_meshgate, 24, 0);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Held
@@ -825,7 +921,7 @@ export type LeaseCertificateResponse_Held = Message<"meshgate.v1.LeaseCertificat
  * Use `create(LeaseCertificateResponse_HeldSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_HeldSchema: GenMessage<LeaseCertificateResponse_Held> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22, 1);
+  messageDesc(file_meshgate, 24, 1);
 
 /**
  * NaCl box of the sender for one recipient: JSON with keyPem, chainPem and directory.
@@ -856,7 +952,7 @@ export type SealedCertificate = Message<"meshgate.v1.SealedCertificate"> & {
  * Use `create(SealedCertificateSchema)` to create a new message.
  */
 export const SealedCertificateSchema: GenMessage<SealedCertificate> = /*@__PURE__*/
-  messageDesc(file_meshgate, 23);
+  messageDesc(file_meshgate, 25);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateRequest
@@ -878,7 +974,7 @@ export type ReleaseCertificateRequest = Message<"meshgate.v1.ReleaseCertificateR
  * Use `create(ReleaseCertificateRequestSchema)` to create a new message.
  */
 export const ReleaseCertificateRequestSchema: GenMessage<ReleaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 24);
+  messageDesc(file_meshgate, 26);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateResponse
@@ -891,7 +987,7 @@ export type ReleaseCertificateResponse = Message<"meshgate.v1.ReleaseCertificate
  * Use `create(ReleaseCertificateResponseSchema)` to create a new message.
  */
 export const ReleaseCertificateResponseSchema: GenMessage<ReleaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 25);
+  messageDesc(file_meshgate, 27);
 
 /**
  * @generated from message meshgate.v1.ChallengeAnswer
@@ -925,7 +1021,7 @@ export type ChallengeAnswer = Message<"meshgate.v1.ChallengeAnswer"> & {
  * Use `create(ChallengeAnswerSchema)` to create a new message.
  */
 export const ChallengeAnswerSchema: GenMessage<ChallengeAnswer> = /*@__PURE__*/
-  messageDesc(file_meshgate, 26);
+  messageDesc(file_meshgate, 28);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesRequest
@@ -952,7 +1048,7 @@ export type PresentChallengesRequest = Message<"meshgate.v1.PresentChallengesReq
  * Use `create(PresentChallengesRequestSchema)` to create a new message.
  */
 export const PresentChallengesRequestSchema: GenMessage<PresentChallengesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 27);
+  messageDesc(file_meshgate, 29);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesResponse
@@ -965,7 +1061,7 @@ export type PresentChallengesResponse = Message<"meshgate.v1.PresentChallengesRe
  * Use `create(PresentChallengesResponseSchema)` to create a new message.
  */
 export const PresentChallengesResponseSchema: GenMessage<PresentChallengesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 28);
+  messageDesc(file_meshgate, 30);
 
 /**
  * @generated from message meshgate.v1.FindChallengeRequest
@@ -999,7 +1095,7 @@ export type FindChallengeRequest = Message<"meshgate.v1.FindChallengeRequest"> &
  * Use `create(FindChallengeRequestSchema)` to create a new message.
  */
 export const FindChallengeRequestSchema: GenMessage<FindChallengeRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 29);
+  messageDesc(file_meshgate, 31);
 
 /**
  * @generated from message meshgate.v1.FindChallengeResponse
@@ -1016,7 +1112,7 @@ export type FindChallengeResponse = Message<"meshgate.v1.FindChallengeResponse">
  * Use `create(FindChallengeResponseSchema)` to create a new message.
  */
 export const FindChallengeResponseSchema: GenMessage<FindChallengeResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 30);
+  messageDesc(file_meshgate, 32);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsRequest
@@ -1033,7 +1129,7 @@ export type CertificateRecipientsRequest = Message<"meshgate.v1.CertificateRecip
  * Use `create(CertificateRecipientsRequestSchema)` to create a new message.
  */
 export const CertificateRecipientsRequestSchema: GenMessage<CertificateRecipientsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 31);
+  messageDesc(file_meshgate, 33);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsResponse
@@ -1050,7 +1146,7 @@ export type CertificateRecipientsResponse = Message<"meshgate.v1.CertificateReci
  * Use `create(CertificateRecipientsResponseSchema)` to create a new message.
  */
 export const CertificateRecipientsResponseSchema: GenMessage<CertificateRecipientsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 32);
+  messageDesc(file_meshgate, 34);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateRequest
@@ -1084,7 +1180,7 @@ export type ShareCertificateRequest = Message<"meshgate.v1.ShareCertificateReque
  * Use `create(ShareCertificateRequestSchema)` to create a new message.
  */
 export const ShareCertificateRequestSchema: GenMessage<ShareCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 33);
+  messageDesc(file_meshgate, 35);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateResponse
@@ -1097,7 +1193,7 @@ export type ShareCertificateResponse = Message<"meshgate.v1.ShareCertificateResp
  * Use `create(ShareCertificateResponseSchema)` to create a new message.
  */
 export const ShareCertificateResponseSchema: GenMessage<ShareCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 34);
+  messageDesc(file_meshgate, 36);
 
 /**
  * @generated from message meshgate.v1.CertificateState
@@ -1156,7 +1252,7 @@ export type CertificateState = Message<"meshgate.v1.CertificateState"> & {
  * Use `create(CertificateStateSchema)` to create a new message.
  */
 export const CertificateStateSchema: GenMessage<CertificateState> = /*@__PURE__*/
-  messageDesc(file_meshgate, 35);
+  messageDesc(file_meshgate, 37);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesRequest
@@ -1187,7 +1283,7 @@ export type ReportCertificatesRequest = Message<"meshgate.v1.ReportCertificatesR
  * Use `create(ReportCertificatesRequestSchema)` to create a new message.
  */
 export const ReportCertificatesRequestSchema: GenMessage<ReportCertificatesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 36);
+  messageDesc(file_meshgate, 38);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesResponse
@@ -1200,7 +1296,7 @@ export type ReportCertificatesResponse = Message<"meshgate.v1.ReportCertificates
  * Use `create(ReportCertificatesResponseSchema)` to create a new message.
  */
 export const ReportCertificatesResponseSchema: GenMessage<ReportCertificatesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 37);
+  messageDesc(file_meshgate, 39);
 
 /**
  * @generated from service meshgate.v1.GatewayService
@@ -1262,6 +1358,16 @@ export const GatewayService: GenService<{
     methodKind: "unary";
     input: typeof ProveRequestSchema;
     output: typeof ProveResponseSchema;
+  },
+  /**
+   * Checks a credential that comes with every request.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.VerifyCredential
+   */
+  verifyCredential: {
+    methodKind: "unary";
+    input: typeof VerifyCredentialRequestSchema;
+    output: typeof VerifyCredentialResponseSchema;
   },
   /**
    * What ends trust at once. The first message is `ready`: from there on nothing is missed while the stream lives.
