@@ -22,6 +22,8 @@ const packages: readonly { readonly name: string; readonly program: string; read
   { name: 'php-cli', program: 'php', suites: 'attacks seen by a PHP server' },
   { name: 'openssl', program: 'openssl', suites: 'early data and other TLS that Node cannot ask for' },
   { name: 'curl', program: 'curl', suites: 'the product with curl' },
+  { name: 'openssh-server', program: '/usr/sbin/sshd', suites: 'SSH through meshgate connect' },
+  { name: 'openssh-client', program: 'ssh-keyscan', suites: 'SSH through meshgate connect' },
   { name: 'pebble', program: 'pebble', suites: 'automatic certificates' },
   { name: 'openssl', program: 'openssl', suites: 'OCSP stapling' },
   { name: 'knot', program: 'knotd', suites: 'automatic certificates by DNS' },

@@ -15,6 +15,15 @@ export const agentRetryMs = 1_000;
 export const agentAwayMs = 120_000;
 /** A peer that joins only to expose something has joined after this time, milliseconds. */
 export const joinMs = 60_000;
+/** To open a connection to a published port, milliseconds. */
+export const connectMs = 15_000;
+/** A token that unlocked a port is not shown again within this time; and again when this share of the port’s time is over, milliseconds. */
+export const unlockEveryMs = 30_000;
+export const unlockRenewShare = 0.5;
+/** Connections through one `meshgate connect` at once. */
+export const maxLocalConnections = 1_024;
+/** For an SSH server to show its host key, milliseconds. */
+export const hostKeyMs = 5_000;
 /** Longest answer that is read into memory, bytes. */
 export const maxAnswerBytes = 32 * 1024 * 1024;
 /** Longest configuration, credentials or request file, bytes. */

@@ -15,6 +15,7 @@ export const cliError = defineErrors('cli', {
   CLI_API_UNREACHABLE: { text: 'the server cannot be reached', origin: 'peer', retry: true, status: 502 },
   CLI_AGENT_AWAY: { text: 'the agent of this machine does not answer', origin: 'input', retry: true, status: 502 },
   CLI_AGENT_REFUSED: { text: 'the agent refused', origin: 'input', retry: false, status: 400 },
+  CLI_CONNECT: { text: 'the service cannot be connected to', origin: 'peer', retry: true, status: 502 },
   CLI_NOT_FOUND: { text: 'nothing has this name or id', ...input },
   CLI_AMBIGUOUS: { text: 'more than one has this name; use the id', ...input },
 });

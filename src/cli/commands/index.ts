@@ -3,6 +3,7 @@ import type { AnyCommand } from '../command.ts';
 import { bindProcess, processCommand } from '../processes.ts';
 import { referenceCommands, type ProcessLoaders } from '../reference.ts';
 import { statusCommand } from '../status.ts';
+import { connectCommands } from './connect.ts';
 import { exposeCommands } from './expose.ts';
 import { doctorCommand } from './doctor.ts';
 import { issuerCommands } from './issuers.ts';
@@ -41,6 +42,7 @@ export const commands: readonly AnyCommand[] = [
   processCommand('agent', 'run a peer beside internal services', loaders.agent),
   statusCommand,
   ...exposeCommands,
+  ...connectCommands,
   doctorCommand,
   ...userCommands,
   ...sessionCommands,
