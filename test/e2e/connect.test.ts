@@ -35,8 +35,7 @@ async function publish(
   const cli = runCommand(t, ['expose', String(port), '--tcp', '--sso', '--listen-port', listen, '--state-dir', agent.stateDir]);
   const url = new URL(await cli.line());
   t.equal(url.protocol, 'tcp:');
-  const service = async (): Promise<Json | undefined> => (await mesh.exposed())[0];
-  await until('it is active', async () => ((await service())?.['meta'] as Json)['status'] === 'active', 30_000);
+  await until('it is active', async () => (await mesh.exposed()).some(({ meta }) => (meta as Json)['status'] === 'active'), 30_000);
   const machine = await call(mesh.plane, 'POST', '/api/users', { name: 'backup', role: 'user', auto_groups: [], is_service_user: true });
   const tokens = `/api/users/${String(machine['id'])}/tokens`;
   const made = await call(mesh.plane, 'POST', tokens, { name: 'nightly', expires_in: 1 });
