@@ -161,11 +161,12 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     };
     const unlocks = scope.use(new Unlocks({ clock, log: log.with({ part: 'stream' }) }));
     const around = plainSurroundings(clock);
+    const reachable = viewPaths(() => node.overlay.status().peers, clock);
     const publisher = createHttpPublisher({
       around,
       routes: () => routes,
       dial: node.overlay.dial,
-      reachable: viewPaths(() => node.overlay.status().peers, clock),
+      reachable,
       directDial: hostDial,
       backend: createAccessBackend(sessions, credentials),
       unlocks,
@@ -207,6 +208,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         directDial: hostDial,
         certificates,
         challenges: certificates.challenges,
+        reachable,
         webDomain: (host) => routes.service(host)?.domain,
         unlocks,
         openUdp: openOverlayUdp(node.overlay),
@@ -245,7 +247,10 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
           ...surroundings(certificates, directory, node, registration),
           geo: around.geo,
           reputation: around.reputation,
-          leftOut: (host, port) => publisher.targetProblems(mapping.id).find((target) => target.host === host && target.port === port)?.problem ?? '',
+          leftOut: (host, port) => {
+            const problems = mapping.mode === 'http' ? publisher.targetProblems(mapping.id) : streams.targetProblems(mapping.id);
+            return problems.find((target) => target.host === host && target.port === port)?.problem ?? '';
+          },
           publicPort: sockets.port,
           portProblem: (protocol, port) => sockets.problem(protocol, port),
           nameTaken: (domain) => streams.takesName(sockets.port, domain),

@@ -128,6 +128,9 @@ export const STREAMS_PER_ADDRESS = 512;
 export const STREAM_DIAL_MS = 30_000;
 export const STREAM_IDLE_MS = 300_000;
 
+/** A connection that checks a target is held open for so long: an agent that cannot reach the target resets it within. */
+export const CONNECT_CHECK_HOLD_MS = 500;
+
 /** Connections whose first bytes are awaited to see which service they mean: in all, and of one address; more are closed at once. */
 export const HELLOS = 4_000;
 export const HELLOS_PER_ADDRESS = 256;

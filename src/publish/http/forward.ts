@@ -13,10 +13,9 @@ import { dialReason } from './dial-reason.ts';
 import { codeAnswer } from './content-coding.ts';
 import type { EncodedBody, Encoders } from './encoded-body.ts';
 import type { Answer, AnswerSource, BodySink, Exchange, ExchangeRequest } from './exchange.ts';
-import type { Balancer, Member } from './balance/balancer.ts';
-import type { Balancers } from './balance/balancers.ts';
-import type { Hash } from './balance/hash.ts';
-import { addressVisitor, formatVisitor, parseVisitor } from './balance/visitor.ts';
+import type { Hash } from '../balance/hash.ts';
+import { addressVisitor, formatVisitor, parseVisitor } from '../balance/visitor.ts';
+import type { Balancers, RouteBalancer, RouteMember } from './balance/balancers.ts';
 import { noFields, type FieldClass } from './field-class.ts';
 import { responseFields, safeTrailers, type RequestFieldPolicy } from './headers.ts';
 import { HeldBody } from './held-body.ts';
@@ -86,10 +85,10 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   #continueBy = Infinity;
   #target: RouteTarget;
   /** Where there was a choice: what was chosen, by whom, for which visitor, and what was tried before. */
-  #member: Member | undefined;
-  #balancer: Balancer | undefined;
+  #member: RouteMember | undefined;
+  #balancer: RouteBalancer | undefined;
   #visitor: Hash | undefined;
-  #tried: Set<Member> | undefined;
+  #tried: Set<RouteMember> | undefined;
   readonly #use: UpstreamUse;
   readonly #signsIn: boolean;
   #connection: UpstreamLink | undefined;
@@ -387,7 +386,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   /** The target is well; and the visitor of a sticky service is given what leads to it again. */
-  #greet(member: Member, fields: Fields): void {
+  #greet(member: RouteMember, fields: Fields): void {
     const balancer = this.#balancer;
     member.health.succeeded(this.#deps.deadlines.now());
     if (balancer === undefined || balancer.rules.balancing.sticky !== 'cookie') return;

@@ -22,7 +22,7 @@ import type { Tracing } from '../tracing/trace-context.ts';
 import { SecureContexts } from '../tls/secure-contexts.ts';
 import { terminateTls, type ChallengeSource, type Terminated } from '../tls/terminate.ts';
 import { Balancers, type TargetProblem } from './balance/balancers.ts';
-import { HealthChecks } from './balance/health-checks.ts';
+import { createHttpChecks, type HttpChecks } from './balance/http-checks.ts';
 import type { Unlocks } from '../stream/unlocks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
@@ -127,7 +127,7 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #handler: HandlerDeps;
   readonly #upstreams: Upstreams;
   readonly #balancers: Balancers;
-  readonly #checks: HealthChecks;
+  readonly #checks: HttpChecks;
   readonly #streams = new OpenStreams();
   readonly #encoders = new Encoders();
   readonly #refusals: Refusals;
@@ -159,7 +159,7 @@ class Publisher implements HttpPublisher, H1Owner {
     });
     this.#upstreams = new Upstreams(deps, this.deadlines);
     this.#balancers = new Balancers(({ upstream }) => this.#upstreams.reachable(upstream));
-    this.#checks = new HealthChecks({ upstreams: this.#upstreams, clock: deps.clock, random: Math.random });
+    this.#checks = createHttpChecks({ upstreams: this.#upstreams, clock: deps.clock, random: Math.random });
     this.#handler = {
       routes: deps.routes,
       backend: deps.backend,

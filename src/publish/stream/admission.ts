@@ -1,5 +1,6 @@
 // Who may use a stream service: one decision for a new connection or flow, and the same one again for those that are open.
 import { callerNetwork, type IpAddress, parseIp, unmapIp } from '#lib/ip.ts';
+import type { DialTarget } from '#lib/net.ts';
 import type { DenyReason } from '#model/decision.ts';
 import { judgeAddress } from '../access/restrictions.ts';
 import type { Caller } from '../access/rules/facts.ts';
@@ -32,6 +33,8 @@ export interface Refused {
 export interface Standing {
   readonly address: string;
   readonly unlock: Unlock | undefined;
+  /** Which of its service's targets it goes to; undefined while none is chosen. */
+  readonly share: DialTarget | undefined;
   /** The version of its service that let it in. */
   letInBy: AnyStreamService;
 }
@@ -83,6 +86,8 @@ export function endUnder(
 ): 'service_changed' | StreamRefusal | undefined {
   const now = table.keeps(standing.service);
   if (now === undefined || now.home !== standing.letInBy.home) return 'service_changed';
+  const { share } = standing;
+  if (share !== undefined && !now.shares.some(({ host, port }) => host === share.host && port === share.port)) return 'service_changed';
   if (now.access === standing.letInBy.access && !again(now)) return undefined;
   const refusal = holdRefusal(now, standing.address, standing.unlock, around);
   if (refusal === undefined) standing.letInBy = now;

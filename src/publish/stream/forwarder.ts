@@ -10,7 +10,6 @@ import { NetworkShares } from '#lib/network-shares.ts';
 import { resetStream, splice } from '#lib/splice.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { Identity } from '#model/identity.ts';
-import type { ServiceId } from '#model/ids.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
 import { KEEP_ALIVE_PROBE_MS, PEER_UNHEARD_MS, STREAM_WATCH_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
@@ -19,6 +18,7 @@ import { createIdSource } from '../http/request-id.ts';
 import { admitStream, type AdmissionDeps, countAdmitted, endUnder, type Standing } from './admission.ts';
 import type { HandshakeFault, Terminated } from '../tls/terminate.ts';
 import type { AnyStreamService, StreamService, StreamTable, Termination } from './services.ts';
+import type { StreamMember, StreamTargets } from './targets.ts';
 import { secureTarget, vectorsOf } from './target-tls.ts';
 import { sameTrust, type Unlock } from './unlocks.ts';
 
@@ -61,6 +61,7 @@ class Flow implements Deadlined, Standing {
   /** Whose share it is of. */
   network: string | undefined = undefined;
   upstream: Duplex | undefined = undefined;
+  share: DialTarget | undefined = undefined;
   /** Why it was ended from here; undefined while nobody has. */
   cut: string | undefined = undefined;
   deadline: number;
@@ -99,14 +100,15 @@ export class StreamForwarder {
   readonly #deps: StreamForwarderDeps;
   readonly #flows = new Set<Flow>();
   readonly #shares = new NetworkShares(STREAMS_PER_ADDRESS);
-  readonly #next = new Map<ServiceId, number>();
   readonly #ids = createIdSource();
   readonly #deadlines: Deadlines;
+  readonly #targets: StreamTargets;
   #closed = false;
   #emptied: (() => void) | undefined;
 
-  constructor(deps: StreamForwarderDeps, deadlines: Deadlines) {
+  constructor(deps: StreamForwarderDeps, deadlines: Deadlines, targets: StreamTargets) {
     this.#deps = deps;
+    this.#targets = targets;
     this.#deadlines = deadlines;
   }
 
@@ -126,7 +128,6 @@ export class StreamForwarder {
 
   /** Ends what the table does not keep, and what would not be let in any more; `again` names the services that it is asked for though they are the same. */
   sweep(table: StreamTable, again: (service: AnyStreamService) => boolean): void {
-    for (const id of this.#next.keys()) if (!table.has(id)) this.#next.delete(id);
     for (const flow of this.#flows) {
       const reason = endUnder(table, flow, this.#deps.around, again);
       if (reason !== undefined) this.#cut(flow, reason);
@@ -195,6 +196,8 @@ export class StreamForwarder {
     }
     this.#flows.add(flow);
     socket.once('close', flow.giveUp);
+    let member: StreamMember | undefined;
+    let dialled: Duplex;
     try {
       const tls = service.termination === undefined ? undefined : await this.#deps.terminate(socket, hello, service.termination);
       if (tls !== undefined && 'fault' in tls) {
@@ -209,14 +212,15 @@ export class StreamForwarder {
         flow.deadline = this.#deadlines.now() + service.dialMs;
       }
       this.#deadlines.add(flow);
-      const { dialled, target } = await this.#dial(service, flow.signal);
+      ({ dialled, member } = await this.#dial(flow, remote));
+      member.health.inFlight++;
       // Before the client's first byte: what the client itself sends as a header is only bytes to the target.
       if (service.proxy !== undefined) {
         const vectors = tls !== undefined && service.termination?.tellTarget === true ? vectorsOf(tls) : undefined;
         dialled.write(writeProxyHeader(service.proxy, remote, local, vectors === undefined ? {} : { vectors }));
       }
       const upstream =
-        service.targetTls === undefined ? dialled : await secureTarget(dialled, service, target.host, tls, flow.signal, this.#deps.log);
+        service.targetTls === undefined ? dialled : await secureTarget(dialled, service, member.target.host, tls, flow.signal, this.#deps.log);
       flow.reached(upstream, this.#deadlines.now());
       socket.off('close', flow.giveUp);
       if (flow.cut !== undefined) upstream.destroy();
@@ -224,11 +228,16 @@ export class StreamForwarder {
       // Paused where its first bytes were looked at.
       client.resume();
       const { forward, backward, error } = await spliced;
+      // Agents accept before they dial: what they cannot reach breaks off without a byte.
+      if (backward > 0 || error === undefined) this.#targets.succeeded(member);
+      else if (upstream.errored !== null && flow.cut === undefined) this.#targets.failed(service, member, 'broken without an answer');
       this.#record(entry, service, remote, flow.cut ?? (error === undefined ? 'done' : 'broken'), true, forward, backward);
     } catch (error) {
       socket.destroy();
+      if (member !== undefined && flow.cut === undefined && errorCode(error) === 'PUBLISH_UPSTREAM_TLS') this.#targets.failed(service, member, 'tls');
       this.#record(entry, service, remote, flow.cut ?? dialReason(error), true, 0, 0);
     } finally {
+      if (member !== undefined) member.health.inFlight--;
       this.#deadlines.remove(flow);
       this.#flows.delete(flow);
       if (this.#flows.size === 0) this.#emptied?.();
@@ -257,23 +266,29 @@ export class StreamForwarder {
     return undefined;
   }
 
-  /** The targets take turns; one that cannot be reached is passed over while there is time. */
-  async #dial(service: StreamService, signal: AbortSignal): Promise<{ readonly dialled: Duplex; readonly target: DialTarget }> {
+  /** A target that cannot be reached is passed over while there is time. */
+  async #dial(flow: Flow, { address }: Endpoint): Promise<{ readonly dialled: Duplex; readonly member: StreamMember }> {
+    const { service, signal } = flow;
     const dial = service.direct ? this.#deps.directDial : this.#deps.dial;
-    const { targets } = service;
-    const first = this.#next.get(service.id) ?? 0;
-    this.#next.set(service.id, (first + 1) % targets.length);
+    let tried: Set<StreamMember> | undefined;
     let failure: unknown;
-    for (let i = 0; i < targets.length && !signal.aborted; i++) {
-      const target = targets[(first + i) % targets.length] as DialTarget;
+    for (let member = this.#targets.choose(service, address, tried); member !== undefined && !signal.aborted;) {
+      const target = service.targets[member.target.index];
+      if (target === undefined) break;
+      flow.share = member.target;
       try {
-        return { dialled: await dial(target, { signal }), target };
+        return { dialled: await dial(target, { signal }), member };
       } catch (error) {
         failure = error;
+        // Who gives up has learned nothing of the target.
+        const gone = signal.aborted && !isTimeout(signal.reason);
+        if (!gone) this.#targets.failed(service, member, dialReason(error).replace('upstream_', ''));
         this.#deps.log.debug('a target could not be reached', { service: service.domain, error: describeError(error) });
       }
+      tried = (tried ?? new Set()).add(member);
+      member = this.#targets.choose(service, address, tried);
     }
-    throw failure ?? signal.reason;
+    throw failure ?? (signal.aborted ? signal.reason : new TypeError('the service has no target'));
   }
 
   #record(entry: Entry, service: StreamService, remote: Endpoint, reason: string, allowed: boolean, bytesUp: number, bytesDown: number): void {
@@ -314,6 +329,10 @@ function dialReason(error: unknown): string {
       return 'client_closed';
     case undefined:
     default:
-      return error instanceof DOMException && error.name === 'TimeoutError' ? 'upstream_timeout' : 'upstream_unreachable';
+      return isTimeout(error) ? 'upstream_timeout' : 'upstream_unreachable';
   }
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'TimeoutError';
 }

@@ -4,6 +4,7 @@ import type { Clock } from '#lib/clock.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Endpoint, Ends, OpenUdpFlow } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
+import type { ServiceId } from '#model/ids.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import type { CertificateSource } from '../certs/directory.ts';
 import { Stapler } from '../certs/ocsp/stapler.ts';
@@ -16,6 +17,7 @@ import { readHello } from './hello.ts';
 import { plainSurroundings, type Surroundings } from '../access/surroundings.ts';
 import { holdRefusal } from './admission.ts';
 import { type AnyStreamService, namedService, noStreams, type StreamPort, type StreamTable } from './services.ts';
+import { StreamTargets } from './targets.ts';
 import { type Reply, UdpFlows } from './udp-flows.ts';
 
 export interface StreamPublisher extends Closable {
@@ -32,6 +34,8 @@ export interface StreamPublisher extends Closable {
   apply(table: StreamTable): void;
   /** Whether a tls service has exactly this name, or this wildcard, on the port. */
   takesName(port: number, domain: string): boolean;
+  /** Targets of the service that get nothing new now, and why. */
+  targetProblems(service: ServiceId): ReturnType<StreamTargets['problems']>;
   stats(): { readonly streams: number; readonly udpFlows: number; readonly udpDropped: number };
 }
 
@@ -42,6 +46,8 @@ export interface StreamPublisherDeps extends Omit<StreamForwarderDeps, 'around' 
   readonly certificates: CertificateSource;
   /** TLS-ALPN-01 challenges; left out, none is answered. */
   readonly challenges?: ChallengeSource | undefined;
+  /** Whether there is a path to a host of the overlay now; left out, nobody knows. */
+  readonly reachable?: ((host: string) => boolean) | undefined;
   readonly openUdp: OpenUdpFlow;
   readonly openDirectUdp: OpenUdpFlow;
   /** The domain of the pages at a host, a wildcard among them. On the port of HTTPS the closer name wins, and any name before who takes the rest. */
@@ -68,10 +74,12 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
         },
       );
     });
-  const forwarder = new StreamForwarder({ ...deps, around, terminate }, deadlines);
+  const targets = new StreamTargets({ ...deps, random: Math.random });
+  const forwarder = new StreamForwarder({ ...deps, around, terminate }, deadlines, targets);
   const flows = new UdpFlows({
     open: deps.openUdp,
     openDirect: deps.openDirectUdp,
+    targets,
     unlocks: deps.unlocks,
     around,
     accessLog: deps.accessLog,
@@ -135,6 +143,7 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
     },
     apply(next) {
       table = next;
+      targets.follow(next);
       deps.unlocks.keep((unlock, access) => {
         const service = next.service(unlock.serviceId);
         if (service === undefined || service.access === access) return service?.access;
@@ -146,6 +155,7 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
       const service = table.udp.get(port);
       if (service !== undefined) flows.datagrams(run, size, from, service, reply);
     },
+    targetProblems: (service) => targets.problems(service),
     takesName: (port, domain) => table.ports.get(port)?.names.has(domain) === true,
     stats: () => {
       const { open, dropped } = flows.counts;
@@ -161,6 +171,7 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
       forwarder.close();
       flows.close();
       for (const socket of waiting) socket.destroy();
+      targets.close();
       stapler.close();
       deadlines.close();
     },

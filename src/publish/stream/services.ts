@@ -4,8 +4,9 @@ import { parseIp } from '#lib/ip.ts';
 import type { DialTarget } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
+import type { Ejection } from '#model/web.ts';
 import { policyProblem } from '../access/proofs.ts';
-import { listenPorts, targetPortOf } from '#model/stream.ts';
+import { type ConnectCheck, listenPorts, type StreamBalancing, targetPortOf } from '#model/stream.ts';
 import { accessKey, compileRestrictions, homeKey, type CompiledRestrictions } from '../access/restrictions.ts';
 import { CompiledPolicy } from '../access/rules/policy.ts';
 import { type CompiledLimit, compileLimits } from '../access/rules/rate-limits.ts';
@@ -22,8 +23,17 @@ export interface AnyStreamService {
   readonly domain: string;
   /** One of its public ports: the table has the service once for each. */
   readonly port: number;
-  /** Where that port leads. */
+  /** Where that port leads, for each of `shares`. */
   readonly targets: readonly DialTarget[];
+  /** The targets as the listen port leads to them, and how they share the load. */
+  readonly shares: readonly (DialTarget & { readonly weight: number })[];
+  readonly balancing: StreamBalancing;
+  /** Each source's address has a target of its own. */
+  readonly sticky: boolean;
+  readonly ejection: Ejection;
+  readonly healthCheck: ConnectCheck | undefined;
+  /** The PROXY header that checks begin with; undefined for none. */
+  readonly checkProxy: 1 | 2 | undefined;
   readonly direct: boolean;
   readonly idleMs: number;
   readonly restrictions: CompiledRestrictions;
@@ -35,7 +45,7 @@ export interface AnyStreamService {
   readonly home: string;
   /** Equal for two versions that let the same in, as at the page where people sign in for it. */
   readonly access: string;
-  /** Equal for two versions whose targets are the same: what is open then stays open, where access lets it. */
+  /** Equal for two versions that lead the same way: what is open to a target that is still there stays open, where access lets it. */
   readonly fingerprint: string;
 }
 
@@ -86,6 +96,11 @@ export class StreamTable {
 
   has(id: ServiceId): boolean {
     return this.#byId.has(id);
+  }
+
+  /** Each service once. */
+  services(): Iterable<AnyStreamService> {
+    return this.#byId.values();
   }
 
   service(id: ServiceId): AnyStreamService | undefined {
@@ -190,14 +205,21 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
   if (domain === undefined) return `${mapping.domain} is not a host name`;
   if (mapping.listenPort === undefined) return 'it has no port';
   if (path === undefined) return 'it has no target';
-  const { authToken: _token, access, restrictions: _restrictions, private: _private, ...lasting } = mapping;
+  const { authToken: _token, access, restrictions: _restrictions, private: _private, paths: _paths, stream, ...lasting } = mapping;
   const { options, targets } = path;
+  const { weight: _weight, ...way } = options;
   return {
     id: mapping.id,
     accountId: mapping.accountId,
     domain,
     port: mapping.listenPort,
     targets: targets.map(({ host, port }) => ({ host, port })),
+    shares: targets.map(({ host, port, weight }) => ({ host, port, weight })),
+    balancing: stream.balancing,
+    sticky: stream.balancing.sticky === 'address',
+    ejection: stream.ejection,
+    healthCheck: stream.healthCheck,
+    checkProxy: options.proxyProtocol ? options.proxyProtocolVersion : undefined,
     direct: options.directUpstream,
     idleMs: options.sessionIdleTimeoutMs ?? STREAM_IDLE_MS,
     restrictions: compileRestrictions(mapping.restrictions),
@@ -206,7 +228,7 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
     closed: streamRefusal(mapping),
     home: homeKey(mapping, domain),
     access: accessKey(mapping, domain),
-    fingerprint: JSON.stringify(lasting),
+    fingerprint: JSON.stringify([lasting, way, stream.portRanges, stream.termination, targets[0]?.protocol]),
   };
 }
 

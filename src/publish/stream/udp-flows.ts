@@ -4,16 +4,17 @@ import type { Clock, Timer } from '#lib/clock.ts';
 import { type Endpoint, type OpenUdpFlow, sendRun, type UdpFlow } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
-import type { ServiceId } from '#model/ids.ts';
 import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_SWEEP_MS } from '../constants.ts';
 import { createIdSource } from '../http/request-id.ts';
 import { admitStream, type AdmissionDeps, type Admitted, countAdmitted, endUnder, type Standing } from './admission.ts';
 import type { AnyStreamService, StreamTable, UdpService } from './services.ts';
+import type { StreamMember, StreamTargets } from './targets.ts';
 import { sameTrust, type Unlock } from './unlocks.ts';
 
 export interface UdpFlowsDeps extends AdmissionDeps {
   readonly open: OpenUdpFlow;
   readonly openDirect: OpenUdpFlow;
+  readonly targets: StreamTargets;
   readonly accessLog: (entry: AccessLogEntry) => void;
   readonly clock: Clock;
 }
@@ -28,6 +29,7 @@ interface Flow extends Standing {
   /** Whose share it is of. */
   readonly network: string;
   readonly admitted: Admitted;
+  readonly member: StreamMember;
   readonly upstream: UdpFlow;
   readonly started: number;
   readonly wall: number;
@@ -45,7 +47,6 @@ export class UdpFlows {
   /** Those that nobody has answered, oldest first. */
   readonly #unanswered = new Set<Flow>();
   readonly #shares = new NetworkShares(UDP_FLOWS_PER_ADDRESS);
-  readonly #next = new Map<ServiceId, number>();
   readonly #ids = createIdSource();
   #sweep: Timer | undefined;
   #dropped = 0;
@@ -79,7 +80,6 @@ export class UdpFlows {
 
   /** Ends what the table does not keep, and what would not be let in any more; `again` as for streams. */
   keep(table: StreamTable, again: (service: AnyStreamService) => boolean): void {
-    for (const id of this.#next.keys()) if (!table.has(id)) this.#next.delete(id);
     for (const flow of this.#flows) {
       const reason = endUnder(table, flow, this.#deps.around, again);
       if (reason !== undefined) this.#end(flow, reason);
@@ -98,13 +98,12 @@ export class UdpFlows {
     const admitted = admitStream(service, client.address, this.#deps);
     if ('refused' in admitted) return undefined;
     const { unlock } = admitted;
-    const turn = this.#next.get(service.id) ?? 0;
-    const target = service.targets[turn % service.targets.length];
-    if (target === undefined) return undefined;
+    const member = this.#deps.targets.choose(service, client.address, undefined);
+    const target = member === undefined ? undefined : service.targets[member.target.index];
+    if (member === undefined || target === undefined) return undefined;
     if (!countAdmitted(service, unlock, this.#deps)) return undefined;
     const network = this.#makeRoom(client);
     if (network === undefined) return undefined;
-    this.#next.set(service.id, (turn + 1) % service.targets.length);
     const open = service.direct ? this.#deps.openDirect : this.#deps.open;
     const received = (run: Uint8Array, size: number): void => {
       if (!flow.open) return;
@@ -113,6 +112,7 @@ export class UdpFlows {
       if (!flow.answered) {
         flow.answered = true;
         this.#unanswered.delete(flow);
+        this.#deps.targets.succeeded(member);
       }
       reply(run, size, client);
     };
@@ -122,13 +122,18 @@ export class UdpFlows {
       letInBy: service,
       address: client.address,
       client,
+      share: member.target,
+      member,
       network,
       unlock,
       admitted,
       upstream: open(
         { address: target.host, port: target.port },
         (bytes) => received(bytes, bytes.length),
-        () => this.#end(flow, 'upstream_unreachable'),
+        () => {
+          this.#deps.targets.failed(service, member, 'unreachable');
+          this.#end(flow, 'upstream_unreachable');
+        },
         received,
       ),
       started: clock.now(),
@@ -139,6 +144,7 @@ export class UdpFlows {
       bytesUp: 0,
       bytesDown: 0,
     };
+    member.health.inFlight++;
     this.#flows.add(flow);
     this.#unanswered.add(flow);
     this.#arm();
@@ -160,6 +166,7 @@ export class UdpFlows {
     this.#flows.delete(flow);
     this.#unanswered.delete(flow);
     this.#shares.give(flow.network);
+    flow.member.health.inFlight--;
     flow.upstream.close();
     this.#record(flow, reason);
   }

@@ -1,10 +1,10 @@
 // The choice of a target, in seeded and virtual terms: shares, stickiness, ejection, panic, and what moves when the list changes.
 import t from 'tap';
-import { Balancer, type Member } from '../../../src/publish/http/balance/balancer.ts';
-import { hashText } from '../../../src/publish/http/balance/hash.ts';
+import { Balancer, type Member as AnyMember } from '../../../src/publish/balance/balancer.ts';
+import { hashText } from '../../../src/publish/balance/hash.ts';
 import { RetryBudget } from '../../../src/publish/http/balance/retry-budget.ts';
-import { TargetHealth } from '../../../src/publish/http/balance/target-health.ts';
-import { addressVisitor, drawVisitor, formatVisitor, parseVisitor } from '../../../src/publish/http/balance/visitor.ts';
+import { TargetHealth } from '../../../src/publish/balance/target-health.ts';
+import { addressVisitor, drawVisitor, formatVisitor, parseVisitor } from '../../../src/publish/balance/visitor.ts';
 import { RETRY_BURST, RETRY_RATE, RETRY_SHARE } from '../../../src/publish/constants.ts';
 import type { RouteTarget } from '../../../src/publish/http/routes.ts';
 import { defaultWeb, type Balancing, type Ejection } from '#model/web.ts';
@@ -12,6 +12,8 @@ import { defaultTargetOptions } from '#model/service.ts';
 import { asId } from '#model/ids.ts';
 import { describeUpstream } from '../../../src/publish/http/upstream-target.ts';
 import { seeded } from '../../support/seeded.ts';
+
+type Member = AnyMember<RouteTarget>;
 
 function member(name: string, weight = 1): Member {
   const target = { protocol: 'http', host: name, port: 80, basePath: '', weight } as const;
@@ -26,7 +28,7 @@ function balancer(
   strategy: Balancing['strategy'] = 'round_robin',
   more: Partial<Ejection> = {},
   reach?: (target: RouteTarget) => boolean,
-): Balancer {
+): Balancer<RouteTarget> {
   return new Balancer(members, { balancing: { strategy, sticky: 'off' }, ejection: { ...defaultWeb.ejection, ...more } }, reach ?? (() => true));
 }
 

@@ -1,8 +1,8 @@
 // The driver of health checks in virtual time: rhythm, jitter, timeouts, and how many are under way at once.
 import t from 'tap';
-import { HealthChecks } from '../../../src/publish/http/balance/health-checks.ts';
+import { createHttpChecks } from '../../../src/publish/http/balance/http-checks.ts';
 import type { CheckedTarget } from '../../../src/publish/http/balance/balancers.ts';
-import { TargetHealth } from '../../../src/publish/http/balance/target-health.ts';
+import { TargetHealth } from '../../../src/publish/balance/target-health.ts';
 import { describeUpstream } from '../../../src/publish/http/upstream-target.ts';
 import { publishError } from '../../../src/publish/errors.ts';
 import { HEALTH_CHECKS, HEALTH_FIRST_MS, HEALTH_JITTER } from '#publish/constants.ts';
@@ -38,7 +38,7 @@ function start(fail?: () => Error) {
   const begun: { readonly at: number; readonly host: string }[] = [];
   let open = 0;
   let most = 0;
-  const checks = new HealthChecks({
+  const checks = createHttpChecks({
     clock,
     random: seeded(7),
     upstreams: {

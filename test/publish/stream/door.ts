@@ -5,6 +5,7 @@ import type { Test } from 'tap';
 import { systemClock } from '#lib/clock.ts';
 import { openHostUdp } from '#lib/host-udp.ts';
 import { silentLogger } from '#lib/log.ts';
+import { asId } from '#model/ids.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import { type Certificate, buildStreamTable, createStreamPublisher, Unlocks } from '#publish/index.ts';
@@ -29,6 +30,8 @@ export interface Door {
   apply(mappings: readonly ServiceMapping[]): void;
   open(): number;
   readonly unlocks: Unlocks;
+  /** Of the service with that name. */
+  targetProblems(name: string): readonly string[];
 }
 
 /** A publisher behind one listening socket that stands for the public port 5432. */
@@ -72,7 +75,16 @@ export async function open(
     await publisher.close();
     await listener.close();
   });
-  return { port: listener.port, entries, problems, passedOn, apply, open: () => publisher.stats().streams, unlocks };
+  return {
+    port: listener.port,
+    entries,
+    problems,
+    passedOn,
+    apply,
+    open: () => publisher.stats().streams,
+    unlocks,
+    targetProblems: (name) => publisher.targetProblems(asId(`s-${name}`)).map(({ port: at, problem }) => `${at} ${problem}`),
+  };
 }
 
 export function dial(door: Door): Socket {

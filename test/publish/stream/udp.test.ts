@@ -12,7 +12,8 @@ import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_IDLE_MS, UDP_SWEEP_MS } from '#pu
 import { plainSurroundings } from '#publish/access/surroundings.ts';
 import { UdpFlows } from '#publish/stream/udp-flows.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
-import { mapping, path } from '../harness.ts';
+import { dialTcp, mapping, path } from '../harness.ts';
+import { StreamTargets } from '#publish/stream/targets.ts';
 import { plainAccess, signInProofs } from '#model/access.ts';
 
 function udp(name: string, hosts: readonly string[], change: Partial<ServiceMapping> = {}): ServiceMapping {
@@ -41,7 +42,9 @@ function open(t: Test, mappings: readonly ServiceMapping[]): Door {
     close: () => void door.closed++,
   });
   door.unlocks = new Unlocks({ clock, log: silentLogger });
+  const targets = new StreamTargets({ dial: dialTcp, directDial: dialTcp, clock, random: () => 0 });
   door.flows = new UdpFlows({
+    targets,
     open: target,
     openDirect: target,
     unlocks: door.unlocks,
@@ -50,8 +53,10 @@ function open(t: Test, mappings: readonly ServiceMapping[]): Door {
     clock,
   });
   let table = buildStreamTable(mappings, (id, problem) => t.fail(`${id} ${problem}`));
+  targets.follow(table);
   door.apply = (next) => {
     table = buildStreamTable(next, () => undefined);
+    targets.follow(table);
     door.flows.keep(table, () => false);
   };
   door.send = (from, text) => {

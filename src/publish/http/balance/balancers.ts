@@ -4,9 +4,12 @@ import { formatHostPort } from '#lib/net.ts';
 import type { ServiceId } from '#model/ids.ts';
 import type { HealthCheck } from '#model/web.ts';
 import type { Route, RouteTable, RouteTarget } from '../routes.ts';
-import { Balancer, type Member } from './balancer.ts';
-import { hashText } from './hash.ts';
-import { TargetHealth } from './target-health.ts';
+import { Balancer, type Member } from '../../balance/balancer.ts';
+import { hashText } from '../../balance/hash.ts';
+import { TargetHealth } from '../../balance/target-health.ts';
+
+export type RouteMember = Member<RouteTarget>;
+export type RouteBalancer = Balancer<RouteTarget>;
 
 /** A target that is asked how it is. */
 export interface CheckedTarget {
@@ -25,12 +28,12 @@ export interface TargetProblem {
 
 export class Balancers {
   readonly #reachable: (target: RouteTarget) => boolean;
-  readonly #byRoute = new WeakMap<Route, Balancer>();
+  readonly #byRoute = new WeakMap<Route, RouteBalancer>();
   /** The newest of each route, by service and route. */
-  readonly #newest = new Map<string, Balancer>();
+  readonly #newest = new Map<string, RouteBalancer>();
   /** By service and target. */
   readonly #health = new Map<string, TargetHealth>();
-  #byService: ReadonlyMap<ServiceId, readonly Balancer[]> = new Map();
+  #byService: ReadonlyMap<ServiceId, readonly RouteBalancer[]> = new Map();
   #table: RouteTable | undefined;
   #version = 0;
 
@@ -38,7 +41,7 @@ export class Balancers {
     this.#reachable = reachable;
   }
 
-  of(route: Route): Balancer {
+  of(route: Route): RouteBalancer {
     const known = this.#byRoute.get(route);
     if (known !== undefined) return known;
     const key = routeKey(route);
@@ -55,7 +58,7 @@ export class Balancers {
     this.#table = table;
     this.#version = table.version;
     const checked = new Map<string, CheckedTarget>();
-    const byService = new Map<ServiceId, Balancer[]>();
+    const byService = new Map<ServiceId, RouteBalancer[]>();
     const routes = new Set<string>();
     const targets = new Set<string>();
     for (const service of table.services()) {
@@ -97,8 +100,8 @@ export class Balancers {
     );
   }
 
-  #make(route: Route, old: Balancer | undefined): Balancer {
-    const members = route.targets.map((target): Member => {
+  #make(route: Route, old: RouteBalancer | undefined): RouteBalancer {
+    const members = route.targets.map((target): RouteMember => {
       const key = targetKey(route, target);
       let health = this.#health.get(key);
       if (health === undefined) this.#health.set(key, (health = new TargetHealth()));
@@ -124,7 +127,7 @@ function targetKey(route: Route, { upstream, basePath }: RouteTarget): string {
   return `${route.service.id} ${upstream.key} ${basePath}`;
 }
 
-function sameChoice({ members, rules }: Balancer, route: Route): boolean {
+function sameChoice({ members, rules }: RouteBalancer, route: Route): boolean {
   const { balancing, ejection } = route.service.mapping.web;
   return (
     rules.balancing.strategy === balancing.strategy &&

@@ -1,14 +1,19 @@
-// Which of a route's targets a request goes to. Time and randomness are arguments; requests report back what became of them.
+// Which of several targets a request or connection goes to. Time and randomness are arguments; what became of it is reported back.
+import type { StreamBalancing } from '#model/stream.ts';
 import type { Balancing, Ejection } from '#model/web.ts';
-import { STICKY_WORK } from '../../constants.ts';
-import type { RouteTarget } from '../routes.ts';
+import { STICKY_WORK } from '../constants.ts';
 import { affinity, type Hash } from './hash.ts';
 import type { TargetHealth } from './target-health.ts';
 import { drawVisitor } from './visitor.ts';
 
-/** One of several targets. Its health is shared by all routes of the service that lead to it. */
-export interface Member {
-  readonly target: RouteTarget;
+/** What a target has to have: its share of the load, from 0 up. */
+export interface Weighted {
+  readonly weight: number;
+}
+
+/** One of several targets. Its health is shared by all of the service that leads to it. */
+export interface Member<Target extends Weighted = Weighted> {
+  readonly target: Target;
   readonly health: TargetHealth;
   readonly hash: Hash;
   /** Smooth weighted round robin: what it is owed. */
@@ -16,19 +21,19 @@ export interface Member {
 }
 
 export interface BalancerRules {
-  readonly balancing: Balancing;
+  readonly balancing: Balancing | StreamBalancing;
   readonly ejection: Ejection;
 }
 
-export class Balancer {
-  readonly members: readonly Member[];
+export class Balancer<Target extends Weighted> {
+  readonly members: readonly Member<Target>[];
   readonly rules: BalancerRules;
-  readonly #reachable: (target: RouteTarget) => boolean;
+  readonly #reachable: (target: Target) => boolean;
   /** Filled anew by every choice. */
-  readonly #candidates: Member[] = [];
+  readonly #candidates: Member<Target>[] = [];
 
   /** `reachable`: whether there is a path to it now. */
-  constructor(members: readonly Member[], rules: BalancerRules, reachable: (target: RouteTarget) => boolean) {
+  constructor(members: readonly Member<Target>[], rules: BalancerRules, reachable: (target: Target) => boolean) {
     this.members = members;
     this.rules = rules;
     this.#reachable = reachable;
@@ -38,7 +43,7 @@ export class Balancer {
    * A target that is not among `tried`, or undefined where all are. Targets of weight 0 only where no other is available; and where none is
    * at all, any: it is better to try than to refuse.
    */
-  choose(now: number, random: () => number, visitor: Hash | undefined, tried: ReadonlySet<Member> | undefined): Member | undefined {
+  choose(now: number, random: () => number, visitor: Hash | undefined, tried: ReadonlySet<Member> | undefined): Member<Target> | undefined {
     const candidates = this.#candidates;
     this.#fill((member) => member.target.weight > 0 && this.#usable(member, now), tried);
     if (candidates.length === 0) this.#fill((member) => this.#usable(member, now), tried);
@@ -51,6 +56,7 @@ export class Balancer {
       case 'round_robin':
         return nextInTurn(candidates);
       case 'least_requests':
+      case 'least_connections':
         return lessLoaded(candidates, random);
       case 'random':
         return drawn(candidates, random, undefined);
@@ -58,13 +64,13 @@ export class Balancer {
   }
 
   /** Whether the visitor comes to that target while nothing is wrong with any. */
-  belongs(visitor: Hash, member: Member): boolean {
+  belongs(visitor: Hash, member: Member<Target>): boolean {
     this.#fill(({ target }) => target.weight > 0, undefined);
     return dearest(this.#candidates, visitor) === member;
   }
 
   /** A visitor who belongs to the target; undefined where none was found in bounded time, or where none can: it has no weight. */
-  visitorFor(member: Member, random: () => number): Hash | undefined {
+  visitorFor(member: Member<Target>, random: () => number): Hash | undefined {
     if (member.target.weight <= 0) return undefined;
     for (let work = 0; work < STICKY_WORK; work += this.members.length) {
       const visitor = drawVisitor(random);
@@ -74,16 +80,16 @@ export class Balancer {
   }
 
   /** A request failed at the target. It is left out for a time only where another is available. */
-  failed(member: Member, now: number, reason: string): void {
+  failed(member: Member<Target>, now: number, reason: string): void {
     const spare = this.members.some((other) => other !== member && this.#usable(other, now));
     member.health.failed(now, reason, this.rules.ejection, spare);
   }
 
-  #usable({ target, health }: Member, now: number): boolean {
+  #usable({ target, health }: Member<Target>, now: number): boolean {
     return health.available(now) && this.#reachable(target);
   }
 
-  #fill(takes: (member: Member) => boolean, tried: ReadonlySet<Member> | undefined): void {
+  #fill(takes: (member: Member<Target>) => boolean, tried: ReadonlySet<Member> | undefined): void {
     const candidates = this.#candidates;
     candidates.length = 0;
     for (const member of this.members) if (tried?.has(member) !== true && takes(member)) candidates.push(member);
@@ -96,8 +102,8 @@ function weightOf({ target }: Member): number {
 }
 
 /** Smooth weighted round robin, as nginx has it: the heavy ones do not come in a row. */
-function nextInTurn(candidates: readonly Member[]): Member | undefined {
-  let best: Member | undefined;
+function nextInTurn<M extends Member>(candidates: readonly M[]): M | undefined {
+  let best: M | undefined;
   let total = 0;
   for (const member of candidates) {
     const weight = weightOf(member);
@@ -110,18 +116,18 @@ function nextInTurn(candidates: readonly Member[]): Member | undefined {
 }
 
 /** The less loaded of two drawn by weight (power of two choices): near the least of all, and no herd runs to one target. */
-function lessLoaded(candidates: readonly Member[], random: () => number): Member | undefined {
+function lessLoaded<M extends Member>(candidates: readonly M[], random: () => number): M | undefined {
   const first = drawn(candidates, random, undefined);
   const second = drawn(candidates, random, first);
   if (first === undefined || second === undefined) return first;
   return second.health.inFlight * weightOf(first) < first.health.inFlight * weightOf(second) ? second : first;
 }
 
-function drawn(candidates: readonly Member[], random: () => number, without: Member | undefined): Member | undefined {
+function drawn<M extends Member>(candidates: readonly M[], random: () => number, without: M | undefined): M | undefined {
   let total = 0;
   for (const member of candidates) if (member !== without) total += weightOf(member);
   let left = random() * total;
-  let last: Member | undefined;
+  let last: M | undefined;
   for (const member of candidates) {
     if (member === without) continue;
     last = member;
@@ -131,8 +137,8 @@ function drawn(candidates: readonly Member[], random: () => number, without: Mem
   return last;
 }
 
-function dearest(candidates: readonly Member[], visitor: Hash): Member | undefined {
-  let best: Member | undefined;
+function dearest<M extends Member>(candidates: readonly M[], visitor: Hash): M | undefined {
+  let best: M | undefined;
   let most = -Infinity;
   for (const member of candidates) {
     const value = affinity(visitor, member.hash, weightOf(member));

@@ -1,6 +1,6 @@
 // How one target is, as its checks and its requests tell: a state machine without a clock. What nobody has complained of is well.
 import type { Ejection, HealthCheck } from '#model/web.ts';
-import { EJECT_GROWTH } from '../../constants.ts';
+import { EJECT_GROWTH } from '../constants.ts';
 
 type CheckRules = Pick<HealthCheck, 'healthyAfter' | 'unhealthyAfter'>;
 
