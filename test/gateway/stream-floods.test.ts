@@ -1,71 +1,17 @@
 // The gateway's public stream ports under attack: datagrams from 100,000 addresses (attack row D-10), and PROXY headers of strangers and of load
 // balancers (row H-14) at a TCP service.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import t, { type Test } from 'tap';
-import { systemClock } from '#lib/clock.ts';
-import { hostDial } from '#lib/host-dial.ts';
-import { type IpPrefix, parsePrefix } from '#lib/ip.ts';
-import { silentLogger } from '#lib/log.ts';
-import { chooseHostUdp } from '#mesh/index.ts';
-import type { AccessLogEntry } from '#model/access-log.ts';
+import t from 'tap';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
 import { UDP_FLOWS } from '#publish/constants.ts';
-import { buildStreamTable, createStreamPublisher, type StreamPublisher, Unlocks } from '#publish/index.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
-import { openPublicSockets } from '../../src/gateway/listen/public-sockets.ts';
 import { listenTcp, mapping, path, readAll } from '../publish/harness.ts';
 import { freePort } from '../support/mesh.ts';
 import { until } from '../support/until.ts';
-
-interface Gate {
-  readonly entries: AccessLogEntry[];
-  stats(): ReturnType<StreamPublisher['stats']>;
-}
-
-/** Public sockets with a stream publisher behind them, as the gateway has them. */
-async function start(
-  t: Test,
-  mappings: readonly ServiceMapping[],
-  accelerators: 'auto' | 'off',
-  loadBalancers: readonly string[] = [],
-): Promise<Gate> {
-  const clock = systemClock;
-  const log = silentLogger;
-  const udp = chooseHostUdp(accelerators);
-  const entries: AccessLogEntry[] = [];
-  const publisher = createStreamPublisher({
-    dial: hostDial,
-    directDial: hostDial,
-    openUdp: udp.open,
-    openDirectUdp: udp.open,
-    webDomain: () => undefined,
-    unlocks: new Unlocks({ clock, log }),
-    accessLog: (entry) => void entries.push(entry),
-    clock,
-    log,
-  });
-  const sockets = await openPublicSockets({
-    at: { host: '127.0.0.1', port: 0 },
-    loadBalancers: loadBalancers.map(parsePrefix).filter((prefix): prefix is IpPrefix => prefix !== undefined),
-    http: { handleConnection: (socket) => void socket.destroy() },
-    streams: publisher,
-    openUdp: udp.listen,
-    clock,
-    log,
-  });
-  t.teardown(async () => {
-    const closed = sockets.close();
-    await publisher.close();
-    await closed;
-  });
-  const table = buildStreamTable(mappings, (id, problem) => t.fail(`${id} ${problem}`));
-  publisher.apply(table);
-  sockets.open(table);
-  return { entries, stats: () => publisher.stats() };
-}
+import { startGate } from './stream-gate.ts';
 
 const flood = `
 import socket, struct, sys
@@ -96,7 +42,7 @@ for (const accelerators of ['auto', 'off'] as const) {
       await once(target, 'listening');
       t.teardown(() => void target.close());
       const port = await freePort();
-      const gate = await start(t, [udpService('game.test', target.address().port, port)], accelerators);
+      const gate = await startGate(t, [udpService('game.test', target.address().port, port)], accelerators);
       const client = createSocket('udp4');
       t.teardown(() => void client.close());
       const ping = async (text: string): Promise<void> => {
@@ -129,7 +75,6 @@ for (const accelerators of ['auto', 'off'] as const) {
 }
 
 async function spawnFlood(port: number): Promise<void> {
-  const { spawn } = await import('node:child_process');
   const child = spawn('python3', ['-c', flood, String(port), String(addresses)], { stdio: ['ignore', 'inherit', 'inherit'] });
   await once(child, 'close');
 }
@@ -147,7 +92,7 @@ void t.test('row D-10: who may not pass is told nothing, so nothing is amplified
   t.teardown(() => void target.close());
   const port = await freePort();
   const restrictions = { ...noRestrictions, allowedCidrs: ['10.0.0.0/8'] };
-  const gate = await start(t, [udpService('game.test', target.address().port, port, { restrictions })], 'auto');
+  const gate = await startGate(t, [udpService('game.test', target.address().port, port, { restrictions })], 'auto');
   const client = createSocket('udp4');
   t.teardown(() => void client.close());
   client.on('message', () => t.fail('something was said'));
@@ -183,14 +128,14 @@ void t.test('row H-14: at a TCP service a stranger’s PROXY header is only byte
   const forged = writeProxyHeader(1, { address: '9.9.9.9', port: 9 }, { address: '127.0.0.1', port: 1 });
 
   const open = await freePort();
-  const strangers = await start(t, [service(open)], 'auto');
+  const strangers = await startGate(t, [service(open)], 'auto');
   await until('it listens', async () => (await ask(open, 'x')) === 'ok');
   t.equal(await ask(open, Buffer.concat([forged, Buffer.from('SELECT 1')])), 'ok');
   t.equal(received.at(-1), `${Buffer.from(forged).toString('latin1')}SELECT 1`);
   t.ok(strangers.entries.every(({ sourceIp }) => sourceIp === '127.0.0.1'));
 
   const behind = await freePort();
-  const balanced = await start(t, [service(behind)], 'auto', ['127.0.0.0/8']);
+  const balanced = await startGate(t, [service(behind)], 'auto', ['127.0.0.0/8']);
   await until('it listens', async () => (await ask(behind, Buffer.concat([forged, Buffer.from('x')]))) === 'ok');
   t.match(balanced.entries.at(-1), { sourceIp: '9.9.9.9' });
   const count = received.length;

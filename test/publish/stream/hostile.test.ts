@@ -120,6 +120,7 @@ async function slowDoor(t: Test, target: number) {
     dial: dialTcp,
     directDial: dialTcp,
     unlocks: new Unlocks({ clock, log: silentLogger }),
+    certificates: { find: () => undefined },
     webDomain: () => undefined,
     openUdp: openHostUdp,
     openDirectUdp: openHostUdp,
