@@ -41,6 +41,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   pino: ['lib/log-writer.ts'],
   'acme-client': ['publish/certs/acme/'],
   'prom-client': ['metrics/registry.ts'],
+  'mmdb-lib': ['gateway/geo/geo-database.ts'],
   re2js: ['lib/linear-pattern.ts'],
   yaml: ['agent/discovery/services-file.ts'],
   ws: ['overlay/path/', 'server/relay/', 'server/dashboard/', 'server/front.ts'],

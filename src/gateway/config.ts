@@ -61,6 +61,34 @@ export const gatewaySchema = object({
       },
     ),
   }),
+  geo: object({
+    countryFile: optional(
+      string({
+        about: 'MaxMind DB file that tells the country of an address (GeoLite2-Country, or another in its format). It is read again when it changes.',
+        example: '/var/lib/GeoIP/GeoLite2-Country.mmdb',
+      }),
+    ),
+    asnFile: optional(
+      string({ about: 'MaxMind DB file that tells the network (AS number) of an address.', example: '/var/lib/GeoIP/GeoLite2-ASN.mmdb' }),
+    ),
+  }),
+  crowdsec: object({
+    url: optional(
+      convert(
+        string({
+          about: 'URL of a CrowdSec LAPI. Services that enforce its decisions deny everybody until they have come once.',
+          example: 'http://127.0.0.1:8080',
+        }),
+        (text, refuse): URL | undefined => {
+          const url = URL.parse(text);
+          const plain = url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '';
+          return plain ? url : refuse('must be an http or https URL without user and password');
+        },
+        'URL',
+      ),
+    ),
+    keyFile: optional(string({ about: 'File with the key of this bouncer, from `cscli bouncers add`.', example: 'crowdsec-key' })),
+  }),
   wireguard: wireguardSettings,
   metrics: metricsSettings,
   tracing: object({

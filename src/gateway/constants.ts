@@ -34,3 +34,16 @@ export const certificatesInReport = 100;
 
 /** Bytes of the picture above our own pages: it travels within each of them. */
 export const maxLogoBytes = 65_536;
+
+/** How often data bases of addresses are looked at for a change, milliseconds; and addresses whose records are kept at hand. */
+export const geoPollMs = 5_000;
+export const geoCacheSize = 4_096;
+
+/** CrowdSec is asked this often, and a call may take so long, milliseconds; after something was deleted that is not known, everything again at most this often. */
+export const crowdsecPollMs = 10_000;
+export const crowdsecCallMs = 30_000;
+export const crowdsecResyncMs = 300_000;
+/** Decisions that are held; where there are more, nothing can be said of anybody. Taken in so many at a time, from an answer of at most so many bytes. */
+export const crowdsecDecisions = 500_000;
+export const crowdsecSlice = 5_000;
+export const crowdsecBodyBytes = 256 * 1_048_576;

@@ -25,6 +25,13 @@ export const gatewayError = defineErrors('gateway', {
     text: 'dns-01 needs acme.dns: server, keyName and keyFile of a name server that takes updates, or command. Wildcard names in acme.together need it too.',
     ...input,
   },
+  GATEWAY_CROWDSEC: {
+    text: 'The CrowdSec LAPI does not tell its decisions. Check crowdsec.url and the key in crowdsec.keyFile (`cscli bouncers add`).',
+    origin: 'input',
+    retry: true,
+    status: 502,
+  },
+  GATEWAY_CROWDSEC_KEY: { text: 'crowdsec.url needs crowdsec.keyFile: the file with a key from `cscli bouncers add`.', ...input },
   GATEWAY_COLLECTOR: {
     text: 'The collector does not take spans. Check tracing.collector and its sign-in.',
     origin: 'input',

@@ -27,7 +27,6 @@ import {
   createStreamPublisher,
   RouteTable,
   openCertificateDirectory,
-  plainSurroundings,
   Unlocks,
   Tracing,
   Traffic,
@@ -42,6 +41,7 @@ import { gatewayError } from './errors.ts';
 import { listenPlainHttp } from './listen/plain-http.ts';
 import { ProxyDoor } from './listen/proxy-door.ts';
 import { gatewayFamilies } from './metrics.ts';
+import { openSurroundings } from './surroundings.ts';
 import { openPublicSockets } from './listen/public-sockets.ts';
 import { openOverlayUdp } from './overlay-udp.ts';
 import { viewPaths } from './path-view.ts';
@@ -160,7 +160,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       spans?.push(entry);
     };
     const unlocks = scope.use(new Unlocks({ clock, log: log.with({ part: 'stream' }) }));
-    const around = plainSurroundings(clock);
+    const around = await openSurroundings(config, scope, { clock, log });
     const reachable = viewPaths(() => node.overlay.status().peers, clock);
     const publisher = createHttpPublisher({
       around,
@@ -306,7 +306,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       services: reporter.status(),
       certificates: certificates.list(),
       accessLog: { waiting: accessLog.waiting, dropped: accessLog.dropped },
-      problems: accessLog.problem === '' ? [] : [accessLog.problem],
+      problems: [accessLog.problem, around.crowdsec?.outage ?? ''].filter((problem) => problem !== ''),
       http: publisher.stats(),
       streams: { ...streams.stats(), unlocked: unlocks.size },
     }));
@@ -322,6 +322,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         certificates: () =>
           certificates.list().flatMap(({ names, notAfter }) => (notAfter === undefined ? [] : [{ names, notAfter: Date.parse(notAfter) }])),
         accessLog,
+        around,
         services: () => reporter.status(),
         node,
         link: () => control.status(),

@@ -5,6 +5,8 @@ import type { MeshNode } from '#mesh/index.ts';
 import { type CertificateFigures, certificateFamilies, counter, type Family, gauge, histogram, meshFamilies, single } from '#metrics/index.ts';
 import type { LinkStatus, ServiceStatus } from '#model/status.ts';
 import type { AccessLogSink, HttpPublisher, SpanExporter, StreamPublisher, Traffic } from '#publish/index.ts';
+import type { CrowdsecBouncer } from './crowdsec/bouncer.ts';
+import type { GatewaySurroundings } from './surroundings.ts';
 
 export interface GatewayFigures {
   readonly traffic: Traffic;
@@ -15,6 +17,7 @@ export interface GatewayFigures {
   readonly accessLog: Pick<AccessLogSink, 'dropped' | 'waiting'>;
   /** Undefined where there are no traces. */
   readonly spans: Pick<SpanExporter, 'exported' | 'dropped'> | undefined;
+  readonly around: Pick<GatewaySurroundings, 'crowdsec' | 'limits'>;
   readonly services: () => readonly ServiceStatus[];
   readonly node: Pick<MeshNode, 'state' | 'status'>;
   /** The proxy stream. */
@@ -44,9 +47,23 @@ export function gatewayFamilies(figures: GatewayFigures): readonly Family[] {
       'Access log records that were lost.',
       single(() => figures.accessLog.dropped),
     ),
+    gauge(
+      'meshgate_rate_limit_buckets',
+      'Callers whose use of rate-limited services is counted now.',
+      single(() => figures.around.limits.size),
+    ),
+    ...(figures.around.crowdsec === undefined ? [] : [decisionFamily(figures.around.crowdsec)]),
     ...(figures.spans === undefined ? [] : [spanFamily(figures.spans)]),
     ...meshFamilies(() => ({ mesh: node.status(), joined: node.state().kind === 'running', links: [link()], wallMs: clock.wall() })),
   ];
+}
+
+function decisionFamily(crowdsec: Pick<CrowdsecBouncer, 'size'>): Family {
+  return gauge(
+    'meshgate_crowdsec_decisions',
+    'Decisions of CrowdSec that are held.',
+    single(() => crowdsec.size),
+  );
 }
 
 function spanFamily(spans: NonNullable<GatewayFigures['spans']>): Family {

@@ -9,9 +9,10 @@ export { openCertificateDirectory, type CertificateDirectory } from './certs/dir
 export { readCertificate, type Certificate } from './certs/certificate.ts';
 export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult } from './access/backend.ts';
 export { policyProblem } from './access/proofs.ts';
-export type { Reputation } from './access/reputation.ts';
+export { noReputation, type Reputation } from './access/reputation.ts';
+export { RateLimits } from './access/rules/rate-limits.ts';
 export type { GeoLookup } from './access/rules/facts.ts';
-export { plainSurroundings } from './access/surroundings.ts';
+export type { Surroundings } from './access/surroundings.ts';
 export { createAccessBackend, createIdentityHeaders, createLoginStates, createSignIn, type RelyingParty } from './access/sign-in.ts';
 export { type Brand, logoUrl, plainBrand } from './pages/brand.ts';
 export { createAccessLog, type AccessLogSink } from './accesslog/access-log.ts';
