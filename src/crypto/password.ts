@@ -33,6 +33,8 @@ const hashBytes = 32;
 /** Hashes and checks passwords with bounded concurrency; make one per process. */
 export class PasswordHasher {
   readonly #cost: ScryptCost;
+  /** Stands in for the hash of somebody who has none: nobody's password. */
+  readonly #decoy: string;
   readonly #concurrency: number;
   readonly #maxWaiting: number;
   readonly #waiting: (() => void)[] = [];
@@ -40,17 +42,20 @@ export class PasswordHasher {
 
   constructor(options: PasswordHasherOptions = {}) {
     this.#cost = options.cost ?? defaultScryptCost;
+    const { N, r, p } = this.#cost;
+    this.#decoy = `scrypt$${N}$${r}$${p}$${toBase64(new Uint8Array(saltBytes))}$${toBase64(new Uint8Array(hashBytes))}`;
     this.#concurrency = options.concurrency ?? passwordConcurrency;
     this.#maxWaiting = options.waiting ?? passwordWaiting;
   }
 
   /**
-   * The text to store for a password. Throws CRYPTO_PASSWORD_SIZE unless it has 1–1024 UTF-8 bytes, CRYPTO_BUSY where too many
+   * The text to store for a password. Throws CRYPTO_PASSWORD_SIZE unless it has 1–1024 UTF-8 bytes, none of them zero (HMAC fills its key up
+   * with zeros, so a password with zeros behind it would be the same), CRYPTO_BUSY where too many
    * wait, and the signal's reason where it aborts before the work starts.
    */
   async hash(password: string, signal: AbortSignal): Promise<string> {
     const bytes = utf8(password);
-    if (bytes.length < 1 || bytes.length > passwordBytes) throw cryptoError('CRYPTO_PASSWORD_SIZE');
+    if (bytes.length < 1 || bytes.length > passwordBytes || bytes.includes(0)) throw cryptoError('CRYPTO_PASSWORD_SIZE');
     const salt = randomBytes(saltBytes);
     const hash = await this.#derive(bytes, { cost: this.#cost, salt, hash: new Uint8Array(hashBytes) }, signal);
     const { N, r, p } = this.#cost;
@@ -63,8 +68,8 @@ export class PasswordHasher {
    */
   async verify(password: string, stored: string | undefined, signal: AbortSignal): Promise<boolean> {
     const bytes = utf8(password);
-    if (bytes.length < 1 || bytes.length > passwordBytes) return false;
-    const expected = stored === undefined ? { cost: this.#cost, salt: new Uint8Array(saltBytes), hash: new Uint8Array(hashBytes) } : parse(stored);
+    if (bytes.length < 1 || bytes.length > passwordBytes || bytes.includes(0)) return false;
+    const expected = parse(stored ?? this.#decoy);
     const hash = await this.#derive(bytes, expected, signal);
     return equalBytes(hash, expected.hash) && stored !== undefined;
   }

@@ -153,9 +153,9 @@ export interface UserUseCases {
   delete(id: UserId, actor: Actor): Promise<void>;
   /**
    * Constant work whether or not the user exists; undefined for wrong or blocked. DOMAIN_TOO_MANY_ATTEMPTS (429) while the address has to
-   * wait after wrong ones, whether or not it exists; CRYPTO_BUSY where too many are being checked.
+   * wait after wrong ones, whether or not it exists (`countedAs`: what counts in its place); CRYPTO_BUSY where too many are being checked.
    */
-  checkPassword(email: string, password: string): Promise<User | undefined>;
+  checkPassword(email: string, password: string, countedAs?: string): Promise<User | undefined>;
   /** The user behind an external sign-in, made at the first one; changed groups (`regrouped`) end what he had signed in. DOMAIN_USER_BLOCKED where blocked. */
   fromConnector(request: ExternalSignIn): Promise<{ readonly user: User; readonly regrouped: boolean }>;
   /** Who an issuer knows by this subject; undefined where he never signed in here. */

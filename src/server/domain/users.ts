@@ -105,21 +105,24 @@ export function userUseCases(context: Context): UserUseCases {
       });
     },
 
-    async checkPassword(email, password) {
+    async checkPassword(email, password, countedAs) {
       const canonical = email.trim().toLowerCase();
-      attempts.begin(canonical);
-      const record = await store.tables.users.findBySubject('local', canonical);
-      const verifying = hasher.verify(password, record?.password, AbortSignal.timeout(passwordDeadlineMs));
+      const counted = countedAs ?? canonical;
+      attempts.begin(counted);
+      // The row of a user that there is takes no more work than none, until the password is known to be right (attack row L-1).
+      const found = await store.tables.users.findPassword('local', canonical);
+      const verifying = hasher.verify(password, found?.password, AbortSignal.timeout(passwordDeadlineMs));
       const right = await verifying.catch((error: unknown) => {
-        attempts.withdraw(canonical); // too busy to look
+        attempts.withdraw(counted); // too busy to look
         throw error;
       });
-      if (!right || record?.password === undefined) return undefined;
-      attempts.succeeded(canonical);
-      if (record.user.blocked) return undefined;
+      if (!right || found?.password === undefined) return undefined;
+      attempts.succeeded(counted);
+      const user = await store.tables.users.find(found.id);
+      if (user === undefined || user.blocked) return undefined;
       const now = clock.wall();
-      await store.tables.users.setLastLogin(record.user.id, now);
-      return { ...record.user, lastLogin: now };
+      await store.tables.users.setLastLogin(user.id, now);
+      return { ...user, lastLogin: now };
     },
 
     async fromConnector(request) {

@@ -71,6 +71,9 @@ export const accountDelayMaxMs = 30_000;
 /** An address whose last failure is older starts over. */
 export const attemptForgetMs = 60 * 60_000;
 
+/** How long a browser in which somebody has signed in is known. */
+export const knownBrowserSeconds = 180 * 24 * 3600;
+
 /** Addresses and accounts that are counted at one time; beyond that the oldest are forgotten. */
 export const attemptTableSize = 10_000;
 

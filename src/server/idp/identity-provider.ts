@@ -14,6 +14,7 @@ import { closeMs, keyCheckMs, keyReloadMs, requestUrlLength } from './constants.
 import { idpError } from './errors.ts';
 import { KeyStore, type KeySet } from './keys.ts';
 import { failurePage } from './pages/sign-in-pages.ts';
+import { KnownBrowsers } from './known-browsers.ts';
 import { Passkeys } from './passkeys.ts';
 import { createProvider } from './provider.ts';
 import { sendPage, setCommonHeaders } from './respond.ts';
@@ -121,6 +122,7 @@ class Front {
       users,
       records,
       attempts: this.#attempts,
+      browsers: new KnownBrowsers({ issuer, vault: domain.vault, clock }),
       source,
       issuersAt,
       gatewayId: options.gatewayClient.id,

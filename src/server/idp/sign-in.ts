@@ -12,8 +12,9 @@ import { accountKey, addressKey, type FailedAttempts } from './attempts.ts';
 import { idpError } from './errors.ts';
 import { signInPage } from './pages/sign-in-pages.ts';
 import { userGone } from './provider.ts';
+import type { KnownBrowsers } from './known-browsers.ts';
 import type { Passkeys } from './passkeys.ts';
-import { readForm, sendPage, sendPasskeyPage, sendRedirect } from './respond.ts';
+import { addCookies, readForm, sendPage, sendPasskeyPage, sendRedirect } from './respond.ts';
 import { isLocked, manyFactors, type Pending, type SecondFactor } from './second-factor.ts';
 import type { ConnectorSource } from './types.ts';
 import { signInSeconds, type VaultRecords } from './vault-adapter.ts';
@@ -25,6 +26,7 @@ export interface SignInOptions {
   readonly passkeys: Passkeys;
   readonly records: VaultRecords;
   readonly attempts: FailedAttempts;
+  readonly browsers: KnownBrowsers;
   readonly source: Pick<ConnectorSource, 'list'>;
   readonly issuersAt: (uri: string) => Promise<readonly string[]>;
   readonly gatewayId: string;
@@ -43,6 +45,7 @@ interface Attempt {
   readonly form: ReadonlyMap<string, string>;
   readonly res: ServerResponse;
   readonly address: string;
+  readonly cookies: string | undefined;
 }
 
 export class SignIn {
@@ -66,7 +69,7 @@ export class SignIn {
       return this.show(res, interaction, 200, { email: typeof hint === 'string' ? hint.slice(0, 320) : '', problem });
     }
     const form = await readForm(req, this.#options.issuer.origin);
-    const attempt = { provider, interaction, form, res, address: addressKey(req.socket.remoteAddress) };
+    const attempt = { provider, interaction, form, res, address: addressKey(req.socket.remoteAddress), cookies: req.headers.cookie };
     switch (form.get('step')) {
       case undefined:
         return this.#password(attempt);
@@ -92,16 +95,18 @@ export class SignIn {
     const email = form.get('email') ?? '';
     const { attempts, users, log } = this.#options;
     if (!(await this.allows(interaction, 'local'))) throw idpError('IDP_ISSUER_NOT_ALLOWED', 'local');
-    const keys = [address, accountKey(email)];
+    const known = await this.#options.browsers.keyOf(attempt.cookies, accountKey(email));
+    const account = known ?? accountKey(email);
+    const keys = [address, account];
     const wait = this.#wait(res, keys);
     if (wait !== undefined) return this.show(res, interaction, 429, { email, problem: wait });
     attempts.failed(keys);
-    const user = await users.checkPassword(email, form.get('password') ?? '');
+    const user = await users.checkPassword(email, form.get('password') ?? '', known);
     if (user === undefined) {
       log.info('a sign-in failed', { address });
       return this.show(res, interaction, 401, { email, problem: wrong });
     }
-    attempts.succeeded(accountKey(email), address);
+    attempts.succeeded(account, address);
     await this.#admit(attempt, user, ['pwd']);
   }
 
@@ -131,6 +136,7 @@ export class SignIn {
       return sendRedirect(res, second.action(interaction.uid));
     }
     await second.end(interaction.uid);
+    addCookies(res, [await this.#options.browsers.remember(accountKey(user.email))]);
     sendRedirect(res, await this.finish(provider, interaction, user.id, methods));
   }
 

@@ -31,6 +31,12 @@ export class UserTable {
     return row === undefined ? undefined : parseUser(row);
   }
 
+  /** Only what a password is checked against. */
+  async findPassword(connector: string, subject: string): Promise<{ readonly id: UserId; readonly password: string | undefined } | undefined> {
+    const [row] = await this.#sql.query('SELECT id, password FROM users WHERE connector = ? AND subject = ?', [connector, subject]);
+    return row === undefined ? undefined : { id: asId<UserId>(text(row, 'id')), password: optionalText(row, 'password') };
+  }
+
   async listByEmail(email: string): Promise<readonly User[]> {
     return (await this.#sql.query('SELECT * FROM users WHERE email = ? ORDER BY id', [email])).map((row) => parseUser(row).user);
   }

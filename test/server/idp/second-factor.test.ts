@@ -1,7 +1,12 @@
 // The second factor, over the real domain: as its user and as somebody who knows the password go through it (attack rows A-12, C-7).
 import t from 'tap';
 import { totpCode, totpStep } from '#crypto/totp.ts';
-import { attemptsFree } from '#server/idp/constants.ts';
+import { systemClock } from '#lib/clock.ts';
+import { accountKey, FailedAttempts } from '#server/idp/attempts.ts';
+import { accountDelayMaxMs, attemptsFree, knownBrowserSeconds } from '#server/idp/constants.ts';
+import { KnownBrowsers } from '#server/idp/known-browsers.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { createFakeDomain } from './support/fake-domain.ts';
 import { authorize, payloadOf, signIn, trade } from './support/harness.ts';
 import { ada, isDone, ready, system } from './support/real.ts';
 
@@ -124,3 +129,38 @@ function fromBase32(text: string): Uint8Array {
   for (const char of text) bits += 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(char).toString(2).padStart(5, '0');
   return Uint8Array.from(bits.match(/.{8}/g) ?? [], (byte) => Number.parseInt(byte, 2));
 }
+
+// Attack row A-11.
+t.test('strangers who fail in somebody’s name hold up other strangers, not the own browser', async (t) => {
+  const domain = createFakeDomain(systemClock);
+  const [issuer, clock] = [new URL('https://mesh.test/oauth2'), new ManualClock()];
+  const browsers = new KnownBrowsers({ issuer, vault: domain.vault, clock });
+  const attempts = new FailedAttempts(clock);
+  const [mine, other] = [accountKey(ada.email), accountKey('bob@example.com')];
+  for (const spelling of ['ADA@example.com', ' ada@EXAMPLE.com ', 'Ada@Example.Com']) t.equal(accountKey(spelling), mine);
+  const cookie = (await browsers.remember(mine)).split(';', 1)[0] ?? '';
+  const key = (await browsers.keyOf(`x=y; ${cookie}`, mine)) ?? '';
+  t.match(key, /^browser:/);
+  t.equal(await browsers.keyOf(cookie, other), undefined, 'it is a note of one account');
+  for (const bad of [undefined, '', cookie.slice(0, -1), `${cookie}A`, `${cookie.slice(0, -4)}AAAA`])
+    t.equal(await browsers.keyOf(bad, mine), undefined);
+  t.not(await browsers.keyOf((await browsers.remember(mine)).split(';', 1)[0], mine), key, 'each browser is counted apart');
+
+  for (let i = 0; i < 100; i++) attempts.failed([mine, `address:${i}`]);
+  t.equal(attempts.waitMs([mine, 'address:mine']), accountDelayMaxMs, 'a new browser waits, but not long');
+  t.equal(attempts.waitMs([key, 'address:mine']), 0, 'the own browser does not');
+  for (let i = 0; i < attemptsFree; i++) attempts.failed([key]);
+  t.ok(attempts.waitMs([key]) > 0, 'and a stolen note is no way around the count');
+  clock.advance(knownBrowserSeconds * 1000 + 1);
+  t.equal(await browsers.keyOf(cookie, mine), undefined, 'it ends');
+});
+
+t.test('whoever has signed in gets the note', async (t) => {
+  const { issuer, browser: newBrowser } = await ready(t);
+  const browser = newBrowser();
+  t.ok(isDone(await signIn(browser, authorize(issuer).url, ada)));
+  t.match(
+    browser.cookies.find(({ name }) => name === '__Secure-meshgate-known'),
+    { path: '/oauth2/' },
+  );
+});
