@@ -114,7 +114,7 @@ void t.test('a revocation ends the next request and all that is open within a se
       'each session is ended by its name',
       async () => {
         const sessions = (await plane.api.call('GET', `/api/sessions?user=${String(user['id'])}`)) as readonly Json[];
-        t.same(sessions.map((session) => session['domain']).toSorted(), [db, web]);
+        t.same(new Set(sessions.map((session) => session['domain'])), new Set([db, web]));
         t.match(sessions[0], { address: '127.0.0.1', methods: ['pwd'], user_email: email });
         await Promise.all(sessions.map((session) => call(plane, 'DELETE', `/api/sessions/${String(session['id'])}`)));
       },
