@@ -216,7 +216,7 @@ export class ProxyControlClient implements ProxyControl {
 
   /** The acknowledged stream, or the older one where the control plane does not offer it. */
   async #mappings(handlers: ProxyControlHandlers, signal: AbortSignal): Promise<void> {
-    const { proxyId, version, cluster } = this.#options;
+    const { proxyId, version, cluster, publicPort } = this.#options;
     const init = {
       proxyId,
       version,
@@ -230,6 +230,7 @@ export class ProxyControlClient implements ProxyControl {
         meshgateWeb: webVersion,
         meshgateAccess: accessVersion,
         meshgateStream: streamVersion,
+        meshgatePublicPort: publicPort,
       },
     };
     const options = { signal, deadlineMs: streamOpenMs, headers: this.#headers };

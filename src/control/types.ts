@@ -71,6 +71,8 @@ export interface ProxyControlOptions {
   readonly proxyId: ProxyId;
   /** The cluster address that this gateway serves. */
   readonly cluster: string;
+  /** Where visitors reach its HTTPS. */
+  readonly publicPort: number;
   readonly version: string;
 }
 

@@ -14,6 +14,12 @@ export const gatewaySchema = object({
   control: controlSettings('token'),
   tokenFile: optional(string({ about: 'File with the gateway’s token (nbx_…), from `meshgate proxy-token create`.', example: 'gateway-token' })),
   token: optional(string({ about: 'The token itself; for the environment, not for files.', secret: true })),
+  publicPort: integer({
+    about: 'Port at which visitors reach HTTPS, where it is not the one of `listen`: for the addresses that `meshgate expose` prints.',
+    min: 1,
+    max: 65_535,
+    default: 443,
+  }),
   cluster: string({
     about: 'The domain that this gateway serves: services are named below it. Its public DNS record leads here.',
     pattern: /^[a-z0-9-]+(?:\.[a-z0-9-]+)*$/,

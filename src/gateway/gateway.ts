@@ -76,6 +76,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         token: await readToken(config),
         proxyId: await ownId(config.stateDir),
         cluster: config.cluster,
+        publicPort: config.publicPort,
         version: hostMeta(undefined).version,
       },
       { log: log.with({ part: 'control' }), clock },

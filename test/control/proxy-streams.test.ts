@@ -66,7 +66,14 @@ class Collected implements ProxyControlHandlers {
 }
 
 function gateway(t: Test, server: FakeServer, withToken = token, proxyId = 'gateway-1'): { control: ProxyControl; got: Collected } {
-  const options = { address: { url: server.url, ca: server.ca.caPem }, token: withToken, proxyId: asId<ProxyId>(proxyId), cluster, version: '0.1.0' };
+  const options = {
+    address: { url: server.url, ca: server.ca.caPem },
+    token: withToken,
+    proxyId: asId<ProxyId>(proxyId),
+    cluster,
+    publicPort: 443,
+    version: '0.1.0',
+  };
   const control = createProxyControl(options, { log: silentLogger, clock: systemClock });
   t.teardown(() => control.close());
   return { control, got: new Collected() };

@@ -15,7 +15,9 @@ import {
   StopExposeResponseSchema,
 } from '#wire/proto/gen/management_pb.ts';
 import { StockClient } from '../server/management/stock-client.ts';
+import { ScriptedBrowser } from '../support/browser.ts';
 import { runCommand, startApp, startExposeMesh } from '../support/expose.ts';
+import { startMesh } from '../support/mesh.ts';
 import { cluster, type Json, until } from '../support/parts.ts';
 
 const ttlMs = 4_000;
@@ -218,4 +220,32 @@ void t.test('without an agent: a peer of its own, for as long as the command run
   await until('it opens', async () => (await mesh.get(third)).text === 'hello from the app', 30_000);
   t.equal(await signedIn.end('SIGINT'), 0);
   t.same(await mesh.exposed(), []);
+});
+
+void t.test('beside `meshgate start`: the address that is printed is the one that opens', { timeout: 120_000 }, async (t) => {
+  const mesh = await startMesh();
+  t.teardown(() => mesh.stop());
+  const app = await startApp(t, 'hello from the app');
+  const env = { MESHGATE_STATE_DIR: mesh.stateDir };
+  const early = runCommand(t, ['expose', String(app.port)], env);
+  t.equal(await early.exited, 1);
+  t.match(early.err.join('\n'), /meshgate expose allow --group GROUP/, 'it says who can change that, and how');
+  const allow = runCommand(t, ['expose', 'allow', '--group', 'All', '--public', 'yes'], env);
+  t.equal(await allow.exited, 0, allow.err.join('\n'));
+  const cli = runCommand(t, ['expose', String(app.port), '--public'], env);
+  const url = new URL(await cli.line());
+  t.equal(url.port, String(mesh.port));
+  const browser = new ScriptedBrowser(mesh.caFile);
+  t.teardown(() => browser.close());
+  await until(
+    'it opens',
+    () =>
+      browser.open(url.href).then(
+        ({ text }) => text === 'hello from the app',
+        () => false, // no certificate yet
+      ),
+    30_000,
+  );
+  t.equal(await cli.end('SIGINT'), 0);
+  t.equal(await mesh.stop(), 0);
 });

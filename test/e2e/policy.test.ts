@@ -245,6 +245,7 @@ async function gatewayReach(
       token: String(token['plain_token']),
       proxyId: asId<ProxyId>('test-gateway'),
       cluster,
+      publicPort: 443,
       version: '0.70.0',
     },
     { log: silentLogger, clock: systemClock },

@@ -12,6 +12,7 @@ import { parseStartOptions, startHelp, type StartOptions } from './options.ts';
 import { checkTcpPort, checkUdpPort, takeStateDirectory } from './preflight.ts';
 import { agentName, clusterOf, ensureKeys, ensureOwner, ensureService } from './provision.ts';
 import { startSampleApp } from './sample-app.ts';
+import { certifyServices } from './service-certs.ts';
 
 /** From the first process to the first answer, milliseconds. */
 const readyTimeoutMs = 60_000;
@@ -64,18 +65,17 @@ async function startMesh(options: StartOptions, io: StartIo, scope: Scope): Prom
   const child = (name: ProcessName): Child => scope.use(new Child({ ...childFiles(options, name), name, onRestart: restarted }));
   const server = child('server');
   await server.waitFor((status) => (status === undefined ? undefined : true), signal);
-  const api = await ensureOwner({ api: controlUrl(options), ca: ca.certFile }, options.stateDir, kept, signal);
-  try {
-    await ensureKeys(api, options.stateDir, clusterOf(options));
-    const agent = child('agent');
-    const gateway = child('gateway');
-    await ensureService(api, options, signal);
-    await agent.waitFor((status) => (status === undefined ? undefined : true), signal);
-    await gateway.waitFor((status) => (isServing(status, options.hostname) ? true : undefined), signal);
-    for (const running of [server, agent, gateway]) running.settle();
-  } finally {
-    await api.close();
-  }
+  // It serves for longer than the start may take.
+  const api = scope.use(await ensureOwner({ api: controlUrl(options), ca: ca.certFile }, options.stateDir, kept, io.stop));
+  await ensureKeys(api, options.stateDir, clusterOf(options));
+  const agent = child('agent');
+  const gateway = child('gateway');
+  await ensureService(api, options, signal);
+  await agent.waitFor((status) => (status === undefined ? undefined : true), signal);
+  await gateway.waitFor((status) => (isServing(status, options.hostname) ? true : undefined), signal);
+  for (const running of [server, agent, gateway]) running.settle();
+  const certDir = join(options.stateDir, 'certs');
+  scope.use(certifyServices(api, ca, { certDir, cluster: clusterOf(options), kept: options.hostname }));
   for (const line of greeting(options, kept, ca, performance.now() - begun)) io.out(line);
 }
 
@@ -131,6 +131,7 @@ async function writeConfigs(options: StartOptions, ca: LocalCa, upstream: string
     tokenFile: join(stateDir, 'gateway', 'token'),
     cluster: clusterOf(options),
     listen: `[::]:${options.port}`,
+    publicPort: options.port,
     certDir,
   });
 }

@@ -94,10 +94,11 @@ export function clusterUseCases(context: Context, resolvers: DomainResolvers): C
 
     recheckDomains: () => recheckDomains(context, resolvers),
 
-    async proxyConnected({ proxyId, tokenId, cluster, version }) {
+    async proxyConnected({ proxyId, tokenId, cluster, version, publicPort = 443 }) {
       const address = canonicalCluster(cluster);
       if (address === undefined) throw invalid('The address of a cluster is a domain name or an IP address.');
       if (proxyId === '' || proxyId.length > 128 || version.length > 128) throw invalid('The id or version of the gateway is too long.');
+      if (publicPort > 65_535) throw invalid('The public port of the gateway is none.');
       await write(context, async ({ tables, now, audit }) => {
         await bind(tables, tokenId, address, audit);
         const known = await tables.clusters.liveProxy(proxyId, now - proxyLiveMs);
@@ -108,7 +109,7 @@ export function clusterUseCases(context: Context, resolvers: DomainResolvers): C
           await tables.clusters.insert(record);
           await audit('cluster.add', { kind: 'proxy', id: tokenId }, record.id, { address });
         }
-        await tables.clusters.setProxy({ id: proxyId, tokenId, cluster: address, version, serverId: context.serverId, heartbeat: now });
+        await tables.clusters.setProxy({ id: proxyId, tokenId, cluster: address, version, serverId: context.serverId, heartbeat: now, publicPort });
       });
     },
 

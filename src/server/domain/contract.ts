@@ -325,6 +325,8 @@ export interface ProxyConnection {
   readonly tokenId: TokenId;
   readonly cluster: string;
   readonly version: string;
+  /** Where visitors reach its HTTPS; 443 where it does not say. */
+  readonly publicPort?: number;
 }
 
 export interface ClusterUseCases {

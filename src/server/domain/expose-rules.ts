@@ -139,7 +139,7 @@ export function exposedService(
   };
 }
 
-/** How people reach it. */
-export function exposedUrl({ mode, domain, listenPort }: Pick<ServiceInput, 'mode' | 'domain' | 'listenPort'>): string {
-  return mode === 'http' ? `https://${domain}` : `${mode}://${domain}:${listenPort ?? 0}`;
+/** How people reach it. `publicPort` is that of HTTPS. */
+export function exposedUrl({ mode, domain, listenPort }: Pick<ServiceInput, 'mode' | 'domain' | 'listenPort'>, publicPort: number): string {
+  return mode === 'http' ? `https://${domain}${publicPort === 443 ? '' : `:${publicPort}`}` : `${mode}://${domain}:${listenPort ?? 0}`;
 }

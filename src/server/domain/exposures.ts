@@ -63,7 +63,8 @@ export function exposureUseCases(context: Context, reach: ResourceReach): Exposu
     const [service] = await completeAll(context, tables, [record]);
     if (service === undefined) throw domainError('DOMAIN_EXPOSE_LAPSED');
     const names = await tables.groups.names();
-    return { service, url: exposedUrl(record), ttlMs, endsAt, groups: record.auth.oidc.groups.map((id) => names.get(id)?.name ?? id) };
+    const url = exposedUrl(record, (await tables.clusters.publicPort(record.cluster)) ?? 443);
+    return { service, url, ttlMs, endsAt, groups: record.auth.oidc.groups.map((id) => names.get(id)?.name ?? id) };
   };
 
   /** The record and its service where they are this peer's and have not ended. */

@@ -48,6 +48,7 @@ export function createProxyService(domain: ManagementDomain, gateways: Gateways,
       tokenId: token.id,
       cluster,
       version: cut(opening.version, 64),
+      publicPort: opening.capabilities?.meshgatePublicPort || 443,
     };
     const stream = new MappingStream({
       connection,

@@ -16,6 +16,7 @@ export interface ProxyRecord {
   readonly version: string;
   readonly serverId: string;
   readonly heartbeat: number;
+  readonly publicPort: number;
 }
 
 export interface DomainRecord {
@@ -74,7 +75,14 @@ export class ClusterTable {
       version: proxy.version,
       server_id: proxy.serverId,
       heartbeat: proxy.heartbeat,
+      public_port: proxy.publicPort,
     });
+  }
+
+  /** Where visitors reach HTTPS at a cluster, as the gateway says that was heard of last; undefined where there is none. */
+  async publicPort(cluster: string): Promise<number | undefined> {
+    const [row] = await this.#sql.query('SELECT public_port FROM proxies WHERE cluster = ? ORDER BY heartbeat DESC LIMIT 1', [cluster]);
+    return row === undefined ? undefined : number(row, 'public_port');
   }
 
   async proxyAlive(id: ProxyId, at: number): Promise<boolean> {

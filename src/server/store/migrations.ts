@@ -155,6 +155,7 @@ const migrations: readonly (readonly string[])[] = [
       WHERE (SELECT count(DISTINCT proxies.cluster) FROM proxies WHERE proxies.token_id = proxy_tokens.id) = 1`,
   ],
   [`ALTER TABLE users ADD COLUMN claims TEXT NOT NULL DEFAULT '{}'`],
+  [`ALTER TABLE proxies ADD COLUMN public_port BIGINT NOT NULL DEFAULT 443`],
 ];
 
 /** Brings the schema up to date, or to an older version. STORE_TOO_NEW where a later version of Meshgate wrote it. */

@@ -318,6 +318,22 @@ t.test('a server that was away lets what it had go on for the whole of its time'
   await later.close();
 });
 
+t.test('the address has the port at which gateways say that they are reached', async (t) => {
+  const { domain, key } = await ready();
+  const gateway = await domain.tokens.createProxy({ name: 'odd', expiresInSeconds: 0, cluster: undefined }, system);
+  await domain.clusters.proxyConnected({
+    proxyId: asId('gateway-2'),
+    tokenId: gateway.token.id,
+    cluster: 'proxy.test',
+    version: '1',
+    publicPort: 8443,
+  });
+  await domain.clusters.proxyDisconnected(asId('gateway-1'));
+  const { service, url } = await domain.exposures.create(key, askFor());
+  t.equal(url, `https://${service.domain}:8443`);
+  await domain.close();
+});
+
 t.test('no gateway, no name', async (t) => {
   const { domain, clock, key } = await ready();
   clock.advance(3_600_000);

@@ -82,7 +82,14 @@ void t.test('a flood of unknown keys is told to wait, a peer beside it is served
 
 function gateway(t: Test, server: FakeServer, token: string): ProxyControl {
   const control = createProxyControl(
-    { address: { url: server.url, ca: server.ca.caPem }, token, proxyId: asId<ProxyId>('gateway-1'), cluster: 'apps.test', version: '0.1.0' },
+    {
+      address: { url: server.url, ca: server.ca.caPem },
+      token,
+      proxyId: asId<ProxyId>('gateway-1'),
+      cluster: 'apps.test',
+      publicPort: 443,
+      version: '0.1.0',
+    },
     { log: silentLogger, clock: systemClock },
   );
   t.teardown(() => control.close());

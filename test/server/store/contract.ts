@@ -424,6 +424,7 @@ export function storeContract(t: Test, fresh: NewDatabase): void {
         version: '1',
         serverId: 's',
         heartbeat: 100,
+        publicPort: 443,
       });
       const [one, two] = [proxy('one'), proxy('two')];
       await store.write(async (tables) => {
