@@ -12,11 +12,13 @@ import type { PeerMap } from '../netmap/peer-map.ts';
 import type { Actor } from './actor.ts';
 import type { IssuerUseCases } from './issuers-contract.ts';
 import type { FactorUseCases } from './factors-contract.ts';
+import type { ClusterUseCases } from './cluster-contract.ts';
 import type { ExposeSettings, ExposureUseCases } from './expose-contract.ts';
 import type { PlanUseCases } from './plan-contract.ts';
 import type { SessionUseCases } from './session-contract.ts';
 
 export type { Actor } from './actor.ts';
+export type { Cluster, ClusterUseCases, Domain, ProxyConnection } from './cluster-contract.ts';
 export type { FactorUseCases } from './factors-contract.ts';
 export type { SessionOrigin, SessionUseCases, SessionView } from './session-contract.ts';
 export type { IssuerInput, IssuerUseCases } from './issuers-contract.ts';
@@ -301,51 +303,6 @@ export interface DiagnosisUseCases {
   issue(serviceId: ServiceId, actor: Actor): Promise<{ readonly token: string; readonly seconds: number }>;
   /** Uses the token up; false where it is not good for this service, or the service is not the cluster's. */
   redeem(token: string, serviceId: ServiceId, cluster: string): Promise<boolean>;
-}
-
-export interface Domain {
-  readonly id: string;
-  readonly domain: string;
-  readonly type: 'free' | 'custom';
-  readonly cluster: string;
-  readonly validated: boolean;
-  /** The TXT record that proves a custom domain. */
-  readonly proof?: { readonly name: string; readonly value: string };
-}
-
-export interface Cluster {
-  readonly id: string;
-  readonly address: string;
-  readonly online: boolean;
-  readonly connectedProxies: number;
-}
-
-export interface ProxyConnection {
-  readonly proxyId: ProxyId;
-  readonly tokenId: TokenId;
-  readonly cluster: string;
-  readonly version: string;
-  /** Where visitors reach its HTTPS; 443 where it does not say. */
-  readonly publicPort?: number;
-}
-
-export interface ClusterUseCases {
-  clusters(): Promise<readonly Cluster[]>;
-  deleteCluster(address: string, actor: Actor): Promise<void>;
-  domains(): Promise<readonly Domain[]>;
-  createDomain(domain: string, cluster: string, actor: Actor): Promise<Domain>;
-  deleteDomain(id: string, actor: Actor): Promise<void>;
-  /** Looks for the TXT record or the CNAME (injected resolvers) and stores the outcome. DOMAIN_DNS_UNAVAILABLE. */
-  validateDomain(id: string): Promise<void>;
-  /** Looks again at proofs that are a day old; to be called now and then. */
-  recheckDomains(): Promise<void>;
-  /**
-   * Binds a token that belongs to no cluster yet. DOMAIN_PROXY_TOKEN_ELSEWHERE where it belongs to another cluster, DOMAIN_NOT_FOUND where it is
-   * gone or revoked, DOMAIN_PROXY_TAKEN where the name is that of another token's gateway.
-   */
-  proxyConnected(connection: ProxyConnection): Promise<void>;
-  proxyHeartbeat(proxyId: ProxyId): Promise<void>;
-  proxyDisconnected(proxyId: ProxyId): Promise<void>;
 }
 
 /** Which certificate of which cluster, asked by which of its gateways. `names` are sorted. */
