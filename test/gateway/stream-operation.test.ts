@@ -119,6 +119,7 @@ void t.test('an orderly end lets streams finish, and waits for none longer than 
   await drained;
   await cut;
   t.ok(performance.now() - begun >= 900, 'the other had its time');
+  await until('all are recorded', () => Promise.resolve(gate.entries.length === 3));
   t.match(gate.entries.map(({ reason }) => reason).toSorted(), ['done', 'draining', 'draining']);
 });
 
