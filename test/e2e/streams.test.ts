@@ -6,57 +6,13 @@ import { createServer as createTlsServer, connect as tlsConnect } from 'node:tls
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { postgresMissing, startPostgres } from '../server/store/postgres-cluster.ts';
 import { freePort } from '../support/mesh.ts';
-import {
-  call,
-  cluster,
-  findPeer,
-  type Json,
-  makeGroup,
-  makeSetupKey,
-  type Part,
-  type Plane,
-  startAgentPart,
-  startGatewayPart,
-  startPlane,
-  startUpstream,
-  until,
-} from '../support/parts.ts';
+import { call, cluster, type Json, startUpstream, until } from '../support/parts.ts';
+import { body, meta, publish, startSite } from './stream-site.ts';
 
 const run = promisify(execFile);
-
-interface Site {
-  readonly plane: Plane;
-  readonly gateway: Part & { readonly publicPort: number };
-  readonly peer: string;
-}
-
-async function startSite(t: Test): Promise<Site> {
-  const plane = await startPlane(t);
-  const gateway = await startGatewayPart(t, plane);
-  await until('the gateway is known', async () => ((await plane.api.call('GET', '/api/reverse-proxies/clusters')) as readonly Json[]).length > 0);
-  const key = await makeSetupKey(plane, [await makeGroup(plane, 'office')]);
-  await startAgentPart(t, plane, 'office', key, {});
-  await until('the agent has joined', async () => ((await plane.api.call('GET', '/api/peers?name=office')) as readonly Json[]).length > 0);
-  return { plane, gateway, peer: String((await findPeer(plane, 'office'))['id']) };
-}
-
-function body(site: Site, name: string, mode: 'tcp' | 'tls' | 'udp', port: number, listenPort: number, change: Json = {}): Json {
-  const target = { target_id: site.peer, target_type: 'peer', protocol: mode === 'udp' ? 'udp' : 'tcp', port, enabled: true };
-  return { name, domain: `${name}.${cluster}`, mode, listen_port: listenPort, enabled: true, targets: [target], ...change };
-}
-
-async function publish(site: Site, request: Json, state = 'active'): Promise<string> {
-  const id = String((await call(site.plane, 'POST', '/api/reverse-proxies/services', request))['id']);
-  await until(`${String(request['name'])} is ${state}`, async () => (await meta(site, id))['status'] === state, 30_000);
-  return id;
-}
-
-async function meta(site: Site, id: string): Promise<Json> {
-  return (await call(site.plane, 'GET', `/api/reverse-proxies/services/${id}`))['meta'] as Json;
-}
 
 async function refuses(port: number): Promise<boolean> {
   const socket = connect({ host: '127.0.0.1', port });
