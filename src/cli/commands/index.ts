@@ -8,6 +8,7 @@ import { exposeCommands } from './expose.ts';
 import { doctorCommand } from './doctor.ts';
 import { issuerCommands } from './issuers.ts';
 import { networkCommands } from './network.ts';
+import { policyCommands } from './policy.ts';
 import { publishCommands } from './publish.ts';
 import { sessionCommands } from './sessions.ts';
 import { userCommands } from './users.ts';
@@ -49,5 +50,6 @@ export const commands: readonly AnyCommand[] = [
   ...issuerCommands,
   ...networkCommands,
   ...publishCommands,
+  ...policyCommands,
   ...referenceCommands(loaders),
 ];

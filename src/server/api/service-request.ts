@@ -56,7 +56,7 @@ const linkAuth = convert(object({ enabled: boolean({ default: false }) }), (valu
 
 const userName = convert(string({ max: 512 }), (name) => name.normalize('NFC'));
 
-const auth = object({
+export const authRequest = object({
   password_auth: optional(object({ enabled: boolean(), password: secret })),
   pin_auth: optional(object({ enabled: boolean(), pin: secret })),
   bearer_auth: optional(
@@ -98,7 +98,7 @@ const serviceFields = object({
   enabled: boolean({ default: true }),
   pass_host_header: boolean({ default: false }),
   rewrite_redirects: boolean({ default: false }),
-  auth,
+  auth: authRequest,
   access_restrictions: optional(restrictions),
   private: boolean({ default: false }),
   access_groups: groupIds(),
@@ -134,7 +134,7 @@ export const serviceRequest: Schema<ServiceInput> = convert(serviceFields, (fiel
   stream: fields.stream ?? defaultStream,
 }));
 
-function authInput(fields: Infer<typeof auth>): ServiceInput['auth'] {
+export function authInput(fields: Infer<typeof authRequest>): ServiceInput['auth'] {
   const { password_auth: password, pin_auth: pin, bearer_auth: bearer, header_auths: headers, basic_auth: basic } = fields;
   return {
     oidc: { enabled: bearer?.enabled ?? false, groups: bearer?.distribution_groups ?? [] },

@@ -62,8 +62,24 @@ function pathsOf(service: ServiceRecord, hosts: TargetHosts, sealer: Sealer): re
   return [...paths.values()];
 }
 
+interface Switched {
+  readonly enabled: boolean;
+}
+
+/** What of a service says which proofs are asked for. */
+interface SwitchedProofs {
+  readonly access: Pick<ServiceRecord['access'], 'proofs'>;
+  readonly auth: {
+    readonly oidc: Switched;
+    readonly password: Switched | undefined;
+    readonly pin: Switched | undefined;
+    readonly headers: readonly Switched[];
+    readonly basic?: Switched | undefined;
+  };
+}
+
 /** The alternatives that the service's policy names, or else any one of the proofs that are switched on. */
-export function proofsOf({ access, auth }: Pick<ServiceRecord, 'access' | 'auth'>): ProofAlternatives {
+export function proofsOf({ access, auth }: SwitchedProofs): ProofAlternatives {
   if (access.proofs.length > 0) return access.proofs;
   return [
     ...(auth.oidc.enabled ? signInProofs : []),

@@ -1,0 +1,16 @@
+// The access policy in a service's body, as a gateway gets it: with its proofs worked out from what the body switches on.
+import { object, oneOf, optional, parseOrThrow } from '#lib/schema.ts';
+import { type AccessPolicy, plainAccess } from '#model/access.ts';
+import { type ServiceMode, serviceModes } from '#model/service.ts';
+import { checkAccess } from '../domain/access-rules.ts';
+import { proofsOf } from '../domain/mappings.ts';
+import { accessRequest } from './access-request.ts';
+import { authInput, authRequest } from './service-request.ts';
+
+const policyFields = object({ mode: oneOf(serviceModes, { default: 'http' }), auth: authRequest, access: optional(accessRequest) });
+
+/** Of a whole service, or of its parts `mode`, `auth` and `access`. LIB_INPUT_INVALID, DOMAIN_INVALID. */
+export function policyOf(body: Readonly<Record<string, unknown>>): { readonly mode: ServiceMode; readonly policy: AccessPolicy } {
+  const { mode, auth, access = plainAccess } = parseOrThrow(policyFields, { mode: body['mode'], auth: body['auth'], access: body['access'] });
+  return { mode, policy: { ...checkAccess(mode, access), proofs: proofsOf({ access, auth: authInput(auth) }) } };
+}
