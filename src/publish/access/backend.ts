@@ -58,6 +58,8 @@ export interface SignIn {
   finish(place: SignInPlace, query: string, cookieHeader: string | undefined, visitor: Visitor, signal: AbortSignal): Promise<SignInResult>;
   /** Trades a secret, and the session of before, for a session. */
   prove(place: SignInPlace, typed: TypedSecret, cookies: OwnCookies, signal: AbortSignal): Promise<ProveResult>;
+  /** Where one can sign out everywhere, at the identity provider, and comes back from; undefined where there is no such page. */
+  everywhere?(place: SignInPlace, signal: AbortSignal): Promise<string | undefined>;
   /** Ends the session; returns the cookies that clear it. */
   logout(place: SignInPlace, session: SessionId | undefined, signal: AbortSignal): Promise<readonly string[]>;
 }

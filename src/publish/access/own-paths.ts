@@ -2,6 +2,7 @@
 import { formatIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import { describeError } from '#lib/errors.ts';
+import { asksFor } from '#model/access.ts';
 import type { Visitor } from '#model/identity.ts';
 import { fieldValue } from '#wire/http1-fields.ts';
 import type { Exchange } from '../http/exchange.ts';
@@ -57,7 +58,7 @@ export async function answerOwnPath(
       }
       case logoutPath:
         // A page and no redirect: back at the application, the identity provider would sign the visitor in again unasked.
-        return own('signed_out', await deps.signIn.logout(place, claimedSessionId(subject.cookies), signal));
+        return await signOut(exchange, deps, place, subject, signal, id);
       case callbackPath: {
         const result = await deps.signIn.finish(place, subject.query, cookieHeader(exchange), visitorOf(exchange, subject), signal);
         if (result.kind === 'refused') return own(result.reason, result.setCookies);
@@ -71,6 +72,32 @@ export async function answerOwnPath(
     deps.log.warn('sign-in is not available', { id, error: describeError(error) });
     return own('auth_unavailable');
   }
+}
+
+const everywhere = {
+  en: 'Sign out of every service, here or on every device',
+  de: 'Von allen Diensten abmelden, hier oder auf allen Geräten',
+};
+
+/** Signed out here; where people sign in at the identity provider, with a link to where they sign out there. */
+async function signOut(
+  exchange: Exchange,
+  { signIn, pages, log }: OwnPathDeps,
+  place: SignInPlace,
+  subject: Subject,
+  signal: AbortSignal,
+  id: string,
+): Promise<OwnAnswer> {
+  const setCookies = await signIn.logout(place, claimedSessionId(subject.cookies), signal);
+  const signsIn = subject.service !== undefined && asksFor(subject.service.mapping.access, 'oidc');
+  const href = signsIn
+    ? await signIn.everywhere?.(place, signal).catch((error: unknown) => {
+        log.debug('the page to sign out everywhere is not known', { error: describeError(error) });
+        return undefined;
+      })
+    : undefined;
+  const links = href === undefined ? [] : [{ href, text: everywhere }];
+  return { status: 200, reason: 'signed_out', send: () => respondOwn(exchange, pages, { reason: 'signed_out', id, setCookies, links }) };
 }
 
 /** Whatever a client calls itself, cut to what a list can show. */

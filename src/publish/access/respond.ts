@@ -25,6 +25,7 @@ export interface Refusal {
   /** Joins the answer to the log. */
   readonly id: string;
   readonly setCookies?: readonly string[];
+  readonly links?: PageContent['links'];
   /** For what is refused by its method. */
   readonly allow?: readonly string[] | undefined;
   /** For what is over then. */
@@ -48,7 +49,7 @@ export interface OwnAnswer {
 export function respondOwn(
   exchange: Exchange,
   pages: Pages,
-  { reason, id, setCookies = [], allow = usualMethods, retryAfterMs = 5_000, asked, basicRealm, diagnosis }: Refusal,
+  { reason, id, setCookies = [], links = [], allow = usualMethods, retryAfterMs = 5_000, asked, basicRealm, diagnosis }: Refusal,
 ): void {
   const { status, title, text } = publicReason(reason);
   const fields = ownFields(setCookies);
@@ -57,7 +58,7 @@ export function respondOwn(
   if (status === 401 && basicRealm !== undefined) set(fields, 'WWW-Authenticate', `Basic realm="${basicRealm}", charset="UTF-8"`);
   if (status === 405) set(fields, 'Allow', allow.join(', '));
   if (status === 503 || status === 429) set(fields, 'Retry-After', String(Math.ceil(retryAfterMs / 1_000)));
-  if (acceptsHtml(request.fields)) return sendPage(exchange, pages, fields, { status, title, texts: [text], reference: id, diagnosis });
+  if (acceptsHtml(request.fields)) return sendPage(exchange, pages, fields, { status, title, texts: [text], links, reference: id, diagnosis });
   const problem = { type: 'about:blank', title: title.en, status, detail: text.en, reason: publicWord(reason), id, proofs: asked };
   sendText(exchange, status, title.en, fields, 'application/problem+json', JSON.stringify({ ...problem, ...diagnosisFacts(diagnosis) }));
 }

@@ -112,6 +112,10 @@ export function createSignIn(deps: SignInDeps): SignIn {
       return { kind: 'proven', setCookies: [ownCookie(sessionCookie, session.id, seconds), ownCookie(knownCookie, knownBrowser, knownSeconds)] };
     },
 
+    async everywhere(place, signal): Promise<string | undefined> {
+      return (await deps.relyingParty()?.oidc.endSessionUrl(`${place.origin}/`, signal))?.href;
+    },
+
     async logout(_place: SignInPlace, session: SessionId | undefined, signal): Promise<readonly string[]> {
       if (session !== undefined) {
         deps.sessions.revoke({ kind: 'session', digest: sessionKey(session) });

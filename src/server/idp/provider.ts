@@ -3,6 +3,7 @@ import { describeError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import { Provider, errors, interactionPolicy, type Context, type Grant } from 'oidc-provider';
 import { asId, type UserId } from '#model/ids.ts';
+import type { Actor } from '../domain/contract.ts';
 import { activeUser, claimsOfScopes, findAccount, scopes } from './accounts.ts';
 import { apiClientIds, clientMetadata } from './clients.ts';
 import {
@@ -137,10 +138,22 @@ export function createProvider(options: IdentityProviderOptions, records: VaultR
     // The library's own page that submits itself needs a script, which it adds by its hash; everything else runs none.
     ctx.set('content-security-policy', contentPolicy([...allowedRedirects(ctx)], 'library'));
     await next();
+    if (ctx.oidc?.route === 'end_session_confirm' && ctx.oidc.params?.['logout'] !== undefined) await endServices(ctx, options, records);
     if (ctx.oidc?.route === 'device_authorization' && ctx.status === 200) ctx.body = { ...(ctx.body as object), interval: devicePollSeconds };
   });
   logFailures(provider, options.log);
   return provider;
+}
+
+/** Who signs out here signs out of the services too: of those that this sign-in has opened, or of all. Gateways are told at once (attack row C-7). */
+async function endServices(ctx: Context, { domain: { sessions } }: IdentityProviderOptions, records: VaultRecords): Promise<void> {
+  const { session, params } = ctx.oidc;
+  if (session.accountId === undefined) return;
+  const userId = asId<UserId>(session.accountId);
+  const actor: Actor = { kind: 'user', id: userId };
+  if (params?.['logout'] !== 'everywhere') return sessions.endOfSignIn(session.uid, actor);
+  await records.revokeUser(userId);
+  await sessions.endAllOf(userId, actor);
 }
 
 /** Everything about the request that ends up in URLs and cookies is the configured issuer's, not the Host header's. */

@@ -38,7 +38,7 @@ t.test('the vault holds no id that opens a session', async (t) => {
     'keys are digests',
   );
   t.ok(
-    [...domain.entries.entries()].every(([key, { expiresAt }]) => expiresAt !== undefined || key === 'idp/keys'),
+    [...domain.entries.entries()].every(([key, { expiresAt }]) => expiresAt !== undefined || key === 'idp/keys' || key === 'idp/known-browsers-key'),
     'every record has an end',
   );
 });
@@ -152,4 +152,26 @@ t.test('a logout asks first, ends the session and returns to the service', async
   const out = await browser.post(await browser.get(url), { logout: 'yes' });
   t.equal(out.location?.href, 'https://app.localhost:8443/');
   t.match((await browser.follow(browser.get(authorize(issuer).url))).text, 'name="password"');
+});
+
+// Attack row C-7.
+t.test('who signs out here signs out of the services that this sign-in has opened, or of all', async (t) => {
+  const { issuer, domain, browser: newBrowser, provider } = await startHarness(t);
+  domain.add({ id: 'u1', name: 'Ada', ...credentials });
+  const [browser, other] = [newBrowser(), newBrowser()];
+  const attempt = authorize(issuer);
+  const tokens = await trade(browser, issuer, await signIn(browser, attempt.url), attempt);
+  const { signIn: here } = await provider().verifyIdToken(tokens.id_token, attempt.nonce, gatewayClient.id);
+  t.match(here, /.{20,}/);
+  await signIn(other, authorize(issuer).url);
+  await browser.post(await browser.get(`${issuer}/logout`), {});
+  t.same(domain.endedSignIns, [], 'who stays signed in');
+  await browser.post(await browser.get(`${issuer}/logout`), { logout: 'yes' });
+  t.same(domain.endedSignIns, [here]);
+  t.same(domain.endedUsers, []);
+  t.ok((await other.follow(other.get(authorize(issuer).url))).location?.href.startsWith(redirectUri), 'the other browser is signed in');
+  await other.post(await other.get(`${issuer}/logout`), { logout: 'everywhere' });
+  t.same(domain.endedUsers, ['u1']);
+  await other.post(await other.get(`${issuer}/logout`), { logout: 'everywhere' });
+  t.same(domain.endedUsers, ['u1'], 'nobody is signed in any more');
 });

@@ -56,10 +56,11 @@ export function deviceDonePage(ctx: Context): void {
 /** Asks before a logout: any page could have sent the browser here. */
 export function logoutPage(ctx: Context, targets: ReadonlySet<string>): void {
   const onward = [...targets][0];
-  const content = html`<p>You will have to sign in again for every service.</p>
+  const content = html`<p>You will have to sign in again for every service that you opened from this browser, or from any.</p>
     <form method="post" action="${ctx.oidc.urlFor('end_session_confirm')}">
       <input type="hidden" name="xsrf" value="${ctx.oidc.session.state?.secret}" />
-      <button type="submit" name="logout" value="yes">Sign out</button>
+      <button type="submit" name="logout" value="yes">Sign out in this browser</button>
+      <button class="quiet" type="submit" name="logout" value="everywhere">Sign out everywhere, on every device</button>
       <button class="quiet" type="submit">Stay signed in</button>
     </form>
     ${onward === undefined ? undefined : html`<p class="soft">Then you return to ${new URL(onward).host}.</p>`}`;
