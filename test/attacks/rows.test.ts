@@ -13,8 +13,10 @@ const groups: Readonly<Record<string, readonly number[]>> = {
   R: [1, 2, 4, 5, 7],
   D: [1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 14, 15, 16, 17],
   X: [1, 5],
+  A: [1, 2, 3, 4, 6, 7, 9, 10, 11, 12, 13, 15, 16, 17, 18],
+  C: [1, 3, 4, 5, 7, 8, 10, 11],
   M: [7, 9],
-  L: [9],
+  L: [1, 9],
 };
 
 const here = import.meta.dirname;

@@ -91,6 +91,7 @@ t.test('a refusal of the issuer is told apart', async (t) => {
   await t.rejects(client.exchange(await answer(), soon()), { code: 'IDENTITY_SIGN_IN_REFUSED' });
 });
 
+// Attack rows.
 t.test('an ID token must fit in nonce, issuer, audience, time, key and algorithm', async (t) => {
   const { issuer, client, answer } = await start(t);
   const now = Math.floor(Date.now() / 1000);

@@ -85,6 +85,7 @@ t.test('a revocation that overtakes the answer of a sign-in holds', async (t) =>
   t.match(fixture.cache.findSession(next, place.serviceId, never), { kind: 'live' }, 'at once, without a question');
 });
 
+// Attack row C-3.
 t.test('a sign-in ends the session that the browser had before', async (t) => {
   const fixture = start(t);
   const first = sessionIn(await fixture.run(''));
@@ -95,6 +96,7 @@ t.test('a sign-in ends the session that the browser had before', async (t) => {
   t.match(await fixture.cache.findSession(second, place.serviceId, never), { kind: 'live' });
 });
 
+// Attack row A-16.
 t.test('an attempt is worth nothing in another browser, nor with another state', async (t) => {
   const fixture = start(t);
   const begun = await fixture.signIn.start(place, '/', undefined, never);

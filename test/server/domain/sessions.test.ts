@@ -39,6 +39,7 @@ async function ready(options: Partial<ControlDomainOptions> = {}): Promise<Ready
   return { ...fixture, peerId, serviceId, userId };
 }
 
+// Attack row C-5.
 t.test('a session lives for a day, at its service, until it is ended', async (t) => {
   const { domain, clock, changes, serviceId, userId } = await ready();
   const session = await domain.sessions.create(serviceId, userId, 'proxy.test');
@@ -83,6 +84,7 @@ t.test('groups are as of now, and decide', async (t) => {
   await domain.close();
 });
 
+// Attack row A-9.
 t.test('what ends trust ends sessions', async (t) => {
   const { domain, peerId, serviceId, userId } = await ready();
   const gone = async (work: () => Promise<unknown>, missing: string): Promise<void> => {
@@ -126,6 +128,7 @@ t.test('one user has a limited number of sessions: the oldest ends', async (t) =
   await domain.close();
 });
 
+// Attack row A-17.
 t.test('tokens of service users stand in for a session; those of people do not', async (t) => {
   const { domain, clock, changes, peerId, serviceId, userId } = await ready();
   const request = { email: '', name: 'robot', role: 'user', autoGroups: [], service: true, password: undefined } as const;

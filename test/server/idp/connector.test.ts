@@ -49,6 +49,7 @@ t.test('the button leads to the other provider with PKCE, state and nonce', asyn
   t.match(away.setCookies[0], /^__Secure-meshgate-ext-[\w-]+=[\w-]+; Path=\/oauth2\/; Max-Age=600; Secure; HttpOnly; SameSite=Lax$/);
 });
 
+// Attack row A-1.
 t.test('an answer is taken only with the state of this browser', async (t) => {
   const { mesh, corp } = await startPair(t);
   mesh.domain.add({ id: 'u1', name: 'Ada', ...credentials });

@@ -44,6 +44,7 @@ t.test('a redirect goes to enabled services at the callback path only', async (t
   t.equal(parseCallback(`https://a.test/.meshgate/callback${'?'.padEnd(3000, 'x')}`), undefined);
 });
 
+// Attack row A-3.
 t.test('without PKCE, or with plain, there is no code', async (t) => {
   const { issuer, browser: newBrowser } = await startHarness(t);
   const browser = newBrowser();

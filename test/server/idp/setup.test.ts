@@ -2,6 +2,7 @@
 import t from 'tap';
 import { authorize, redirectUri, startHarness } from './support/harness.ts';
 
+// Attack row A-18.
 t.test('somebody who comes first sets up the first user and goes on to where he wanted', async (t) => {
   const { issuer, domain, browser: newBrowser } = await startHarness(t);
   const browser = newBrowser();

@@ -14,6 +14,7 @@ import { userGone } from '#server/idp/provider.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { authorize, credentials, redirectUri, signIn, startHarness, trade } from './support/harness.ts';
 
+// Attack rows C-10, C-11.
 t.test('the page works without scripts, is labelled, and keeps to itself', async (t) => {
   const { issuer, domain, browser: newBrowser } = await startHarness(t);
   domain.add({ id: 'u1', name: 'Ada', ...credentials });
@@ -36,6 +37,7 @@ t.test('the page works without scripts, is labelled, and keeps to itself', async
   });
 });
 
+// Attack row C-1.
 t.test('cookies are bound to TLS, to scripts not at all, and to where they are needed', async (t) => {
   const { issuer, domain, browser: newBrowser } = await startHarness(t);
   domain.add({ id: 'u1', name: 'Ada', ...credentials });
