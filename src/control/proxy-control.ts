@@ -3,7 +3,7 @@ import { type Clock, pause } from '#lib/clock.ts';
 import { errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { CertificateExchange } from '#model/certificate-exchange.ts';
-import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
+import { asId, type PublicKey, type ServiceId, type SessionId } from '#model/ids.ts';
 import type {
   CredentialAttempt,
   CredentialCheck,
@@ -29,7 +29,7 @@ import { accessLogsInCall, accessLogsInFlight, proxyCallMs, refusedPauseMs, revo
 import { certificateExchange } from './certificate-calls.ts';
 import { controlError } from './errors.ts';
 import { keepOpen, LinkState } from './link.ts';
-import { accessLogMessageOf, identityFrom, mappingFrom, revocationFrom, sessionFrom, statusMessageOf } from './translate-proxy.ts';
+import { accessLogMessageOf, checkFrom, identityFrom, mappingFrom, revocationFrom, sessionFrom, statusMessageOf } from './translate-proxy.ts';
 import type { AccessLogRecord, ProxyControl, ProxyControlHandlers, ProxyControlOptions } from './types.ts';
 
 type Create = Parameters<ProxyControl['createProxyPeer']>[0];
@@ -186,10 +186,16 @@ export class ProxyControlClient implements ProxyControl {
 
   async verifyServiceToken(plain: string, serviceId: ServiceId, signal: AbortSignal): Promise<TokenCheck> {
     const { result } = await this.#channel.unary(GatewayService.method.verifyServiceToken, { token: plain, serviceId }, this.#call(signal));
-    if (result.case === 'denied') return { kind: 'denied', why: result.value === 'group_not_allowed' ? 'group_not_allowed' : 'token_invalid' };
-    const identity = result.case === 'identity' ? identityFrom(result.value) : undefined;
-    if (identity === undefined) throw controlError('CONTROL_ANSWER_INVALID', 'identity');
-    return { kind: 'valid', identity };
+    const check = checkFrom(result);
+    if (check === undefined) throw controlError('CONTROL_ANSWER_INVALID', 'identity');
+    return check;
+  }
+
+  async verifyPeer(key: PublicKey, serviceId: ServiceId, signal: AbortSignal): Promise<TokenCheck> {
+    const { result } = await this.#channel.unary(GatewayService.method.verifyPeer, { publicKey: key, serviceId }, this.#call(signal));
+    const check = checkFrom(result);
+    if (check === undefined) throw controlError('CONTROL_ANSWER_INVALID', 'identity');
+    return check;
   }
 
   async redeemDiagnosis(token: string, serviceId: ServiceId, signal: AbortSignal): Promise<boolean> {
@@ -226,7 +232,7 @@ export class ProxyControlClient implements ProxyControl {
         supportsCustomPorts: true,
         requireSubdomain: false,
         supportsCrowdsec: false,
-        supportsPrivateService: false,
+        supportsPrivateService: true,
         meshgateWeb: webVersion,
         meshgateAccess: accessVersion,
         meshgateStream: streamVersion,
@@ -280,6 +286,7 @@ export class ProxyControlClient implements ProxyControl {
         timer.cancel();
         timer = this.#clock.after(revocationSilenceMs, () => silence.abort());
         if (message.event.case === 'ready') this.#watching(handlers, state);
+        if (message.event.case === 'peersChanged') handlers.peersChanged();
         const revocation: Revocation | undefined = revocationFrom(message);
         if (revocation !== undefined) handlers.revoked(revocation, message.at > 0n ? Number(message.at) : undefined);
       }

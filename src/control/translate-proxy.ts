@@ -4,7 +4,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { parseHostPort } from '#lib/net.ts';
 import { asId, type AccountId, type GroupId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
-import type { Identity, Revocation, Session } from '#model/identity.ts';
+import type { Identity, Revocation, Session, TokenCheck } from '#model/identity.ts';
 import {
   type AccessRestrictions,
   defaultTargetOptions,
@@ -21,7 +21,13 @@ import type { ServiceState } from '#model/status.ts';
 import { plainAccess, proofKinds, signInProofs, type AccessPolicy } from '#model/access.ts';
 import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
-import type { Identity as IdentityMessage, Session as SessionMessage, WatchRevocationsResponse } from '#wire/proto/gen/meshgate_pb.ts';
+import type {
+  Identity as IdentityMessage,
+  Session as SessionMessage,
+  VerifyPeerResponse,
+  VerifyServiceTokenResponse,
+  WatchRevocationsResponse,
+} from '#wire/proto/gen/meshgate_pb.ts';
 import {
   type AccessLogSchema,
   type AccessRestrictions as RestrictionsMessage,
@@ -204,7 +210,14 @@ export function identityFrom(message: IdentityMessage): Identity | undefined {
   };
 }
 
-/** What the message revokes; undefined for signs of life. */
+/** Whom an answer about somebody's credential means. */
+export function checkFrom(result: VerifyServiceTokenResponse['result'] | VerifyPeerResponse['result']): TokenCheck | undefined {
+  if (result.case === 'denied') return { kind: 'denied', why: result.value === 'group_not_allowed' ? 'group_not_allowed' : 'token_invalid' };
+  const identity = result.case === 'identity' ? identityFrom(result.value) : undefined;
+  return identity === undefined ? undefined : { kind: 'valid', identity };
+}
+
+/** What the message revokes; undefined for what is no revocation. */
 export function revocationFrom(message: WatchRevocationsResponse): Revocation | undefined {
   const { event } = message;
   switch (event.case) {
@@ -216,6 +229,7 @@ export function revocationFrom(message: WatchRevocationsResponse): Revocation | 
       return { kind: 'service', serviceId: asId<ServiceId>(event.value) };
     case 'tokenDigest':
       return { kind: 'token', digest: event.value };
+    case 'peersChanged':
     case 'ready':
     case 'heartbeat':
     case undefined:

@@ -81,6 +81,8 @@ export interface ProxyControlHandlers {
   change(change: MappingChange): Promise<void>;
   /** `at` is when trust ended, by the control plane's wall clock; undefined where it did not say. */
   revoked(revocation: Revocation, at: number | undefined): void;
+  /** Peers or their groups may be others: what is known of visitors over the mesh may be stale. */
+  peersChanged(): void;
   /** The revocation stream was away and is back: what is cached may be stale. */
   resynced(): void;
 }

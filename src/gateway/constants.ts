@@ -47,3 +47,6 @@ export const crowdsecResyncMs = 300_000;
 export const crowdsecDecisions = 500_000;
 export const crowdsecSlice = 5_000;
 export const crowdsecBodyBytes = 256 * 1_048_576;
+
+/** Where peers of the mesh come to web services: HTTPS at our overlay addresses. What the packet filter lets in is the control plane's to say. */
+export const visitorPort = 443;

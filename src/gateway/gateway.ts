@@ -36,7 +36,7 @@ import { openBrand } from './brand.ts';
 import type { GatewayConfig } from './config.ts';
 import { openCertificates, type GatewayCertificates } from './certificates.ts';
 import { readConfigured } from './configured-file.ts';
-import { drainMs, reachableMs } from './constants.ts';
+import { drainMs, reachableMs, visitorPort } from './constants.ts';
 import { gatewayError } from './errors.ts';
 import { listenPlainHttp } from './listen/plain-http.ts';
 import { ProxyDoor } from './listen/proxy-door.ts';
@@ -219,6 +219,10 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         log: log.with({ part: 'stream' }),
       }),
     );
+    node.overlay.accept(
+      (port) => port === visitorPort,
+      ({ stream, remote, local, peer }) => publisher.handleConnection(stream, { remote, local, meshPeer: peer }),
+    );
     const door = new ProxyDoor({ trusted: config.proxyProtocol.trusted, clock, log: log.with({ part: 'listen' }) });
     const sockets = await openPublicSockets({
       at: config.listen,
@@ -288,6 +292,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         credentials.revoke(revocation);
         if (at !== undefined) revocationTime.observe(Math.max(0, clock.wall() - at));
       },
+      peersChanged: () => sessions.recheckPeers(),
       resynced: () => {
         sessions.distrust();
         credentials.distrust();

@@ -124,6 +124,11 @@ export class AnswerCache<A> {
     this.#misses.clear();
   }
 
+  /** Those that are kept. */
+  *answers(): Iterable<A> {
+    for (const { answer } of [...this.#entries.values()]) yield answer;
+  }
+
   /** Ends what is over; called now and then, so that open streams do not outlive their session. */
   sweep(): void {
     const now = this.#options.clock.now();

@@ -4,10 +4,10 @@ import { describeError } from '#lib/errors.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { tokenDigest } from '#crypto/tokens.ts';
-import type { ServiceId, SessionId, UserId } from '#model/ids.ts';
+import type { PublicKey, ServiceId, SessionId, UserId } from '#model/ids.ts';
 import type { Revocation, Session, SessionAuthority, SessionLookup, TokenCheck } from '#model/identity.ts';
-import { AnswerCache, type EndReason } from './answer-cache.ts';
-import { credentialLength, sweepMs } from './constants.ts';
+import { AnswerCache, type AnswerCacheOptions, type EndReason } from './answer-cache.ts';
+import { authorityMs, credentialLength, sweepMs } from './constants.ts';
 
 export interface SessionCacheOptions {
   readonly authority: SessionAuthority;
@@ -18,13 +18,18 @@ export interface SessionCacheOptions {
 /** Whose trust has ended; whatever is open under it has to be closed. */
 export type EndedTrust =
   | { readonly kind: 'session'; readonly sessionKey: string; readonly userId: UserId; readonly serviceId: ServiceId; readonly reason: EndReason }
-  /** `sessionKey` is the token's digest in base64. */
+  /** A service token, or a peer of the mesh: `sessionKey` is the digest of the token or the public key, in base64. */
   | { readonly kind: 'token'; readonly sessionKey: string; readonly userId: UserId; readonly serviceId: ServiceId; readonly reason: EndReason };
 
 /** A token is answered for one service. */
 interface TokenAnswer {
   readonly check: TokenCheck;
   readonly serviceId: ServiceId;
+}
+
+/** A peer is answered for one service. */
+interface PeerAnswer extends TokenAnswer {
+  readonly key: PublicKey;
 }
 
 /** The key under which a session or token is known here: its digest, so that memory and logs hold nothing that opens a door. */
@@ -36,6 +41,7 @@ export class SessionCache implements Closable {
   readonly #options: SessionCacheOptions;
   readonly #sessions: AnswerCache<SessionLookup>;
   readonly #tokens: AnswerCache<TokenAnswer>;
+  readonly #peers: AnswerCache<PeerAnswer>;
   readonly #listeners = new Set<(ended: EndedTrust) => void>();
   #timer: Timer | undefined;
   #revision = 0;
@@ -58,7 +64,7 @@ export class SessionCache implements Closable {
       },
     });
     const denied: TokenAnswer = { check: { kind: 'denied', why: 'token_invalid' }, serviceId: '' as ServiceId };
-    this.#tokens = new AnswerCache<TokenAnswer>({
+    const tokens = {
       clock,
       live: ({ check }) => check.kind === 'valid',
       expiresAt: () => Number.POSITIVE_INFINITY, // the authority knows when a token ends
@@ -68,7 +74,10 @@ export class SessionCache implements Closable {
       ended: (key, { check, serviceId }, reason) => {
         if (check.kind === 'valid') this.#tell({ kind: 'token', sessionKey: digestOf(key), userId: check.identity.userId, serviceId, reason });
       },
-    });
+    } satisfies AnswerCacheOptions<TokenAnswer>;
+    this.#tokens = new AnswerCache<TokenAnswer>(tokens);
+    const nobody: PeerAnswer = { ...denied, key: '' as PublicKey };
+    this.#peers = new AnswerCache<PeerAnswer>({ ...tokens, revoked: nobody, expired: nobody });
     this.#scheduleSweep();
   }
 
@@ -98,6 +107,30 @@ export class SessionCache implements Closable {
     return found instanceof Promise ? found.then((answer) => answer.check) : found.check;
   }
 
+  /** Whom a peer that came over the mesh stands for at a service; rules as for sessions. */
+  verifyPeer(key: PublicKey, serviceId: ServiceId, signal: AbortSignal): TokenCheck | Promise<TokenCheck> {
+    const ask = async (deadline: AbortSignal): Promise<PeerAnswer> => ({
+      check: await this.#options.authority.verifyPeer(key, serviceId, deadline),
+      serviceId,
+      key,
+    });
+    const found = this.#peers.lookup(keyOf(key, serviceId), ask, signal);
+    return found instanceof Promise ? found.then((answer) => answer.check) : found.check;
+  }
+
+  /** Peers or their groups may be others: asks for each again at once, and ends what was opened by those who may not come any more. */
+  recheckPeers(): void {
+    this.#peers.distrust();
+    // What was asked before is worth nothing; what is kept is asked for below.
+    let asked = false;
+    this.#peers.revoke(() => asked);
+    asked = true;
+    for (const { key, serviceId } of this.#peers.answers()) {
+      const checked = this.verifyPeer(key, serviceId, AbortSignal.timeout(authorityMs));
+      if (checked instanceof Promise) checked.catch(() => undefined); // the entry has taken note
+    }
+  }
+
   /** Grows with each revocation, and where some may have been missed. */
   get revision(): number {
     return this.#revision;
@@ -117,7 +150,7 @@ export class SessionCache implements Closable {
     this.#revision++;
     const ofUser = (userId: UserId): void => {
       this.#sessions.revoke((_key, answer) => answer.kind === 'live' && answer.session.identity.userId === userId);
-      this.#tokens.revoke((_key, { check }) => check.kind === 'valid' && check.identity.userId === userId);
+      for (const cache of [this.#tokens, this.#peers]) cache.revoke((_key, { check }) => check.kind === 'valid' && check.identity.userId === userId);
     };
     switch (revocation.kind) {
       case 'session':
@@ -126,7 +159,8 @@ export class SessionCache implements Closable {
         return ofUser(revocation.userId);
       case 'service':
         this.#sessions.revoke((_key, answer) => answer.kind === 'live' && answer.session.serviceId === revocation.serviceId);
-        return this.#tokens.revoke((_key, { serviceId }) => serviceId === revocation.serviceId);
+        for (const cache of [this.#tokens, this.#peers]) cache.revoke((_key, { serviceId }) => serviceId === revocation.serviceId);
+        return;
       case 'token':
         return this.#tokens.revoke((key) => digestOf(key) === revocation.digest);
     }
@@ -137,6 +171,7 @@ export class SessionCache implements Closable {
     this.#revision++;
     this.#sessions.distrust();
     this.#tokens.distrust();
+    this.#peers.distrust();
   }
 
   /** Calls back for each session or token that ends; returns how to stop. */
@@ -146,7 +181,7 @@ export class SessionCache implements Closable {
   }
 
   get size(): number {
-    return this.#sessions.size + this.#tokens.size;
+    return this.#sessions.size + this.#tokens.size + this.#peers.size;
   }
 
   async close(): Promise<void> {
@@ -169,6 +204,7 @@ export class SessionCache implements Closable {
     this.#timer = this.#options.clock.after(sweepMs, () => {
       this.#sessions.sweep();
       this.#tokens.sweep();
+      this.#peers.sweep();
       if (!this.#closed) this.#scheduleSweep();
     });
   }

@@ -27,7 +27,7 @@ export type DenyReason =
   | 'auth_method_unsupported'
   | 'internal_error';
 
-export type AllowReason = 'public_service' | 'bypass' | 'session' | 'service_token' | 'credential';
+export type AllowReason = 'public_service' | 'bypass' | 'session' | 'service_token' | 'credential' | 'mesh_peer';
 
 export type Decision =
   | { readonly kind: 'allow'; readonly reason: AllowReason; readonly identity: Identity | undefined }

@@ -1,6 +1,6 @@
 // Who is calling, once it has been proven.
 import type { ProofKind, RequestProof, TypedProof } from './access.ts';
-import type { GroupId, ServiceId, SessionId, UserId } from './ids.ts';
+import type { GroupId, PublicKey, ServiceId, SessionId, UserId } from './ids.ts';
 
 export interface Identity {
   readonly userId: UserId;
@@ -135,6 +135,8 @@ export interface SessionAuthority {
   findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<SessionLookup>;
   endSession(id: SessionId, signal: AbortSignal): Promise<void>;
   verifyServiceToken(plain: string, serviceId: ServiceId, signal: AbortSignal): Promise<TokenCheck>;
+  /** Who a peer that came over the mesh stands for. */
+  verifyPeer(key: PublicKey, serviceId: ServiceId, signal: AbortSignal): Promise<TokenCheck>;
 }
 
 /** Who judges proofs of other kinds; rejects like a session authority. */

@@ -60,6 +60,7 @@ class Collected implements ProxyControlHandlers {
   revoked(revocation: Revocation): void {
     this.revocations.put(revocation);
   }
+  peersChanged(): void {}
   resynced(): void {
     this.resyncs.put(true);
   }

@@ -259,6 +259,7 @@ async function gatewayReach(
     },
     revoked: () => undefined,
     resynced: () => undefined,
+    peersChanged: () => undefined,
   });
   await until('the cluster is known', async () =>
     ((await plane.api.call('GET', '/api/reverse-proxies/clusters')) as readonly Json[]).some((entry) => entry['address'] === cluster),

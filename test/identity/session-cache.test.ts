@@ -37,6 +37,7 @@ function start(t: Test) {
   const authority: SessionAuthority = {
     createSession: async () => ({ kind: 'refused', why: 'token_invalid' }),
     findSession: async (session) => ((await answer(session)) as SessionLookup | undefined) ?? { kind: 'none', why: 'unknown' },
+    verifyPeer: () => Promise.resolve({ kind: 'denied', why: 'token_invalid' }),
     endSession: async () => undefined,
     verifyServiceToken: async (plain) => ((await answer(plain)) as TokenCheck | undefined) ?? { kind: 'denied', why: 'token_invalid' },
   };

@@ -252,6 +252,7 @@ void t.test('a client that reads slowly gets the end of its last answer', async 
     id: 1,
     serverName: 'a.test',
     shown: undefined,
+    meshPeer: undefined,
   };
   const socket = new Slow();
   const connection = new H1Connection(socket as unknown as Socket, client, { deadlines, handle, refused: () => undefined, closed: () => undefined });

@@ -139,6 +139,13 @@ export class FakeIdentity implements AccessBackend, SignIn, IdentityHeaders {
     return this.sessions.get(id) ?? { kind: 'none', why: 'unknown' };
   }
 
+  /** By public key. */
+  readonly peers = new Map<string, TokenCheck>();
+
+  verifyPeer(key: string): TokenCheck {
+    return this.peers.get(key) ?? { kind: 'denied', why: 'token_invalid' };
+  }
+
   verifyServiceToken(plain: string): Promise<TokenCheck> {
     return Promise.resolve(this.tokens.get(plain) ?? { kind: 'denied', why: 'token_invalid' });
   }

@@ -46,6 +46,7 @@ function start(t: Test): Fixture {
       const found = live.get(id);
       return found === undefined ? { kind: 'none', why: 'revoked' } : { kind: 'live', session: found };
     },
+    verifyPeer: () => Promise.resolve({ kind: 'denied', why: 'token_invalid' }),
     endSession: async (id) => void live.delete(id),
     verifyServiceToken: async () => ({ kind: 'denied', why: 'token_invalid' }),
   };

@@ -45,6 +45,10 @@ class FakeAuthority implements SessionAuthority, ProofAuthority {
     const found = this.sessions.get(id);
     return found === undefined ? { kind: 'none', why: 'unknown' } : { kind: 'live', session: found };
   }
+  verifyPeer(): ReturnType<SessionAuthority['verifyPeer']> {
+    return Promise.resolve({ kind: 'denied', why: 'token_invalid' });
+  }
+
   async endSession(id: SessionId): Promise<void> {
     this.sessions.delete(id);
   }

@@ -61,6 +61,7 @@ export async function openFrontDoor(
       const found = await domain.sessions.find(id, service, 'a.test');
       return 'session' in found ? { kind: 'live', session: found.session } : { kind: 'none', why: found.missing };
     },
+    verifyPeer: () => Promise.resolve({ kind: 'denied', why: 'token_invalid' }),
     endSession: (id) => domain.sessions.end(id, 'a.test'),
     verifyServiceToken: async (plain, service) => {
       const checked = await domain.sessions.verifyServiceToken(plain, service, 'a.test');

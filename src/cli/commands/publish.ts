@@ -25,13 +25,14 @@ const serviceCreate = apiCommand({
     'listen-port': { kind: 'integer', value: 'N', about: 'public port, for the modes other than http' },
     path: { kind: 'text', value: 'PATH', about: 'only requests below this path (default /)' },
     sso: { kind: 'switch', about: 'visitors sign in first' },
-    group: { kind: 'many', value: 'GROUP', about: 'with --sso: only members of this group; may be given more than once' },
+    group: { kind: 'many', value: 'GROUP', about: 'with --sso: only members of this group; with --private: the peers; may be given more than once' },
     issuer: {
       kind: 'many',
       value: 'ISSUER',
       about: 'with --sso: only users of this issuer, or local; may be given more than once, in the order of the sign-in page',
     },
     public: { kind: 'switch', about: 'everybody may use it without signing in' },
+    private: { kind: 'switch', about: 'only peers of --group may use it, over the mesh; they do not sign in, and nobody else finds it' },
     'pass-host-header': { kind: 'switch', about: 'the service sees the public host name' },
     disabled: { kind: 'switch', about: 'do not serve it yet' },
   },
@@ -51,7 +52,10 @@ async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
     throw cliError('CLI_USAGE', '--domain, --port and either --peer or --peer-group are needed, or --file');
   // Nobody publishes something to the whole world by leaving a flag out.
   const mode = input.text('mode') ?? 'http';
-  if (input.on('sso') === input.on('public')) throw cliError('CLI_USAGE', 'say who may use it: either --sso or --public');
+  if (['sso', 'public', 'private'].filter((flag) => input.on(flag)).length !== 1) {
+    throw cliError('CLI_USAGE', 'say who may use it: one of --sso, --public and --private');
+  }
+  const groups = await findIds(api, '/api/groups', input.many('group'));
   const ids = group === undefined ? await findIds(api, '/api/peers', names, ['name', 'ip']) : await findIds(api, '/api/groups', [group]);
   const protocol = input.text('protocol') ?? (mode === 'http' ? 'http' : mode === 'udp' ? 'udp' : 'tcp');
   return {
@@ -70,10 +74,11 @@ async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
     enabled: !input.on('disabled'),
     pass_host_header: input.on('pass-host-header'),
     rewrite_redirects: false,
+    ...(input.on('private') ? { private: true, access_groups: groups } : {}),
     auth: {
       bearer_auth: {
         enabled: input.on('sso'),
-        distribution_groups: await findIds(api, '/api/groups', input.many('group')),
+        distribution_groups: input.on('private') ? [] : groups,
         ...(await issuersOf(api, input.many('issuer'))),
       },
     },

@@ -85,8 +85,7 @@ function pathState({ targets, options }: MappingPath, mesh: MeshStatus | undefin
 }
 
 /** Why nobody gets through to a web service, whoever it is. */
-function webRefusal({ private: isPrivate, access, paths, web }: ServiceMapping): string | undefined {
-  if (isPrivate) return 'private services are not served by this version of the gateway';
+function webRefusal({ access, paths, web }: ServiceMapping): string | undefined {
   const problem = policyProblem(access);
   if (problem !== undefined) return problem;
   const clients = web.clientCertificate && compileClientRule(web.clientCertificate);

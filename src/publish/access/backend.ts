@@ -1,7 +1,7 @@
 // What the access checks need from the identity side, stated by the one who needs it. `sign-in.ts` fills it from identity/; tests by hand.
 import type { TypedProof } from '#model/access.ts';
 import type { Credential, CredentialCheck, Identity, SessionLookup, TokenCheck, Visitor } from '#model/identity.ts';
-import type { ServiceId, SessionId } from '#model/ids.ts';
+import type { PublicKey, ServiceId, SessionId } from '#model/ids.ts';
 import type { OwnCookies } from './cookies.ts';
 
 /** A value at hand, or one that has to be waited for: what is cached costs no promise. */
@@ -10,6 +10,8 @@ export type Soon<T> = T | Promise<T>;
 export interface AccessBackend {
   /** Looks up the value of the session cookie. A rejection denies. */
   findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Soon<SessionLookup>;
+  /** Who a peer that came over the mesh stands for. */
+  verifyPeer(key: PublicKey, serviceId: ServiceId, signal: AbortSignal): Soon<TokenCheck>;
   verifyServiceToken(plain: string, serviceId: ServiceId, signal: AbortSignal): Soon<TokenCheck>;
   verifyCredential(credential: Credential, serviceId: ServiceId, address: string, signal: AbortSignal): Soon<CredentialCheck>;
   /** The name of the trust that a credential stands for, as it is told when it ends. */

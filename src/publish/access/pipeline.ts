@@ -8,6 +8,7 @@ import { authSupported } from './checks/auth-method.ts';
 import { clientCertificate } from './checks/client-certificate.ts';
 import { hostKnown } from './checks/host.ts';
 import { methodAllowed } from './checks/method.ts';
+import { meshPeer } from './checks/peer.ts';
 import { notPrivate } from './checks/private.ts';
 import { requestCredential } from './checks/credential.ts';
 import { addressRate } from './checks/rate.ts';
@@ -37,6 +38,7 @@ export const proofChecks: readonly Check[] = [
   rulesAllow, //    allow, 403
   serviceToken, //  allow, 401, 403
   requestCredential, // allow, 401, 403, 429
+  meshPeer, //      allow, 403
   liveSession, //   allow, or sign in first
 ];
 

@@ -2,7 +2,7 @@
 import type { AccessPolicy, ProofAlternatives, ProofKind } from '#model/access.ts';
 import type { Session } from '#model/identity.ts';
 
-const checked: ReadonlySet<ProofKind> = new Set(['oidc', 'password', 'pin', 'header', 'basic', 'token']);
+const checked: ReadonlySet<ProofKind> = new Set(['oidc', 'password', 'pin', 'header', 'basic', 'token', 'peer']);
 
 /** Why nobody may pass, whoever it is: what cannot be checked is not let through. Undefined where somebody can. */
 export function policyProblem({ proofs, rules, otherwise }: AccessPolicy): string | undefined {

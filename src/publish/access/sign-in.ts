@@ -128,11 +128,12 @@ export function createSignIn(deps: SignInDeps): SignIn {
 
 /** What the checks ask, out of a gateway's caches. */
 export function createAccessBackend(
-  sessions: Pick<SessionCache, 'findSession' | 'verifyServiceToken'>,
+  sessions: Pick<SessionCache, 'findSession' | 'verifyPeer' | 'verifyServiceToken'>,
   credentials: Pick<CredentialCache, 'verifyCredential' | 'keyOf'>,
 ): AccessBackend {
   return {
     findSession: (id, serviceId, signal) => sessions.findSession(id, serviceId, signal),
+    verifyPeer: (key, serviceId, signal) => sessions.verifyPeer(key, serviceId, signal),
     verifyServiceToken: (plain, serviceId, signal) => sessions.verifyServiceToken(plain, serviceId, signal),
     verifyCredential: (credential, serviceId, address, signal) => credentials.verifyCredential(credential, serviceId, address, signal),
     credentialKey: (credential) => credentials.keyOf(credential),

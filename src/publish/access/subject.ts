@@ -1,5 +1,6 @@
 // What the checks look at, worked out once per request from one parse. A request whose target or host cannot mean one thing is malformed.
 import type { IpAddress } from '#lib/ip.ts';
+import type { PublicKey } from '#model/ids.ts';
 import { fieldValue } from '#wire/http1-fields.ts';
 import { canonicalHost } from '../http/host.ts';
 import { allowedMethods, findRoute, type PublishedService, type RouteTable, type ServiceRoute } from '../http/routes.ts';
@@ -16,6 +17,8 @@ export interface Subject {
   readonly serverName: string | undefined;
   /** What the client has shown of itself in the handshake. */
   readonly shown: ShownCertificate | undefined;
+  /** Of the peer that the request came from, where it came over the mesh. */
+  readonly meshPeer: PublicKey | undefined;
   /** Path and query of the target, bytes as sent; the query has its question mark or is empty. */
   readonly path: string;
   readonly query: string;
@@ -35,7 +38,7 @@ export type Malformed = 'host_malformed' | 'target_malformed' | 'target_host_mis
 /** Reads the subject, or tells what makes the request ambiguous. */
 export function readSubject(
   request: ExchangeRequest,
-  { serverName, shown }: Pick<Client, 'serverName' | 'shown'>,
+  { serverName, shown, meshPeer }: Pick<Client, 'serverName' | 'shown' | 'meshPeer'>,
   address: IpAddress | undefined,
   routes: RouteTable,
 ): Subject | Malformed {
@@ -75,6 +78,7 @@ export function readSubject(
     host,
     serverName,
     shown,
+    meshPeer,
     path,
     query: mark < 0 ? '' : target.slice(mark),
     service,

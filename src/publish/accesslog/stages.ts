@@ -66,6 +66,7 @@ const passing: Readonly<Record<AllowReason | 'diagnosis' | 'jwks' | 'signed_in' 
   bypass: true,
   session: true,
   service_token: true,
+  mesh_peer: true,
   diagnosis: true,
   credential: true,
   jwks: true,

@@ -1,6 +1,7 @@
 // One request and its answer, whatever HTTP version the client speaks. Servers make exchanges; one handler answers them.
 import type { Duplex } from 'node:stream';
 import type { Endpoint } from '#lib/net.ts';
+import type { PublicKey } from '#model/ids.ts';
 import type { Fields } from '#wire/http1-fields.ts';
 import type { ClientAddress } from '../access/client-address.ts';
 import type { ShownCertificate } from '../tls/client-certificates.ts';
@@ -18,6 +19,8 @@ export interface Client {
   readonly serverName: string | undefined;
   /** What it showed of itself in the handshake; undefined where the host asked for nothing. */
   readonly shown: ShownCertificate | undefined;
+  /** Where it came over the mesh: whose WireGuard key it has proven to have. */
+  readonly meshPeer: PublicKey | undefined;
 }
 
 /** The request as one parse found it. */

@@ -24,6 +24,7 @@ import { diagnosisOf, type Diagnosis, type StageTimes } from '../pages/stages.ts
 import type { Trace } from '../tracing/trace-context.ts';
 import { CONFIRM_MS, UPGRADE_IDLE_MS } from '../constants.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
+import { credentialOf } from './credential.ts';
 import { diagnose, diagnosisToken } from './diagnose.ts';
 import type { Exchange, ExchangeOwner } from './exchange.ts';
 import type { HandlerDeps } from './handler-deps.ts';
@@ -452,7 +453,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
 
   get trustKey(): string | undefined {
     if (this.#verdict?.reason === 'credential') return this.#verdict.trustKeys?.[0];
-    const plain = this.#verdict?.reason === 'service_token' ? this.#subject?.token?.plain : this.#verdict?.session?.id;
+    const plain = credentialOf(this.#verdict, this.#subject);
     return plain === undefined ? undefined : sessionKey(plain);
   }
 

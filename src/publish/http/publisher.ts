@@ -1,5 +1,6 @@
 // The HTTP publisher: takes accepted connections, does TLS, serves HTTP/1.1 and HTTP/2, and answers every request with the one handler.
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Clock } from '#lib/clock.ts';
 import { parsePrefix } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
@@ -7,7 +8,7 @@ import type { Logger } from '#lib/log.ts';
 import type { Dial, Endpoint } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
-import type { ServiceId } from '#model/ids.ts';
+import type { PublicKey, ServiceId } from '#model/ids.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import type { AccessBackend, IdentityHeaders, SignIn } from '../access/backend.ts';
 import { clientAddress } from '../access/client-address.ts';
@@ -82,11 +83,13 @@ export interface AcceptedInfo {
   readonly local: Endpoint;
   /** Set where the ClientHello has been read already; its bytes are back in the socket (`unshift`). */
   readonly hello?: ClientHello | undefined;
+  /** Of the peer, where the connection came over the mesh. */
+  readonly meshPeer?: PublicKey | undefined;
 }
 
 export interface HttpPublisher extends Closable {
-  /** Takes a raw TCP socket over, TLS included. Never throws. */
-  handleConnection(socket: Socket, info: AcceptedInfo): void;
+  /** Takes a raw TCP socket over, or a stream of the overlay, TLS included. Never throws. */
+  handleConnection(socket: Duplex, info: AcceptedInfo): void;
   /** Lets what is in work finish, at most `deadlineMs`; no further request is taken on kept connections. */
   drain(deadlineMs: number): Promise<void>;
   /** Closes everything now. */
@@ -133,7 +136,7 @@ class Publisher implements HttpPublisher, H1Owner {
   readonly #refusals: Refusals;
   readonly #stapler: Stapler;
   readonly #contexts = new SecureContexts();
-  readonly #sockets = new Set<Socket>();
+  readonly #sockets = new Set<Duplex>();
   readonly #serving = new Set<Serving>();
   readonly #shares = new NetworkShares(CONNECTIONS_PER_ADDRESS);
   #refused = 0;
@@ -189,7 +192,7 @@ class Publisher implements HttpPublisher, H1Owner {
     };
   }
 
-  handleConnection(socket: Socket, info: AcceptedInfo): void {
+  handleConnection(socket: Duplex, info: AcceptedInfo): void {
     const network = this.#draining || this.#sockets.size >= CONNECTIONS ? undefined : this.#shares.take(info.remote.address);
     if (network === undefined) {
       this.#refused++;
@@ -199,9 +202,7 @@ class Publisher implements HttpPublisher, H1Owner {
     }
     this.#sockets.add(socket);
     socket.once('close', () => this.#forget(socket, network));
-    socket.setNoDelay(true);
-    // A client that is gone without a word is found within half a minute, even where nothing is sent to it (attack row W-7).
-    socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+    if (socket instanceof Socket) keepAlive(socket);
     terminateTls(
       socket,
       info.hello,
@@ -275,9 +276,10 @@ class Publisher implements HttpPublisher, H1Owner {
   }
 
   #serve(terminated: Terminated, info: AcceptedInfo): void {
-    const { remote, local } = info;
+    const { remote, local, meshPeer } = info;
     const peer = clientAddress(remote.address, undefined, []);
-    const client: Client = { remote, peer, local, id: ++this.#lastClient, serverName: terminated.serverName, shown: terminated.shown };
+    const { serverName, shown } = terminated;
+    const client: Client = { remote, peer, local, id: ++this.#lastClient, serverName, shown, meshPeer };
     this.#handshakes++;
     this.#serving.add(
       terminated.socket.alpnProtocol === 'h2' ? new H2Connection(terminated.socket, client, this) : new H1Connection(terminated.socket, client, this),
@@ -290,7 +292,7 @@ class Publisher implements HttpPublisher, H1Owner {
     if (checked !== undefined) this.#checks.follow(checked);
   }
 
-  #forget(socket: Socket, network: string): void {
+  #forget(socket: Duplex, network: string): void {
     this.#sockets.delete(socket);
     this.#shares.give(network);
     if (this.#sockets.size === 0) this.#emptied?.();
@@ -311,4 +313,10 @@ class Publisher implements HttpPublisher, H1Owner {
   closed(connection: Serving): void {
     this.#serving.delete(connection);
   }
+}
+
+/** A client that is gone without a word is found within half a minute, even where nothing is sent to it (attack row W-7). The overlay sees to its own. */
+function keepAlive(socket: Socket): void {
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
 }

@@ -1,6 +1,7 @@
 // TLS at our side: the ClientHello is read first, so that the certificate and what is asked of the client are known before the handshake begins,
 // and no other can slip in.
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { createSecureContext, TLSSocket } from 'node:tls';
 import { describeError } from '#lib/errors.ts';
 import { ClientHelloReader, type ClientHello } from '#wire/client-hello.ts';
@@ -67,7 +68,7 @@ const accessDenied = Buffer.from([21, 3, 3, 0, 2, 2, 49]);
  * read here. Exactly one of `ready` and `failed` is called, once; after `failed` the socket is closed or closing.
  */
 export function terminateTls(
-  socket: Socket,
+  socket: Duplex,
   hello: ClientHello | undefined,
   deps: TerminateDeps,
   ready: (terminated: Terminated) => void,
@@ -79,7 +80,7 @@ export function terminateTls(
 class Handshake implements Deadlined {
   slot = -1;
   deadline: number;
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #deps: TerminateDeps;
   readonly #ready: (terminated: Terminated) => void;
   readonly #failed: (fault: HandshakeFault, detail: string) => void;
@@ -88,7 +89,7 @@ class Handshake implements Deadlined {
   #secured: TLSSocket | undefined;
   #over = false;
 
-  constructor(socket: Socket, deps: TerminateDeps, ready: (terminated: Terminated) => void, failed: (fault: HandshakeFault, detail: string) => void) {
+  constructor(socket: Duplex, deps: TerminateDeps, ready: (terminated: Terminated) => void, failed: (fault: HandshakeFault, detail: string) => void) {
     this.#socket = socket;
     this.#deps = deps;
     this.#ready = ready;
@@ -146,7 +147,7 @@ class Handshake implements Deadlined {
     const server = this.#deps.stapler?.server(certificate);
     let secured: TLSSocket;
     try {
-      secured = new TLSSocket(this.#socket, {
+      secured = new TLSSocket(asSocket(this.#socket), {
         isServer: true,
         secureContext: this.#deps.contexts.get(certificate, this.#deps.deadlines.now(), clients),
         ...(this.#deps.protocols === undefined ? {} : { ALPNProtocols: this.#deps.protocols }),
@@ -189,7 +190,7 @@ class Handshake implements Deadlined {
       return;
     }
     const secureContext = createSecureContext({ cert: certificate.certPem, key: certificate.keyPem, minVersion: 'TLSv1.2' });
-    const secured = new TLSSocket(this.#socket, { isServer: true, secureContext, ALPNProtocols: [acmeProtocol] });
+    const secured = new TLSSocket(asSocket(this.#socket), { isServer: true, secureContext, ALPNProtocols: [acmeProtocol] });
     this.#secured = secured;
     secured.on('error', this.#onError);
     secured.on('end', this.#onClose);
@@ -245,4 +246,9 @@ class Handshake implements Deadlined {
     this.#secured?.off('end', this.#onClose);
     this.#secured?.off('close', this.#onClose);
   }
+}
+
+/** TLSSocket takes any Duplex (Node's documentation of `new tls.TLSSocket`), which its types do not say. */
+function asSocket(stream: Duplex): Socket {
+  return stream as Socket;
 }

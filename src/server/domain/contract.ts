@@ -15,12 +15,12 @@ import type { FactorUseCases } from './factors-contract.ts';
 import type { ClusterUseCases } from './cluster-contract.ts';
 import type { ExposeSettings, ExposureUseCases } from './expose-contract.ts';
 import type { PlanUseCases } from './plan-contract.ts';
-import type { SessionUseCases } from './session-contract.ts';
+import type { SessionUseCases, VisitorUseCases } from './session-contract.ts';
 
 export type { Actor } from './actor.ts';
 export type { Cluster, ClusterUseCases, Domain, ProxyConnection } from './cluster-contract.ts';
 export type { FactorUseCases } from './factors-contract.ts';
-export type { SessionOrigin, SessionUseCases, SessionView } from './session-contract.ts';
+export type { SessionOrigin, SessionUseCases, SessionView, VisitorUseCases } from './session-contract.ts';
 export type { IssuerInput, IssuerUseCases } from './issuers-contract.ts';
 
 export interface PeerLogin {
@@ -451,6 +451,7 @@ export interface ControlDomain extends PlanUseCases {
   readonly certificates: CertificateUseCases;
   readonly diagnoses: DiagnosisUseCases;
   readonly sessions: SessionUseCases;
+  readonly visitors: VisitorUseCases;
   readonly proofs: ProofUseCases;
   readonly events: EventUseCases;
   readonly vault: VaultUseCases;

@@ -49,6 +49,7 @@ import { tokenUseCases } from './tokens.ts';
 import { userUseCases } from './users.ts';
 import { vaultUseCases } from './vault.ts';
 import { zoneUseCases } from './zones.ts';
+import { visitorUseCases } from './visitors.ts';
 
 export type { ControlDomain } from './contract.ts';
 
@@ -148,6 +149,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       certificates: certificateUseCases(context),
       diagnoses: diagnosisUseCases(context),
       sessions: sessionUseCases(context),
+      visitors: visitorUseCases(context),
       proofs: proofUseCases(context),
       events: eventUseCases(context),
       vault: vaultUseCases(context),

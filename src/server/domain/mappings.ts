@@ -1,6 +1,6 @@
 // Services as gateways get them: only what is enabled, only targets that exist.
 import type { AccountId } from '#model/ids.ts';
-import { signInProofs, type CredentialHeader, type ProofAlternatives } from '#model/access.ts';
+import { asksFor, signInProofs, type CredentialHeader, type ProofAlternatives } from '#model/access.ts';
 import type { MappingPath, ServiceAuth, ServiceMapping } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
 import type { GatewayReport, ServiceRecord } from '../store/service-table.ts';
@@ -79,8 +79,9 @@ interface SwitchedProofs {
 }
 
 /** The alternatives that the service's policy names, or else any one of the proofs that are switched on. */
-export function proofsOf({ access, auth }: SwitchedProofs): ProofAlternatives {
+export function proofsOf({ access, auth, private: isPrivate }: SwitchedProofs): ProofAlternatives {
   if (access.proofs.length > 0) return access.proofs;
+  if (isPrivate) return [['peer']];
   return [
     ...(auth.oidc.enabled ? signInProofs : []),
     ...(auth.password?.enabled === true ? [['password'] as const] : []),
@@ -94,6 +95,11 @@ function headersOf({ headers }: ServiceAuth): readonly CredentialHeader[] {
   const enabled = headers.filter((header) => header.enabled).map(({ header, keep = false }) => ({ name: header.toLowerCase(), keep }));
   // Of several values of one header, one that is kept keeps all.
   return [...new Set(enabled.map(({ name }) => name))].map((name) => ({ name, keep: enabled.some((one) => one.name === name && one.keep) }));
+}
+
+/** Whether peers of its access groups may come to it over the mesh. A wildcard has no address of its own that could be told. */
+export function isForPeers({ mode, domain, private: isPrivate, access, accessGroups }: ServiceRecord): boolean {
+  return mode === 'http' && accessGroups.length > 0 && !domain.startsWith('*') && (isPrivate || asksFor(access, 'peer'));
 }
 
 /** From what needs somebody's hand to what is well. */

@@ -10,6 +10,7 @@ import { indexNetwork, type Publication, type ResourcePublication, type Snapshot
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import type { Account, Context } from './context.ts';
+import { isForPeers } from './mappings.ts';
 import type { MapUseCases } from './contract.ts';
 import { domainError } from './errors.ts';
 import { readDnsSettings } from './nameservers.ts';
@@ -76,6 +77,7 @@ async function readSnapshot(context: Context, tables: Tables): Promise<Snapshot>
     policies: await tables.policies.list(),
     publications: publicationsOf(services, hosts),
     resourcePublications: resourcePublicationsOf(services, hosts),
+    meshServices: services.filter(isForPeers).map(({ cluster, domain, accessGroups }) => ({ cluster, domain, groups: accessGroups })),
   });
 }
 

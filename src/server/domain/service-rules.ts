@@ -130,7 +130,8 @@ function checkAsked({ auth, access }: ServiceInput): void {
   if (missing !== undefined) throw invalid(`The access asks for the proof ${missing}, which is not switched on.`);
 }
 
-function checkPrivate({ mode, auth, accessGroups }: ServiceInput): void {
+function checkPrivate({ mode, domain, auth, accessGroups }: ServiceInput): void {
+  if (domain.startsWith('*')) throw invalid('A private service has one name: peers are told its address.');
   if (mode !== 'http') throw invalid('Only an http service can be private.');
   if (accessGroups.length === 0) throw invalid('A private service needs an access group.');
   if (auth.oidc.enabled) throw invalid('A private service has no sign-in: its visitors are peers.');

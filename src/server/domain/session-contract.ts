@@ -1,5 +1,5 @@
 // The use cases about sessions of people at published services.
-import type { ServiceId, SessionId, UserId } from '#model/ids.ts';
+import type { PublicKey, ServiceId, SessionId, UserId } from '#model/ids.ts';
 import type { Identity, Session } from '#model/identity.ts';
 import type { Actor } from './actor.ts';
 
@@ -27,6 +27,19 @@ export interface SessionView extends SessionOrigin {
 }
 
 /** `cluster` is that of the gateway that asks: what is another cluster's does not exist for it. */
+/** Callers that arrive over the mesh: known by their peer, without signing in. */
+export interface VisitorUseCases {
+  /**
+   * Who a peer stands for at a service, or why it may not come: it has to be in one of the service's access groups, its login valid, and its
+   * user, where it has one, not blocked.
+   */
+  verify(
+    key: PublicKey,
+    serviceId: ServiceId,
+    cluster: string,
+  ): Promise<{ readonly identity: Identity } | { readonly denied: 'token_invalid' | 'group_not_allowed' }>;
+}
+
 export interface SessionUseCases {
   /**
    * Checks that the user may use the service; DOMAIN_USER_BLOCKED, DOMAIN_GROUP_NOT_ALLOWED, DOMAIN_SERVICE_UNKNOWN, DOMAIN_SERVICE_NO_SIGN_IN,

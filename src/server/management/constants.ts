@@ -64,3 +64,6 @@ export const maxReportBytes = 131_072;
 export const maxKeptPaths = 200_000;
 /** Certificates in one report of a gateway. */
 export const maxCertificateReports = 100;
+
+/** Changes of the network within this time are told to gateways as one, milliseconds. */
+export const peersChangedMs = 100;

@@ -1,7 +1,8 @@
 // GatewayService, our own extension: sessions that the control plane keeps, and the stream of what ends trust.
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Timer } from '#lib/clock.ts';
 import { errorCode, MeshgateError } from '#lib/errors.ts';
-import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
+import { asId, parsePublicKey, type ServiceId, type SessionId } from '#model/ids.ts';
 import { type Answers, type Call, defineService, type RpcService } from '#rpc/method.ts';
 import {
   type CreateSessionRequest,
@@ -12,7 +13,7 @@ import {
 import { addAccessLogs } from './access-logs.ts';
 import { GatewayCallers } from './calling-gateway.ts';
 import { certificateCalls } from './certificate-calls.ts';
-import { maxAccessLogs, maxGatewayStreams, maxQueuedRevocations, maxSecretText, revocationHeartbeatMs } from './constants.ts';
+import { maxAccessLogs, maxGatewayStreams, maxQueuedRevocations, maxSecretText, peersChangedMs, revocationHeartbeatMs } from './constants.ts';
 import { managementError } from './errors.ts';
 import type { Gateways } from './gateways.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
@@ -61,7 +62,16 @@ export function createGatewayService(
     if (watchers >= maxGatewayStreams) throw managementError('MANAGEMENT_BUSY');
     watchers += 1;
     const outbox = new Outbox<Notice>(maxQueuedRevocations);
+    // Many changes come together, and each says the same.
+    let told: Timer | undefined;
+    const peersChanged = (): void => {
+      told ??= deps.clock.after(peersChangedMs, () => {
+        told = undefined;
+        outbox.put({ message: { event: { case: 'peersChanged', value: {} } }, cluster: undefined });
+      });
+    };
     const unsubscribe = domain.changes.subscribe((change) => {
+      if (change.kind === 'network' || change.kind === 'peer-removed' || change.kind === 'peer-expired') return peersChanged();
       if (change.kind !== 'revocation') return;
       const message = { ...revocationOf(change.revocation), at: BigInt(Math.trunc(deps.clock.wall())) };
       outbox.put({ message, cluster: change.cluster });
@@ -90,6 +100,7 @@ export function createGatewayService(
     } finally {
       watchers -= 1;
       timer.cancel();
+      told?.cancel();
       unsubscribe();
     }
   }
@@ -117,6 +128,15 @@ export function createGatewayService(
         const cluster = await callers.clusterOf(call);
         if (request.token.length > maxSecretText) return { result: { case: 'denied', value: 'token_invalid' } };
         const checked = await domain.sessions.verifyServiceToken(request.token, asId<ServiceId>(request.serviceId), cluster);
+        return 'identity' in checked
+          ? { result: { case: 'identity', value: identityOf(checked.identity) } }
+          : { result: { case: 'denied', value: checked.denied } };
+      },
+      verifyPeer: async (request, call) => {
+        const cluster = await callers.clusterOf(call);
+        const key = parsePublicKey(request.publicKey);
+        if (key === undefined) return { result: { case: 'denied', value: 'token_invalid' } };
+        const checked = await domain.visitors.verify(key, asId<ServiceId>(request.serviceId), cluster);
         return 'identity' in checked
           ? { result: { case: 'identity', value: identityOf(checked.identity) } }
           : { result: { case: 'denied', value: checked.denied } };

@@ -18,6 +18,7 @@ import type {
   SessionUseCases,
   SignInToken,
   TokenUseCases,
+  VisitorUseCases,
 } from '../domain/contract.ts';
 import type { ExposureUseCases } from '../domain/expose-contract.ts';
 
@@ -30,6 +31,7 @@ export interface ManagementDomain extends Pick<ControlDomain, 'accountId'> {
   readonly clusters: Pick<ClusterUseCases, 'proxyConnected' | 'proxyHeartbeat' | 'proxyDisconnected'>;
   readonly tokens: Pick<TokenUseCases, 'verifyProxy'>;
   readonly sessions: Pick<SessionUseCases, 'create' | 'find' | 'end' | 'verifyServiceToken'>;
+  readonly visitors: VisitorUseCases;
   readonly diagnoses: Pick<DiagnosisUseCases, 'redeem'>;
   readonly exposures: Omit<ExposureUseCases, 'reapLapsed'>;
   readonly proofs: ProofUseCases;

@@ -8,6 +8,7 @@ import { forwarderPort } from './constants.ts';
 import type { MapPeer } from './map-peer.ts';
 import { admissionsOf, type Admission, type MapRule } from './map-rule.ts';
 import type { Snapshot } from './snapshot.ts';
+import { visitPort } from './visits.ts';
 
 /** The map of the peer with this key, or undefined where the snapshot has no such peer. */
 export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefined {
@@ -21,10 +22,14 @@ export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefine
         plan.admit(admissionsOf(gateway, self.peer.meta.ipv6, 'accept', publication.protocol, publication.ports));
       }
     }
+    for (const gateway of snapshot.visits.gatewaysFor(self)) plan.connect(gateway);
   } else {
     for (const publication of snapshot.publicationsFrom.get(self.peer.proxyCluster) ?? []) {
       const target = snapshot.byId.get(publication.targetPeer);
       if (target !== undefined) plan.connect(target);
+    }
+    for (const visitor of snapshot.visits.visitorsOf(self.peer.proxyCluster)) {
+      plan.admit(admissionsOf(visitor, self.peer.meta.ipv6, 'accept', 'tcp', { start: visitPort, end: visitPort }));
     }
   }
   const { ipv6 } = self.peer.meta;
@@ -34,7 +39,7 @@ export function buildMap(snapshot: Snapshot, key: PublicKey): PeerMap | undefine
   for (const peer of peers) plan.connect(peer);
   const { lazy, resolveAtRouter: resolves } = snapshot.settings;
   const resolveAtRouter = resolves || self.peer.proxyCluster !== undefined || snapshot.routing.resolvesForGateways(self.peer.id);
-  const dns = snapshot.names.dnsOf(self, ipv6, plan.connected());
+  const dns = snapshot.names.dnsOf(self, ipv6, plan.connected(), snapshot.visits.zonesFor(self, ipv6));
   return {
     serial: snapshot.serial,
     lazy,

@@ -42,12 +42,12 @@ export class NamesIndex {
       }));
   }
 
-  /** Undefined where the peer keeps its own name servers. `visible` are the peers of its map. */
-  dnsOf(self: MapPeer, ipv6: boolean, visible: Iterable<MapPeer>): DnsConfig | undefined {
+  /** Undefined where the peer keeps its own name servers. `visible` are the peers of its map, `more` zones that are this peer's alone. */
+  dnsOf(self: MapPeer, ipv6: boolean, visible: Iterable<MapPeer>, more: readonly DnsZone[]): DnsConfig | undefined {
     const { id, ipv4, ipv6: ownV6, proxyCluster } = self.peer;
     if (proxyCluster !== undefined || this.#unmanaged.has(id)) return undefined;
     return {
-      zones: [this.#ownZone([self, ...visible], ipv6), ...this.#zones.filter(({ members }) => members.has(id)).map(({ zone }) => zone)],
+      zones: [this.#ownZone([self, ...visible], ipv6), ...this.#zones.filter(({ members }) => members.has(id)).map(({ zone }) => zone), ...more],
       // who is the name server must not be told to ask itself
       nameServerGroups: this.#servers
         .filter(({ members, addresses }) => members.has(id) && !addresses.has(ipv4) && !addresses.has(ownV6))

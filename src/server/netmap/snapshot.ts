@@ -1,5 +1,5 @@
 // One state of the network, indexed once and read by the maps of all peers. An immutable value: a new state is a new snapshot.
-import type { PeerId, PublicKey } from '#model/ids.ts';
+import type { GroupId, PeerId, PublicKey } from '#model/ids.ts';
 import type { Group, Peer, Policy } from '#model/network.ts';
 import { mapPeer, Members, type MapPeer, type PeerSet } from './map-peer.ts';
 import { append } from './multimap.ts';
@@ -9,6 +9,7 @@ import { peerOf, resolveRules, type MapRule } from './map-rule.ts';
 import { Posture } from './posture.ts';
 import { RoutingIndex } from './routing.ts';
 import { SourceLists } from './sources.ts';
+import { Visits } from './visits.ts';
 import { Grant, hostDestination } from './ways.ts';
 
 /** First and last. */
@@ -35,6 +36,13 @@ export interface ResourcePublication {
   readonly host: string;
 }
 
+/** A web service that peers of some groups may come to over the mesh: at the overlay addresses of its gateways. */
+export interface MeshService {
+  readonly cluster: string;
+  readonly domain: string;
+  readonly groups: readonly GroupId[];
+}
+
 export interface NetworkState {
   readonly serial: bigint;
   readonly dnsDomain: string;
@@ -45,6 +53,7 @@ export interface NetworkState {
   readonly policies: readonly Policy[];
   readonly publications: readonly Publication[];
   readonly resourcePublications?: readonly ResourcePublication[];
+  readonly meshServices?: readonly MeshService[];
   /** Networks behind peers, routes and names; left out is none. */
   readonly plan?: NetworkPlan;
   readonly settings?: MapSettings;
@@ -68,6 +77,7 @@ export interface Snapshot {
   readonly publicationsTo: ReadonlyMap<PeerId, readonly Publication[]>;
   readonly publicationsFrom: ReadonlyMap<string, readonly Publication[]>;
   readonly gatewaysOf: ReadonlyMap<string, readonly MapPeer[]>;
+  readonly visits: Visits;
   readonly byId: PeerSet;
   readonly routing: RoutingIndex;
   readonly names: NamesIndex;
@@ -108,6 +118,7 @@ export function indexNetwork(state: NetworkState): Snapshot {
     publicationsTo,
     publicationsFrom,
     gatewaysOf,
+    visits: new Visits(state.meshServices ?? [], members, gatewaysOf),
     routing: new RoutingIndex(
       plan,
       rules,

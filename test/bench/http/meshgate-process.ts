@@ -47,6 +47,7 @@ async function start({ host, certPem, keyPem, upstreamPort, endlessPort, session
   const authority: SessionAuthority = {
     createSession: nobody,
     findSession: (id) => Promise.resolve(id === session.id ? { kind: 'live', session } : { kind: 'none', why: 'unknown' }),
+    verifyPeer: () => Promise.resolve({ kind: 'denied', why: 'token_invalid' }),
     endSession: nobody,
     verifyServiceToken: () => Promise.resolve({ kind: 'denied', why: 'token_invalid' }),
   };

@@ -132,6 +132,7 @@ export function fakeDomain(): FakeDomain {
   const domain: ControlDomain = {
     accountId: asId('account1'),
     dnsDomain: 'mesh.test',
+    visitors: { verify: async () => ({ denied: 'token_invalid' }) },
     diagnoses: { issue: async (serviceId) => ({ token: `diagnosis-${serviceId}`, seconds: 300 }), redeem: async () => true },
     settings: {
       get: async () => settings,

@@ -103,7 +103,7 @@ void t.test('a token cannot take the name of another token’s gateway, nor spea
   for (const token of [own, foreign]) server.domain.addProxyToken(token);
   const first = gateway(t, server, own);
   const complete = new AbortController();
-  const handlers = { revoked: () => undefined, resynced: () => undefined };
+  const handlers = { revoked: () => undefined, resynced: () => undefined, peersChanged: () => undefined };
   first.start({
     ...handlers,
     change: async (change) => {

@@ -213,6 +213,20 @@ const ownRows: Readonly<Record<keyof typeof own, Attempt>> = {
     t.match(await verify(b), { result: { case: 'denied', value: 'token_invalid' } });
     t.match(await verify(a), { result: { case: 'identity' } });
   },
+  verifyPeer: async (t, { channel, a, b, appA, domain }) => {
+    const key = await addPeer(domain, 'laptop');
+    const { peer } = await domain.peers.self(key);
+    const group = await domain.groups.create({ name: 'visitors', peers: [peer.id] }, system);
+    const { targets } = await domain.services.get(appA);
+    const input = serviceOf('', { name: 'app.a.test', domain: 'app.a.test', targets });
+    const nobody = { oidc: { enabled: false, groups: [] }, password: undefined, pin: undefined, headers: [] };
+    await domain.services.update(appA, { ...input, auth: nobody, private: true, accessGroups: [group.id] }, system);
+    const verify = (headers: Headers) => channel.unary(own.verifyPeer, { publicKey: key, serviceId: appA }, { signal: seconds(10), headers });
+    t.match(await verify(b), { result: { case: 'denied', value: 'token_invalid' } });
+    t.match(await verify(a), { result: { case: 'identity', value: { name: peer.name, method: 'peer' } } });
+    await domain.groups.update(group.id, { name: 'visitors', peers: [] }, system);
+    t.match(await verify(a), { result: { case: 'denied', value: 'group_not_allowed' } });
+  },
   redeemDiagnosis: async (t, { channel, a, b, appA, domain }) => {
     const { token } = await domain.diagnoses.issue(appA, system);
     const redeem = (headers: Headers) => channel.unary(own.redeemDiagnosis, { token, serviceId: appA }, { signal: seconds(10), headers });

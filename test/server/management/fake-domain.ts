@@ -41,6 +41,7 @@ export class FakeDomain implements ManagementDomain {
   serial = 1n;
   filter: PacketFilter = { kind: 'rules', rules: [] };
   readonly #listeners = new Set<(change: Change) => void>();
+  readonly visitors: ManagementDomain['visitors'] = { verify: async () => ({ denied: 'token_invalid' }) };
   readonly diagnoses: ManagementDomain['diagnoses'] = { redeem: async (token) => token === 'good' };
   /** Nothing is exposed here: the real domain's suite and the raw client over the real server do that. */
   readonly exposures: ManagementDomain['exposures'] = {

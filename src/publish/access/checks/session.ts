@@ -1,12 +1,10 @@
 // The session of a browser that has signed in here.
 import type { SessionLookup } from '#model/identity.ts';
-import { fieldValue } from '#wire/http1-fields.ts';
-import { authorityPort, canonicalHost } from '../../http/host.ts';
 import { challenge, deny, type Check, type CheckInput, type Verdict } from '../check.ts';
 import { claimedSessionId } from '../cookies.ts';
+import { foreignOrigin } from '../origin.ts';
 import { provenBy } from '../proofs.ts';
 import { admit, askedOf } from '../rules/admit.ts';
-import type { Subject } from '../subject.ts';
 
 export const liveSession: Check = (input) => {
   const { subject, backend, signal } = input;
@@ -31,16 +29,4 @@ function decide(found: SessionLookup, input: CheckInput): Verdict {
   }
   const why = found.why === 'unknown' ? 'not_signed_in' : found.why === 'expired' ? 'session_expired' : 'session_revoked';
   return { ...challenge(why, askedOf(input)), proven: input.proven?.proofs };
-}
-
-function foreignOrigin(subject: Subject): boolean {
-  const origin = fieldValue(subject.request.fields, 'origin');
-  if (origin === undefined) return false;
-  const { authority } = subject.request;
-  const match = /^(https?):\/\/([^/]+)$/.exec(origin);
-  const [, scheme, host = ''] = match ?? [];
-  // A page that came without TLS may be anybody's, and one of another port is another application's.
-  if (scheme === undefined || (scheme === 'http' && subject.serverName !== undefined) || canonicalHost(host) !== subject.host) return true;
-  const usual = scheme === 'https' ? '443' : '80';
-  return host.endsWith('.') || (authorityPort(host) ?? usual) !== (authorityPort(authority) ?? usual);
 }

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate.proto.
  */
 export const file_meshgate: GenFile = /*@__PURE__*/
-  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwipgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIIiUKBUNsYWltEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIscBCgdTZXNzaW9uEgoKAmlkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSJwoIaWRlbnRpdHkYAyABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCmV4cGlyZXNfYXQYBSABKAMSDgoGcHJvb2ZzGAYgAygJEg8KB2lkbGVfbXMYKCABKAMSGQoMcmVtYWluaW5nX21zGCkgASgDSACIAQFCDwoNX3JlbWFpbmluZ19tcyKeAQoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIQCghpZF90b2tlbhgCIAEoCRINCgVub25jZRgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEg8KB2FkZHJlc3MYKCABKAkSEgoKdXNlcl9hZ2VudBgpIAEoCRIbChNwcmV2aW91c19zZXNzaW9uX2lkGBQgASgJIl0KFUNyZWF0ZVNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB3JlZnVzZWQYAiABKAlIAEIICgZyZXN1bHQiPAoSRmluZFNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSJbChNGaW5kU2Vzc2lvblJlc3BvbnNlEicKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uSAASEQoHbWlzc2luZxgCIAEoCUgAQggKBnJlc3VsdCInChFFbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhQKEkVuZFNlc3Npb25SZXNwb25zZSI+ChlWZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiYwoaVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USKQoIaWRlbnRpdHkYASABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eUgAEhAKBmRlbmllZBgCIAEoCUgAQggKBnJlc3VsdCKQAQoMUHJvdmVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRIOCgZzZWNyZXQYAyABKAkSEgoKc2Vzc2lvbl9pZBgEIAEoCRIVCg1rbm93bl9icm93c2VyGAUgASgJEg8KB2FkZHJlc3MYBiABKAkSEgoKdXNlcl9hZ2VudBgHIAEoCSKAAgoNUHJvdmVSZXNwb25zZRI1CgdncmFudGVkGAEgASgLMiIubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZS5HcmFudGVkSAASNQoHcmVmdXNlZBgCIAEoCzIiLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2UuUmVmdXNlZEgAGkcKB0dyYW50ZWQSJQoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb24SFQoNa25vd25fYnJvd3NlchgCIAEoCRouCgdSZWZ1c2VkEgsKA3doeRgBIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgCIAEoA0IICgZyZXN1bHQiagoXVmVyaWZ5Q3JlZGVudGlhbFJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEgwKBG5hbWUYAyABKAkSDgoGc2VjcmV0GAQgASgJEg8KB2FkZHJlc3MYBSABKAkivgEKGFZlcmlmeUNyZWRlbnRpYWxSZXNwb25zZRIpCghpZGVudGl0eRgBIAEoCzIVLm1lc2hnYXRlLnYxLklkZW50aXR5SAASPgoGZGVuaWVkGAIgASgLMiwubWVzaGdhdGUudjEuVmVyaWZ5Q3JlZGVudGlhbFJlc3BvbnNlLkRlbmllZEgAGi0KBkRlbmllZBILCgN3aHkYASABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYAiABKANCCAoGcmVzdWx0IjsKFlJlZGVlbURpYWdub3Npc1JlcXVlc3QSDQoFdG9rZW4YASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSIoChdSZWRlZW1EaWFnbm9zaXNSZXNwb25zZRINCgV2YWxpZBgBIAEoCCIZChdXYXRjaFJldm9jYXRpb25zUmVxdWVzdCKqAgoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEgoKAmF0GCkgASgDEjwKBXJlYWR5GAEgASgLMisubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlJlYWR5SAASRAoJaGVhcnRiZWF0GAIgASgLMi8ubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLkhlYXJ0YmVhdEgAEhgKDnNlc3Npb25fZGlnZXN0GCggASgJSAASEQoHdXNlcl9pZBgEIAEoCUgAEhQKCnNlcnZpY2VfaWQYBSABKAlIABIWCgx0b2tlbl9kaWdlc3QYBiABKAlIABoHCgVSZWFkeRoLCglIZWFydGJlYXRCBwoFZXZlbnRKBAgDEAQiPAoVU2VuZEFjY2Vzc0xvZ3NSZXF1ZXN0EiMKBGxvZ3MYASADKAsyFS5tYW5hZ2VtZW50LkFjY2Vzc0xvZyIYChZTZW5kQWNjZXNzTG9nc1Jlc3BvbnNlIl4KF0xlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSEQoJbm90X2FmdGVyGAMgASgDEhAKCHNlYWxfa2V5GAQgASgMIuwBChhMZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USQAoHZ3JhbnRlZBgBIAEoCzItLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZS5HcmFudGVkSAASOgoEaGVsZBgCIAEoCzIqLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZS5IZWxkSAASNQoLY2VydGlmaWNhdGUYAyABKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZUgAGgkKB0dyYW50ZWQaBgoESGVsZEIICgZyZXN1bHQiSwoRU2VhbGVkQ2VydGlmaWNhdGUSEgoKc2VuZGVyX2tleRgBIAEoDBIVCg1yZWNpcGllbnRfa2V5GAIgASgMEgsKA2JveBgDIAEoDCI7ChlSZWxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkiHAoaUmVsZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UiVwoPQ2hhbGxlbmdlQW5zd2VyEgwKBHR5cGUYASABKAkSDAoEbmFtZRgCIAEoCRINCgV0b2tlbhgDIAEoCRIZChFrZXlfYXV0aG9yaXphdGlvbhgEIAEoCSJpChhQcmVzZW50Q2hhbGxlbmdlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRItCgdhbnN3ZXJzGAMgAygLMhwubWVzaGdhdGUudjEuQ2hhbGxlbmdlQW5zd2VyIhsKGVByZXNlbnRDaGFsbGVuZ2VzUmVzcG9uc2UiUgoURmluZENoYWxsZW5nZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIMCgR0eXBlGAIgASgJEgwKBG5hbWUYAyABKAkSDQoFdG9rZW4YBCABKAkiTQoVRmluZENoYWxsZW5nZVJlc3BvbnNlEh4KEWtleV9hdXRob3JpemF0aW9uGAEgASgJSACIAQFCFAoSX2tleV9hdXRob3JpemF0aW9uIi8KHENlcnRpZmljYXRlUmVjaXBpZW50c1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCSItCh1DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXNwb25zZRIMCgRrZXlzGAEgAygMInwKF1NoYXJlQ2VydGlmaWNhdGVSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSEQoJbm90X2FmdGVyGAMgASgDEi4KBnNlYWxlZBgEIAMoCzIeLm1lc2hnYXRlLnYxLlNlYWxlZENlcnRpZmljYXRlIhoKGFNoYXJlQ2VydGlmaWNhdGVSZXNwb25zZSLlAQoQQ2VydGlmaWNhdGVTdGF0ZRINCgVuYW1lcxgBIAMoCRIOCgZzb3VyY2UYAiABKAkSDQoFc3RhdGUYAyABKAkSDgoGcmVhc29uGAQgASgJEg4KBmlzc3VlchgFIAEoCRIXCgpub3RfYmVmb3JlGAYgASgJSACIAQESFgoJbm90X2FmdGVyGAcgASgJSAGIAQESEwoLbmV4dF9hY3Rpb24YCCABKAkSFAoHbmV4dF9hdBgJIAEoCUgCiAEBQg0KC19ub3RfYmVmb3JlQgwKCl9ub3RfYWZ0ZXJCCgoIX25leHRfYXQiagoZUmVwb3J0Q2VydGlmaWNhdGVzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEi4KB2NoYW5nZWQYAiADKAsyHS5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVN0YXRlEgwKBGdvbmUYAyADKAkiHAoaUmVwb3J0Q2VydGlmaWNhdGVzUmVzcG9uc2UyvgwKDkdhdGV3YXlTZXJ2aWNlElMKDFJlbHlpbmdQYXJ0eRIgLm1lc2hnYXRlLnYxLlJlbHlpbmdQYXJ0eVJlcXVlc3QaIS5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXNwb25zZRJWCg1DcmVhdGVTZXNzaW9uEiEubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlcXVlc3QaIi5tZXNoZ2F0ZS52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2USUAoLRmluZFNlc3Npb24SHy5tZXNoZ2F0ZS52MS5GaW5kU2Vzc2lvblJlcXVlc3QaIC5tZXNoZ2F0ZS52MS5GaW5kU2Vzc2lvblJlc3BvbnNlEk0KCkVuZFNlc3Npb24SHi5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVxdWVzdBofLm1lc2hnYXRlLnYxLkVuZFNlc3Npb25SZXNwb25zZRJlChJWZXJpZnlTZXJ2aWNlVG9rZW4SJi5tZXNoZ2F0ZS52MS5WZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0GicubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USPgoFUHJvdmUSGS5tZXNoZ2F0ZS52MS5Qcm92ZVJlcXVlc3QaGi5tZXNoZ2F0ZS52MS5Qcm92ZVJlc3BvbnNlEl8KEFZlcmlmeUNyZWRlbnRpYWwSJC5tZXNoZ2F0ZS52MS5WZXJpZnlDcmVkZW50aWFsUmVxdWVzdBolLm1lc2hnYXRlLnYxLlZlcmlmeUNyZWRlbnRpYWxSZXNwb25zZRJhChBXYXRjaFJldm9jYXRpb25zEiQubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJS5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UwARJcCg9SZWRlZW1EaWFnbm9zaXMSIy5tZXNoZ2F0ZS52MS5SZWRlZW1EaWFnbm9zaXNSZXF1ZXN0GiQubWVzaGdhdGUudjEuUmVkZWVtRGlhZ25vc2lzUmVzcG9uc2USWQoOU2VuZEFjY2Vzc0xvZ3MSIi5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1JlcXVlc3QaIy5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1Jlc3BvbnNlEl8KEExlYXNlQ2VydGlmaWNhdGUSJC5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVxdWVzdBolLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJlChJSZWxlYXNlQ2VydGlmaWNhdGUSJi5tZXNoZ2F0ZS52MS5SZWxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0GicubWVzaGdhdGUudjEuUmVsZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USYgoRUHJlc2VudENoYWxsZW5nZXMSJS5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1JlcXVlc3QaJi5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlElYKDUZpbmRDaGFsbGVuZ2USIS5tZXNoZ2F0ZS52MS5GaW5kQ2hhbGxlbmdlUmVxdWVzdBoiLm1lc2hnYXRlLnYxLkZpbmRDaGFsbGVuZ2VSZXNwb25zZRJuChVDZXJ0aWZpY2F0ZVJlY2lwaWVudHMSKS5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0GioubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USXwoQU2hhcmVDZXJ0aWZpY2F0ZRIkLm1lc2hnYXRlLnYxLlNoYXJlQ2VydGlmaWNhdGVSZXF1ZXN0GiUubWVzaGdhdGUudjEuU2hhcmVDZXJ0aWZpY2F0ZVJlc3BvbnNlEmUKElJlcG9ydENlcnRpZmljYXRlcxImLm1lc2hnYXRlLnYxLlJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QaJy5tZXNoZ2F0ZS52MS5SZXBvcnRDZXJ0aWZpY2F0ZXNSZXNwb25zZWIGcHJvdG8z", [file_proxy_service]);
+  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwipgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIIiUKBUNsYWltEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIscBCgdTZXNzaW9uEgoKAmlkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSJwoIaWRlbnRpdHkYAyABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCmV4cGlyZXNfYXQYBSABKAMSDgoGcHJvb2ZzGAYgAygJEg8KB2lkbGVfbXMYKCABKAMSGQoMcmVtYWluaW5nX21zGCkgASgDSACIAQFCDwoNX3JlbWFpbmluZ19tcyKeAQoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIQCghpZF90b2tlbhgCIAEoCRINCgVub25jZRgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEg8KB2FkZHJlc3MYKCABKAkSEgoKdXNlcl9hZ2VudBgpIAEoCRIbChNwcmV2aW91c19zZXNzaW9uX2lkGBQgASgJIl0KFUNyZWF0ZVNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB3JlZnVzZWQYAiABKAlIAEIICgZyZXN1bHQiPAoSRmluZFNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSJbChNGaW5kU2Vzc2lvblJlc3BvbnNlEicKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uSAASEQoHbWlzc2luZxgCIAEoCUgAQggKBnJlc3VsdCInChFFbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhQKEkVuZFNlc3Npb25SZXNwb25zZSI+ChlWZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiYwoaVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USKQoIaWRlbnRpdHkYASABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eUgAEhAKBmRlbmllZBgCIAEoCUgAQggKBnJlc3VsdCKQAQoMUHJvdmVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRIOCgZzZWNyZXQYAyABKAkSEgoKc2Vzc2lvbl9pZBgEIAEoCRIVCg1rbm93bl9icm93c2VyGAUgASgJEg8KB2FkZHJlc3MYBiABKAkSEgoKdXNlcl9hZ2VudBgHIAEoCSKAAgoNUHJvdmVSZXNwb25zZRI1CgdncmFudGVkGAEgASgLMiIubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZS5HcmFudGVkSAASNQoHcmVmdXNlZBgCIAEoCzIiLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2UuUmVmdXNlZEgAGkcKB0dyYW50ZWQSJQoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb24SFQoNa25vd25fYnJvd3NlchgCIAEoCRouCgdSZWZ1c2VkEgsKA3doeRgBIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgCIAEoA0IICgZyZXN1bHQiagoXVmVyaWZ5Q3JlZGVudGlhbFJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEgwKBG5hbWUYAyABKAkSDgoGc2VjcmV0GAQgASgJEg8KB2FkZHJlc3MYBSABKAkivgEKGFZlcmlmeUNyZWRlbnRpYWxSZXNwb25zZRIpCghpZGVudGl0eRgBIAEoCzIVLm1lc2hnYXRlLnYxLklkZW50aXR5SAASPgoGZGVuaWVkGAIgASgLMiwubWVzaGdhdGUudjEuVmVyaWZ5Q3JlZGVudGlhbFJlc3BvbnNlLkRlbmllZEgAGi0KBkRlbmllZBILCgN3aHkYASABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYAiABKANCCAoGcmVzdWx0IjsKFlJlZGVlbURpYWdub3Npc1JlcXVlc3QSDQoFdG9rZW4YASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSIoChdSZWRlZW1EaWFnbm9zaXNSZXNwb25zZRINCgV2YWxpZBgBIAEoCCI7ChFWZXJpZnlQZWVyUmVxdWVzdBISCgpwdWJsaWNfa2V5GAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiWwoSVmVyaWZ5UGVlclJlc3BvbnNlEikKCGlkZW50aXR5GAEgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHlIABIQCgZkZW5pZWQYAiABKAlIAEIICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QihwMKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIKCgJhdBgpIAEoAxJLCg1wZWVyc19jaGFuZ2VkGDwgASgLMjIubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlBlZXJzQ2hhbmdlZEgAEjwKBXJlYWR5GAEgASgLMisubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlJlYWR5SAASRAoJaGVhcnRiZWF0GAIgASgLMi8ubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLkhlYXJ0YmVhdEgAEhgKDnNlc3Npb25fZGlnZXN0GCggASgJSAASEQoHdXNlcl9pZBgEIAEoCUgAEhQKCnNlcnZpY2VfaWQYBSABKAlIABIWCgx0b2tlbl9kaWdlc3QYBiABKAlIABoHCgVSZWFkeRoLCglIZWFydGJlYXQaDgoMUGVlcnNDaGFuZ2VkQgcKBWV2ZW50SgQIAxAEIjwKFVNlbmRBY2Nlc3NMb2dzUmVxdWVzdBIjCgRsb2dzGAEgAygLMhUubWFuYWdlbWVudC5BY2Nlc3NMb2ciGAoWU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZSJeChdMZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIQCghzZWFsX2tleRgEIAEoDCLsAQoYTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEkAKB2dyYW50ZWQYASABKAsyLS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuR3JhbnRlZEgAEjoKBGhlbGQYAiABKAsyKi5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuSGVsZEgAEjUKC2NlcnRpZmljYXRlGAMgASgLMh4ubWVzaGdhdGUudjEuU2VhbGVkQ2VydGlmaWNhdGVIABoJCgdHcmFudGVkGgYKBEhlbGRCCAoGcmVzdWx0IksKEVNlYWxlZENlcnRpZmljYXRlEhIKCnNlbmRlcl9rZXkYASABKAwSFQoNcmVjaXBpZW50X2tleRgCIAEoDBILCgNib3gYAyABKAwiOwoZUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJIhwKGlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlIlcKD0NoYWxsZW5nZUFuc3dlchIMCgR0eXBlGAEgASgJEgwKBG5hbWUYAiABKAkSDQoFdG9rZW4YAyABKAkSGQoRa2V5X2F1dGhvcml6YXRpb24YBCABKAkiaQoYUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSLQoHYW5zd2VycxgDIAMoCzIcLm1lc2hnYXRlLnYxLkNoYWxsZW5nZUFuc3dlciIbChlQcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlIlIKFEZpbmRDaGFsbGVuZ2VSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDAoEdHlwZRgCIAEoCRIMCgRuYW1lGAMgASgJEg0KBXRva2VuGAQgASgJIk0KFUZpbmRDaGFsbGVuZ2VSZXNwb25zZRIeChFrZXlfYXV0aG9yaXphdGlvbhgBIAEoCUgAiAEBQhQKEl9rZXlfYXV0aG9yaXphdGlvbiIvChxDZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkiLQodQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USDAoEa2V5cxgBIAMoDCJ8ChdTaGFyZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIuCgZzZWFsZWQYBCADKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZSIaChhTaGFyZUNlcnRpZmljYXRlUmVzcG9uc2Ui5QEKEENlcnRpZmljYXRlU3RhdGUSDQoFbmFtZXMYASADKAkSDgoGc291cmNlGAIgASgJEg0KBXN0YXRlGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIOCgZpc3N1ZXIYBSABKAkSFwoKbm90X2JlZm9yZRgGIAEoCUgAiAEBEhYKCW5vdF9hZnRlchgHIAEoCUgBiAEBEhMKC25leHRfYWN0aW9uGAggASgJEhQKB25leHRfYXQYCSABKAlIAogBAUINCgtfbm90X2JlZm9yZUIMCgpfbm90X2FmdGVyQgoKCF9uZXh0X2F0ImoKGVJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIuCgdjaGFuZ2VkGAIgAygLMh0ubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVTdGF0ZRIMCgRnb25lGAMgAygJIhwKGlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlMo0NCg5HYXRld2F5U2VydmljZRJTCgxSZWx5aW5nUGFydHkSIC5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXF1ZXN0GiEubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVzcG9uc2USVgoNQ3JlYXRlU2Vzc2lvbhIhLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiIubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlElAKC0ZpbmRTZXNzaW9uEh8ubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXF1ZXN0GiAubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXNwb25zZRJNCgpFbmRTZXNzaW9uEh4ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVzcG9uc2USZQoSVmVyaWZ5U2VydmljZVRva2VuEiYubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBonLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEj4KBVByb3ZlEhkubWVzaGdhdGUudjEuUHJvdmVSZXF1ZXN0GhoubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZRJfChBWZXJpZnlDcmVkZW50aWFsEiQubWVzaGdhdGUudjEuVmVyaWZ5Q3JlZGVudGlhbFJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5WZXJpZnlDcmVkZW50aWFsUmVzcG9uc2USTQoKVmVyaWZ5UGVlchIeLm1lc2hnYXRlLnYxLlZlcmlmeVBlZXJSZXF1ZXN0Gh8ubWVzaGdhdGUudjEuVmVyaWZ5UGVlclJlc3BvbnNlEmEKEFdhdGNoUmV2b2NhdGlvbnMSJC5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBolLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZTABElwKD1JlZGVlbURpYWdub3NpcxIjLm1lc2hnYXRlLnYxLlJlZGVlbURpYWdub3Npc1JlcXVlc3QaJC5tZXNoZ2F0ZS52MS5SZWRlZW1EaWFnbm9zaXNSZXNwb25zZRJZCg5TZW5kQWNjZXNzTG9ncxIiLm1lc2hnYXRlLnYxLlNlbmRBY2Nlc3NMb2dzUmVxdWVzdBojLm1lc2hnYXRlLnYxLlNlbmRBY2Nlc3NMb2dzUmVzcG9uc2USXwoQTGVhc2VDZXJ0aWZpY2F0ZRIkLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0GiUubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEmUKElJlbGVhc2VDZXJ0aWZpY2F0ZRImLm1lc2hnYXRlLnYxLlJlbGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QaJy5tZXNoZ2F0ZS52MS5SZWxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJiChFQcmVzZW50Q2hhbGxlbmdlcxIlLm1lc2hnYXRlLnYxLlByZXNlbnRDaGFsbGVuZ2VzUmVxdWVzdBomLm1lc2hnYXRlLnYxLlByZXNlbnRDaGFsbGVuZ2VzUmVzcG9uc2USVgoNRmluZENoYWxsZW5nZRIhLm1lc2hnYXRlLnYxLkZpbmRDaGFsbGVuZ2VSZXF1ZXN0GiIubWVzaGdhdGUudjEuRmluZENoYWxsZW5nZVJlc3BvbnNlEm4KFUNlcnRpZmljYXRlUmVjaXBpZW50cxIpLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlUmVjaXBpZW50c1JlcXVlc3QaKi5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXNwb25zZRJfChBTaGFyZUNlcnRpZmljYXRlEiQubWVzaGdhdGUudjEuU2hhcmVDZXJ0aWZpY2F0ZVJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5TaGFyZUNlcnRpZmljYXRlUmVzcG9uc2USZQoSUmVwb3J0Q2VydGlmaWNhdGVzEiYubWVzaGdhdGUudjEuUmVwb3J0Q2VydGlmaWNhdGVzUmVxdWVzdBonLm1lc2hnYXRlLnYxLlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlYgZwcm90bzM", [file_proxy_service]);
 
 /**
  * @generated from message meshgate.v1.RelyingPartyRequest
@@ -686,6 +686,61 @@ export const RedeemDiagnosisResponseSchema: GenMessage<RedeemDiagnosisResponse> 
   messageDesc(file_meshgate, 18);
 
 /**
+ * @generated from message meshgate.v1.VerifyPeerRequest
+ */
+export type VerifyPeerRequest = Message<"meshgate.v1.VerifyPeerRequest"> & {
+  /**
+   * of WireGuard, base64
+   *
+   * @generated from field: string public_key = 1;
+   */
+  publicKey: string;
+
+  /**
+   * @generated from field: string service_id = 2;
+   */
+  serviceId: string;
+};
+
+/**
+ * Describes the message meshgate.v1.VerifyPeerRequest.
+ * Use `create(VerifyPeerRequestSchema)` to create a new message.
+ */
+export const VerifyPeerRequestSchema: GenMessage<VerifyPeerRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 19);
+
+/**
+ * @generated from message meshgate.v1.VerifyPeerResponse
+ */
+export type VerifyPeerResponse = Message<"meshgate.v1.VerifyPeerResponse"> & {
+  /**
+   * @generated from oneof meshgate.v1.VerifyPeerResponse.result
+   */
+  result: {
+    /**
+     * @generated from field: meshgate.v1.Identity identity = 1;
+     */
+    value: Identity;
+    case: "identity";
+  } | {
+    /**
+     * `token_invalid` or `group_not_allowed`
+     *
+     * @generated from field: string denied = 2;
+     */
+    value: string;
+    case: "denied";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message meshgate.v1.VerifyPeerResponse.
+ * Use `create(VerifyPeerResponseSchema)` to create a new message.
+ */
+export const VerifyPeerResponseSchema: GenMessage<VerifyPeerResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 20);
+
+/**
  * @generated from message meshgate.v1.WatchRevocationsRequest
  */
 export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsRequest"> & {
@@ -696,7 +751,7 @@ export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsReque
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 19);
+  messageDesc(file_meshgate, 21);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse
@@ -713,6 +768,14 @@ export type WatchRevocationsResponse = Message<"meshgate.v1.WatchRevocationsResp
    * @generated from oneof meshgate.v1.WatchRevocationsResponse.event
    */
   event: {
+    /**
+     * Peers or their groups may be others: what is known of visitors is to be asked for again.
+     *
+     * @generated from field: meshgate.v1.WatchRevocationsResponse.PeersChanged peers_changed = 60;
+     */
+    value: WatchRevocationsResponse_PeersChanged;
+    case: "peersChanged";
+  } | {
     /**
      * @generated from field: meshgate.v1.WatchRevocationsResponse.Ready ready = 1;
      */
@@ -760,7 +823,7 @@ export type WatchRevocationsResponse = Message<"meshgate.v1.WatchRevocationsResp
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 20);
+  messageDesc(file_meshgate, 22);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Ready
@@ -773,7 +836,7 @@ export type WatchRevocationsResponse_Ready = Message<"meshgate.v1.WatchRevocatio
  * Use `create(WatchRevocationsResponse_ReadySchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/
-  messageDesc(file_meshgate, 20, 0);
+  messageDesc(file_meshgate, 22, 0);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Heartbeat
@@ -786,7 +849,20 @@ export type WatchRevocationsResponse_Heartbeat = Message<"meshgate.v1.WatchRevoc
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_meshgate, 20, 1);
+  messageDesc(file_meshgate, 22, 1);
+
+/**
+ * @generated from message meshgate.v1.WatchRevocationsResponse.PeersChanged
+ */
+export type WatchRevocationsResponse_PeersChanged = Message<"meshgate.v1.WatchRevocationsResponse.PeersChanged"> & {
+};
+
+/**
+ * Describes the message meshgate.v1.WatchRevocationsResponse.PeersChanged.
+ * Use `create(WatchRevocationsResponse_PeersChangedSchema)` to create a new message.
+ */
+export const WatchRevocationsResponse_PeersChangedSchema: GenMessage<WatchRevocationsResponse_PeersChanged> = /*@__PURE__*/
+  messageDesc(file_meshgate, 22, 2);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsRequest
@@ -805,7 +881,7 @@ export type SendAccessLogsRequest = Message<"meshgate.v1.SendAccessLogsRequest">
  * Use `create(SendAccessLogsRequestSchema)` to create a new message.
  */
 export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 21);
+  messageDesc(file_meshgate, 23);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsResponse
@@ -818,7 +894,7 @@ export type SendAccessLogsResponse = Message<"meshgate.v1.SendAccessLogsResponse
  * Use `create(SendAccessLogsResponseSchema)` to create a new message.
  */
 export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22);
+  messageDesc(file_meshgate, 24);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateRequest
@@ -856,7 +932,7 @@ export type LeaseCertificateRequest = Message<"meshgate.v1.LeaseCertificateReque
  * Use `create(LeaseCertificateRequestSchema)` to create a new message.
  */
 export const LeaseCertificateRequestSchema: GenMessage<LeaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 23);
+  messageDesc(file_meshgate, 25);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse
@@ -895,7 +971,7 @@ export type LeaseCertificateResponse = Message<"meshgate.v1.LeaseCertificateResp
  * Use `create(LeaseCertificateResponseSchema)` to create a new message.
  */
 export const LeaseCertificateResponseSchema: GenMessage<LeaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 24);
+  messageDesc(file_meshgate, 26);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Granted
@@ -908,7 +984,7 @@ export type LeaseCertificateResponse_Granted = Message<"meshgate.v1.LeaseCertifi
  * Use `create(LeaseCertificateResponse_GrantedSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_GrantedSchema: GenMessage<LeaseCertificateResponse_Granted> = /*@__PURE__*/
-  messageDesc(file_meshgate, 24, 0);
+  messageDesc(file_meshgate, 26, 0);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Held
@@ -921,7 +997,7 @@ export type LeaseCertificateResponse_Held = Message<"meshgate.v1.LeaseCertificat
  * Use `create(LeaseCertificateResponse_HeldSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_HeldSchema: GenMessage<LeaseCertificateResponse_Held> = /*@__PURE__*/
-  messageDesc(file_meshgate, 24, 1);
+  messageDesc(file_meshgate, 26, 1);
 
 /**
  * NaCl box of the sender for one recipient: JSON with keyPem, chainPem and directory.
@@ -952,7 +1028,7 @@ export type SealedCertificate = Message<"meshgate.v1.SealedCertificate"> & {
  * Use `create(SealedCertificateSchema)` to create a new message.
  */
 export const SealedCertificateSchema: GenMessage<SealedCertificate> = /*@__PURE__*/
-  messageDesc(file_meshgate, 25);
+  messageDesc(file_meshgate, 27);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateRequest
@@ -974,7 +1050,7 @@ export type ReleaseCertificateRequest = Message<"meshgate.v1.ReleaseCertificateR
  * Use `create(ReleaseCertificateRequestSchema)` to create a new message.
  */
 export const ReleaseCertificateRequestSchema: GenMessage<ReleaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 26);
+  messageDesc(file_meshgate, 28);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateResponse
@@ -987,7 +1063,7 @@ export type ReleaseCertificateResponse = Message<"meshgate.v1.ReleaseCertificate
  * Use `create(ReleaseCertificateResponseSchema)` to create a new message.
  */
 export const ReleaseCertificateResponseSchema: GenMessage<ReleaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 27);
+  messageDesc(file_meshgate, 29);
 
 /**
  * @generated from message meshgate.v1.ChallengeAnswer
@@ -1021,7 +1097,7 @@ export type ChallengeAnswer = Message<"meshgate.v1.ChallengeAnswer"> & {
  * Use `create(ChallengeAnswerSchema)` to create a new message.
  */
 export const ChallengeAnswerSchema: GenMessage<ChallengeAnswer> = /*@__PURE__*/
-  messageDesc(file_meshgate, 28);
+  messageDesc(file_meshgate, 30);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesRequest
@@ -1048,7 +1124,7 @@ export type PresentChallengesRequest = Message<"meshgate.v1.PresentChallengesReq
  * Use `create(PresentChallengesRequestSchema)` to create a new message.
  */
 export const PresentChallengesRequestSchema: GenMessage<PresentChallengesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 29);
+  messageDesc(file_meshgate, 31);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesResponse
@@ -1061,7 +1137,7 @@ export type PresentChallengesResponse = Message<"meshgate.v1.PresentChallengesRe
  * Use `create(PresentChallengesResponseSchema)` to create a new message.
  */
 export const PresentChallengesResponseSchema: GenMessage<PresentChallengesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 30);
+  messageDesc(file_meshgate, 32);
 
 /**
  * @generated from message meshgate.v1.FindChallengeRequest
@@ -1095,7 +1171,7 @@ export type FindChallengeRequest = Message<"meshgate.v1.FindChallengeRequest"> &
  * Use `create(FindChallengeRequestSchema)` to create a new message.
  */
 export const FindChallengeRequestSchema: GenMessage<FindChallengeRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 31);
+  messageDesc(file_meshgate, 33);
 
 /**
  * @generated from message meshgate.v1.FindChallengeResponse
@@ -1112,7 +1188,7 @@ export type FindChallengeResponse = Message<"meshgate.v1.FindChallengeResponse">
  * Use `create(FindChallengeResponseSchema)` to create a new message.
  */
 export const FindChallengeResponseSchema: GenMessage<FindChallengeResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 32);
+  messageDesc(file_meshgate, 34);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsRequest
@@ -1129,7 +1205,7 @@ export type CertificateRecipientsRequest = Message<"meshgate.v1.CertificateRecip
  * Use `create(CertificateRecipientsRequestSchema)` to create a new message.
  */
 export const CertificateRecipientsRequestSchema: GenMessage<CertificateRecipientsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 33);
+  messageDesc(file_meshgate, 35);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsResponse
@@ -1146,7 +1222,7 @@ export type CertificateRecipientsResponse = Message<"meshgate.v1.CertificateReci
  * Use `create(CertificateRecipientsResponseSchema)` to create a new message.
  */
 export const CertificateRecipientsResponseSchema: GenMessage<CertificateRecipientsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 34);
+  messageDesc(file_meshgate, 36);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateRequest
@@ -1180,7 +1256,7 @@ export type ShareCertificateRequest = Message<"meshgate.v1.ShareCertificateReque
  * Use `create(ShareCertificateRequestSchema)` to create a new message.
  */
 export const ShareCertificateRequestSchema: GenMessage<ShareCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 35);
+  messageDesc(file_meshgate, 37);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateResponse
@@ -1193,7 +1269,7 @@ export type ShareCertificateResponse = Message<"meshgate.v1.ShareCertificateResp
  * Use `create(ShareCertificateResponseSchema)` to create a new message.
  */
 export const ShareCertificateResponseSchema: GenMessage<ShareCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 36);
+  messageDesc(file_meshgate, 38);
 
 /**
  * @generated from message meshgate.v1.CertificateState
@@ -1252,7 +1328,7 @@ export type CertificateState = Message<"meshgate.v1.CertificateState"> & {
  * Use `create(CertificateStateSchema)` to create a new message.
  */
 export const CertificateStateSchema: GenMessage<CertificateState> = /*@__PURE__*/
-  messageDesc(file_meshgate, 37);
+  messageDesc(file_meshgate, 39);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesRequest
@@ -1283,7 +1359,7 @@ export type ReportCertificatesRequest = Message<"meshgate.v1.ReportCertificatesR
  * Use `create(ReportCertificatesRequestSchema)` to create a new message.
  */
 export const ReportCertificatesRequestSchema: GenMessage<ReportCertificatesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 38);
+  messageDesc(file_meshgate, 40);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesResponse
@@ -1296,7 +1372,7 @@ export type ReportCertificatesResponse = Message<"meshgate.v1.ReportCertificates
  * Use `create(ReportCertificatesResponseSchema)` to create a new message.
  */
 export const ReportCertificatesResponseSchema: GenMessage<ReportCertificatesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 39);
+  messageDesc(file_meshgate, 41);
 
 /**
  * @generated from service meshgate.v1.GatewayService
@@ -1368,6 +1444,16 @@ export const GatewayService: GenService<{
     methodKind: "unary";
     input: typeof VerifyCredentialRequestSchema;
     output: typeof VerifyCredentialResponseSchema;
+  },
+  /**
+   * Who a peer that came over the mesh stands for, at a service.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.VerifyPeer
+   */
+  verifyPeer: {
+    methodKind: "unary";
+    input: typeof VerifyPeerRequestSchema;
+    output: typeof VerifyPeerResponseSchema;
   },
   /**
    * What ends trust at once. The first message is `ready`: from there on nothing is missed while the stream lives.
