@@ -139,13 +139,17 @@ t.test('services, domains, clusters and gateway tokens', async (t) => {
   const api = await signedIn(t.teardown);
   api.addPeer('web');
   const create = 'service create app --domain app.proxy.test --peer web --port 3000';
-  t.match(await api.cli(create), { code: 2, err: 'meshgate: say who may use it: either --sso or --public' }, 'public is never an accident');
+  t.match(
+    await api.cli(create),
+    { code: 2, err: 'meshgate: say who may use it: one of --sso, --public and --private' },
+    'public is never an accident',
+  );
   t.match(await api.cli(`${create} --sso`), { code: 0, out: /made app \(s\d+\) at app\.proxy\.test/ });
   t.match(api.calls.at(-1), { detail: { auth: { oidc: { enabled: true } }, targets: [{ port: 3000, protocol: 'http', path: '/' }] } });
   t.match(await api.cli('service disable app'), { code: 0, out: 'app is disabled' });
   t.match(api.calls.at(-1), { detail: { enabled: false, auth: { oidc: { enabled: true } }, domain: 'app.proxy.test' } });
   t.match(await api.cli('service enable app.proxy.test'), { code: 0 });
-  t.match(await api.cli('service list'), { out: /app +app\.proxy\.test +http +true +pending +no gateway yet/ });
+  t.match(await api.cli('service list'), { out: /app +app\.proxy\.test +http +true +pending +- +- +no gateway yet/ });
   const file = join(t.testdir({}), 'service.json');
   await writeFile(file, JSON.stringify({ domain: 'x.proxy.test', mode: 'tls', listen_port: 443, targets: [] }));
   t.match(await api.cli(`service create x --file ${file}`), { code: 0 });

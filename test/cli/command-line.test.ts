@@ -33,11 +33,13 @@ t.test('every command has a help of its own', async (t) => {
 t.test('names are unique and no command hides another', async (t) => {
   const names = commands.map((command) => command.name);
   t.equal(new Set(names).size, names.length);
-  for (const name of names)
+  // The first that fits is taken: `expose` may come after `expose list`, not before.
+  for (const [i, name] of names.entries()) {
     t.notOk(
-      names.some((other) => other.startsWith(`${name} `)),
+      names.slice(i).some((other) => other.startsWith(`${name} `)),
       name,
     );
+  }
 });
 
 t.test('a noun alone tells its commands', async (t) => {

@@ -172,7 +172,7 @@ void t.test('gateway and agent join, the service is published', async (t) => {
   const second = 'gateway --config gateway.json --state-dir other-gateway --log-level error';
   said(t, await meshgate(second), 1, /public port is in use/, 'port in use');
 
-  said(t, await meshgate(create), 2, /say who may use it: either --sso or --public/, 'open or not has to be said');
+  said(t, await meshgate(create), 2, /say who may use it: one of --sso, --public and --private/, 'open or not has to be said');
   said(t, await meshgate(`${create.replace('office', 'nobody')} --sso`), 1, /nothing has this name or id: nobody/, 'unknown peer');
   t.match(await meshgate(`${create} --sso`), { code: 0, out: /^made app .* at app\.apps\.localhost$/ });
   said(t, await meshgate(`${create} --sso`), 1, /409: /, 'twice');

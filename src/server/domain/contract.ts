@@ -1,22 +1,23 @@
 // The use cases of the control plane, as the API, the management service and the identity provider call them. Each checks nothing
 // about who calls (that is the caller's door) but records who did it. Failures are rows of domain/errors.ts.
 import type { AccessLogEntry } from '#model/access-log.ts';
-import type { SealedCopy } from '#model/certificate-exchange.ts';
 import type { AccountId, GroupId, PeerId, PolicyId, ProxyId, PublicKey, ServiceId, SetupKeyId, TokenId, UserId } from '#model/ids.ts';
 import type { CredentialAttempt, CredentialCheck, ProofAttempt, ProofGrant, Revocation, Role, User } from '#model/identity.ts';
 import type { ResourceId } from '#model/network-plan.ts';
 import type { Group, Peer, PeerMeta, Policy, PolicyRule, SetupKey } from '#model/network.ts';
 import type { Service, ServiceMapping } from '#model/service.ts';
-import type { CertificateStatus, ServiceStatus } from '#model/status.ts';
+import type { ServiceStatus } from '#model/status.ts';
 import type { PeerMap } from '../netmap/peer-map.ts';
 import type { Actor } from './actor.ts';
 import type { IssuerUseCases } from './issuers-contract.ts';
+import type { CertificateUseCases } from './certificate-contract.ts';
 import type { FactorUseCases } from './factors-contract.ts';
 import type { ClusterUseCases } from './cluster-contract.ts';
 import type { ExposeSettings, ExposureUseCases } from './expose-contract.ts';
 import type { PlanUseCases } from './plan-contract.ts';
 import type { SessionUseCases, VisitorUseCases } from './session-contract.ts';
 
+export type { CertificateUseCases } from './certificate-contract.ts';
 export type { Actor } from './actor.ts';
 export type { Cluster, ClusterUseCases, Domain, ProxyConnection } from './cluster-contract.ts';
 export type { FactorUseCases } from './factors-contract.ts';
@@ -303,52 +304,6 @@ export interface DiagnosisUseCases {
   issue(serviceId: ServiceId, actor: Actor): Promise<{ readonly token: string; readonly seconds: number }>;
   /** Uses the token up; false where it is not good for this service, or the service is not the cluster's. */
   redeem(token: string, serviceId: ServiceId, cluster: string): Promise<boolean>;
-}
-
-/** Which certificate of which cluster, asked by which of its gateways. `names` are sorted. */
-export interface CertificateOf {
-  readonly cluster: string;
-  readonly proxyId: ProxyId;
-  readonly names: readonly string[];
-}
-
-export interface SharedChallenge {
-  readonly type: string;
-  readonly name: string;
-  readonly token: string;
-  readonly keyAuthorization: string;
-}
-
-/** What gateways of one cluster do together about certificates. DOMAIN_NOT_FOUND where the gateway is not connected to the cluster. */
-export interface CertificateUseCases {
-  /** `notAfter` is that of the certificate at hand: a longer one that was sealed for this key is given instead of a lease. */
-  lease(
-    request: CertificateOf & { readonly notAfter: number; readonly sealKey: Uint8Array },
-  ): Promise<{ readonly kind: 'granted' } | { readonly kind: 'held' } | ({ readonly kind: 'certificate' } & SealedCopy)>;
-  /** A lease that is another's, or none, is no error. */
-  release(request: CertificateOf): Promise<void>;
-  /** DOMAIN_LEASE_LOST where the lease is not this gateway's. */
-  present(request: CertificateOf & { readonly answers: readonly SharedChallenge[] }): Promise<void>;
-  /** Without a token the latest of the name. */
-  findChallenge(request: {
-    readonly cluster: string;
-    readonly type: string;
-    readonly name: string;
-    readonly token: string;
-  }): Promise<string | undefined>;
-  /** Keys of the cluster's live gateways. */
-  recipients(cluster: string, proxyId: ProxyId): Promise<readonly Uint8Array[]>;
-  /** DOMAIN_LEASE_LOST where the lease is not this gateway's. */
-  share(request: CertificateOf & { readonly notAfter: number; readonly sealed: readonly SealedCopy[] }): Promise<void>;
-  report(request: {
-    readonly cluster: string;
-    readonly proxyId: ProxyId;
-    readonly changed: readonly CertificateStatus[];
-    /** Source and names of each, joined by spaces. */
-    readonly gone: readonly string[];
-  }): Promise<void>;
-  /** Of every gateway that is connected. */
-  list(): Promise<readonly { readonly proxyId: ProxyId; readonly cluster: string; readonly status: CertificateStatus }[]>;
 }
 
 export interface ProofUseCases {
