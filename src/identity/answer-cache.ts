@@ -126,7 +126,7 @@ export class AnswerCache<A> {
 
   /** Those that are kept. */
   *answers(): Iterable<A> {
-    for (const { answer } of [...this.#entries.values()]) yield answer;
+    for (const { answer } of this.#entries.values()) yield answer;
   }
 
   /** Ends what is over; called now and then, so that open streams do not outlive their session. */

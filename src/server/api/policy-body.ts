@@ -12,5 +12,5 @@ const policyFields = object({ mode: oneOf(serviceModes, { default: 'http' }), au
 /** Of a whole service, or of its parts `mode`, `auth` and `access`. LIB_INPUT_INVALID, DOMAIN_INVALID. */
 export function policyOf(body: Readonly<Record<string, unknown>>): { readonly mode: ServiceMode; readonly policy: AccessPolicy } {
   const { mode, auth, access = plainAccess } = parseOrThrow(policyFields, { mode: body['mode'], auth: body['auth'], access: body['access'] });
-  return { mode, policy: { ...checkAccess(mode, access), proofs: proofsOf({ access, auth: authInput(auth) }) } };
+  return { mode, policy: { ...checkAccess(mode, access), proofs: proofsOf({ access, auth: authInput(auth), private: false }) } };
 }

@@ -68,6 +68,7 @@ interface Switched {
 
 /** What of a service says which proofs are asked for. */
 interface SwitchedProofs {
+  readonly private: boolean;
   readonly access: Pick<ServiceRecord['access'], 'proofs'>;
   readonly auth: {
     readonly oidc: Switched;

@@ -1,5 +1,5 @@
 // One state of the network, indexed once and read by the maps of all peers. An immutable value: a new state is a new snapshot.
-import type { GroupId, PeerId, PublicKey } from '#model/ids.ts';
+import type { PeerId, PublicKey } from '#model/ids.ts';
 import type { Group, Peer, Policy } from '#model/network.ts';
 import { mapPeer, Members, type MapPeer, type PeerSet } from './map-peer.ts';
 import { append } from './multimap.ts';
@@ -9,7 +9,7 @@ import { peerOf, resolveRules, type MapRule } from './map-rule.ts';
 import { Posture } from './posture.ts';
 import { RoutingIndex } from './routing.ts';
 import { SourceLists } from './sources.ts';
-import { Visits } from './visits.ts';
+import { type MeshService, Visits } from './visits.ts';
 import { Grant, hostDestination } from './ways.ts';
 
 /** First and last. */
@@ -34,13 +34,6 @@ export interface ResourcePublication {
   readonly ports: PortSpan;
   /** An address or a name in the resource. */
   readonly host: string;
-}
-
-/** A web service that peers of some groups may come to over the mesh: at the overlay addresses of its gateways. */
-export interface MeshService {
-  readonly cluster: string;
-  readonly domain: string;
-  readonly groups: readonly GroupId[];
 }
 
 export interface NetworkState {

@@ -1,8 +1,15 @@
 // Web services that peers may come to over the mesh: who reaches which gateways, and under which names they find them.
 import type { DnsRecord, DnsZone } from '#model/dns.ts';
+import type { GroupId } from '#model/ids.ts';
 import type { MapPeer, Members, PeerSet } from './map-peer.ts';
 import { append } from './multimap.ts';
-import type { MeshService } from './snapshot.ts';
+
+/** A web service that peers of some groups may come to over the mesh: at the overlay addresses of its gateways. */
+export interface MeshService {
+  readonly cluster: string;
+  readonly domain: string;
+  readonly groups: readonly GroupId[];
+}
 
 /** Where gateways take visitors from inside: HTTPS at their overlay addresses. */
 export const visitPort = 443;
