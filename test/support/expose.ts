@@ -76,13 +76,13 @@ export async function startExposeMesh(t: Test, settings: Json = {}, serverEnv: N
   };
 }
 
-export async function startApp(t: Test, text: string): Promise<{ readonly port: number; readonly requests: string[] }> {
+export async function startApp(t: Test, text: string, host = '127.0.0.1'): Promise<{ readonly port: number; readonly requests: string[] }> {
   const requests: string[] = [];
   const server = createServer((incoming, response) => {
     requests.push(`${incoming.method} ${incoming.url}`);
     response.end(text);
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(0, host);
   await once(server, 'listening');
   t.teardown(() => {
     server.closeAllConnections();
