@@ -208,7 +208,7 @@ t.test('sessions are listed and ended, and settings of sign-in changed', async (
 });
 
 t.test('issuers are made, changed and deleted; the secret comes from a file and is never told', async (t) => {
-  const { cli, calls } = await signedIn(t.teardown);
+  const { cli, calls, addPeer } = await signedIn(t.teardown);
   const dir = t.testdir({ secret: 'hush hush\n' });
   const create = `issuer create Corp --issuer https://corp.test --client-id mesh --email-domain corp.test --secret-file ${dir}/secret`;
   t.match(await cli(create), { code: 0, out: /^made Corp \(i1\); register the redirect URL there: .*\/oauth2\/connectors\/i1\/callback$/ });
@@ -218,5 +218,9 @@ t.test('issuers are made, changed and deleted; the secret comes from a file and 
   t.notMatch(list.out, 'hush');
   t.match(await cli('issuer update Corp --trust-email --name New'), { code: 0, out: 'changed Corp' });
   t.match(calls.at(-1), { name: 'issuers.update', detail: { name: 'New', trustsEmail: true, clientSecret: undefined, emailDomains: ['corp.test'] } });
+  addPeer('web');
+  const service = 'service create app --domain app.proxy.test --peer web --port 3000 --sso --issuer New --issuer local';
+  t.match(await cli(service), { code: 0 });
+  t.match(calls.at(-1), { detail: { issuers: ['i1', 'local'], auth: { oidc: { enabled: true } } } });
   t.match(await cli('issuer delete New'), { code: 0, out: 'deleted New' });
 });
