@@ -176,7 +176,7 @@ export function accessLogMessageOf(entry: AccessLogEntry, accountId: AccountId):
     bytesUpload: BigInt(Math.round(entry.bytesUp)),
     bytesDownload: BigInt(Math.round(entry.bytesDown)),
     protocol: entry.protocol,
-    metadata: { reason: entry.reason },
+    metadata: { reason: entry.reason, ...(entry.rule === undefined ? {} : { rule: entry.rule }) },
   };
 }
 

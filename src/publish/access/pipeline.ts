@@ -30,7 +30,7 @@ export const doorChecks: readonly Check[] = [
 ];
 
 /** Of the above, those that may say something else later of what is open. */
-export const standingChecks: readonly Check[] = [addressAllowed, notPrivate, authSupported];
+export const standingChecks: readonly Check[] = [clientCertificate, addressAllowed, notPrivate, authSupported];
 
 /** Who it is, and whether the rules let that one in. How often is counted last, of those who may pass: see `admittedRate`. */
 export const proofChecks: readonly Check[] = [

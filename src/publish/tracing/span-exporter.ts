@@ -124,6 +124,7 @@ function spansOf(entry: AccessLogEntry, trace: Trace): readonly unknown[] {
       'meshgate.request_id': entry.id,
       'meshgate.service_id': entry.serviceId,
       'meshgate.reason': entry.reason,
+      'meshgate.rule': entry.rule,
     }),
     ...failed,
   };

@@ -3,10 +3,11 @@ import type { TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
 import { systemClock, type Clock } from '#lib/clock.ts';
 import { type AccessPolicy, type AccessRule, anything, plainAccess, signInProofs } from '#model/access.ts';
+import { defaultWeb, type WebOptions } from '#model/web.ts';
 import { SWEEP_MS } from '#publish/constants.ts';
 import { noGeo } from '#publish/access/rules/facts.ts';
 import { plainSurroundings, type Surroundings } from '#publish/access/surroundings.ts';
-import { exchange, type Fixture, listenTcp, mapping, path, readUntil, session, startFixture } from '../harness.ts';
+import { exchange, type Fixture, issue, listenTcp, mapping, path, readUntil, session, startFixture } from '../harness.ts';
 
 const rule = (name: string, action: AccessRule['action'], when: Partial<AccessRule['when']>): AccessRule => ({
   name,
@@ -30,7 +31,7 @@ interface Site {
   readonly fixture: Fixture;
   readonly clock: Shifted;
   readonly around: { -readonly [Key in keyof Surroundings]: Surroundings[Key] };
-  apply(access: Partial<AccessPolicy>): void;
+  apply(access: Partial<AccessPolicy>, web?: Partial<WebOptions>): void;
 }
 
 async function start(t: Test, access: Partial<AccessPolicy>): Promise<Site> {
@@ -42,12 +43,12 @@ async function start(t: Test, access: Partial<AccessPolicy>): Promise<Site> {
   });
   const clock = new Shifted();
   const around = { ...plainSurroundings(clock) };
-  const service = (change: Partial<AccessPolicy>) =>
-    mapping('a.test', [path(upstream.port)], { access: { ...plainAccess, proofs: signInProofs, ...change } });
+  const service = (change: Partial<AccessPolicy>, web: Partial<WebOptions> = {}) =>
+    mapping('a.test', [path(upstream.port)], { access: { ...plainAccess, proofs: signInProofs, ...change }, web: { ...defaultWeb, ...web } });
   const fixture = await startFixture([service(access)], { around, clock });
   t.teardown(() => Promise.all([fixture.close(), upstream.close()]));
   fixture.identity.sessions.set('s1', { kind: 'live', session: session('s1', mapping('a.test', []).id, Date.now() + 100 * 86_400_000) });
-  return { fixture, clock, around, apply: (change) => fixture.setRoutes([service(change)]) };
+  return { fixture, clock, around, apply: (change, web) => fixture.setRoutes([service(change, web)]) };
 }
 
 async function open(fixture: Fixture, target = '/ws', cookie = 'Cookie: __Host-meshgate=s1\r\n'): Promise<TLSSocket> {
@@ -131,4 +132,14 @@ void t.test('what is only observed is in the record', async (t) => {
   const entry = fixture.nextEntry();
   socket.destroy();
   t.match(await entry, { reason: 'public_service', rule: undefined, observed: ['would'] });
+});
+
+void t.test('who has shown no certificate is cut where one is asked for now', async (t) => {
+  const { fixture, apply } = await start(t, {});
+  const socket = await open(fixture);
+  const gone = cut(socket);
+  const entry = fixture.nextEntry();
+  apply({}, { clientCertificate: { ca: (await issue(['ca.test'])).ca, required: true } });
+  t.ok((await gone) < 1_000);
+  t.match(await entry, { reason: 'host_mismatch' });
 });

@@ -14,7 +14,7 @@ import { UdpFlows } from '#publish/stream/udp-flows.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { dialTcp, mapping, path } from '../harness.ts';
 import { StreamTargets } from '#publish/stream/targets.ts';
-import { plainAccess, signInProofs } from '#model/access.ts';
+import { anything, plainAccess, signInProofs } from '#model/access.ts';
 
 function udp(name: string, hosts: readonly string[], change: Partial<ServiceMapping> = {}): ServiceMapping {
   const targets = hosts.map((host) => ({ protocol: 'udp' as const, host, port: 53, basePath: '', weight: 1 }));
@@ -182,4 +182,34 @@ void t.test('a target of the host’s own network that refuses ends the flow', a
     flow.send(Buffer.from('x'));
   });
   t.pass('told');
+});
+
+void t.test('flows beyond a rate are dropped and nothing is opened for them; those that are open go on', async (t) => {
+  const rateLimits = [
+    { key: 'address', count: 1, perMs: 60_000, burst: 2 },
+    { key: 'service', count: 1, perMs: 60_000, burst: 3 },
+  ] as const;
+  const door = open(t, [udp('dns.test', ['10.0.0.1'], { access: { ...plainAccess, rateLimits } })]);
+  for (const from of ['192.0.2.1 1', '192.0.2.1 2', '192.0.2.1 3', '192.0.2.1 1', '192.0.2.2 1', '192.0.2.3 1']) door.send(from, from);
+  t.same(
+    door.sent.map(({ text }) => text),
+    ['192.0.2.1 1', '192.0.2.1 2', '192.0.2.1 1', '192.0.2.2 1'],
+  );
+  t.same(door.flows.counts, { open: 3, dropped: 2 });
+  door.clock.advance(60_000);
+  door.send('192.0.2.1 4', 'again');
+  t.equal(door.sent.at(-1)?.text, 'again');
+});
+
+void t.test('a rule that is new ends the flows that it would not let in, and only them', async (t) => {
+  const before = udp('dns.test', ['10.0.0.1']);
+  const door = open(t, [before]);
+  door.send('192.0.2.1 1', 'a');
+  door.send('198.51.100.1 1', 'b');
+  const when = { ...anything, addresses: ['192.0.2.0/24'] };
+  door.apply([{ ...before, access: { ...plainAccess, rules: [{ name: 'net', action: 'deny', observe: false, when, proofs: [] }] } }]);
+  t.equal(door.flows.counts.open, 1);
+  t.match(door.entries, [{ sourceIp: '192.0.2.1', reason: 'rule_denied' }]);
+  door.send('192.0.2.1 1', 'c');
+  t.equal(door.sent.length, 2);
 });

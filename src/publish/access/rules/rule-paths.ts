@@ -9,6 +9,9 @@ function folded(path: string): string {
   return path.toLowerCase().replaceAll(/(?:::?\$[a-z_]*|[. ])+(?=\/|$)/g, '');
 }
 
+/** What has one reading only and is folded already, but for empty segments. */
+const plain = /^[a-z0-9/_-]+$/;
+
 /** The readings of a request's path: as they are, and folded. */
 export interface RuleReadings {
   readonly exact: readonly string[];
@@ -27,11 +30,11 @@ export class RulePaths {
   /** Adds what a rule names, written as paths are: `/` is everything. */
   add(rule: number, paths: readonly string[]): void {
     for (const path of paths) {
-      const plain = path.replace(/\/+$/, '');
-      this.#depth = Math.max(this.#depth, plain.split('/').length - 1);
-      if (folded(plain) !== plain) this.#unfolded = true;
-      push(this.#exact, plain, rule);
-      push(this.#folded, folded(plain), rule);
+      const named = path.replace(/\/+$/, '');
+      this.#depth = Math.max(this.#depth, named.split('/').length - 1);
+      if (folded(named) !== named) this.#unfolded = true;
+      push(this.#exact, named, rule);
+      push(this.#folded, folded(named), rule);
     }
   }
 
@@ -41,6 +44,7 @@ export class RulePaths {
 
   /** Undefined where a reading climbs above the root: what such a path means cannot be told. */
   readings(path: string): RuleReadings | undefined {
+    if (!this.#unfolded && plain.test(path) && !path.includes('//')) return { exact: [path], folded: [] };
     const exact = pathReadings(path);
     if (exact === undefined) return undefined;
     const lower = exact.map(folded);
