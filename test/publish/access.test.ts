@@ -186,3 +186,23 @@ void t.test('a request that comes back a second time is a loop', async (t) => {
   t.match(await exchange(fixture, request('Via: 1.1 other\r\n')), /^HTTP\/1\.1 200/);
   t.match(echo.received[0], /Via: 1\.1 other\r\n/);
 });
+
+// Attack row C-4.
+void t.test(
+  'a browser whose session is over loses its cookie on the way to the sign-in; one without a cookie, or with a live one, does not',
+  async (t) => {
+    const { fixture, echo } = await start(t, withLogin);
+    const html = 'Accept: text/html\r\n';
+    const cleared = /\r\nSet-Cookie: __Host-meshgate=; [^\r]*Max-Age=0/;
+    for (const why of ['expired', 'revoked', 'unknown'] as const) {
+      fixture.identity.sessions.set('dead', { kind: 'none', why });
+      const answer = await exchange(fixture, request(`${html}Cookie: __Host-meshgate=dead\r\n`));
+      t.match(answer, /^HTTP\/1\.1 302 /, why);
+      t.match(answer, cleared, why);
+    }
+    t.notMatch(await exchange(fixture, request(html)), cleared);
+    fixture.identity.sessions.set('s1', { kind: 'live', session: session('s1', id) });
+    t.notMatch(await exchange(fixture, request(`${html}Cookie: __Host-meshgate=s1\r\n`)), cleared);
+    t.equal(echo.received.length, 1);
+  },
+);

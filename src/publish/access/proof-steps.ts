@@ -41,7 +41,7 @@ export function askToProve(
   const { reason, session, asked = [], proven = [] } = verdict;
   const steps = stepsLeft(asked, proven);
   if (request.method !== 'GET' || request.upgrade !== undefined || !acceptsHtml(request.fields) || steps.length === 0) return undefined;
-  if (steps.length === 1 && steps[0] === 'oidc') return loginRedirect(exchange, deps, place, subject, reason, signal, id);
+  if (steps.length === 1 && steps[0] === 'oidc') return loginRedirect(exchange, deps, place, subject, { reason, session }, signal, id);
   return Promise.resolve({ status: reasonStatus(reason), reason, send: () => showSteps(exchange, deps.pages, subject, steps, session) });
 }
 
@@ -51,13 +51,13 @@ async function loginRedirect(
   { signIn, pages }: StepDeps,
   place: SignInPlace,
   subject: Subject,
-  reason: string,
+  { reason, session }: Pick<Verdict & { readonly kind: 'challenge' }, 'reason' | 'session'>,
   signal: AbortSignal,
   id: string,
 ): Promise<ProofRequest> {
   try {
     const { location, setCookies } = await signIn.start(place, subject.path + subject.query, cookieHeader(exchange), signal);
-    return { status: redirectStatus, reason, send: () => respondRedirect(exchange, location, setCookies) };
+    return { status: redirectStatus, reason, send: () => respondRedirect(exchange, location, [...deadCookie(subject, session), ...setCookies]) };
   } catch (error) {
     const send = (): void => respondOwn(exchange, pages, { reason: 'auth_unavailable', id });
     return { status: reasonStatus('auth_unavailable'), reason: 'auth_unavailable', failure: describeError(error), send };
@@ -73,10 +73,13 @@ export function cookieHeader({ request }: Exchange): string | undefined {
 /** Shows a visitor what is left to do. The page stands in place of what was asked for, so no address has to carry it. */
 function showSteps(exchange: Exchange, pages: Pages, subject: Subject, steps: readonly PageProof[], session: Session | undefined): void {
   const target = subject.path + subject.query;
-  // A cookie that is worth nothing any more goes (attack row C-4).
-  const dead = session === undefined && claimedSessionId(subject.cookies) !== undefined;
   const view = { steps, begun: session !== undefined, target, problem: undefined };
-  page(exchange, pages, subject, { ...view, status: reasonStatus('not_signed_in') }, dead ? [clearCookie(sessionCookie)] : []);
+  page(exchange, pages, subject, { ...view, status: reasonStatus('not_signed_in') }, deadCookie(subject, session));
+}
+
+/** A cookie that is worth nothing any more goes (attack row C-4). */
+function deadCookie({ cookies }: Subject, session: Session | undefined): readonly string[] {
+  return session === undefined && claimedSessionId(cookies) !== undefined ? [clearCookie(sessionCookie)] : [];
 }
 
 interface View {
