@@ -20,6 +20,9 @@ const connectFlags: Flags = {
     about:
       'token of a service user, shown at the service’s page to unlock its port; else MESHGATE_CONNECT_TOKEN; else somebody signs in there with a browser',
   },
+  tls: { kind: 'switch', about: 'speak TLS to the service, for programs here that do not' },
+  'cert-file': { kind: 'text', value: 'FILE', about: 'with --tls: PEM certificate to show, for services that ask clients for one' },
+  'key-file': { kind: 'text', value: 'FILE', about: 'its PEM private key' },
   'page-port': { kind: 'integer', value: 'N', about: 'HTTPS port of that page (default 443)' },
   ca: { kind: 'text', value: 'FILE', about: 'PEM file of the gateway’s private certificate authority; else MESHGATE_CA' },
 };
@@ -36,10 +39,20 @@ async function publishedPort(input: Input, io: Io): Promise<PublishedPort> {
     pagePort: input.integer('page-port') ?? 443,
     port: place.port === 0 ? undefined : place.port,
     ca: caFile === undefined ? undefined : (await readText(caFile)).text,
+    tls: await tlsOf(input),
     token,
   });
   if (token === undefined && place.port === 0) throw cliError('CLI_USAGE', 'without a token say which port: NAME:PORT');
   return published;
+}
+
+async function tlsOf(input: Input): Promise<{ readonly cert: string | undefined; readonly key: string | undefined } | undefined> {
+  const [certFile, keyFile] = [input.text('cert-file'), input.text('key-file')];
+  if ((certFile === undefined) !== (keyFile === undefined)) throw cliError('CLI_USAGE', '--cert-file and --key-file belong together');
+  if (!input.on('tls') && certFile !== undefined) throw cliError('CLI_USAGE', 'a certificate is shown with --tls');
+  if (!input.on('tls')) return undefined;
+  const [cert, key] = await Promise.all([certFile, keyFile].map(async (path) => (path === undefined ? undefined : (await readText(path)).text)));
+  return { cert, key };
 }
 
 const connect: Command = {
@@ -117,13 +130,14 @@ async function pin(path: string, name: string, keys: readonly string[]): Promise
 
 function entry(name: string, pins: string, input: Input): readonly string[] {
   const user = input.text('user');
-  const flags = ['token-file', 'ca'].flatMap((flag) => {
+  const flags = ['token-file', 'ca', 'cert-file', 'key-file'].flatMap((flag) => {
     const path = input.text(flag);
     return path === undefined ? [] : [`--${flag}`, quoted(resolve(path))];
   });
   const pagePort = input.integer('page-port');
   const target = quoted(input.positionals[0] ?? name);
-  const command = [quoted(process.execPath), quoted(process.argv[1] ?? 'meshgate'), 'connect', '--stdio', target, ...flags];
+  const tls = input.on('tls') ? ['--tls'] : [];
+  const command = [quoted(process.execPath), quoted(process.argv[1] ?? 'meshgate'), 'connect', '--stdio', target, ...tls, ...flags];
   return [
     `Host ${name}`,
     ...(user === undefined ? [] : [`  User ${quoted(user)}`]),

@@ -1,5 +1,7 @@
 // A TCP or TLS service as whoever connects sees it: one address for its page and its port, so that the page unlocks for the address that the
 // connections come from.
+import type { Duplex } from 'node:stream';
+import { connect } from 'node:tls';
 import { callbackify } from 'node:util';
 import { Agent, request } from 'undici';
 import { describeError } from '#lib/errors.ts';
@@ -18,6 +20,8 @@ export interface PublishedPortOptions {
   readonly port: number | undefined;
   /** PEM text of a private authority. */
   readonly ca: string | undefined;
+  /** Speak TLS to the port; programs here need not. */
+  readonly tls: { readonly cert: string | undefined; readonly key: string | undefined } | undefined;
   /** A service user's; without one somebody else has to unlock the port. */
   readonly token: string | undefined;
 }
@@ -54,14 +58,17 @@ export class PublishedPort implements Closable {
   }
 
   /** Opens a connection to the port, unlocked where there is a token. CLI_CONNECT says why not. */
-  async dial(signal: AbortSignal): ReturnType<typeof hostDial> {
+  async dial(signal: AbortSignal): Promise<Duplex> {
     await this.unlock(signal);
     const { domain } = this.#options;
     if (this.#port === undefined) throw cliError('CLI_CONNECT', `say which port: ${domain}:PORT`);
     const within = AbortSignal.any([signal, AbortSignal.timeout(connectMs)]);
-    return await hostDial({ host: this.#address, port: this.#port }, { signal: within }).catch((error: unknown) => {
+    try {
+      const socket = await hostDial({ host: this.#address, port: this.#port }, { signal: within });
+      return this.#options.tls === undefined ? socket : await this.#secure(socket, this.#options.tls, within);
+    } catch (error) {
       throw cliError('CLI_CONNECT', `${domain} port ${this.#port ?? 0}: ${describeError(error)}`, error);
-    });
+    }
   }
 
   /** Shows the token, unless that was a moment ago: our address may have changed meanwhile. */
@@ -74,6 +81,24 @@ export class PublishedPort implements Closable {
   async close(): Promise<void> {
     clearTimeout(this.#renewal);
     await this.#agent.close();
+  }
+
+  /** TLS over the connection, with a certificate of ours where there is one. The other side has to be who it should be. */
+  #secure(socket: Duplex, { cert, key }: NonNullable<PublishedPortOptions['tls']>, signal: AbortSignal): Promise<Duplex> {
+    const { domain, ca } = this.#options;
+    return new Promise((resolve, reject) => {
+      const own = cert === undefined || key === undefined ? {} : { cert, key };
+      const secure = connect({ socket, servername: domain, ...own, ...(ca === undefined ? {} : { ca }) });
+      const abort = (): void => void secure.destroy(new Error('it took too long'));
+      signal.addEventListener('abort', abort, { once: true });
+      secure.once('error', reject);
+      secure.once('secureConnect', () => {
+        signal.removeEventListener('abort', abort);
+        secure.off('error', reject);
+        secure.on('error', () => undefined); // whoever carries it sees the end
+        resolve(secure);
+      });
+    });
   }
 
   async #unlock(signal: AbortSignal): Promise<void> {
