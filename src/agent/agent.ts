@@ -50,7 +50,8 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
     scope.defer(() => forwarder.close());
     node.overlay.accept(
       (port) => forwarder.wants(port),
-      (connection) => void forwarder.handle(connection),
+      (connection, way) => void forwarder.handle(connection, way),
+      forwarder.open,
     );
     const openUdp = chooseHostUdp(config.wireguard.accelerators).open;
     const udp = new UdpForwarder({

@@ -29,6 +29,7 @@ export const agentError = defineErrors('agent', {
   AGENT_EXPOSE_UNKNOWN: { text: 'Nothing that is published from here has this name.', origin: 'input', retry: false, status: 404 },
   AGENT_DOCKER: { text: 'Docker did not answer as its API is documented.', origin: 'peer', retry: true, status: 502 },
   AGENT_NOT_JOINED: { text: 'This peer is not in the network yet.', origin: 'peer', retry: true, status: 503 },
+  AGENT_PORT_CLOSED: { text: 'Nothing is forwarded from this port.', origin: 'input', retry: false, status: 404 },
   AGENT_REQUEST_INVALID: { text: 'The request to the agent is not valid.', origin: 'input', retry: false, status: 400 },
   AGENT_NAME_UNANSWERED: {
     text: 'No name server of this host answered for a routed name. Check the name servers of the host.',

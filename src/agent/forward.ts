@@ -6,7 +6,8 @@ import { describeError } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import { formatHostPort, type Dial, type DialTarget } from '#lib/net.ts';
 import { splice } from '#lib/splice.ts';
-import type { OverlayConnection } from '#mesh/index.ts';
+import type { OpenPort, OverlayConnection } from '#mesh/index.ts';
+import { agentError } from './errors.ts';
 import { dialTimeoutMs, idleTimeoutMs, maxConnections, maxTargetsInStatus } from './constants.ts';
 
 /** Overlay port → where it leads. */
@@ -51,6 +52,9 @@ export class Forwarder {
   readonly #records = new Map<string, TargetRecord>();
   readonly #streams = new Set<Duplex>();
   readonly #led = new Map<number, Led>();
+  /** Ways that are being opened for callers who wait; those that are open, with where they lead. */
+  #opening = 0;
+  readonly #ways = new WeakMap<Duplex, DialTarget>();
   #total = 0;
   #failed = 0;
 
@@ -63,16 +67,42 @@ export class Forwarder {
 
   /** Whether a connection to this port would be forwarded: asked at the SYN, a no is a reset. */
   wants(port: number): boolean {
-    return this.#streams.size < maxConnections && this.targetOf(port) !== undefined;
+    return this.#streams.size + this.#opening < maxConnections && this.targetOf(port) !== undefined;
   }
 
-  /** Forwards one accepted connection until it ends; never rejects. */
-  async handle(connection: OverlayConnection): Promise<void> {
+  /** Opens the way to a port's target before the caller hears that its connection is taken. Rejects with what the target said. */
+  readonly open: OpenPort = async (port, signal) => {
+    const target = this.targetOf(port);
+    if (target === undefined) throw agentError('AGENT_PORT_CLOSED', String(port));
+    this.#opening++;
+    try {
+      const way = await this.dialCarried(target, { signal });
+      this.#ways.set(way, target);
+      return way;
+    } catch (error) {
+      const name = formatHostPort(target.host, target.port);
+      this.#record(name).total++;
+      this.#total++;
+      this.#failed++;
+      if (!signal.aborted) this.#deps.log.warn('target refused', { target: name, reason: describeError(error) });
+      throw error;
+    } finally {
+      this.#opening--;
+    }
+  };
+
+  /** Forwards one accepted connection until it ends; never rejects. `way` leads to its target where that is open already. */
+  async handle(connection: OverlayConnection, way?: Duplex): Promise<void> {
     const led = this.#led.get(connection.local.port);
     const target = this.targetOf(connection.local.port);
-    if (target === undefined) return void connection.stream.destroy();
+    const stale = way !== undefined && (way.destroyed || target === undefined || !sameTarget(this.#ways.get(way) ?? target, target));
+    if (target === undefined || stale) {
+      connection.stream.destroy();
+      way?.destroy();
+      return;
+    }
     led?.streams.add(connection.stream);
-    await this.#forward(connection, target);
+    await this.#forward(connection, target, way);
     led?.streams.delete(connection.stream);
   }
 

@@ -43,7 +43,8 @@ export function exposeStandalone(options: StandaloneOptions, signal: AbortSignal
     scope.defer(() => forwarder.close());
     node.overlay.accept(
       (port) => forwarder.wants(port),
-      (connection) => void forwarder.handle(connection),
+      (connection, way) => void forwarder.handle(connection, way),
+      forwarder.open,
     );
     const targetOf = forwarder.targetOf.bind(forwarder);
     const udp = new UdpForwarder({ overlay: node.overlay, open: openHostUdp, targetOf, clock: systemClock, log: silentLogger, random: Math.random });

@@ -6,4 +6,4 @@ export { overlayOptions } from './overlay-options.ts';
 export { controlSettings, wireguardSettings } from './settings.ts';
 export type { MeshState } from './state.ts';
 export { chooseHostUdp, type OpenDatagramPortAt } from '#overlay/index.ts';
-export type { Overlay, OverlayConnection, OverlayUdpSocket } from '#overlay/index.ts';
+export type { OpenPort, Overlay, OverlayConnection, OverlayUdpSocket } from '#overlay/index.ts';

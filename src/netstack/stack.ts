@@ -18,7 +18,7 @@ import { checkPort } from './ports.ts';
 import { RateLimit } from './rate-limit.ts';
 import { Reassembler } from './reassembly.ts';
 import { TcpLayer } from './tcp-layer.ts';
-import type { IpStack, SocketAddress, StackCounters, StackOptions, TcpConnection, TcpHandler, TcpListener, UdpSocket } from './types.ts';
+import type { Admit, IpStack, SocketAddress, StackCounters, StackOptions, TcpConnection, TcpHandler, TcpListener, UdpSocket } from './types.ts';
 import { UdpTable } from './udp-socket.ts';
 import type { UdpBinding, UdpReceiver } from './udp-socket.ts';
 
@@ -78,6 +78,7 @@ class Stack implements IpStack {
       superPackets,
       emit: (length, segmentSize) => this.#emit(length, segmentSize),
       flush: (now) => this.#flush(now),
+      unreachable: (packet, header, now) => this.#quote(packet, header, 'host', now),
       ...(options.maxConnections === undefined ? {} : { maxConnections: options.maxConnections }),
     });
     this.#udp = new UdpTable(() => this.#tcp.random32());
@@ -112,10 +113,11 @@ class Stack implements IpStack {
 
   listen(
     port: number | 'any',
-    admit: (local: SocketAddress, remote: SocketAddress) => boolean,
+    admit: Admit,
     accept: (connection: TcpConnection, now: number) => void,
+    withdrawn?: (local: SocketAddress, remote: SocketAddress) => void,
   ): TcpListener {
-    return this.#tcp.listen(port, admit, accept);
+    return this.#tcp.listen(port, admit, accept, withdrawn);
   }
 
   bindUdp(port: number, receive: UdpReceiver, failed?: UdpBinding['failed']): UdpSocket {
@@ -243,7 +245,11 @@ class Stack implements IpStack {
 
   /** Tells the sender of a packet for us what is wrong with it, at a bounded rate. A host behind us is not ours to answer for. */
   #complain(packet: Uint8Array, header: IpHeader, local: IpAddress, complaint: IcmpComplaint, now: number): void {
-    if (!this.#own.owns(local) || !this.#icmpLimit.take(now)) return;
+    if (this.#own.owns(local)) this.#quote(packet, header, complaint, now);
+  }
+
+  #quote(packet: Uint8Array, header: IpHeader, complaint: IcmpComplaint, now: number): void {
+    if (!this.#icmpLimit.take(now)) return;
     this.#answer(packet, header, buildIcmpError(this.#scratch, headerSize(header.family), packet, header, complaint));
   }
 

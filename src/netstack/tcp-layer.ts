@@ -23,7 +23,7 @@ import { seqLess } from './tcp/seq.ts';
 import { ControlBlock, discard, finish, timestampOf } from './tcp/state.ts';
 import type { PassiveOpen, TcpHost } from './tcp/state.ts';
 import { deadlineOf, runTimers } from './tcp/timers.ts';
-import type { SocketAddress, TcpConnection, TcpEnd, TcpHandler, TcpListener } from './types.ts';
+import type { Admit, SocketAddress, TcpConnection, TcpEnd, TcpHandler, TcpListener } from './types.ts';
 
 export interface TcpLayerOptions {
   readonly scratch: Uint8Array;
@@ -32,6 +32,8 @@ export interface TcpLayerOptions {
   readonly superPackets: boolean;
   readonly emit: (length: number, segmentSize: number) => void;
   readonly flush: (now: number) => void;
+  /** Tells the sender of a packet by ICMP that what it was sent to cannot be reached. */
+  readonly unreachable: (packet: Uint8Array, header: IpHeader, now: number) => void;
   readonly maxConnections?: number;
 }
 
@@ -41,6 +43,7 @@ export class TcpLayer implements TcpHost {
   readonly emit: (length: number, segmentSize: number) => void;
   readonly flush: (now: number) => void;
   readonly #mtu: number;
+  readonly #unreachable: TcpLayerOptions['unreachable'];
   readonly #random: (target: Uint8Array) => void;
   readonly #maxConnections: number;
   readonly #listeners = new ListenTable();
@@ -68,6 +71,7 @@ export class TcpLayer implements TcpHost {
     this.emit = options.emit;
     this.flush = options.flush;
     this.#mtu = options.mtu;
+    this.#unreachable = options.unreachable;
     this.#random = options.random;
     this.#maxConnections = Math.min(options.maxConnections ?? MAX_CONNECTIONS, MAX_CONNECTIONS);
     this.#isnHash = new KeyedHash(this.random32(), this.random32());
@@ -116,10 +120,11 @@ export class TcpLayer implements TcpHost {
 
   listen(
     port: number | 'any',
-    admit: (local: SocketAddress, remote: SocketAddress) => boolean,
+    admit: Admit,
     accept: (connection: TcpConnection, now: number) => void,
+    withdrawn?: (local: SocketAddress, remote: SocketAddress) => void,
   ): TcpListener {
-    const listener = new Listener(port, admit, accept);
+    const listener = new Listener(port, admit, accept, withdrawn);
     this.#listeners.add(listener);
     return {
       close: () => {
@@ -145,7 +150,10 @@ export class TcpLayer implements TcpHost {
       this.wantOutput(block);
       return;
     }
-    if ((segment.flags & FLAG.rst) !== 0) return;
+    if ((segment.flags & FLAG.rst) !== 0) {
+      this.#listeners.find(segment.destinationPort)?.withdrawn({ ip: local, port: segment.destinationPort }, remoteOf(packet, header, segment));
+      return;
+    }
     if ((segment.flags & (FLAG.syn | FLAG.ack | FLAG.fin)) === FLAG.syn) this.#receiveSyn(packet, header, segment, local, now);
     else if ((segment.flags & (FLAG.syn | FLAG.ack)) !== FLAG.ack || !this.#receiveCookie(packet, header, segment, local, now)) {
       this.#reset(packet, header, segment, now);
@@ -154,15 +162,15 @@ export class TcpLayer implements TcpHost {
 
   /** The last step of a handshake of which nothing was kept. False where it is none. */
   #receiveCookie(packet: Uint8Array, header: IpHeader, segment: TcpSegment, ip: IpAddress, now: number): boolean {
-    const { family, sourceAt, addressLength } = header;
+    const { family, sourceAt } = header;
     const listener = this.#listeners.find(segment.destinationPort);
     if (listener === undefined) return false;
     const flow = new Flow().set(family, ip.bytes, 0, packet, sourceAt, segment.destinationPort, segment.sourcePort);
     const syn = this.#cookies.check(flow, segment, now);
     if (syn === undefined || this.openCount >= this.#maxConnections) return false;
     const local = { ip, port: segment.destinationPort };
-    const remote = { ip: { family, bytes: new Uint8Array(packet.subarray(sourceAt, sourceAt + addressLength)) }, port: segment.sourcePort };
-    if (!listener.admits(local, remote) || this.#table.find(flow) !== undefined) return false;
+    const remote = remoteOf(packet, header, segment);
+    if (listener.judge(local, remote, undefined) !== 'accept' || this.#table.find(flow) !== undefined) return false;
     const block = this.#newBlock(flow, local, remote, listener, now, (segment.ack - 1) | 0);
     takeSyn(block, syn, now);
     block.sndNxt = segment.ack;
@@ -174,13 +182,16 @@ export class TcpLayer implements TcpHost {
 
   #receiveSyn(packet: Uint8Array, header: IpHeader, segment: TcpSegment, ip: IpAddress, now: number): void {
     const listener = this.#listeners.find(segment.destinationPort);
-    const { family, sourceAt, addressLength } = header;
+    const { family } = header;
     const local = { ip, port: segment.destinationPort };
-    const remote = { ip: { family, bytes: new Uint8Array(packet.subarray(sourceAt, sourceAt + addressLength)) }, port: segment.sourcePort };
+    const remote = remoteOf(packet, header, segment);
     if (listener === undefined) return this.#reset(packet, header, segment, now);
     // Full: dropped, not refused, so that the other side tries again.
     if (this.openCount >= this.#maxConnections) return;
-    if (!listener.admits(local, remote)) return this.#reset(packet, header, segment, now);
+    const verdict = listener.judge(local, remote, packet);
+    if (verdict === 'hold') return;
+    if (verdict === 'unreachable') return this.#unreachable(packet, header, now);
+    if (verdict === 'refuse') return this.#reset(packet, header, segment, now);
     const flow = new Flow().set(family, ip.bytes, 0, remote.ip.bytes, 0, local.port, remote.port);
     if (this.#table.find(flow) !== undefined) return; // `admit` has opened it meanwhile
     const peer = peerKey(remote.ip);
@@ -270,12 +281,13 @@ export class TcpLayer implements TcpHost {
     return true;
   }
 
-  handshakeDone(block: ControlBlock): void {
-    if (!this.#halfOpen.delete(block)) return;
+  handshakeDone(block: ControlBlock): boolean {
+    if (!this.#halfOpen.delete(block)) return false;
     const peer = peerKey(block.remote.ip);
     const left = (this.#halfOpenByPeer.get(peer) ?? 1) - 1;
     if (left > 0) this.#halfOpenByPeer.set(peer, left);
     else this.#halfOpenByPeer.delete(peer);
+    return true;
   }
 
   waiting(block: ControlBlock): void {
@@ -292,8 +304,13 @@ export class TcpLayer implements TcpHost {
     this.#deadlines.remove(block);
     this.#timeWait.delete(block);
     this.reserve(block, -block.extraBytes);
-    this.handshakeDone(block);
+    const { local, remote } = block;
+    if (this.handshakeDone(block)) this.#listeners.find(local.port)?.withdrawn(local, remote);
   }
+}
+
+function remoteOf(packet: Uint8Array, { family, sourceAt, addressLength }: IpHeader, { sourcePort }: TcpSegment): SocketAddress {
+  return { ip: { family, bytes: new Uint8Array(packet.subarray(sourceAt, sourceAt + addressLength)) }, port: sourcePort };
 }
 
 /** A new SYN may take over a four-tuple in TIME-WAIT when nothing old can be mistaken for new (RFC 9293 §3.10.7.4, RFC 6191). */

@@ -46,6 +46,18 @@ export interface TcpConnection {
   describe(now: number): string;
 }
 
+/**
+ * What becomes of a SYN: it is accepted; it is answered by RST, as by a closed port; by ICMP, as by a router that does not get further; or it is
+ * held, which is silence. Who holds one hands it in again, or waits for it to be repeated.
+ */
+export type SynVerdict = 'accept' | 'refuse' | 'unreachable' | 'hold';
+
+/**
+ * Judges a SYN. `syn` is its packet, valid only during the call; undefined in the last step of a handshake of which nothing was kept, where
+ * anything but a yes ends it. A boolean is a short word for accept or refuse.
+ */
+export type Admit = (local: SocketAddress, remote: SocketAddress, syn: Uint8Array | undefined) => boolean | SynVerdict;
+
 export interface TcpListener {
   close(): void;
 }
@@ -114,13 +126,14 @@ export interface IpStack {
   /** Opens a connection from the address of the same family; the outcome comes through the handler. */
   connect(remote: SocketAddress, handler: TcpHandler, now: number): TcpConnection;
   /**
-   * Accepts connections to a port, or to every port that has no listener of its own (`'any'`). `admit` is asked at the SYN:
-   * false answers RST, as a closed port would.
+   * Accepts connections to a port, or to every port that has no listener of its own (`'any'`). `admit` is asked at each SYN that belongs to no
+   * connection. `withdrawn` is told of callers who give up before they are accepted, as far as they say so; also of some who never asked.
    */
   listen(
     port: number | 'any',
-    admit: (local: SocketAddress, remote: SocketAddress) => boolean,
+    admit: Admit,
     accept: (connection: TcpConnection, now: number) => void,
+    withdrawn?: (local: SocketAddress, remote: SocketAddress) => void,
   ): TcpListener;
   /**
    * Binds a UDP port (0 picks one). `receive` gets datagrams, valid only during the call: nothing is queued here, so what bounds them is

@@ -213,11 +213,13 @@ export const MAX_NAMES_OF_ADDRESS = 32;
 export const RESOLVED_GRACE_MS = 5 * 60_000;
 /** How often addresses whose time is over are looked for. */
 export const RESOLVED_SWEEP_MS = 10_000;
-/** Connections that wait for the way to their destination to open, in all and of one caller; beyond it callers try again. */
-export const MAX_OPENINGS = 1024;
-export const MAX_OPENINGS_PER_PEER = 128;
+/**
+ * Connections whose SYN is held while the way to their target opens, each with a socket: as many as an agent forwards at all. One caller alone gets
+ * half of them, which is a gateway that begins 2,048 connections in the few milliseconds that a target takes; beyond it callers try again.
+ */
+export const MAX_OPENINGS = 4096;
 /** How long opening may take, and how long a way that is open waits for its caller. */
-export const CARRIED_DIAL_MS = 10_000;
+export const OPENING_MS = 10_000;
 export const OPENING_KEPT_MS = 15_000;
 /** UDP flows that this peer carries, in all and of one caller; beyond it datagrams are dropped. */
 export const MAX_CARRIED_FLOWS = 2048;

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { IpAddress, IpPrefix } from '#lib/ip.ts';
 import type { PublicKey } from '#model/ids.ts';
-import type { SocketAddress, TcpEnd } from '#netstack/types.ts';
+import type { SocketAddress, SynVerdict, TcpEnd } from '#netstack/types.ts';
 import type { Destination } from './peer-directory.ts';
 
 /** A connection that a peer opened; the peer owns the remote address. */
@@ -54,8 +54,13 @@ export interface InnerFaceHooks {
   accepted(connection: AcceptedConnection): void;
   /** Whether we stand in for the address at `at` in `bytes`, one of a network behind us. */
   carries(bytes: Uint8Array, at: number, family: 4 | 6): boolean;
-  /** Whether a SYN to such an address has to wait; `again` is called when it is to be looked at once more. */
-  holds(local: SocketAddress, remote: SocketAddress, again: () => void): boolean;
+  /**
+   * What becomes of a SYN, for stacks that can hold one: as `admits`, but the way to its target is opened first. `again` is called when it is to be
+   * looked at once more; undefined in the last step of a handshake, which waits no more.
+   */
+  judge(local: SocketAddress, remote: SocketAddress, again: (() => void) | undefined): SynVerdict;
+  /** A caller gave up before it was accepted. */
+  withdrawn(local: SocketAddress, remote: SocketAddress): void;
   /** A datagram to such an address; valid only during the call. */
   datagram(bytes: Uint8Array, from: SocketAddress, to: SocketAddress): void;
 }

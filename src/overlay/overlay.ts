@@ -35,7 +35,7 @@ import { OverlayRoutes } from './routes.ts';
 import type { Reach } from './routes-taken.ts';
 import { openKernelFace } from './system/kernel-face.ts';
 import { UserspaceFace } from './userspace-face.ts';
-import type { Carrier, LastEndpoint, Overlay, OverlayConnection, OverlayStatus, OverlayUdpSocket } from './types.ts';
+import type { Carrier, LastEndpoint, Overlay, OverlayStatus, OverlayUdpSocket } from './types.ts';
 
 /** Starts an overlay without peers. Rejects with OVERLAY_BAD_KEY where a key does not have 32 bytes, or OVERLAY_UDP_BIND where no UDP port can be opened. */
 export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Promise<Overlay> {
@@ -134,7 +134,7 @@ class MeshOverlay implements Overlay {
       prefixesOf: (peer) => this.#routes.prefixesOf(peer),
     });
     this.#admission = new Admission({
-      log: deps.log,
+      ...deps,
       filter: this.#filter,
       routes: this.#routes,
       own: () => this.#ownPrefixes,
@@ -180,6 +180,7 @@ class MeshOverlay implements Overlay {
     scope.defer(() => this.#driver.close());
     scope.defer(() => this.#face?.close());
     scope.defer(() => this.#routes.close());
+    scope.defer(() => this.#admission.close());
     scope.defer(() => this.#dials.close());
   }
 
@@ -208,9 +209,7 @@ class MeshOverlay implements Overlay {
     log.info('overlay: open', { port: this.#mux.port, publicKey: this.#publicKey });
   }
 
-  accept(wants: (port: number) => boolean, handler: (connection: OverlayConnection) => void): void {
-    this.#admission.accept(wants, handler);
-  }
+  readonly accept: Overlay['accept'] = (...acceptor) => this.#admission.accept(...acceptor);
 
   carry(carrier: Carrier): void {
     this.#routes.carry(carrier);
@@ -471,7 +470,8 @@ class MeshOverlay implements Overlay {
       ownerOf: (ip) => this.#directory.ownerOf(ip),
       accepted: (connection) => this.#admission.accepted(connection),
       carries: (bytes, at, family) => this.#routes.carries(bytes, at, family),
-      holds: (local, remote, again) => this.#routes.holds(local, remote, again),
+      judge: (local, remote, again) => this.#admission.judge(local, remote, again),
+      withdrawn: (local, remote) => this.#admission.withdrawn(local, remote),
       datagram: (bytes, from, to) => this.#routes.datagram(bytes, from, to),
     };
     if (this.#options.mode === 'system') {

@@ -11,7 +11,7 @@ import type { NameServer } from '#model/dns.ts';
 import type { PublicKey } from '#model/ids.ts';
 import type { NetworkMap } from '#model/network-map.ts';
 import type { RouteStatus } from '#model/status.ts';
-import type { SocketAddress } from '#netstack/types.ts';
+import type { SocketAddress, SynVerdict } from '#netstack/types.ts';
 import { FORWARDER_PORTS } from './constants.ts';
 import { dialByName } from './dns-dial.ts';
 import { DnsForwarder } from './dns-forwarder.ts';
@@ -22,7 +22,7 @@ import type { InnerFace, InnerUdp, InnerUdpSocket, OpenConnection } from './inne
 import type { Destination } from './peer-directory.ts';
 import { CarriedRoutes } from './routes-carried.ts';
 import { type Reach, TakenRoutes } from './routes-taken.ts';
-import { Openings } from './routes-opening.ts';
+import { Openings } from './openings.ts';
 import { CarriedFlows } from './routes-udp.ts';
 import type { Carrier, OverlayConnection } from './types.ts';
 
@@ -85,7 +85,7 @@ export class OverlayRoutes {
     const { clock } = this.#deps;
     this.#stopCarrying();
     this.#carrier = carrier;
-    this.#openings = new Openings(clock, carrier.dial);
+    this.#openings = new Openings(clock, ({ ip, port }, signal) => carrier.dial({ host: formatIp(ip), port }, { signal }));
     this.#forwarder = new DnsForwarder({ clock, carried: this.#carried, resolve: carrier.resolve });
     this.#flows = new CarriedFlows({
       clock,
@@ -162,16 +162,13 @@ export class OverlayRoutes {
     this.#flows?.datagram(bytes, from, to);
   }
 
-  /** Whether a peer may open a connection to an address that is not ours, and the way there is open. */
-  admits(local: SocketAddress, remote: SocketAddress): boolean {
-    const open = this.#openings?.isOpen(local, remote) === true;
-    return open && this.#permits(local, remote);
+  /** What becomes of a SYN of a peer to an address that is not ours. What is not permitted does not wait. */
+  judge(local: SocketAddress, remote: SocketAddress, again: (() => void) | undefined): SynVerdict {
+    return (this.#permits(local, remote) ? this.#openings?.judge(local, remote, again) : undefined) ?? 'refuse';
   }
 
-  /** Whether a SYN to an address behind us has to wait until the way there is open. What is not permitted does not wait. */
-  holds(local: SocketAddress, remote: SocketAddress, again: () => void): boolean {
-    const permitted = this.#deps.ownerOf(remote.ip) !== undefined && this.#permits(local, remote);
-    return permitted && this.#openings?.holds(local, remote, again) === true;
+  withdrawn(local: SocketAddress, remote: SocketAddress): void {
+    this.#openings?.withdraw(local, remote);
   }
 
   /** Joins an accepted connection to an address behind us with the way that was opened for it. */

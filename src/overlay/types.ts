@@ -29,6 +29,9 @@ export interface OverlayConnection {
   readonly peer: PublicKey;
 }
 
+/** Opens the way to what a port stands for. Rejects with Node's codes; gives up where the signal aborts. */
+export type OpenPort = (port: number, signal: AbortSignal) => Promise<Duplex>;
+
 /** Addresses of a name as this host sees it; undefined where there is no such name. Rejects where it cannot be found out. */
 export type HostResolve = (
   name: string,
@@ -72,9 +75,11 @@ export interface Overlay extends Closable {
   readonly dial: Dial;
   /**
    * Accepts TCP connections to any port of this peer's overlay addresses. Only what the map's packet filter admits reaches `wants`,
-   * and where that says no, the other side gets a reset.
+   * and where that says no, the other side gets a reset. With `open` its answer waits until the way to the port's target is open, which the handler
+   * then gets: a refusal there is a refusal here, ICMP says that it cannot be reached, and silence stays silence. In system mode, and where the way
+   * was lost again, the handler gets none and has to open one.
    */
-  accept(wants: (port: number) => boolean, handler: (connection: OverlayConnection) => void): void;
+  accept(wants: (port: number) => boolean, handler: (connection: OverlayConnection, way: Duplex | undefined) => void, open?: OpenPort): void;
   /**
    * Carries the networks and names that the map makes this peer a router of, as its rules permit; nothing is carried before. Not in
    * system mode.

@@ -4,12 +4,11 @@ import type { Clock } from '#lib/clock.ts';
 import { formatPrefix, type IpPrefix } from '#lib/ip.ts';
 import type { PublicKey } from '#model/ids.ts';
 import { createStack } from '#netstack/stack.ts';
-import type { IpStack, SocketAddress, TcpConnection } from '#netstack/types.ts';
+import type { IpStack, SocketAddress, SynVerdict, TcpConnection } from '#netstack/types.ts';
 import { MAX_STREAMS } from './constants.ts';
 import { overlayError } from './errors.ts';
 import type { InnerFace, InnerFaceHooks, InnerUdp, InnerUdpSocket, OpenConnection } from './inner-face.ts';
 import type { Destination } from './peer-directory.ts';
-import { readSyn } from './syn.ts';
 import { OverlayStream, type StreamEvents, type StreamLoop } from './stream.ts';
 
 export interface UserspaceFaceDeps {
@@ -50,8 +49,9 @@ export class UserspaceFace implements InnerFace, StreamLoop {
     };
     this.#stack.listen(
       'any',
-      (local, remote) => !this.full && hooks.admits(local, remote),
+      (local, remote, syn) => this.#judge(local, remote, syn),
       (connection) => this.#accepted(connection),
+      (local, remote) => hooks.withdrawn(local, remote),
     );
   }
 
@@ -70,16 +70,23 @@ export class UserspaceFace implements InnerFace, StreamLoop {
   }
 
   receive(packet: Uint8Array, segmentSize: number, now: number): void {
-    if (segmentSize === 0 && this.#holds(packet)) return;
     this.#stack.receivePacket(packet, now, segmentSize);
   }
 
-  /** A SYN to a network behind us waits until the way there is open. */
-  #holds(packet: Uint8Array): boolean {
-    const syn = readSyn(packet);
-    if (syn === undefined || !this.#hooks.carries(syn.local.ip.bytes, 0, syn.local.ip.family)) return false;
-    const held = Uint8Array.from(packet);
-    return this.#hooks.holds(syn.local, syn.remote, () => this.#sending((now) => this.#stack.receivePacket(held, now)));
+  /** A SYN that has to wait is kept, and handed in again when its way is open, or has failed. */
+  #judge(local: SocketAddress, remote: SocketAddress, syn: Uint8Array | undefined): SynVerdict {
+    if (this.full) return 'refuse';
+    if (syn === undefined) return this.#hooks.judge(local, remote, undefined);
+    let held: Uint8Array | undefined;
+    const verdict = this.#hooks.judge(local, remote, () => {
+      if (held !== undefined) this.#receiveAgain(held);
+    });
+    if (verdict === 'hold') held = Uint8Array.from(syn);
+    return verdict;
+  }
+
+  #receiveAgain(syn: Uint8Array): void {
+    this.#sending((now) => this.#stack.receivePacket(syn, now));
   }
 
   connect(to: Destination, port: number, opened: StreamEvents['opened']): OverlayStream {

@@ -46,8 +46,11 @@ export function writeEchoReply(target: Uint8Array, start: number, end: number, f
   finishIcmp(target, start, end, family === 4 ? V4.echoReply : V6.echoReply, 0, pseudo);
 }
 
-/** Errors that a host sends. 'protocol': nobody takes what the packet carries; 'parameter' (IPv6): its header cannot be understood. */
-export type IcmpComplaint = 'port' | 'protocol' | 'parameter';
+/**
+ * Errors that a host sends. 'protocol': nobody takes what the packet carries; 'parameter' (IPv6): its header cannot be understood; 'host': what
+ * stands at this address cannot be reached.
+ */
+export type IcmpComplaint = 'port' | 'protocol' | 'parameter' | 'host';
 
 /**
  * Writes the header of an error at `start` for a quoted packet that already stands behind it, up to `end`. IPv6 says where in the packet
@@ -64,8 +67,8 @@ export function writeIcmpError(
   pseudo: number,
 ): void {
   target.fill(0, start + 4, start + 8);
-  if (family === 4) return finishIcmp(target, start, end, V4.unreachable, complaint === 'port' ? 3 : 2, pseudo);
-  if (complaint === 'port') return finishIcmp(target, start, end, V6.unreachable, 4, pseudo);
+  if (family === 4) return finishIcmp(target, start, end, V4.unreachable, complaint === 'port' ? 3 : complaint === 'host' ? 1 : 2, pseudo);
+  if (complaint === 'port' || complaint === 'host') return finishIcmp(target, start, end, V6.unreachable, complaint === 'port' ? 4 : 3, pseudo);
   target[start + 6] = problemAt >> 8;
   target[start + 7] = problemAt & 0xff;
   finishIcmp(target, start, end, V6.parameterProblem, complaint === 'protocol' ? 1 : code, pseudo);

@@ -91,6 +91,7 @@ void t.test('what all connections may have beyond their first buffers is bounded
     random: fillWith(seeded(1)),
     emit: () => {},
     flush: () => {},
+    unreachable: () => {},
   });
   const one = { extraBytes: 0 };
   const other = { extraBytes: 0 };

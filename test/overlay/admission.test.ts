@@ -36,7 +36,7 @@ void t.test('a connection whose permission went during its handshake is reset, a
     moved: () => undefined,
   });
   t.teardown(() => routes.close());
-  const admission = new Admission({ log: silentLogger, filter, routes, own: () => [own], ownerOf });
+  const admission = new Admission({ clock: new ManualClock(), log: silentLogger, filter, routes, own: () => [own], ownerOf });
   let heard = 0;
   admission.accept(
     () => true,

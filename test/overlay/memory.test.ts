@@ -47,7 +47,8 @@ t.test('a transfer over a path that loses, delays and reorders arrives whole', a
           admits: () => true,
           passesFilter: () => true,
           carries: () => false,
-          holds: () => false,
+          judge: () => 'accept',
+          withdrawn: () => undefined,
           datagram: () => undefined,
           ownerOf: () => parsePublicKey(toBase64(publicFromPrivate(keys[0]))),
           accepted: ({ stream }) => {

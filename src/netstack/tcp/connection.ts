@@ -103,6 +103,8 @@ class Connection implements TcpConnection {
       case 'time-wait':
         return;
       case 'syn-sent':
+        // The other side may hold the SYN while it opens the way to its target: it need not go on.
+        block.resetPending = block.sndNxt !== block.iss;
         break;
       case 'syn-received':
       case 'established':

@@ -26,7 +26,9 @@ const sackEdges = new Int32Array(8);
 export function transmit(block: ControlBlock, now: number): void {
   if (block.resetPending) {
     block.resetPending = false;
-    sendSegment(block, block.sndNxt, 0, FLAG.rst | FLAG.ack, now);
+    // Before anything was heard there is nothing to acknowledge.
+    const unheard = !block.isPassive && block.sndUna === block.iss;
+    sendSegment(block, block.sndNxt, 0, unheard ? FLAG.rst : FLAG.rst | FLAG.ack, now);
   }
   switch (block.state) {
     case 'closed':

@@ -6,6 +6,7 @@ import { systemClock } from '#lib/clock.ts';
 import { openHostUdp } from '#lib/host-udp.ts';
 import { silentLogger } from '#lib/log.ts';
 import { asId } from '#model/ids.ts';
+import type { Dial } from '#lib/net.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import { type Certificate, buildStreamTable, createStreamPublisher, Unlocks } from '#publish/index.ts';
@@ -40,13 +41,14 @@ export async function open(
   mappings: readonly ServiceMapping[],
   passOn = false,
   certificates?: ReadonlyMap<string, Certificate>,
+  overlay: Dial = dialTcp,
 ): Promise<Door> {
   const entries: AccessLogEntry[] = [];
   const problems: string[] = [];
   const passedOn: string[] = [];
   const unlocks = new Unlocks({ clock: systemClock, log: silentLogger });
   const publisher = createStreamPublisher({
-    dial: dialTcp,
+    dial: overlay,
     directDial: dialTcp,
     unlocks,
     certificates: { find: (host) => certificates?.get(host) },
