@@ -66,7 +66,7 @@ export const authorityRetryMs = 2_000;
 export const authorityMs = 5_000;
 
 /** Sessions and tokens that are kept; beyond that the longest unused go. */
-export const sessionTableSize = 50_000;
+export const sessionTableSize = 100_000;
 
 /** "No such session" answers that are kept. */
 export const missTableSize = 10_000;
