@@ -1,7 +1,6 @@
 // What Node does not ask the system for a TCP socket, through node:ffi. Where that cannot be, everything works without.
 //
-// Sending what stands in the shared read buffer at once: the kernel takes the bytes out of it during the call, so that they are free when it
-// returns. Node's own write would hold on to them while the socket is full, and so they would have to be copied first. Only while nothing waits
+// Sending at once: the kernel takes the bytes during the call, so that their memory, mostly the shared read buffer, is free when it returns. Node's own write would hold on to them while the socket is full, and so they would have to be copied first. Only while nothing waits
 // in the socket: the order of bytes is Node's to keep otherwise.
 //
 // How long what was sent may stay unacknowledged (TCP_USER_TIMEOUT): a peer that has vanished is found out by probes while nothing is sent, but
@@ -22,19 +21,33 @@ const signatures = {
   setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
 } as const;
 
+/** Bytes from elsewhere are copied here first: their memory may be anywhere, and asking where costs more than a small copy. */
+const copied = Buffer.allocUnsafeSlow(64 * 1024);
+
 const native = bind();
 
 /**
- * Gives the kernel bytes of the shared read buffer. How many it took: fewer than there are where it is full, 0 where that or anything else, an
- * error for one, is for `write` to find out.
+ * Gives the kernel bytes, out of the shared read buffer where they stand. How many it took: fewer than there are where it is full, 0 where that or
+ * anything else, an error for one, is for `write` to find out.
  */
 export function sendAtOnce(socket: Socket, bytes: Uint8Array): number {
-  if (native === undefined || bytes.buffer !== sharedReadBuffer.buffer || bytes.length === 0) return 0;
-  if (socket.writableLength > 0 || socket.writableCorked > 0 || !socket.writable || socket.connecting) return 0;
+  if (native === undefined || bytes.length === 0 || socket.writableLength > 0 || socket.writableCorked > 0) return 0;
+  if (!socket.writable || socket.connecting) return 0;
   const descriptor = descriptorOf(socket);
   if (descriptor < 0) return 0;
-  const at = native.address + BigInt(bytes.byteOffset - sharedReadBuffer.byteOffset);
-  return Math.max(0, native.call.send(descriptor, at, bytes.length, flags));
+  if (bytes.buffer === sharedReadBuffer.buffer) {
+    const at = native.address + BigInt(bytes.byteOffset - sharedReadBuffer.byteOffset);
+    return Math.max(0, native.call.send(descriptor, at, bytes.length, flags));
+  }
+  let sent = 0;
+  for (let whole = true; whole && sent < bytes.length;) {
+    const part = bytes.length <= copied.length ? bytes : bytes.subarray(sent, sent + copied.length);
+    copied.set(part);
+    const took = Math.max(0, native.call.send(descriptor, native.copiedAddress, part.length, flags));
+    whole = took === part.length;
+    sent += took;
+  }
+  return sent;
 }
 
 /**
@@ -64,6 +77,7 @@ function bind() {
     return {
       call: ffi.dlopen(null, signatures).functions,
       address: ffi.getRawPointer(sharedReadBuffer),
+      copiedAddress: ffi.getRawPointer(copied),
       number,
       numberAddress: ffi.getRawPointer(number.buffer),
     };
