@@ -60,19 +60,27 @@ function findInternals(): { readonly buffer: symbol; readonly callback: symbol; 
   return { buffer, callback: call, generator };
 }
 
+/** Where a socket finds its borrower, so that all have one listener. */
+const borrowerOf = Symbol('borrower');
+
+function readEarly(this: Socket & { [borrowerOf]?: Borrower }, bytes: Buffer): void {
+  if (this[borrowerOf]?.take?.(bytes) === false) this.pause();
+}
+
 /** Who has the bytes of one socket. */
 class Borrower implements Lender {
   readonly #socket: Socket;
-  #take: ((bytes: Uint8Array) => boolean) | undefined;
+  take: ((bytes: Uint8Array) => boolean) | undefined;
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket & { [borrowerOf]?: Borrower }) {
     this.#socket = socket;
+    socket[borrowerOf] = this;
   }
 
   lend(take: (bytes: Uint8Array) => boolean): Loan {
-    this.#take = take;
+    this.take = take;
     // What came before stands in Node's own buffer; the end comes from there in any case.
-    this.#socket.on('data', this.#early);
+    this.#socket.on('data', readEarly);
     return this;
   }
 
@@ -81,20 +89,16 @@ class Borrower implements Lender {
   }
 
   takeBack(): void {
-    this.#take = undefined;
-    this.#socket.off('data', this.#early);
+    this.take = undefined;
+    this.#socket.off('data', readEarly);
   }
 
   /** False stops the reading until `resume`, or until Node's buffer has been read. */
   received(count: number): boolean {
     const bytes = sharedReadBuffer.subarray(0, count);
-    if (this.#take === undefined || this.#socket.readableLength > 0) return this.#socket.push(Buffer.from(bytes));
-    const room = this.#take(bytes);
+    if (this.take === undefined || this.#socket.readableLength > 0) return this.#socket.push(Buffer.from(bytes));
+    const room = this.take(bytes);
     if (!room) this.#socket.pause();
     return room;
   }
-
-  readonly #early = (bytes: Buffer): void => {
-    if (this.#take?.(bytes) === false) this.#socket.pause();
-  };
 }

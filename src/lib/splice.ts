@@ -24,6 +24,27 @@ export function splice(a: Duplex, b: Duplex, { idleMs }: SpliceOptions): Promise
   return new Promise((resolve) => void new Splice(a, b, idleMs, resolve));
 }
 
+/** Where an end finds its splice: listeners that are the same for all ends cost nothing for each. */
+const spliceOf = Symbol('splice');
+type Joined = Duplex & { [spliceOf]?: Splice };
+
+function ended(this: Joined): void {
+  this[spliceOf]?.other(this).end();
+}
+
+function finished(this: Joined): void {
+  this[spliceOf]?.oneEnded();
+}
+
+/** A stream that closes without its end is a reset: the other side must not take it for a complete transfer. */
+function closed(this: Joined): void {
+  if (!this.readableEnded) this[spliceOf]?.finish(this.errored ?? 'closed before its end');
+}
+
+function failed(this: Joined, error: unknown): void {
+  this[spliceOf]?.finish(error);
+}
+
 class Splice implements Slotted {
   slot = -1;
   /** Nothing has come since the idle watch looked last. */
@@ -40,13 +61,14 @@ class Splice implements Slotted {
     this.#resolve = resolve;
     this.#idle = idleMs <= longestTimerMs ? IdleWatch.of(idleMs) : undefined;
     this.#idle?.add(this);
+    for (const end of [a, b] as Joined[]) end[spliceOf] = this;
     this.#pump(a, b, true);
     this.#pump(b, a, false);
     // One that went before it was joined has told nobody.
     if (a.destroyed || b.destroyed) this.finish('closed before it was joined');
   }
 
-  readonly finish = (error: unknown): void => {
+  finish(error: unknown): void {
     if (this.#open < 0) return;
     this.#open = -1;
     this.#idle?.delete(this);
@@ -55,11 +77,15 @@ class Splice implements Slotted {
       else resetStream(stream);
     }
     this.#resolve({ forward: this.#forward, backward: this.#backward, error });
-  };
+  }
 
-  readonly #oneEnded = (): void => {
+  oneEnded(): void {
     if (--this.#open === 0) this.finish(undefined);
-  };
+  }
+
+  other(end: Duplex): Duplex {
+    return this.#ends[0] === end ? this.#ends[1] : this.#ends[0];
+  }
 
   #pump(from: Duplex, to: Duplex, forward: boolean): void {
     const lender = canLend(from) ? from : from instanceof Socket ? lendAccepted(from) : undefined;
@@ -76,13 +102,10 @@ class Splice implements Slotted {
         return writer.write(bytes);
       });
     }
-    from.on('end', () => to.end());
-    to.on('finish', this.#oneEnded);
-    // A stream that closes without its end is a reset: the other side must not take it for a complete transfer.
-    from.on('close', () => {
-      if (!from.readableEnded) this.finish(from.errored ?? 'closed before its end');
-    });
-    from.on('error', this.finish);
+    from.on('end', ended);
+    to.on('finish', finished);
+    from.on('close', closed);
+    from.on('error', failed);
   }
 
   #count(bytes: number, forward: boolean): void {
