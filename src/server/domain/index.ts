@@ -101,7 +101,8 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
     const limits = { ...defaultLimits, ...options.limits };
     const hasher = options.hasher ?? new PasswordHasher();
     const ttlMs = options.exposureTtlMs ?? exposureTtlMs;
-    if (!store.shared) await store.tables.exposures.extendAll(clock.wall() + ttlMs);
+    // While no server was there nobody could renew; what lapsed beside another one is gone already.
+    await store.tables.exposures.extendAll(clock.wall() + ttlMs);
     const context: Context = {
       account,
       dnsDomain,
