@@ -4,9 +4,11 @@ import { errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import { asId, type PublicKey, type ServiceId, type SessionId } from '#model/ids.ts';
+import { pairRefusals } from '#model/identity.ts';
 import type {
   CredentialAttempt,
   CredentialCheck,
+  Device,
   ProofAttempt,
   ProofGrant,
   RelyingPartyConfig,
@@ -29,7 +31,16 @@ import { accessLogsInCall, accessLogsInFlight, proxyCallMs, refusedPauseMs, revo
 import { certificateExchange } from './certificate-calls.ts';
 import { controlError } from './errors.ts';
 import { keepOpen, LinkState } from './link.ts';
-import { accessLogMessageOf, checkFrom, identityFrom, mappingFrom, revocationFrom, sessionFrom, statusMessageOf } from './translate-proxy.ts';
+import {
+  accessLogMessageOf,
+  checkFrom,
+  deviceFrom,
+  identityFrom,
+  mappingFrom,
+  revocationFrom,
+  sessionFrom,
+  statusMessageOf,
+} from './translate-proxy.ts';
 import type { AccessLogRecord, ProxyControl, ProxyControlHandlers, ProxyControlOptions } from './types.ts';
 
 type Create = Parameters<ProxyControl['createProxyPeer']>[0];
@@ -167,6 +178,22 @@ export class ProxyControlClient implements ProxyControl {
     const identity = result.case === 'identity' ? identityFrom(result.value) : undefined;
     if (identity === undefined) throw controlError('CONTROL_ANSWER_INVALID', 'identity');
     return { kind: 'valid', identity };
+  }
+
+  async pairDevice(sessionId: SessionId, serviceId: ServiceId, name: string, signal: AbortSignal): ReturnType<ProxyControl['pairDevice']> {
+    const { result } = await this.#channel.unary(GatewayService.method.pairDevice, { sessionId, serviceId, name }, this.#call(signal));
+    if (result.case === 'paired' && result.value.device !== undefined)
+      return { device: deviceFrom(result.value.device), secret: result.value.secret };
+    return { refused: pairRefusals.find((why) => why === result.value) ?? 'not_offered' };
+  }
+
+  async listDevices(sessionId: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<readonly Device[]> {
+    const { devices } = await this.#channel.unary(GatewayService.method.listDevices, { sessionId, serviceId }, this.#call(signal));
+    return devices.map(deviceFrom);
+  }
+
+  async revokeDevice(sessionId: SessionId, serviceId: ServiceId, deviceId: string, signal: AbortSignal): Promise<void> {
+    await this.#channel.unary(GatewayService.method.revokeDevice, { sessionId, serviceId, deviceId }, this.#call(signal));
   }
 
   async findSession(id: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<SessionLookup> {

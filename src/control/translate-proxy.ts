@@ -4,7 +4,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { parseHostPort } from '#lib/net.ts';
 import { asId, type AccountId, type GroupId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
-import type { Identity, Revocation, Session, TokenCheck } from '#model/identity.ts';
+import type { Device, Identity, Revocation, Session, TokenCheck } from '#model/identity.ts';
 import {
   type AccessRestrictions,
   defaultTargetOptions,
@@ -22,6 +22,7 @@ import { plainAccess, proofKinds, signInProofs, type AccessPolicy } from '#model
 import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
 import type {
+  Device as DeviceMessage,
   Identity as IdentityMessage,
   Session as SessionMessage,
   VerifyPeerResponse,
@@ -207,7 +208,12 @@ export function identityFrom(message: IdentityMessage): Identity | undefined {
     claims: Object.fromEntries(message.claims.map(({ name, values }) => [name, values])),
     administrator: message.administrator,
     method,
+    ...(message.device === '' ? {} : { device: message.device }),
   };
+}
+
+export function deviceFrom({ id, name, createdAt, lastUsed }: DeviceMessage): Device {
+  return { id, name, createdAt: Number(createdAt), lastUsed: lastUsed === 0n ? undefined : Number(lastUsed) };
 }
 
 /** Whom an answer about somebody's credential means. */

@@ -3,7 +3,7 @@ import type { Closable } from '#lib/lifecycle.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { CertificateExchange } from '#model/certificate-exchange.ts';
 import type { AccountId, ProxyId, PublicKey, ServiceId } from '#model/ids.ts';
-import type { CredentialAuthority, ProofAuthority, RelyingPartyConfig, Revocation, SessionAuthority } from '#model/identity.ts';
+import type { CredentialAuthority, DeviceAuthority, ProofAuthority, RelyingPartyConfig, Revocation, SessionAuthority } from '#model/identity.ts';
 import type { MeshEndpoints, NetworkMap } from '#model/network-map.ts';
 import type { PathReport } from '#model/path-report.ts';
 import type { PeerMeta } from '#model/network.ts';
@@ -94,7 +94,7 @@ export interface AccessLogRecord {
 }
 
 /** A gateway's side of the proxy service and of our own extension to it. Streams reconnect by themselves until closed. */
-export interface ProxyControl extends Closable, SessionAuthority, ProofAuthority, CredentialAuthority {
+export interface ProxyControl extends Closable, SessionAuthority, ProofAuthority, CredentialAuthority, DeviceAuthority {
   /** Whether an administrator's token for a diagnosis of the service is good; it is used up. */
   redeemDiagnosis(token: string, serviceId: ServiceId, signal: AbortSignal): Promise<boolean>;
   start(handlers: ProxyControlHandlers): void;

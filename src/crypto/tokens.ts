@@ -7,6 +7,9 @@ import { cryptoError } from './errors.ts';
 /** `nbx_` is a proxy's access token, `nbp_` a person's. Ours may use others of the same form. */
 export const proxyTokenPrefix = 'nbx_';
 export const personalTokenPrefix = 'nbp_';
+/** Of share links, and of paired devices: our own. */
+export const linkTokenPrefix = 'nbl_';
+export const deviceTokenPrefix = 'nbd_';
 
 const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const secretLength = 30;

@@ -171,6 +171,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       directDial: hostDial,
       backend: createAccessBackend(sessions, credentials),
       unlocks,
+      devices: control,
       signIn: createSignIn({
         relyingParty: party.current,
         // While the link is up nobody has to be asked; while it is down, it may only be on its way back.

@@ -19,6 +19,8 @@ export interface Identity {
    * e-mail, and a name for the log.
    */
   readonly method: ProofKind;
+  /** The name of the paired device that it came with. */
+  readonly device?: string | undefined;
 }
 
 /** A signed-in browser at one service. The cookie holds the id; whoever knows it is the caller, so it is stored as a digest only. */
@@ -80,6 +82,31 @@ export type SessionGrant =
 export type TokenCheck =
   | { readonly kind: 'valid'; readonly identity: Identity }
   | { readonly kind: 'denied'; readonly why: 'token_invalid' | 'group_not_allowed' };
+
+/** A paired device: a credential that stands for a user at one service. */
+export interface Device {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAt: number;
+  readonly lastUsed: number | undefined;
+}
+
+/** `not_offered`: the service pairs none. */
+export const pairRefusals = ['not_signed_in', 'not_offered', 'name_invalid', 'too_many'] as const;
+export type PairRefusal = (typeof pairRefusals)[number];
+
+/** Who keeps paired devices; everything is the session's user's. Rejects where it cannot be asked. */
+export interface DeviceAuthority {
+  /** The secret is told once. */
+  pairDevice(
+    sessionId: SessionId,
+    serviceId: ServiceId,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<{ readonly device: Device; readonly secret: string } | { readonly refused: PairRefusal }>;
+  listDevices(sessionId: SessionId, serviceId: ServiceId, signal: AbortSignal): Promise<readonly Device[]>;
+  revokeDevice(sessionId: SessionId, serviceId: ServiceId, id: string, signal: AbortSignal): Promise<void>;
+}
 
 /** What somebody typed at a service's sign-in page, or a share link. */
 export interface ProofAttempt {

@@ -69,6 +69,8 @@ export interface ServiceAuth {
   readonly pin: { readonly enabled: boolean; readonly hash: string } | undefined;
   /** `keep`: the upstream gets the header, too. */
   readonly headers: readonly { readonly enabled: boolean; readonly header: string; readonly hash: string; readonly keep?: boolean | undefined }[];
+  /** Whether share links open it. */
+  readonly link?: { readonly enabled: boolean };
   /** Users of this service alone (RFC 7617); their names are in NFC and have no colon. */
   readonly basic?: { readonly enabled: boolean; readonly users: readonly { readonly name: string; readonly hash: string }[] } | undefined;
 }

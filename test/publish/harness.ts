@@ -10,7 +10,7 @@ import { hostDial } from '#lib/host-dial.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { Dial } from '#lib/net.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
-import type { Credential, CredentialCheck, Identity, Session, SessionLookup, TokenCheck } from '#model/identity.ts';
+import type { Credential, CredentialCheck, DeviceAuthority, Identity, Session, SessionLookup, TokenCheck } from '#model/identity.ts';
 import { defaultTargetOptions, noRestrictions, type MappingPath, type ServiceMapping } from '#model/service.ts';
 import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
@@ -221,6 +221,12 @@ export async function issue(names: readonly string[]): Promise<Certificate & { c
   return { ...certificate, ca: ca.caPem };
 }
 
+const noDevices: DeviceAuthority = {
+  pairDevice: async () => ({ refused: 'not_offered' }),
+  listDevices: async () => [],
+  revokeDevice: async () => undefined,
+};
+
 export async function startFixture(mappings: readonly ServiceMapping[], changes: Partial<HttpPublisherDeps> = {}): Promise<Fixture> {
   const certificate = await issue(['a.test', 'b.test', '*.wild.test']);
   let routes: RouteTable = buildRouteTable(mappings);
@@ -235,6 +241,7 @@ export async function startFixture(mappings: readonly ServiceMapping[], changes:
     directDial: dialTcp,
     backend: identity,
     signIn: identity,
+    devices: noDevices,
     identityHeaders: identity,
     accessLog: (entry) => {
       entries.push(entry);

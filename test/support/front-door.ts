@@ -9,7 +9,7 @@ import { silentLogger } from '#lib/log.ts';
 import type { AccessPolicy } from '#model/access.ts';
 import { plainAccess } from '#model/access.ts';
 import { asId, type PeerId, type ServiceId, type UserId } from '#model/ids.ts';
-import type { CredentialAuthority, ProofAuthority, SessionAuthority } from '#model/identity.ts';
+import type { CredentialAuthority, DeviceAuthority, ProofAuthority, SessionAuthority } from '#model/identity.ts';
 import { createAccessBackend, createIdentityHeaders, createLoginStates, createSignIn } from '#publish/index.ts';
 import type { ServiceInput } from '../../src/server/domain/contract.ts';
 import type { ControlDomainOptions, OpenControlDomain } from '../../src/server/domain/index.ts';
@@ -17,7 +17,7 @@ import { exchange, path, startFixture, type Fixture } from '../publish/harness.t
 import { addCluster, addOwner, addPeer, ManualClock, openDomain, serviceOf, system } from '../server/domain/support.ts';
 import { startRecorder, type Recorder } from '../attacks/harness.ts';
 
-type Authority = SessionAuthority & ProofAuthority & CredentialAuthority;
+type Authority = SessionAuthority & ProofAuthority & CredentialAuthority & DeviceAuthority;
 
 export interface FrontDoor {
   readonly domain: OpenControlDomain;
@@ -69,6 +69,9 @@ export async function openFrontDoor(
     },
     prove: (attempt) => domain.proofs.prove(attempt, 'a.test'),
     verifyCredential: (attempt) => domain.proofs.verify(attempt, 'a.test'),
+    pairDevice: (session, service, name) => domain.devices.pair(session, service, 'a.test', name),
+    listDevices: (session, service) => domain.devices.listAt(session, service, 'a.test'),
+    revokeDevice: (session, service, id) => domain.devices.revokeAt(session, service, 'a.test', id),
   };
   const sessions = new SessionCache({ authority, clock: systemClock, log: silentLogger });
   const credentials = new CredentialCache({ authority, clock: systemClock, ended: (ended) => cut(ended) });
@@ -96,6 +99,7 @@ export async function openFrontDoor(
   const fixture = await startFixture([], {
     backend: createAccessBackend(sessions, credentials),
     signIn,
+    devices: authority,
     identityHeaders: createIdentityHeaders(signer),
     trustedProxies: ['127.0.0.0/8', '::1/128'],
   });

@@ -1,4 +1,5 @@
 // Secrets that come with a request: which fields of it are one for its service, and which of them end here.
+import { deviceTokenPrefix, isToken } from '#crypto/tokens.ts';
 import { asksFor, type AccessPolicy, type CredentialHeader } from '#model/access.ts';
 import type { Credential } from '#model/identity.ts';
 import type { Fields } from '#wire/http1-fields.ts';
@@ -24,8 +25,19 @@ export function compileCredentials(access: AccessPolicy): CredentialKinds | unde
  * The credentials of a request, or that it has one that cannot be read: it then counts as wrong, as one parse of it might find another in it than
  * the next. A field of the application's own is none: a bearer token that is not ours, a header that the service does not ask for.
  */
-export function credentialsOf({ headers, basic }: CredentialKinds, fields: Fields): readonly Credential[] | 'unreadable' {
+export function credentialsOf(
+  { headers, basic, device }: CredentialKinds,
+  fields: Fields,
+  deviceSecret: string | undefined,
+): readonly Credential[] | 'unreadable' {
   const found: Credential[] = [];
+  if (device) {
+    const secrets = [...valuesOf(fields, deviceHeader), ...(deviceSecret === undefined ? [] : [deviceSecret])];
+    if (new Set(secrets).size > 1) return 'unreadable';
+    if (secrets[0] !== undefined) found.push(deviceOf(secrets[0]));
+  } else if (deviceSecret !== undefined) {
+    return 'unreadable';
+  }
   for (const { name } of headers) {
     const values = valuesOf(fields, name);
     if (values.length > 1) return 'unreadable';
@@ -33,19 +45,27 @@ export function credentialsOf({ headers, basic }: CredentialKinds, fields: Field
     if (values.length === 1 && secret === undefined) return 'unreadable';
     if (secret !== undefined && secret !== '') found.push({ kind: 'header', name, secret });
   }
-  if (basic) {
-    const [value] = valuesOf(fields, 'authorization').filter((text) => basicScheme.test(text));
-    const pair = value === undefined ? undefined : basicOf(value);
-    if (value !== undefined && pair === undefined) return 'unreadable';
-    if (pair !== undefined) found.push(pair);
+  const [value] = basic || device ? valuesOf(fields, 'authorization').filter((text) => basicScheme.test(text)) : [];
+  const pair = value === undefined ? undefined : basicOf(value);
+  if (pair !== undefined && device && isToken(pair.secret, deviceTokenPrefix)) found.push(deviceOf(pair.secret));
+  else if (basic && value !== undefined) {
+    if (pair === undefined) return 'unreadable';
+    found.push(pair);
   }
   return found;
 }
 
 /** Keys of fields that brought such a secret and do not go to the upstream (attack row H-20). */
-export function spentFields({ headers, basic }: CredentialKinds, fields: Fields): readonly string[] {
+export function spentFields({ headers, basic, device }: CredentialKinds, fields: Fields): readonly string[] {
   const spent = headers.filter(({ keep }) => !keep).map(({ name }) => name);
-  return basic && valuesOf(fields, 'authorization').some((text) => basicScheme.test(text)) ? [...spent, 'authorization'] : spent;
+  const ours = (text: string): boolean => basicScheme.test(text) && (basic || (device && isToken(basicOf(text)?.secret ?? '', deviceTokenPrefix)));
+  return valuesOf(fields, 'authorization').some(ours) ? [...spent, 'authorization'] : spent;
+}
+
+const deviceHeader = 'x-meshgate-device';
+
+function deviceOf(secret: string): Credential {
+  return { kind: 'device', name: '', secret };
 }
 
 const basicScheme = /^basic(?: |$)/i;

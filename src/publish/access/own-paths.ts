@@ -2,7 +2,7 @@
 import { formatIp } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import { describeError } from '#lib/errors.ts';
-import { asksFor } from '#model/access.ts';
+import { asksFor, plainAccess } from '#model/access.ts';
 import type { Visitor } from '#model/identity.ts';
 import { fieldValue } from '#wire/http1-fields.ts';
 import type { Exchange } from '../http/exchange.ts';
@@ -10,9 +10,11 @@ import type { IdentityHeaders, SignIn, SignInPlace } from './backend.ts';
 import type { Pages } from '../pages/document.ts';
 import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
 import { redirectStatus, respondJson, respondOwn, respondRedirect, type OwnAnswer } from './respond.ts';
+import type { CheckInput } from './check.ts';
 import { claimedSessionId } from './cookies.ts';
-import { callbackPath, localTarget, loginPath, signInPath } from './place.ts';
-import { cookieHeader, takeStep } from './proof-steps.ts';
+import { answerDevices, type DevicesDeps } from './devices-page.ts';
+import { callbackPath, devicesPath, linkPath, localTarget, loginPath, signInPath } from './place.ts';
+import { cookieHeader, showLinkPage, takeStep } from './proof-steps.ts';
 import type { Subject } from './subject.ts';
 
 /** Characters of a user agent that are told to the control plane. */
@@ -20,7 +22,10 @@ const userAgentLength = 256;
 export const logoutPath = '/.meshgate/logout';
 const jwksPath = '/.meshgate/jwks.json';
 
-export interface OwnPathDeps {
+const reading: readonly string[] = ['GET', 'HEAD'];
+const methodsOf: Readonly<Record<string, readonly string[]>> = { [signInPath]: ['POST'], [devicesPath]: [...reading, 'POST'] };
+
+export interface OwnPathDeps extends DevicesDeps {
   readonly signIn: SignIn;
   readonly identityHeaders: IdentityHeaders;
   readonly pages: Pages;
@@ -28,21 +33,14 @@ export interface OwnPathDeps {
 }
 
 /** The answer to a path below `ownPrefix` of place.ts. */
-export async function answerOwnPath(
-  exchange: Exchange,
-  deps: OwnPathDeps,
-  place: SignInPlace,
-  subject: Subject,
-  signal: AbortSignal,
-  id: string,
-): Promise<OwnAnswer> {
+export async function answerOwnPath(exchange: Exchange, deps: OwnPathDeps, place: SignInPlace, input: CheckInput, id: string): Promise<OwnAnswer> {
+  const { subject, signal } = input;
   const own = (reason: OwnReason, setCookies: readonly string[] = []): OwnAnswer => ({
     status: reasonStatus(reason),
     reason,
     send: () => respondOwn(exchange, deps.pages, { reason, id, setCookies }),
   });
-  if (subject.path === signInPath ? subject.method !== 'POST' : subject.method !== 'GET' && subject.method !== 'HEAD')
-    return own('method_not_allowed');
+  if (!(methodsOf[subject.path] ?? reading).includes(subject.method)) return own('method_not_allowed');
   try {
     switch (subject.path) {
       case signInPath:
@@ -52,6 +50,11 @@ export async function answerOwnPath(
         const { location, setCookies } = await deps.signIn.start(place, target, cookieHeader(exchange), signal);
         return { status: redirectStatus, reason: 'not_signed_in', send: () => respondRedirect(exchange, location, setCookies) };
       }
+      case linkPath:
+        if (!asksFor(input.subject.service?.mapping.access ?? plainAccess, 'link')) return own('not_found');
+        return { status: 200, reason: 'link', send: () => showLinkPage(exchange, deps.pages, subject) };
+      case devicesPath:
+        return await answerDevices(exchange, deps, place, input, id);
       case jwksPath: {
         const text = deps.identityHeaders.jwks(place);
         return { status: 200, reason: 'jwks', send: () => respondJson(exchange, text) };

@@ -10,6 +10,10 @@ export const callbackPath = '/.meshgate/callback';
 export const signInPath = '/.meshgate/sign-in';
 /** Sends to the identity provider, to come back to `to`. */
 export const loginPath = '/.meshgate/login';
+/** Where share links lead; their secret is behind a `#` and comes with a form. */
+export const linkPath = '/.meshgate/link';
+/** Where a user pairs devices and removes them. */
+export const devicesPath = '/.meshgate/devices';
 
 export function isOwnPath(path: string): boolean {
   return path.startsWith(ownPrefix);

@@ -1,6 +1,6 @@
 // Sign-in at a published host itself: what a visitor is asked for, and what happens to what is typed there.
 import { describeError } from '#lib/errors.ts';
-import { typedProofs } from '#model/access.ts';
+import { typedProofs, type TypedProof } from '#model/access.ts';
 import type { Session, Visitor } from '#model/identity.ts';
 import type { Exchange } from '../http/exchange.ts';
 import type { SignIn, SignInPlace } from './backend.ts';
@@ -112,7 +112,7 @@ export async function takeStep(
   if (form === 'body_too_large') return own(form);
   const kind = typedProofs.find((known) => known === form.get('kind'));
   if (kind === undefined) return own('bad_request');
-  const result = await signIn.prove(place, { kind, secret: form.get('secret') ?? '', ...visitor }, subject.cookies, signal);
+  const result = await signIn.prove(place, { kind, secret: secretOf(kind, form.get('secret') ?? ''), ...visitor }, subject.cookies, signal);
   const target = form.get('to') ?? '/';
   if (result.kind === 'proven') {
     const location = localTarget(place, target);
@@ -128,6 +128,17 @@ export async function takeStep(
 }
 
 const wrong: Text = { en: 'That was wrong. Try again.', de: 'Das war falsch. Versuchen Sie es noch einmal.' };
+
+/** Of a link, people may paste all of it. */
+function secretOf(kind: TypedProof, text: string): string {
+  return kind === 'link' ? text.slice(text.lastIndexOf('#') + 1).trim() : text;
+}
+
+/** The page of a share link. It is used up by who sends its form, not by who looks at it, as chat programs do. */
+export function showLinkPage(exchange: Exchange, pages: Pages, subject: Subject): void {
+  const target = new URLSearchParams(subject.query).get('to') ?? '/';
+  page(exchange, pages, subject, { status: 200, steps: ['link'], begun: false, target, problem: undefined }, []);
+}
 
 /** A time to wait, in the largest unit that says it well, rounded up. */
 function waitText(ms: number): Text {

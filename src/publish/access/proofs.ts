@@ -2,7 +2,7 @@
 import type { AccessPolicy, ProofAlternatives, ProofKind } from '#model/access.ts';
 import type { Session } from '#model/identity.ts';
 
-const checked: ReadonlySet<ProofKind> = new Set(['oidc', 'password', 'pin', 'header', 'basic', 'token', 'peer']);
+const checked: ReadonlySet<ProofKind> = new Set(['oidc', 'password', 'pin', 'link', 'header', 'basic', 'token', 'device', 'peer']);
 
 /** Why nobody may pass, whoever it is: what cannot be checked is not let through. Undefined where somebody can. */
 export function policyProblem({ proofs, rules, otherwise }: AccessPolicy): string | undefined {
@@ -21,7 +21,7 @@ export function provenBy({ proofs, identity }: Session): readonly ProofKind[] {
 }
 
 /** What a person can do at a page, in the order in which it is offered. */
-export const atPage = ['oidc', 'password', 'pin'] as const satisfies readonly ProofKind[];
+export const atPage = ['oidc', 'password', 'pin', 'link'] as const satisfies readonly ProofKind[];
 export type PageProof = (typeof atPage)[number];
 
 /** Which steps a page can offer to somebody who has proven so much: those of every way in that nothing else is missing of. */

@@ -23,7 +23,11 @@ const account: Text = { en: 'Sign in with your account', de: 'Mit dem eigenen Ko
 const secrets = {
   password: { label: { en: 'Password', de: 'Passwort' }, submit: { en: 'Open with the password', de: 'Mit dem Passwort öffnen' } },
   pin: { label: { en: 'PIN', de: 'PIN' }, submit: { en: 'Open with the PIN', de: 'Mit der PIN öffnen' } },
-} as const satisfies Readonly<Record<'password' | 'pin', { readonly label: Text; readonly submit: Text }>>;
+  link: {
+    label: { en: 'Code of a share link', de: 'Code eines Freigabelinks' },
+    submit: { en: 'Open with the link', de: 'Mit dem Link öffnen' },
+  },
+} as const satisfies Readonly<Record<'password' | 'pin' | 'link', { readonly label: Text; readonly submit: Text }>>;
 
 export function signInPage(view: SignInPage): PageContent {
   const { host, status, steps, begun, target, problem } = view;
@@ -37,16 +41,20 @@ export function signInPage(view: SignInPage): PageContent {
     forms: steps.flatMap((step) => (step === 'oidc' ? [] : [secretForm(view, step)])),
     links: steps.includes('oidc') ? [{ href: `${loginPath}?to=${encodeURIComponent(target)}`, text: account }] : [],
     reference: '',
+    ...(steps.includes('link') ? { script: takeCode } : {}),
   };
 }
 
-function secretForm({ target, seal, steps }: SignInPage, kind: 'password' | 'pin'): PageForm {
+/** Moves the code of a share link from behind the `#`, which no server sees, into the form; somebody still has to send it. */
+const takeCode = `const f=document.querySelector('input[value=link]')?.form;if(f&&location.hash.length>1){f.elements.secret.value=location.hash.slice(1);history.replaceState(null,'',location.pathname+location.search)}`;
+
+function secretForm({ target, seal, steps }: SignInPage, kind: keyof typeof secrets): PageForm {
   const { label, submit } = secrets[kind];
   const hidden = (name: string, value: string): FormField => ({ name, label, type: 'hidden', value });
   const fields = [hidden('seal', seal), hidden('to', target), hidden('steps', steps.join(' ')), hidden('kind', kind)];
   const secret: FormField =
     kind === 'pin'
       ? { name: 'secret', label, type: 'password', autocomplete: 'off', numeric: true }
-      : { name: 'secret', label, type: 'password', autocomplete: 'current-password' };
+      : { name: 'secret', label, type: 'password', autocomplete: kind === 'password' ? 'current-password' : 'off' };
   return { action: signInPath, fields: [...fields, secret], submit };
 }

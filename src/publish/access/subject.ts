@@ -6,6 +6,7 @@ import { canonicalHost } from '../http/host.ts';
 import { allowedMethods, findRoute, type PublishedService, type RouteTable, type ServiceRoute } from '../http/routes.ts';
 import type { Client, ExchangeRequest } from '../http/exchange.ts';
 import type { ShownCertificate } from '../tls/client-certificates.ts';
+import { splitDevicePath } from './device-path.ts';
 import { readOwnCookies, type OwnCookies } from './cookies.ts';
 
 export interface Subject {
@@ -29,6 +30,8 @@ export interface Subject {
   /** Undefined where it cannot be told. */
   readonly address: IpAddress | undefined;
   readonly cookies: OwnCookies;
+  /** A paired device's, out of the path: not part of `path` any more. */
+  readonly deviceSecret: string | undefined;
   /** A service token, and the field that brought it. */
   readonly token: { readonly plain: string; readonly key: 'authorization' | 'x-meshgate-token' } | undefined;
 }
@@ -57,7 +60,7 @@ export function readSubject(
     }
   }
   const mark = target.indexOf('?');
-  const path = mark < 0 ? target : target.slice(0, mark);
+  const { path, secret: deviceSecret } = splitDevicePath(mark < 0 ? target : target.slice(0, mark));
   const service = routes.service(host);
   const route = service === undefined ? undefined : findRoute(service, path, request);
   const cookieValues: string[] = [];
@@ -86,6 +89,7 @@ export function readSubject(
     methods: service === undefined || route !== undefined ? undefined : allowedMethods(service, path, request),
     address,
     cookies: readOwnCookies(cookieValues),
+    deviceSecret,
     token:
       headerToken !== undefined
         ? { plain: headerToken, key: 'x-meshgate-token' }

@@ -3,6 +3,7 @@ import type { Clock } from '#lib/clock.ts';
 import type { IpPrefix } from '#lib/ip.ts';
 import type { Logger } from '#lib/log.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
+import type { DeviceAuthority } from '#model/identity.ts';
 import type { AccessBackend, IdentityHeaders, SignIn } from '../access/backend.ts';
 import type { Surroundings } from '../access/surroundings.ts';
 import type { Pages } from '../pages/document.ts';
@@ -23,6 +24,7 @@ export interface HandlerDeps {
   readonly backend: AccessBackend;
   readonly around: Surroundings;
   readonly signIn: SignIn;
+  readonly devices: DeviceAuthority;
   readonly identityHeaders: IdentityHeaders;
   /** Left out, no diagnosis is made. */
   readonly diagnoses: DiagnosisAuthority | undefined;

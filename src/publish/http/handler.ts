@@ -34,7 +34,7 @@ import { noFields } from './field-class.ts';
 import { Forward, type ForwardEvents } from './forward.ts';
 import { via, visitedBefore } from './loop-guard.ts';
 import type { OpenStream } from './open-streams.ts';
-import { requestFacts } from './request-facts.ts';
+import { authMethodOf, requestFacts } from './request-facts.ts';
 import { RequestInput } from './request-input.ts';
 import { beginTrace } from './request-trace.ts';
 import { giveAnswer, redirectLocation } from './own-answer.ts';
@@ -179,8 +179,8 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     }
   }
 
-  #ownPath({ subject, signal }: RequestInput): void {
-    const done = answerOwnPath(this.#exchange, this.#deps, new Place(subject), subject, signal, this.#id);
+  #ownPath(input: RequestInput): void {
+    const done = answerOwnPath(this.#exchange, this.#deps, new Place(input.subject), input, this.#id);
     this.#later(done, (answer) => this.#own(answer));
   }
 
@@ -395,7 +395,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
       status: fault !== undefined ? 400 : this.#status === 0 ? 499 : this.#status,
       sourceIp: this.#sourceIp,
       userId: identity?.userId ?? '',
-      authMethod: identity?.method ?? '',
+      authMethod: identity === undefined ? '' : authMethodOf(identity),
       authSuccess: this.#verdict?.kind === 'allow',
       bytesUp,
       bytesDown,

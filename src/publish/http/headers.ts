@@ -3,6 +3,7 @@ import { canonicalHeaderName } from '#model/field-names.ts';
 import { fieldValue, listMembers, type Fields } from '#wire/http1-fields.ts';
 import type { IdentityHeaders } from '../access/backend.ts';
 import { setsOwnCookie, stripOwnCookies } from '../access/cookies.ts';
+import { redactReferer } from '../access/device-path.ts';
 import type { FieldClass } from './field-class.ts';
 
 /** About one connection, not the message (RFC 9110 §7.6.1), or made anew by the codec. */
@@ -48,7 +49,7 @@ const claims = new Set([
 /** Names that only ever come from a gateway, by beginning. */
 const claimPrefixes = ['x-forwarded-', 'x-meshgate-', 'x-netbird-', 'remote-', 'x-remote-', 'x-auth-request-'];
 
-type Verdict = 'pass' | 'drop' | 'cookie';
+type Verdict = 'pass' | 'drop' | 'cookie' | 'referer';
 
 /** Decides by name, once for each spelling: verdicts are remembered, in a table that strangers can only empty. */
 export class RequestFieldPolicy {
@@ -72,7 +73,7 @@ export class RequestFieldPolicy {
   }
 
   #decide(key: string): Verdict {
-    if (key === 'cookie') return 'cookie';
+    if (key === 'cookie' || key === 'referer') return key;
     const folded = canonicalHeaderName(key);
     // Header, HTTP_HEADER and the like: a name that folds to a framing or routing field is dropped with it.
     if (hopByHop.has(folded) || claims.has(folded) || folded === 'cookie') return 'drop';
@@ -103,7 +104,8 @@ export function requestLines(
     const verdict = policy.verdict(key);
     if (verdict === 'drop' || (withoutKeys.length > 0 && withoutKeys.includes(key)) || (listed !== undefined && listed.includes(key))) continue;
     if (!withoutNames.empty && withoutNames.has(key)) continue;
-    const value = verdict === 'cookie' && ownCookies ? stripOwnCookies(values[i] ?? '') : values[i];
+    const sent = values[i] ?? '';
+    const value = verdict === 'cookie' && ownCookies ? stripOwnCookies(sent) : verdict === 'referer' ? redactReferer(sent) : sent;
     if (value !== undefined) text += `${names[i]}: ${value}\r\n`;
   }
   return text;

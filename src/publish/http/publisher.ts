@@ -10,6 +10,7 @@ import { NetworkShares } from '#lib/network-shares.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { PublicKey, ServiceId } from '#model/ids.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
+import type { DeviceAuthority } from '#model/identity.ts';
 import type { AccessBackend, IdentityHeaders, SignIn } from '../access/backend.ts';
 import { clientAddress } from '../access/client-address.ts';
 import { plainSurroundings, type Surroundings } from '../access/surroundings.ts';
@@ -56,6 +57,7 @@ export interface HttpPublisherDeps {
   /** Where ports of stream services are opened by signing in. */
   readonly unlocks: Unlocks;
   readonly signIn: SignIn;
+  readonly devices: DeviceAuthority;
   readonly identityHeaders: IdentityHeaders;
   readonly accessLog: (entry: AccessLogEntry) => void;
   /** Makes traces and tells upstreams of them; left out, there are none. */
@@ -169,6 +171,7 @@ class Publisher implements HttpPublisher, H1Owner {
       around: deps.around ?? plainSurroundings(deps.clock),
       unlocks: deps.unlocks,
       signIn: deps.signIn,
+      devices: deps.devices,
       identityHeaders: deps.identityHeaders,
       diagnoses: deps.diagnoses,
       pages: new Pages(deps.brand ?? plainBrand),

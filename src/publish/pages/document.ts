@@ -34,6 +34,8 @@ export interface PageContent {
   readonly code?: string;
   /** What joins the page to the log; empty for none. */
   readonly reference: string;
+  /** A constant of ours that runs at the end of the page, and without which the page works too. */
+  readonly script?: string;
   /** For administrators only. */
   readonly diagnosis?: Diagnosis | undefined;
 }
@@ -58,12 +60,12 @@ export class Pages {
   constructor(brand: Brand) {
     this.#brand = brand;
     this.#style = styleOf(brand);
-    const style = createHash('sha256').update(this.#style).digest('base64');
+    const style = sha256(this.#style);
     this.#contentPolicy = `default-src 'none'; style-src 'sha256-${style}'${brand.logo === '' ? '' : '; img-src data:'}; frame-ancestors 'none'; base-uri 'none'`;
   }
 
   render(content: PageContent, language: PageLanguage): Page {
-    const { status, title, texts, forms = [], links = [], code, reference, diagnosis } = content;
+    const { status, title, texts, forms = [], links = [], code, script, reference, diagnosis } = content;
     // A page that asks for something has no reference.
     const failed = status >= 400 && reference !== '';
     const { name, logo, contact } = this.#brand;
@@ -80,6 +82,7 @@ export class Pages {
       failed && reference !== '' ? `<p><small>${status} &middot; ${escapeHtml(reference)}</small></p>` : '',
       diagnosis === undefined ? '' : diagnosisHtml(diagnosis, language),
       '</main>',
+      script === undefined ? '' : `<script>${script}</script>`,
     ];
     const html = `<!doctype html>
 <html lang="${language}">
@@ -90,8 +93,15 @@ export class Pages {
 </html>
 `;
     const formAction = forms.length > 0 ? "'self'" : "'none'";
-    return { body: Buffer.from(html), contentPolicy: `${this.#contentPolicy}; form-action ${formAction}` };
+    return {
+      body: Buffer.from(html),
+      contentPolicy: `${this.#contentPolicy}; form-action ${formAction}${script === undefined ? '' : `; script-src 'sha256-${sha256(script)}'`}`,
+    };
   }
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('base64');
 }
 
 function formHtml({ action, fields, submit }: PageForm, language: PageLanguage): string {

@@ -3,7 +3,9 @@ import type { Access } from './access.ts';
 import * as accounts from './accounts.ts';
 import type { Handler, OpenHandler } from './call.ts';
 import * as clusters from './clusters.ts';
+import * as devices from './devices.ts';
 import * as events from './events.ts';
+import * as links from './links.ts';
 import * as groups from './groups.ts';
 import * as identityProviders from './identity-providers.ts';
 import * as instance from './instance.ts';
@@ -58,6 +60,8 @@ export const routes: readonly Route[] = [
   route('GET', '/identity-providers/:id', 'users:write', identityProviders.getIssuer),
   route('PUT', '/identity-providers/:id', 'users:write', identityProviders.updateIssuer),
   route('DELETE', '/identity-providers/:id', 'users:write', identityProviders.deleteIssuer),
+  route('GET', '/devices', 'member', devices.listDevices),
+  route('DELETE', '/devices/:id', 'member', devices.revokeDevice),
   route('GET', '/sessions', 'member', sessions.listSessions),
   route('DELETE', '/sessions/:id', 'member', sessions.endSession),
   route('GET', '/users/:id/tokens', 'member', tokens.listTokens),
@@ -142,6 +146,9 @@ export const routes: readonly Route[] = [
   route('PUT', '/reverse-proxies/services/:id', 'services:write', services.updateService),
   route('DELETE', '/reverse-proxies/services/:id', 'services:write', services.deleteService),
   route('POST', '/reverse-proxies/services/:id/diagnosis', 'services:write', services.diagnoseService),
+  route('GET', '/reverse-proxies/services/:id/links', 'services:read', links.listLinks),
+  route('POST', '/reverse-proxies/services/:id/links', 'services:write', links.createLink),
+  route('DELETE', '/reverse-proxies/services/:id/links/:linkId', 'services:write', links.revokeLink),
   route('GET', '/reverse-proxies/domains', 'services:read', clusters.listDomains),
   route('POST', '/reverse-proxies/domains', 'services:write', clusters.createDomain),
   route('DELETE', '/reverse-proxies/domains/:id', 'services:write', clusters.deleteDomain),

@@ -50,10 +50,6 @@ const target: Schema<ServiceTarget> = convert(
 /** An empty secret means the old one on an update, and is the domain's to refuse on a creation. */
 const secret = convert(string({ min: 0, max: 1024, default: '', secret: true }), (text) => ({ text: text === '' ? undefined : text }));
 
-const linkAuth = convert(object({ enabled: boolean({ default: false }) }), (value, refuse) =>
-  value.enabled ? refuse('is not supported by this server') : value,
-);
-
 const userName = convert(string({ max: 512 }), (name) => name.normalize('NFC'));
 
 export const authRequest = object({
@@ -67,7 +63,7 @@ export const authRequest = object({
       issuers: list(string({ max: 64 }), { default: [], max: 32 }),
     }),
   ),
-  link_auth: optional(linkAuth),
+  link_auth: optional(object({ enabled: boolean({ default: false }) })),
   header_auths: list(object({ enabled: boolean(), header: string({ max: 128 }), value: secret, keep: boolean({ default: false }) }), {
     default: [],
     max: 16,
@@ -135,12 +131,13 @@ export const serviceRequest: Schema<ServiceInput> = convert(serviceFields, (fiel
 }));
 
 export function authInput(fields: Infer<typeof authRequest>): ServiceInput['auth'] {
-  const { password_auth: password, pin_auth: pin, bearer_auth: bearer, header_auths: headers, basic_auth: basic } = fields;
+  const { password_auth: password, pin_auth: pin, bearer_auth: bearer, header_auths: headers, basic_auth: basic, link_auth: link } = fields;
   return {
     oidc: { enabled: bearer?.enabled ?? false, groups: bearer?.distribution_groups ?? [] },
     password: password === undefined ? undefined : { enabled: password.enabled, password: password.password.text },
     pin: pin === undefined ? undefined : { enabled: pin.enabled, pin: pin.pin.text },
     headers: headers.map(({ enabled, header, value, keep }) => ({ enabled, header, value: value.text, keep })),
+    ...(link === undefined ? {} : { link }),
     basic: basic && { enabled: basic.enabled, users: basic.users.map(({ name, password: given }) => ({ name, password: given.text })) },
   };
 }

@@ -40,6 +40,7 @@ function authShape({ auth, issuers }: Service): Readonly<Record<string, unknown>
       issuers: issuers.length === 0 ? undefined : issuers,
     }),
     header_auths: auth.headers.map(({ enabled, header, keep }) => ({ enabled, header, value: '', ...(keep === true ? { keep } : {}) })),
+    link_auth: auth.link,
     basic_auth:
       auth.basic === undefined ? undefined : { enabled: auth.basic.enabled, users: auth.basic.users.map(({ name }) => ({ name, password: '' })) },
   });

@@ -245,6 +245,16 @@ export const provenCredentials = 10_000;
 /** How long a session lives that has not proven yet all that its service asks for. */
 export const unfinishedSessionMs = 15 * minute;
 
+/** Share links of one service, those that are over included; how long one may live, and how long it stays in the list after that. */
+export const linksPerService = 500;
+export const linkMaxMs = 90 * day;
+export const linkMaxUses = 10_000;
+export const linksKeptMs = 30 * day;
+
+/** Devices that one user may have paired with one service, and those that one list tells. */
+export const devicesPerUser = 50;
+export const devicesListed = 5_000;
+
 /** How long a browser counts as known at a service after it has proven something there. */
 export const knownBrowserMs = 90 * day;
 
@@ -270,6 +280,8 @@ export const attemptRules = {
   header: { free: 20, firstMs: second, longestMs: minute, memoryMs: hour },
   /** Of one user of basic authentication. */
   basic: { free: 10, firstMs: second, longestMs: minute, memoryMs: hour },
+  /** Of one address, for secrets that nobody can guess: each one costs a look-up only. */
+  device: { free: 50, firstMs: second, longestMs: minute, memoryMs: hour },
   link: { free: 100, firstMs: second, longestMs: 10 * second, memoryMs: hour },
 } as const satisfies Readonly<Record<string, AttemptRule>>;
 export const attemptsKeptMs = 30 * day;

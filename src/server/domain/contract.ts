@@ -2,7 +2,7 @@
 // about who calls (that is the caller's door) but records who did it. Failures are rows of domain/errors.ts.
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { AccountId, GroupId, PeerId, PolicyId, ProxyId, PublicKey, ServiceId, SetupKeyId, TokenId, UserId } from '#model/ids.ts';
-import type { CredentialAttempt, CredentialCheck, ProofAttempt, ProofGrant, Revocation, Role, User } from '#model/identity.ts';
+import type { Revocation, Role, User } from '#model/identity.ts';
 import type { ResourceId } from '#model/network-plan.ts';
 import type { Group, Peer, PeerMeta, Policy, PolicyRule, SetupKey } from '#model/network.ts';
 import type { Service, ServiceMapping } from '#model/service.ts';
@@ -14,6 +14,7 @@ import type { CertificateUseCases } from './certificate-contract.ts';
 import type { FactorUseCases } from './factors-contract.ts';
 import type { ClusterUseCases } from './cluster-contract.ts';
 import type { ExposeSettings, ExposureUseCases } from './expose-contract.ts';
+import type { DeviceUseCases, LinkUseCases, ProofUseCases } from './proof-contract.ts';
 import type { PlanUseCases } from './plan-contract.ts';
 import type { SessionUseCases, VisitorUseCases } from './session-contract.ts';
 
@@ -267,6 +268,7 @@ export type ServiceInput = Omit<
       readonly value: string | undefined;
       readonly keep?: boolean | undefined;
     }[];
+    readonly link?: Service['auth']['link'];
     readonly basic?:
       | { readonly enabled: boolean; readonly users: readonly { readonly name: string; readonly password: string | undefined }[] }
       | undefined;
@@ -304,13 +306,6 @@ export interface DiagnosisUseCases {
   issue(serviceId: ServiceId, actor: Actor): Promise<{ readonly token: string; readonly seconds: number }>;
   /** Uses the token up; false where it is not good for this service, or the service is not the cluster's. */
   redeem(token: string, serviceId: ServiceId, cluster: string): Promise<boolean>;
-}
-
-export interface ProofUseCases {
-  /** Asked by a gateway of the cluster. Never throws for what a visitor did. CRYPTO_BUSY where too many secrets are being checked. */
-  prove(attempt: ProofAttempt, cluster: string): Promise<ProofGrant>;
-  /** Likewise. */
-  verify(attempt: CredentialAttempt, cluster: string): Promise<CredentialCheck>;
 }
 
 export interface AuditEvent {
@@ -408,6 +403,8 @@ export interface ControlDomain extends PlanUseCases {
   readonly sessions: SessionUseCases;
   readonly visitors: VisitorUseCases;
   readonly proofs: ProofUseCases;
+  readonly links: LinkUseCases;
+  readonly devices: DeviceUseCases;
   readonly events: EventUseCases;
   readonly vault: VaultUseCases;
   close(): Promise<void>;

@@ -39,6 +39,8 @@ import { policyUseCases } from './policies.ts';
 import { postureUseCases } from './posture.ts';
 import { Sealer } from './seal.ts';
 import { MapSerial } from './serial.ts';
+import { deviceUseCases } from './devices.ts';
+import { linkUseCases } from './links.ts';
 import { proofUseCases } from './proofs.ts';
 import { serviceUseCases, type ServiceSessionKeys } from './services.ts';
 import { sessionUseCases } from './sessions.ts';
@@ -123,6 +125,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
     const maps = mapUseCases(context);
     const oneTimeTokens = new OneTimeTokens(clock, random, limits.oneTimeTokens);
     const resolvers = { cname: options.resolveCname ?? systemResolveCname, txt: options.resolveTxt ?? systemResolveTxt };
+    const sessions = sessionUseCases(context);
     return {
       accountId: account.id,
       dnsDomain,
@@ -149,9 +152,11 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       clusters: clusterUseCases(context, resolvers),
       certificates: certificateUseCases(context),
       diagnoses: diagnosisUseCases(context),
-      sessions: sessionUseCases(context),
+      sessions,
       visitors: visitorUseCases(context),
       proofs: proofUseCases(context),
+      links: linkUseCases(context),
+      devices: deviceUseCases(context, sessions),
       events: eventUseCases(context),
       vault: vaultUseCases(context),
       storeTimes: store.times,

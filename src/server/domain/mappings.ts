@@ -69,26 +69,31 @@ interface Switched {
 /** What of a service says which proofs are asked for. */
 interface SwitchedProofs {
   readonly private: boolean;
-  readonly access: Pick<ServiceRecord['access'], 'proofs'>;
+  readonly access: Pick<ServiceRecord['access'], 'proofs' | 'devices'>;
   readonly auth: {
     readonly oidc: Switched;
     readonly password: Switched | undefined;
     readonly pin: Switched | undefined;
     readonly headers: readonly Switched[];
     readonly basic?: Switched | undefined;
+    readonly link?: Switched | undefined;
   };
 }
 
 /** The alternatives that the service's policy names, or else any one of the proofs that are switched on. */
 export function proofsOf({ access, auth, private: isPrivate }: SwitchedProofs): ProofAlternatives {
-  if (access.proofs.length > 0) return access.proofs;
-  if (isPrivate) return [['peer']];
+  if (isPrivate) return access.proofs.length > 0 ? access.proofs : [['peer']];
+  // A device was paired by somebody who had proven all the rest.
+  const devices: ProofAlternatives = access.devices && !access.proofs.some((all) => all.includes('device')) ? [['device']] : [];
+  if (access.proofs.length > 0) return [...access.proofs, ...devices];
   return [
+    ...devices,
     ...(auth.oidc.enabled ? signInProofs : []),
     ...(auth.password?.enabled === true ? [['password'] as const] : []),
     ...(auth.pin?.enabled === true ? [['pin'] as const] : []),
     ...(auth.headers.some((header) => header.enabled) ? [['header'] as const] : []),
     ...(auth.basic?.enabled === true ? [['basic'] as const] : []),
+    ...(auth.link?.enabled === true ? [['link'] as const] : []),
   ];
 }
 

@@ -1,68 +1,100 @@
 // Proofs beyond sign-in at the identity provider: secrets of a service, traded for sessions. Hashes are checked in the thread pool, a few at a time.
+import { isToken, linkTokenPrefix, tokenDigest } from '#crypto/tokens.ts';
 import { callerNetwork } from '#lib/ip.ts';
 import { utf8 } from '#lib/bytes.ts';
 import { asId, type ServiceId, type UserId } from '#model/ids.ts';
-import type { TypedProof } from '#model/access.ts';
 import type { ProofAttempt, ProofGrant } from '#model/identity.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
 import { attemptRules, knownBrowserMs, passwordDeadlineMs } from './constants.ts';
 import { write, type Context } from './context.ts';
-import type { ProofUseCases } from './contract.ts';
+import type { ProofUseCases } from './proof-contract.ts';
 import { Credentials } from './credentials.ts';
+import { verifyDevice } from './devices.ts';
 import { newId } from './ids.ts';
+import { holderOfLink } from './links.ts';
 import { type AttemptKey, beginAttempt, digestOf, withdrawAttempt } from './proof-attempts.ts';
 import { enabledService, openSession, waysIn } from './sessions.ts';
 
-const names: Readonly<Record<TypedProof, string>> = { password: 'Shared password', pin: 'Shared PIN', link: 'Share link' };
+type Hashed = ProofAttempt & { readonly kind: 'password' | 'pin' };
+
+const names = { password: 'Shared password', pin: 'Shared PIN' } as const;
 
 export function proofUseCases(context: Context): ProofUseCases {
   const credentials = new Credentials(context);
-  const { store, hasher, random } = context;
-  const refused = (why: 'wrong' | 'wait' | 'not_asked', retryAfterMs = 0): ProofGrant => ({ kind: 'refused', why, retryAfterMs });
   return {
     async prove(attempt, cluster) {
-      const service = await store.read(async (tables) => await enabledService(tables, attempt.serviceId, cluster));
-      const hash = service === undefined ? undefined : hashOf(service, attempt.kind);
-      if (service === undefined || hash === undefined) return refused('not_asked');
-      const keys = attemptKeys(context, attempt, hash);
-      const waitMs = await store.write(async (tables) => await beginAttempt(tables, context.clock.wall(), keys));
-      if (waitMs > 0) return refused('wait', waitMs);
-      const verifying = hasher.verify(attempt.secret, hash, AbortSignal.timeout(passwordDeadlineMs));
-      const right = await verifying.catch(async (error: unknown) => {
-        await store.write(async (tables) => await withdrawAttempt(tables, keys, false)); // too busy to look
-        throw error;
-      });
-      if (!right) return refused('wrong');
-      return await write(context, async (write) => {
-        await withdrawAttempt(write.tables, keys, true);
-        const now = await enabledService(write.tables, attempt.serviceId, cluster);
-        // The secret may have been changed while it was looked at.
-        if (now === undefined || hashOf(now, attempt.kind) !== hash) return refused('wrong');
-        const holder = { userId: asId<UserId>(`${attempt.kind}:${newId(random)}`), name: names[attempt.kind] };
-        const origin = { signIn: '', methods: [], address: attempt.address, userAgent: attempt.userAgent };
-        const session = await openSession(context, write, now, holder, attempt.kind, origin, attempt.sessionId);
-        await write.tables.sessions.trimNameless(now.id, context.limits.namelessPerService);
-        return { kind: 'granted', session, knownBrowser: markBrowser(context, now.id) };
-      });
+      const { kind } = attempt;
+      return kind === 'link' ? await openLink(context, attempt, cluster) : await proveSecret(context, { ...attempt, kind }, cluster);
     },
 
     async verify(attempt, cluster) {
-      if (attempt.kind === 'device') return { kind: 'denied', why: 'wrong', retryAfterMs: 0 };
+      if (attempt.kind === 'device') return await verifyDevice(context, attempt, cluster);
       return await credentials.verify({ ...attempt, kind: attempt.kind }, cluster);
     },
   };
 }
 
+/** A password or PIN: its hash is checked outside of any transaction, as that takes long. */
+async function proveSecret(context: Context, attempt: Hashed, cluster: string): Promise<ProofGrant> {
+  const { store, hasher, random } = context;
+  const service = await store.read(async (tables) => await enabledService(tables, attempt.serviceId, cluster));
+  const hash = service === undefined ? undefined : hashOf(service, attempt.kind);
+  if (service === undefined || hash === undefined) return refused('not_asked');
+  const keys = attemptKeys(context, attempt, hash);
+  const waitMs = await store.write(async (tables) => await beginAttempt(tables, context.clock.wall(), keys));
+  if (waitMs > 0) return refused('wait', waitMs);
+  const verifying = hasher.verify(attempt.secret, hash, AbortSignal.timeout(passwordDeadlineMs));
+  const right = await verifying.catch(async (error: unknown) => {
+    await store.write(async (tables) => await withdrawAttempt(tables, keys, false)); // too busy to look
+    throw error;
+  });
+  if (!right) return refused('wrong');
+  return await write(context, async (write) => {
+    await withdrawAttempt(write.tables, keys, true);
+    const now = await enabledService(write.tables, attempt.serviceId, cluster);
+    // The secret may have been changed while it was looked at.
+    if (now === undefined || hashOf(now, attempt.kind) !== hash) return refused('wrong');
+    const holder = { userId: asId<UserId>(`${attempt.kind}:${newId(random)}`), name: names[attempt.kind] };
+    const origin = { signIn: '', methods: [], address: attempt.address, userAgent: attempt.userAgent };
+    const session = await openSession(context, write, now, holder, attempt.kind, origin, attempt.sessionId);
+    await write.tables.sessions.trimNameless(now.id, context.limits.namelessPerService);
+    return { kind: 'granted', session, knownBrowser: markBrowser(context, now.id) };
+  });
+}
+
+function refused(why: 'wrong' | 'wait' | 'not_asked', retryAfterMs = 0): ProofGrant {
+  return { kind: 'refused', why, retryAfterMs };
+}
+
+/** A link's secret cannot be guessed, so it is looked up at once, and used in the same step that opens the session. */
+async function openLink(context: Context, attempt: ProofAttempt, cluster: string): Promise<ProofGrant> {
+  return await write(context, async (write) => {
+    const { tables, now } = write;
+    const service = await enabledService(tables, attempt.serviceId, cluster);
+    if (service === undefined || !waysIn(service).some((all) => all.includes('link'))) return refused('not_asked');
+    const keys = [{ key: `link ${callerNetwork(attempt.address)}`, rule: attemptRules.link }];
+    const waitMs = await beginAttempt(tables, now, keys);
+    if (waitMs > 0) return refused('wait', waitMs);
+    const link = isToken(attempt.secret, linkTokenPrefix) ? await tables.links.use(tokenDigest(attempt.secret), service.id, now) : undefined;
+    if (link === undefined) return refused('wrong');
+    await withdrawAttempt(tables, keys, true);
+    const origin = { signIn: '', methods: [], address: attempt.address, userAgent: attempt.userAgent };
+    const session = await openSession(context, write, service, holderOfLink(link), 'link', origin, attempt.sessionId);
+    await tables.sessions.trimNameless(service.id, context.limits.namelessPerService);
+    return { kind: 'granted', session, knownBrowser: markBrowser(context, service.id) };
+  });
+}
+
 /** The stored hash of what the service asks for; undefined where it does not ask for it. */
-function hashOf(service: ServiceRecord, kind: TypedProof): string | undefined {
+function hashOf(service: ServiceRecord, kind: Hashed['kind']): string | undefined {
   if (!waysIn(service).some((all) => all.includes(kind))) return undefined;
   const { password, pin } = service.auth;
-  const kept = kind === 'password' ? password : kind === 'pin' ? pin : undefined;
+  const kept = kind === 'password' ? password : pin;
   return kept?.enabled === true ? kept.hash : undefined;
 }
 
 /** Who has signed in at the service before with this browser does not have to wait for strangers, only for itself. */
-function attemptKeys(context: Context, { serviceId, kind, knownBrowser, address }: ProofAttempt, hash: string): readonly AttemptKey[] {
+function attemptKeys(context: Context, { serviceId, kind, knownBrowser, address }: Hashed, hash: string): readonly AttemptKey[] {
   const browser = knownBrowser === undefined ? undefined : openMark(context, serviceId, knownBrowser);
   if (browser !== undefined) return [{ key: `browser ${browser}`, rule: attemptRules.browser }];
   return [

@@ -41,6 +41,7 @@ export function joinAuth(input: ServiceInput['auth'], hashed: HashedSecrets, old
       const kept = keep(hashed.headers[index] ?? before?.hash, enabled, `The value of the header ${header}`);
       return kept === undefined ? [] : [{ ...kept, header, ...(goesOn ? { keep: goesOn } : {}) }];
     }),
+    ...(input.link === undefined ? {} : { link: { enabled: input.link.enabled } }),
     ...(input.basic === undefined ? {} : { basic: joinBasic(input.basic, hashed.basic, old?.basic) }),
   };
 }

@@ -88,7 +88,8 @@ function checkListenPort(mode: ServiceMode, port: number | undefined): void {
 /** Sign-in works for every mode; the other proofs need HTTP to be asked for. */
 function checkSecrets({ mode, auth }: ServiceInput): void {
   const asks = auth.password?.enabled === true || auth.pin?.enabled === true || auth.headers.some((header) => header.enabled);
-  if (mode !== 'http' && (asks || auth.basic?.enabled === true)) throw invalid(`A ${mode} service cannot ask for a password, a PIN or a header.`);
+  if (mode !== 'http' && (asks || auth.basic?.enabled === true || auth.link?.enabled === true))
+    throw invalid(`A ${mode} service cannot ask for a password, a PIN or a header.`);
   if (auth.password?.password === '') throw invalid('The password is empty.');
   if (auth.pin?.pin !== undefined && !/^[0-9]{6,12}$/.test(auth.pin.pin)) throw invalid('A PIN has 6 to 12 digits.');
   if (auth.headers.length > headerAuthsPerService) throw invalid(`A service checks at most ${headerAuthsPerService} headers.`);
@@ -121,7 +122,7 @@ function checkAsked({ auth, access }: ServiceInput): void {
     header: auth.headers.some((header) => header.enabled),
     basic: auth.basic?.enabled === true,
     token: true,
-    link: true,
+    link: auth.link?.enabled === true,
     device: access.devices,
     certificate: true,
     peer: true,

@@ -132,7 +132,7 @@ export function sessionUseCases(context: Context): SessionUseCases {
 }
 
 /** Somebody without an account has an id that begins with what was proven first, and a colon. */
-function isNameless(userId: UserId): boolean {
+export function isNameless(userId: UserId): boolean {
   return userId.includes(':');
 }
 
@@ -217,7 +217,7 @@ function isOver(record: SessionRecord, times: SessionTimes, now: number): boolea
   return times.idleMs !== undefined && now - record.lastUsed > times.idleMs + sessionUseLagMs;
 }
 
-function mayUse(service: ServiceRecord, user: User): boolean {
+export function mayUse(service: ServiceRecord, user: User): boolean {
   return comesFrom(service, user) && inGroup(service, user);
 }
 
@@ -232,7 +232,7 @@ function inGroup(service: ServiceRecord, user: User): boolean {
   return groups.length === 0 || groups.some((group) => user.autoGroups.includes(group));
 }
 
-async function identityOf(tables: Tables, user: User, method: Identity['method']): Promise<Identity> {
+export async function identityOf(tables: Tables, user: User, method: Identity['method']): Promise<Identity> {
   const groups = await groupNamesOf(tables, user);
   const administrator = user.role === 'owner' || user.role === 'admin';
   return {
@@ -258,7 +258,7 @@ async function endOldest(write: Write, user: User, limit: number): Promise<void>
 }
 
 /** Tells the gateways of the service's cluster. False where it had ended before. */
-async function endSession({ tables, changed }: Write, { digest, serviceId }: SessionRecord): Promise<boolean> {
+export async function endSession({ tables, changed }: Write, { digest, serviceId }: SessionRecord): Promise<boolean> {
   if (!(await tables.sessions.revoke(digest))) return false;
   changed({ kind: 'revocation', revocation: { kind: 'session', digest }, cluster: (await tables.services.find(serviceId))?.cluster });
   return true;

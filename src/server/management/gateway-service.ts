@@ -18,6 +18,7 @@ import { managementError } from './errors.ts';
 import type { Gateways } from './gateways.ts';
 import type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
 import { Outbox } from './outbox.ts';
+import { deviceCalls } from './device-calls.ts';
 import { proofCalls } from './proof-calls.ts';
 import type { TokenGuard } from './token-guard.ts';
 import { cut, identityOf, revocationOf, sessionOf } from './translate-proxy.ts';
@@ -142,6 +143,7 @@ export function createGatewayService(
           : { result: { case: 'denied', value: checked.denied } };
       },
       ...proofCalls(domain.proofs, deps.clock, (call) => callers.clusterOf(call)),
+      ...deviceCalls(domain.devices, (call) => callers.clusterOf(call)),
       redeemDiagnosis: async (request, call) => {
         const cluster = await callers.clusterOf(call);
         if (request.token.length > maxSecretText) return { valid: false };

@@ -4,6 +4,7 @@ import type { Logger } from '#lib/log.ts';
 import type { RelyingPartyConfig } from '#model/identity.ts';
 import type { UserId } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
+import type { DeviceUseCases, ProofUseCases } from '../domain/proof-contract.ts';
 import type {
   CertificateUseCases,
   ChangeFeed,
@@ -13,7 +14,6 @@ import type {
   EventUseCases,
   MapUseCases,
   PeerUseCases,
-  ProofUseCases,
   ServiceUseCases,
   SessionUseCases,
   SignInToken,
@@ -35,6 +35,7 @@ export interface ManagementDomain extends Pick<ControlDomain, 'accountId'> {
   readonly diagnoses: Pick<DiagnosisUseCases, 'redeem'>;
   readonly exposures: Omit<ExposureUseCases, 'reapLapsed'>;
   readonly proofs: ProofUseCases;
+  readonly devices: Pick<DeviceUseCases, 'pair' | 'listAt' | 'revokeAt'>;
   readonly certificates: Omit<CertificateUseCases, 'list'>;
   readonly events: Pick<EventUseCases, 'addAccess'>;
 }

@@ -5,7 +5,7 @@ import { requestProofs, typedProofs } from '#model/access.ts';
 import { asId, type ServiceId, type SessionId } from '#model/ids.ts';
 import type { Call } from '#rpc/method.ts';
 import type { ProveRequest, ProveResponseSchema, VerifyCredentialRequest, VerifyCredentialResponseSchema } from '#wire/proto/gen/meshgate_pb.ts';
-import type { ProofUseCases } from '../domain/contract.ts';
+import type { ProofUseCases } from '../domain/proof-contract.ts';
 import { maxProofSecret, maxProofText } from './constants.ts';
 import { identityOf, sessionOf } from './translate-proxy.ts';
 

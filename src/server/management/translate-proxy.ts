@@ -165,9 +165,9 @@ export function sessionOf(session: Session, now: number): MessageInitShape<typeo
 }
 
 export function identityOf(identity: Identity): MessageInitShape<typeof IdentitySchema> {
-  const { userId, email, name, groups, groupIds = [], claims = {}, administrator = false, method } = identity;
+  const { userId, email, name, groups, groupIds = [], claims = {}, administrator = false, method, device = '' } = identity;
   const said = Object.entries(claims).map(([claim, values]) => ({ name: claim, values: [...values] }));
-  return { userId, email, name, groups: [...groups], groupIds: [...groupIds], claims: said, administrator, method };
+  return { userId, email, name, groups: [...groups], groupIds: [...groupIds], claims: said, administrator, method, device };
 }
 
 export function revocationOf(revocation: Revocation): Pick<MessageInitShape<typeof WatchRevocationsResponseSchema>, 'event'> {

@@ -156,6 +156,18 @@ const migrations: readonly (readonly string[])[] = [
   ],
   [`ALTER TABLE users ADD COLUMN claims TEXT NOT NULL DEFAULT '{}'`],
   [`ALTER TABLE proxies ADD COLUMN public_port BIGINT NOT NULL DEFAULT 443`],
+  [
+    `CREATE TABLE share_links (
+      id TEXT PRIMARY KEY, digest TEXT NOT NULL UNIQUE, service_id TEXT NOT NULL REFERENCES services (id) ON DELETE CASCADE, label TEXT NOT NULL,
+      created_by TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, uses BIGINT NOT NULL, used BIGINT NOT NULL,
+      revoked BIGINT NOT NULL)`,
+    `CREATE INDEX share_links_service ON share_links (service_id)`,
+    `CREATE TABLE devices (
+      id TEXT PRIMARY KEY, digest TEXT NOT NULL UNIQUE, service_id TEXT NOT NULL REFERENCES services (id) ON DELETE CASCADE,
+      user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE, name TEXT NOT NULL, created_at BIGINT NOT NULL, last_used BIGINT)`,
+    `CREATE INDEX devices_user ON devices (user_id)`,
+    `CREATE INDEX devices_service ON devices (service_id)`,
+  ],
 ];
 
 /** Brings the schema up to date, or to an older version. STORE_TOO_NEW where a later version of Meshgate wrote it. */

@@ -115,6 +115,13 @@ export class SessionTable {
     return await this.#sql.execute('UPDATE sessions SET revoked = 1 WHERE service_id = ? AND revoked = 0', [serviceId]);
   }
 
+  /** Live sessions that a share link has opened or had a part in: of a link on its own only that one's. */
+  async listOfLink(serviceId: ServiceId, link: UserId): Promise<readonly SessionRecord[]> {
+    const which = "user_id = ? OR (proofs LIKE '%\"link\"%' AND user_id NOT LIKE 'link:%')";
+    const rows = await this.#sql.query(`SELECT * FROM sessions WHERE service_id = ? AND revoked = 0 AND (${which})`, [serviceId, link]);
+    return rows.map(parseSession);
+  }
+
   /** Ends the oldest sessions of people without an account, but so many at a service. */
   async trimNameless(serviceId: ServiceId, limit: number): Promise<void> {
     const nameless = "service_id = ? AND revoked = 0 AND user_id LIKE '%:%'";

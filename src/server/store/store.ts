@@ -9,11 +9,13 @@ import { ChangeTable } from './change-table.ts';
 import { ClusterTable } from './cluster-table.ts';
 import type { Database, Sql } from './database.ts';
 import { storeError } from './errors.ts';
+import { DeviceTable } from './device-table.ts';
 import { EventTable } from './event-table.ts';
 import { ExposureTable } from './exposure-table.ts';
 import { factorTables, type FactorTables } from './factor-tables.ts';
 import { GroupTable } from './group-table.ts';
 import { issuerTable, type IssuerRecord } from './issuer-table.ts';
+import { LinkTable } from './link-table.ts';
 import { migrate } from './migrations.ts';
 import { PeerTable } from './peer-table.ts';
 import { planTables, type PlanTables } from './plan-tables.ts';
@@ -44,6 +46,8 @@ export interface Tables extends PlanTables, FactorTables {
   readonly certificates: CertificateTable;
   readonly sessions: SessionTable;
   readonly attempts: AttemptTable;
+  readonly links: LinkTable;
+  readonly devices: DeviceTable;
   readonly events: EventTable;
   readonly vault: VaultTable;
 }
@@ -65,6 +69,8 @@ function tablesOver(sql: Sql): Tables {
     certificates: new CertificateTable(sql),
     sessions: new SessionTable(sql),
     attempts: new AttemptTable(sql),
+    links: new LinkTable(sql),
+    devices: new DeviceTable(sql),
     events: new EventTable(sql),
     vault: new VaultTable(sql),
     ...planTables(sql),

@@ -93,6 +93,7 @@ export async function startPublisher({ certPem, keyPem, mappings, sessionId }: P
     directDial: hostDial,
     backend: createAccessBackend(sessions, { verifyCredential: nobody, keyOf: () => '' }),
     signIn,
+    devices: { pairDevice: nobody, listDevices: nobody, revokeDevice: nobody },
     identityHeaders: createIdentityHeaders(signer),
     accessLog: (entry) => accessLog.push(entry),
     certificates: { find: (name) => (routes.service(name) === undefined ? undefined : certificate) },

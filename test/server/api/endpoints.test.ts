@@ -236,11 +236,9 @@ t.test('services keep their secrets', async (t) => {
   t.match(await api.call('GET', `/api/reverse-proxies/services/${id}`, token), { body: { id } });
   t.match((await api.call('GET', '/api/reverse-proxies/services', token)).body, [{ id }]);
   t.same((await api.call('DELETE', `/api/reverse-proxies/services/${id}`, token)).body, {});
-  const link = { ...request, auth: { link_auth: { enabled: true } } };
-  t.match(await api.call('POST', '/api/reverse-proxies/services', token, link), {
-    status: 422,
-    body: { message: /^auth\.link_auth is not supported/ },
-  });
+  const more = { link_auth: { enabled: true }, basic_auth: { enabled: true, users: [{ name: 'ann', password: 'secret one' }] } };
+  await api.call('POST', '/api/reverse-proxies/services', token, { ...request, auth: more });
+  t.match(api.calls.at(-1)?.detail, { auth: { link: { enabled: true }, basic: { users: [{ name: 'ann', password: 'secret one' }] } } });
 });
 
 t.test('domains, clusters and gateway tokens', async (t) => {

@@ -416,6 +416,8 @@ export function fakeDomain(): FakeDomain {
       verifyServiceToken: never,
     },
     proofs: { prove: never, verify: never },
+    links: { list: never, create: never, revoke: never },
+    devices: { list: never, revoke: never, pair: never, listAt: never, revokeAt: never },
     events: {
       audit: async () => [
         {

@@ -260,6 +260,9 @@ const ownRows: Readonly<Record<keyof typeof own, Attempt>> = {
       t.match(await verify(b, guess === 0 ? 'open sesame' : 'wrong'), { result: { case: 'denied', value: { why: 'wrong' } } });
     t.match(await verify(a, 'open sesame'), { result: { case: 'identity' } }, 'and its guesses lock nobody out');
   },
+  pairDevice: async (t, clusters) => await ofDevices(t, clusters),
+  listDevices: async (t, clusters) => await ofDevices(t, clusters),
+  revokeDevice: async (t, clusters) => await ofDevices(t, clusters),
   watchRevocations: async (t, { channel, a, b, appA, appB, userId, domain }) => {
     const watch = async (headers: Headers) => {
       const stream = await channel.serverStream(own.watchRevocations, {}, { signal: seconds(20), headers });
@@ -432,3 +435,26 @@ if (missing === undefined) {
   t.teardown(() => cluster.stop());
   void t.test('over PostgreSQL', (t) => borders(t, () => cluster.createDatabase()));
 } else void t.test(`over PostgreSQL, skipped: ${missing}`, { skip: missing }, (t) => t.end());
+
+/** Another cluster's gateway neither pairs, sees nor removes devices of a session that it got to see. */
+async function ofDevices(t: Test, { channel, a, b, appA, sessionA, domain }: Clusters): Promise<void> {
+  const service = await domain.services.get(appA);
+  const input = serviceOf('', { name: 'app.a.test', domain: 'app.a.test', targets: service.targets });
+  await domain.services.update(appA, { ...input, access: { ...input.access, devices: true } }, system);
+  const { userId } = await domain.sessions.list(undefined).then(([session]) => session ?? { userId: undefined });
+  const holder = userId ?? (await domain.users.list())[0]?.id;
+  if (holder === undefined) throw new TypeError('nobody');
+  const { id: sessionId } = await domain.sessions.create(appA, holder, 'a.test');
+  t.not(sessionId, sessionA);
+  const place = { sessionId, serviceId: appA };
+  const options = (headers: Headers) => ({ signal: seconds(10), headers });
+  t.match(await channel.unary(own.pairDevice, { ...place, name: 'TV' }, options(b)), { result: { case: 'refused', value: 'not_signed_in' } });
+  const { result } = await channel.unary(own.pairDevice, { ...place, name: 'TV' }, options(a));
+  const device = result.case === 'paired' ? result.value.device : undefined;
+  t.match(device, { name: 'TV' });
+  t.same((await channel.unary(own.listDevices, place, options(b))).devices, []);
+  await channel.unary(own.revokeDevice, { ...place, deviceId: device?.id ?? '' }, options(b));
+  t.equal((await channel.unary(own.listDevices, place, options(a))).devices.length, 1);
+  await channel.unary(own.revokeDevice, { ...place, deviceId: device?.id ?? '' }, options(a));
+  t.same((await channel.unary(own.listDevices, place, options(a))).devices, []);
+}

@@ -194,6 +194,13 @@ export class FakeDomain implements ManagementDomain {
 
   readonly tokens = { verifyProxy: async (plain: string): Promise<ProxyToken | undefined> => this.proxyTokens.get(plain) };
 
+  readonly devices: ManagementDomain['devices'] = {
+    pair: async (_session, _service, _cluster, name) =>
+      name === 'TV' ? { device: { id: 'd1', name, createdAt: 1000, lastUsed: undefined }, secret: 'nbd_x' } : { refused: 'name_invalid' },
+    listAt: async () => [{ id: 'd1', name: 'TV', createdAt: 1000, lastUsed: 2000 }],
+    revokeAt: async (_session, _service, _cluster, id) => void this.log.push(`device revoked ${id}`),
+  };
+
   readonly proofs: ManagementDomain['proofs'] = {
     prove: async ({ serviceId, kind, secret, sessionId }) => {
       if (secret !== 'right') return { kind: 'refused', why: secret === 'again' ? 'wait' : 'wrong', retryAfterMs: 1_500 };

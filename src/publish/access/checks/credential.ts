@@ -9,9 +9,9 @@ import { credentialsOf } from '../credentials.ts';
 import { admit } from '../rules/admit.ts';
 
 export const requestCredential: Check = (input) => {
-  const { service, request } = input.subject;
-  if (service?.credentials === undefined) return undefined;
-  const credentials = credentialsOf(service.credentials, request.fields);
+  const { service, request, deviceSecret } = input.subject;
+  if (service?.credentials === undefined) return deviceSecret === undefined ? undefined : deny('credential_invalid', 'no device is paired here');
+  const credentials = credentialsOf(service.credentials, request.fields, deviceSecret);
   if (credentials === 'unreadable') return deny('credential_invalid', 'it cannot be read');
   return credentials.length === 0 ? undefined : judge(input, credentials, []);
 };

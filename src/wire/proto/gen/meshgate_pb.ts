@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate.proto.
  */
 export const file_meshgate: GenFile = /*@__PURE__*/
-  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwipgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIIiUKBUNsYWltEgwKBG5hbWUYASABKAkSDgoGdmFsdWVzGAIgAygJIscBCgdTZXNzaW9uEgoKAmlkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSJwoIaWRlbnRpdHkYAyABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eRISCgpjcmVhdGVkX2F0GAQgASgDEhIKCmV4cGlyZXNfYXQYBSABKAMSDgoGcHJvb2ZzGAYgAygJEg8KB2lkbGVfbXMYKCABKAMSGQoMcmVtYWluaW5nX21zGCkgASgDSACIAQFCDwoNX3JlbWFpbmluZ19tcyKeAQoUQ3JlYXRlU2Vzc2lvblJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIQCghpZF90b2tlbhgCIAEoCRINCgVub25jZRgDIAEoCRIPCgdjbHVzdGVyGAQgASgJEg8KB2FkZHJlc3MYKCABKAkSEgoKdXNlcl9hZ2VudBgpIAEoCRIbChNwcmV2aW91c19zZXNzaW9uX2lkGBQgASgJIl0KFUNyZWF0ZVNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB3JlZnVzZWQYAiABKAlIAEIICgZyZXN1bHQiPAoSRmluZFNlc3Npb25SZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSJbChNGaW5kU2Vzc2lvblJlc3BvbnNlEicKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uSAASEQoHbWlzc2luZxgCIAEoCUgAQggKBnJlc3VsdCInChFFbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJIhQKEkVuZFNlc3Npb25SZXNwb25zZSI+ChlWZXJpZnlTZXJ2aWNlVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiYwoaVmVyaWZ5U2VydmljZVRva2VuUmVzcG9uc2USKQoIaWRlbnRpdHkYASABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eUgAEhAKBmRlbmllZBgCIAEoCUgAQggKBnJlc3VsdCKQAQoMUHJvdmVSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRIOCgZzZWNyZXQYAyABKAkSEgoKc2Vzc2lvbl9pZBgEIAEoCRIVCg1rbm93bl9icm93c2VyGAUgASgJEg8KB2FkZHJlc3MYBiABKAkSEgoKdXNlcl9hZ2VudBgHIAEoCSKAAgoNUHJvdmVSZXNwb25zZRI1CgdncmFudGVkGAEgASgLMiIubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZS5HcmFudGVkSAASNQoHcmVmdXNlZBgCIAEoCzIiLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2UuUmVmdXNlZEgAGkcKB0dyYW50ZWQSJQoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb24SFQoNa25vd25fYnJvd3NlchgCIAEoCRouCgdSZWZ1c2VkEgsKA3doeRgBIAEoCRIWCg5yZXRyeV9hZnRlcl9tcxgCIAEoA0IICgZyZXN1bHQiagoXVmVyaWZ5Q3JlZGVudGlhbFJlcXVlc3QSEgoKc2VydmljZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEgwKBG5hbWUYAyABKAkSDgoGc2VjcmV0GAQgASgJEg8KB2FkZHJlc3MYBSABKAkivgEKGFZlcmlmeUNyZWRlbnRpYWxSZXNwb25zZRIpCghpZGVudGl0eRgBIAEoCzIVLm1lc2hnYXRlLnYxLklkZW50aXR5SAASPgoGZGVuaWVkGAIgASgLMiwubWVzaGdhdGUudjEuVmVyaWZ5Q3JlZGVudGlhbFJlc3BvbnNlLkRlbmllZEgAGi0KBkRlbmllZBILCgN3aHkYASABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYAiABKANCCAoGcmVzdWx0IjsKFlJlZGVlbURpYWdub3Npc1JlcXVlc3QSDQoFdG9rZW4YASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSIoChdSZWRlZW1EaWFnbm9zaXNSZXNwb25zZRINCgV2YWxpZBgBIAEoCCI7ChFWZXJpZnlQZWVyUmVxdWVzdBISCgpwdWJsaWNfa2V5GAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiWwoSVmVyaWZ5UGVlclJlc3BvbnNlEikKCGlkZW50aXR5GAEgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHlIABIQCgZkZW5pZWQYAiABKAlIAEIICgZyZXN1bHQiGQoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QihwMKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIKCgJhdBgpIAEoAxJLCg1wZWVyc19jaGFuZ2VkGDwgASgLMjIubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlBlZXJzQ2hhbmdlZEgAEjwKBXJlYWR5GAEgASgLMisubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlJlYWR5SAASRAoJaGVhcnRiZWF0GAIgASgLMi8ubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLkhlYXJ0YmVhdEgAEhgKDnNlc3Npb25fZGlnZXN0GCggASgJSAASEQoHdXNlcl9pZBgEIAEoCUgAEhQKCnNlcnZpY2VfaWQYBSABKAlIABIWCgx0b2tlbl9kaWdlc3QYBiABKAlIABoHCgVSZWFkeRoLCglIZWFydGJlYXQaDgoMUGVlcnNDaGFuZ2VkQgcKBWV2ZW50SgQIAxAEIjwKFVNlbmRBY2Nlc3NMb2dzUmVxdWVzdBIjCgRsb2dzGAEgAygLMhUubWFuYWdlbWVudC5BY2Nlc3NMb2ciGAoWU2VuZEFjY2Vzc0xvZ3NSZXNwb25zZSJeChdMZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIQCghzZWFsX2tleRgEIAEoDCLsAQoYTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEkAKB2dyYW50ZWQYASABKAsyLS5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuR3JhbnRlZEgAEjoKBGhlbGQYAiABKAsyKi5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVzcG9uc2UuSGVsZEgAEjUKC2NlcnRpZmljYXRlGAMgASgLMh4ubWVzaGdhdGUudjEuU2VhbGVkQ2VydGlmaWNhdGVIABoJCgdHcmFudGVkGgYKBEhlbGRCCAoGcmVzdWx0IksKEVNlYWxlZENlcnRpZmljYXRlEhIKCnNlbmRlcl9rZXkYASABKAwSFQoNcmVjaXBpZW50X2tleRgCIAEoDBILCgNib3gYAyABKAwiOwoZUmVsZWFzZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJIhwKGlJlbGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlIlcKD0NoYWxsZW5nZUFuc3dlchIMCgR0eXBlGAEgASgJEgwKBG5hbWUYAiABKAkSDQoFdG9rZW4YAyABKAkSGQoRa2V5X2F1dGhvcml6YXRpb24YBCABKAkiaQoYUHJlc2VudENoYWxsZW5nZXNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbmFtZXMYAiADKAkSLQoHYW5zd2VycxgDIAMoCzIcLm1lc2hnYXRlLnYxLkNoYWxsZW5nZUFuc3dlciIbChlQcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlIlIKFEZpbmRDaGFsbGVuZ2VSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDAoEdHlwZRgCIAEoCRIMCgRuYW1lGAMgASgJEg0KBXRva2VuGAQgASgJIk0KFUZpbmRDaGFsbGVuZ2VSZXNwb25zZRIeChFrZXlfYXV0aG9yaXphdGlvbhgBIAEoCUgAiAEBQhQKEl9rZXlfYXV0aG9yaXphdGlvbiIvChxDZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkiLQodQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USDAoEa2V5cxgBIAMoDCJ8ChdTaGFyZUNlcnRpZmljYXRlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEhEKCW5vdF9hZnRlchgDIAEoAxIuCgZzZWFsZWQYBCADKAsyHi5tZXNoZ2F0ZS52MS5TZWFsZWRDZXJ0aWZpY2F0ZSIaChhTaGFyZUNlcnRpZmljYXRlUmVzcG9uc2Ui5QEKEENlcnRpZmljYXRlU3RhdGUSDQoFbmFtZXMYASADKAkSDgoGc291cmNlGAIgASgJEg0KBXN0YXRlGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIOCgZpc3N1ZXIYBSABKAkSFwoKbm90X2JlZm9yZRgGIAEoCUgAiAEBEhYKCW5vdF9hZnRlchgHIAEoCUgBiAEBEhMKC25leHRfYWN0aW9uGAggASgJEhQKB25leHRfYXQYCSABKAlIAogBAUINCgtfbm90X2JlZm9yZUIMCgpfbm90X2FmdGVyQgoKCF9uZXh0X2F0ImoKGVJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRIuCgdjaGFuZ2VkGAIgAygLMh0ubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVTdGF0ZRIMCgRnb25lGAMgAygJIhwKGlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlMo0NCg5HYXRld2F5U2VydmljZRJTCgxSZWx5aW5nUGFydHkSIC5tZXNoZ2F0ZS52MS5SZWx5aW5nUGFydHlSZXF1ZXN0GiEubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVzcG9uc2USVgoNQ3JlYXRlU2Vzc2lvbhIhLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiIubWVzaGdhdGUudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlElAKC0ZpbmRTZXNzaW9uEh8ubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXF1ZXN0GiAubWVzaGdhdGUudjEuRmluZFNlc3Npb25SZXNwb25zZRJNCgpFbmRTZXNzaW9uEh4ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5FbmRTZXNzaW9uUmVzcG9uc2USZQoSVmVyaWZ5U2VydmljZVRva2VuEiYubWVzaGdhdGUudjEuVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBonLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEj4KBVByb3ZlEhkubWVzaGdhdGUudjEuUHJvdmVSZXF1ZXN0GhoubWVzaGdhdGUudjEuUHJvdmVSZXNwb25zZRJfChBWZXJpZnlDcmVkZW50aWFsEiQubWVzaGdhdGUudjEuVmVyaWZ5Q3JlZGVudGlhbFJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5WZXJpZnlDcmVkZW50aWFsUmVzcG9uc2USTQoKVmVyaWZ5UGVlchIeLm1lc2hnYXRlLnYxLlZlcmlmeVBlZXJSZXF1ZXN0Gh8ubWVzaGdhdGUudjEuVmVyaWZ5UGVlclJlc3BvbnNlEmEKEFdhdGNoUmV2b2NhdGlvbnMSJC5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBolLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZTABElwKD1JlZGVlbURpYWdub3NpcxIjLm1lc2hnYXRlLnYxLlJlZGVlbURpYWdub3Npc1JlcXVlc3QaJC5tZXNoZ2F0ZS52MS5SZWRlZW1EaWFnbm9zaXNSZXNwb25zZRJZCg5TZW5kQWNjZXNzTG9ncxIiLm1lc2hnYXRlLnYxLlNlbmRBY2Nlc3NMb2dzUmVxdWVzdBojLm1lc2hnYXRlLnYxLlNlbmRBY2Nlc3NMb2dzUmVzcG9uc2USXwoQTGVhc2VDZXJ0aWZpY2F0ZRIkLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0GiUubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlEmUKElJlbGVhc2VDZXJ0aWZpY2F0ZRImLm1lc2hnYXRlLnYxLlJlbGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QaJy5tZXNoZ2F0ZS52MS5SZWxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJiChFQcmVzZW50Q2hhbGxlbmdlcxIlLm1lc2hnYXRlLnYxLlByZXNlbnRDaGFsbGVuZ2VzUmVxdWVzdBomLm1lc2hnYXRlLnYxLlByZXNlbnRDaGFsbGVuZ2VzUmVzcG9uc2USVgoNRmluZENoYWxsZW5nZRIhLm1lc2hnYXRlLnYxLkZpbmRDaGFsbGVuZ2VSZXF1ZXN0GiIubWVzaGdhdGUudjEuRmluZENoYWxsZW5nZVJlc3BvbnNlEm4KFUNlcnRpZmljYXRlUmVjaXBpZW50cxIpLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlUmVjaXBpZW50c1JlcXVlc3QaKi5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXNwb25zZRJfChBTaGFyZUNlcnRpZmljYXRlEiQubWVzaGdhdGUudjEuU2hhcmVDZXJ0aWZpY2F0ZVJlcXVlc3QaJS5tZXNoZ2F0ZS52MS5TaGFyZUNlcnRpZmljYXRlUmVzcG9uc2USZQoSUmVwb3J0Q2VydGlmaWNhdGVzEiYubWVzaGdhdGUudjEuUmVwb3J0Q2VydGlmaWNhdGVzUmVxdWVzdBonLm1lc2hnYXRlLnYxLlJlcG9ydENlcnRpZmljYXRlc1Jlc3BvbnNlYgZwcm90bzM", [file_proxy_service]);
+  fileDesc("Cg5tZXNoZ2F0ZS5wcm90bxILbWVzaGdhdGUudjEiJgoTUmVseWluZ1BhcnR5UmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJImMKFFJlbHlpbmdQYXJ0eVJlc3BvbnNlEg4KBmlzc3VlchgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSFQoNY2xpZW50X3NlY3JldBgDIAEoCRIRCglzdGF0ZV9rZXkYBCABKAwitgEKCElkZW50aXR5Eg8KB3VzZXJfaWQYASABKAkSDQoFZW1haWwYAiABKAkSDAoEbmFtZRgDIAEoCRIOCgZncm91cHMYBCADKAkSDgoGbWV0aG9kGAUgASgJEhEKCWdyb3VwX2lkcxgGIAMoCRIiCgZjbGFpbXMYByADKAsyEi5tZXNoZ2F0ZS52MS5DbGFpbRIVCg1hZG1pbmlzdHJhdG9yGAggASgIEg4KBmRldmljZRgUIAEoCSIlCgVDbGFpbRIMCgRuYW1lGAEgASgJEg4KBnZhbHVlcxgCIAMoCSLHAQoHU2Vzc2lvbhIKCgJpZBgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJEicKCGlkZW50aXR5GAMgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHkSEgoKY3JlYXRlZF9hdBgEIAEoAxISCgpleHBpcmVzX2F0GAUgASgDEg4KBnByb29mcxgGIAMoCRIPCgdpZGxlX21zGCggASgDEhkKDHJlbWFpbmluZ19tcxgpIAEoA0gAiAEBQg8KDV9yZW1haW5pbmdfbXMingEKFENyZWF0ZVNlc3Npb25SZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSEAoIaWRfdG9rZW4YAiABKAkSDQoFbm9uY2UYAyABKAkSDwoHY2x1c3RlchgEIAEoCRIPCgdhZGRyZXNzGCggASgJEhIKCnVzZXJfYWdlbnQYKSABKAkSGwoTcHJldmlvdXNfc2Vzc2lvbl9pZBgUIAEoCSJdChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJwoHc2Vzc2lvbhgBIAEoCzIULm1lc2hnYXRlLnYxLlNlc3Npb25IABIRCgdyZWZ1c2VkGAIgASgJSABCCAoGcmVzdWx0IjwKEkZpbmRTZXNzaW9uUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiWwoTRmluZFNlc3Npb25SZXNwb25zZRInCgdzZXNzaW9uGAEgASgLMhQubWVzaGdhdGUudjEuU2Vzc2lvbkgAEhEKB21pc3NpbmcYAiABKAlIAEIICgZyZXN1bHQiJwoRRW5kU2Vzc2lvblJlcXVlc3QSEgoKc2Vzc2lvbl9pZBgBIAEoCSIUChJFbmRTZXNzaW9uUmVzcG9uc2UiPgoZVmVyaWZ5U2VydmljZVRva2VuUmVxdWVzdBINCgV0b2tlbhgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJImMKGlZlcmlmeVNlcnZpY2VUb2tlblJlc3BvbnNlEikKCGlkZW50aXR5GAEgASgLMhUubWVzaGdhdGUudjEuSWRlbnRpdHlIABIQCgZkZW5pZWQYAiABKAlIAEIICgZyZXN1bHQikAEKDFByb3ZlUmVxdWVzdBISCgpzZXJ2aWNlX2lkGAEgASgJEgwKBGtpbmQYAiABKAkSDgoGc2VjcmV0GAMgASgJEhIKCnNlc3Npb25faWQYBCABKAkSFQoNa25vd25fYnJvd3NlchgFIAEoCRIPCgdhZGRyZXNzGAYgASgJEhIKCnVzZXJfYWdlbnQYByABKAkigAIKDVByb3ZlUmVzcG9uc2USNQoHZ3JhbnRlZBgBIAEoCzIiLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2UuR3JhbnRlZEgAEjUKB3JlZnVzZWQYAiABKAsyIi5tZXNoZ2F0ZS52MS5Qcm92ZVJlc3BvbnNlLlJlZnVzZWRIABpHCgdHcmFudGVkEiUKB3Nlc3Npb24YASABKAsyFC5tZXNoZ2F0ZS52MS5TZXNzaW9uEhUKDWtub3duX2Jyb3dzZXIYAiABKAkaLgoHUmVmdXNlZBILCgN3aHkYASABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYAiABKANCCAoGcmVzdWx0ImoKF1ZlcmlmeUNyZWRlbnRpYWxSZXF1ZXN0EhIKCnNlcnZpY2VfaWQYASABKAkSDAoEa2luZBgCIAEoCRIMCgRuYW1lGAMgASgJEg4KBnNlY3JldBgEIAEoCRIPCgdhZGRyZXNzGAUgASgJIr4BChhWZXJpZnlDcmVkZW50aWFsUmVzcG9uc2USKQoIaWRlbnRpdHkYASABKAsyFS5tZXNoZ2F0ZS52MS5JZGVudGl0eUgAEj4KBmRlbmllZBgCIAEoCzIsLm1lc2hnYXRlLnYxLlZlcmlmeUNyZWRlbnRpYWxSZXNwb25zZS5EZW5pZWRIABotCgZEZW5pZWQSCwoDd2h5GAEgASgJEhYKDnJldHJ5X2FmdGVyX21zGAIgASgDQggKBnJlc3VsdCI7ChZSZWRlZW1EaWFnbm9zaXNSZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkiKAoXUmVkZWVtRGlhZ25vc2lzUmVzcG9uc2USDQoFdmFsaWQYASABKAgiOwoRVmVyaWZ5UGVlclJlcXVlc3QSEgoKcHVibGljX2tleRgBIAEoCRISCgpzZXJ2aWNlX2lkGAIgASgJIlsKElZlcmlmeVBlZXJSZXNwb25zZRIpCghpZGVudGl0eRgBIAEoCzIVLm1lc2hnYXRlLnYxLklkZW50aXR5SAASEAoGZGVuaWVkGAIgASgJSABCCAoGcmVzdWx0IkkKBkRldmljZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhIKCmNyZWF0ZWRfYXQYAyABKAMSEQoJbGFzdF91c2VkGAQgASgDIkkKEVBhaXJEZXZpY2VSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCRIMCgRuYW1lGAMgASgJIqoBChJQYWlyRGV2aWNlUmVzcG9uc2USOAoGcGFpcmVkGAEgASgLMiYubWVzaGdhdGUudjEuUGFpckRldmljZVJlc3BvbnNlLlBhaXJlZEgAEhEKB3JlZnVzZWQYAiABKAlIABo9CgZQYWlyZWQSIwoGZGV2aWNlGAEgASgLMhMubWVzaGdhdGUudjEuRGV2aWNlEg4KBnNlY3JldBgCIAEoCUIICgZyZXN1bHQiPAoSTGlzdERldmljZXNSZXF1ZXN0EhIKCnNlc3Npb25faWQYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCSI7ChNMaXN0RGV2aWNlc1Jlc3BvbnNlEiQKB2RldmljZXMYASADKAsyEy5tZXNoZ2F0ZS52MS5EZXZpY2UiUAoTUmV2b2tlRGV2aWNlUmVxdWVzdBISCgpzZXNzaW9uX2lkGAEgASgJEhIKCnNlcnZpY2VfaWQYAiABKAkSEQoJZGV2aWNlX2lkGAMgASgJIhYKFFJldm9rZURldmljZVJlc3BvbnNlIhkKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0IocDChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USCgoCYXQYKSABKAMSSwoNcGVlcnNfY2hhbmdlZBg8IAEoCzIyLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5QZWVyc0NoYW5nZWRIABI8CgVyZWFkeRgBIAEoCzIrLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZWFkeUgAEkQKCWhlYXJ0YmVhdBgCIAEoCzIvLm1lc2hnYXRlLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABIYCg5zZXNzaW9uX2RpZ2VzdBgoIAEoCUgAEhEKB3VzZXJfaWQYBCABKAlIABIUCgpzZXJ2aWNlX2lkGAUgASgJSAASFgoMdG9rZW5fZGlnZXN0GAYgASgJSAAaBwoFUmVhZHkaCwoJSGVhcnRiZWF0Gg4KDFBlZXJzQ2hhbmdlZEIHCgVldmVudEoECAMQBCI8ChVTZW5kQWNjZXNzTG9nc1JlcXVlc3QSIwoEbG9ncxgBIAMoCzIVLm1hbmFnZW1lbnQuQWNjZXNzTG9nIhgKFlNlbmRBY2Nlc3NMb2dzUmVzcG9uc2UiXgoXTGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRIRCglub3RfYWZ0ZXIYAyABKAMSEAoIc2VhbF9rZXkYBCABKAwi7AEKGExlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJACgdncmFudGVkGAEgASgLMi0ubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlLkdyYW50ZWRIABI6CgRoZWxkGAIgASgLMioubWVzaGdhdGUudjEuTGVhc2VDZXJ0aWZpY2F0ZVJlc3BvbnNlLkhlbGRIABI1CgtjZXJ0aWZpY2F0ZRgDIAEoCzIeLm1lc2hnYXRlLnYxLlNlYWxlZENlcnRpZmljYXRlSAAaCQoHR3JhbnRlZBoGCgRIZWxkQggKBnJlc3VsdCJLChFTZWFsZWRDZXJ0aWZpY2F0ZRISCgpzZW5kZXJfa2V5GAEgASgMEhUKDXJlY2lwaWVudF9rZXkYAiABKAwSCwoDYm94GAMgASgMIjsKGVJlbGVhc2VDZXJ0aWZpY2F0ZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCSIcChpSZWxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZSJXCg9DaGFsbGVuZ2VBbnN3ZXISDAoEdHlwZRgBIAEoCRIMCgRuYW1lGAIgASgJEg0KBXRva2VuGAMgASgJEhkKEWtleV9hdXRob3JpemF0aW9uGAQgASgJImkKGFByZXNlbnRDaGFsbGVuZ2VzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBW5hbWVzGAIgAygJEi0KB2Fuc3dlcnMYAyADKAsyHC5tZXNoZ2F0ZS52MS5DaGFsbGVuZ2VBbnN3ZXIiGwoZUHJlc2VudENoYWxsZW5nZXNSZXNwb25zZSJSChRGaW5kQ2hhbGxlbmdlUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEgwKBHR5cGUYAiABKAkSDAoEbmFtZRgDIAEoCRINCgV0b2tlbhgEIAEoCSJNChVGaW5kQ2hhbGxlbmdlUmVzcG9uc2USHgoRa2V5X2F1dGhvcml6YXRpb24YASABKAlIAIgBAUIUChJfa2V5X2F1dGhvcml6YXRpb24iLwocQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJIi0KHUNlcnRpZmljYXRlUmVjaXBpZW50c1Jlc3BvbnNlEgwKBGtleXMYASADKAwifAoXU2hhcmVDZXJ0aWZpY2F0ZVJlcXVlc3QSDwoHY2x1c3RlchgBIAEoCRINCgVuYW1lcxgCIAMoCRIRCglub3RfYWZ0ZXIYAyABKAMSLgoGc2VhbGVkGAQgAygLMh4ubWVzaGdhdGUudjEuU2VhbGVkQ2VydGlmaWNhdGUiGgoYU2hhcmVDZXJ0aWZpY2F0ZVJlc3BvbnNlIuUBChBDZXJ0aWZpY2F0ZVN0YXRlEg0KBW5hbWVzGAEgAygJEg4KBnNvdXJjZRgCIAEoCRINCgVzdGF0ZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSDgoGaXNzdWVyGAUgASgJEhcKCm5vdF9iZWZvcmUYBiABKAlIAIgBARIWCglub3RfYWZ0ZXIYByABKAlIAYgBARITCgtuZXh0X2FjdGlvbhgIIAEoCRIUCgduZXh0X2F0GAkgASgJSAKIAQFCDQoLX25vdF9iZWZvcmVCDAoKX25vdF9hZnRlckIKCghfbmV4dF9hdCJqChlSZXBvcnRDZXJ0aWZpY2F0ZXNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSLgoHY2hhbmdlZBgCIAMoCzIdLm1lc2hnYXRlLnYxLkNlcnRpZmljYXRlU3RhdGUSDAoEZ29uZRgDIAMoCSIcChpSZXBvcnRDZXJ0aWZpY2F0ZXNSZXNwb25zZTKDDwoOR2F0ZXdheVNlcnZpY2USUwoMUmVseWluZ1BhcnR5EiAubWVzaGdhdGUudjEuUmVseWluZ1BhcnR5UmVxdWVzdBohLm1lc2hnYXRlLnYxLlJlbHlpbmdQYXJ0eVJlc3BvbnNlElYKDUNyZWF0ZVNlc3Npb24SIS5tZXNoZ2F0ZS52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdBoiLm1lc2hnYXRlLnYxLkNyZWF0ZVNlc3Npb25SZXNwb25zZRJQCgtGaW5kU2Vzc2lvbhIfLm1lc2hnYXRlLnYxLkZpbmRTZXNzaW9uUmVxdWVzdBogLm1lc2hnYXRlLnYxLkZpbmRTZXNzaW9uUmVzcG9uc2USTQoKRW5kU2Vzc2lvbhIeLm1lc2hnYXRlLnYxLkVuZFNlc3Npb25SZXF1ZXN0Gh8ubWVzaGdhdGUudjEuRW5kU2Vzc2lvblJlc3BvbnNlEmUKElZlcmlmeVNlcnZpY2VUb2tlbhImLm1lc2hnYXRlLnYxLlZlcmlmeVNlcnZpY2VUb2tlblJlcXVlc3QaJy5tZXNoZ2F0ZS52MS5WZXJpZnlTZXJ2aWNlVG9rZW5SZXNwb25zZRI+CgVQcm92ZRIZLm1lc2hnYXRlLnYxLlByb3ZlUmVxdWVzdBoaLm1lc2hnYXRlLnYxLlByb3ZlUmVzcG9uc2USXwoQVmVyaWZ5Q3JlZGVudGlhbBIkLm1lc2hnYXRlLnYxLlZlcmlmeUNyZWRlbnRpYWxSZXF1ZXN0GiUubWVzaGdhdGUudjEuVmVyaWZ5Q3JlZGVudGlhbFJlc3BvbnNlEk0KClZlcmlmeVBlZXISHi5tZXNoZ2F0ZS52MS5WZXJpZnlQZWVyUmVxdWVzdBofLm1lc2hnYXRlLnYxLlZlcmlmeVBlZXJSZXNwb25zZRJNCgpQYWlyRGV2aWNlEh4ubWVzaGdhdGUudjEuUGFpckRldmljZVJlcXVlc3QaHy5tZXNoZ2F0ZS52MS5QYWlyRGV2aWNlUmVzcG9uc2USUAoLTGlzdERldmljZXMSHy5tZXNoZ2F0ZS52MS5MaXN0RGV2aWNlc1JlcXVlc3QaIC5tZXNoZ2F0ZS52MS5MaXN0RGV2aWNlc1Jlc3BvbnNlElMKDFJldm9rZURldmljZRIgLm1lc2hnYXRlLnYxLlJldm9rZURldmljZVJlcXVlc3QaIS5tZXNoZ2F0ZS52MS5SZXZva2VEZXZpY2VSZXNwb25zZRJhChBXYXRjaFJldm9jYXRpb25zEiQubWVzaGdhdGUudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJS5tZXNoZ2F0ZS52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UwARJcCg9SZWRlZW1EaWFnbm9zaXMSIy5tZXNoZ2F0ZS52MS5SZWRlZW1EaWFnbm9zaXNSZXF1ZXN0GiQubWVzaGdhdGUudjEuUmVkZWVtRGlhZ25vc2lzUmVzcG9uc2USWQoOU2VuZEFjY2Vzc0xvZ3MSIi5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1JlcXVlc3QaIy5tZXNoZ2F0ZS52MS5TZW5kQWNjZXNzTG9nc1Jlc3BvbnNlEl8KEExlYXNlQ2VydGlmaWNhdGUSJC5tZXNoZ2F0ZS52MS5MZWFzZUNlcnRpZmljYXRlUmVxdWVzdBolLm1lc2hnYXRlLnYxLkxlYXNlQ2VydGlmaWNhdGVSZXNwb25zZRJlChJSZWxlYXNlQ2VydGlmaWNhdGUSJi5tZXNoZ2F0ZS52MS5SZWxlYXNlQ2VydGlmaWNhdGVSZXF1ZXN0GicubWVzaGdhdGUudjEuUmVsZWFzZUNlcnRpZmljYXRlUmVzcG9uc2USYgoRUHJlc2VudENoYWxsZW5nZXMSJS5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1JlcXVlc3QaJi5tZXNoZ2F0ZS52MS5QcmVzZW50Q2hhbGxlbmdlc1Jlc3BvbnNlElYKDUZpbmRDaGFsbGVuZ2USIS5tZXNoZ2F0ZS52MS5GaW5kQ2hhbGxlbmdlUmVxdWVzdBoiLm1lc2hnYXRlLnYxLkZpbmRDaGFsbGVuZ2VSZXNwb25zZRJuChVDZXJ0aWZpY2F0ZVJlY2lwaWVudHMSKS5tZXNoZ2F0ZS52MS5DZXJ0aWZpY2F0ZVJlY2lwaWVudHNSZXF1ZXN0GioubWVzaGdhdGUudjEuQ2VydGlmaWNhdGVSZWNpcGllbnRzUmVzcG9uc2USXwoQU2hhcmVDZXJ0aWZpY2F0ZRIkLm1lc2hnYXRlLnYxLlNoYXJlQ2VydGlmaWNhdGVSZXF1ZXN0GiUubWVzaGdhdGUudjEuU2hhcmVDZXJ0aWZpY2F0ZVJlc3BvbnNlEmUKElJlcG9ydENlcnRpZmljYXRlcxImLm1lc2hnYXRlLnYxLlJlcG9ydENlcnRpZmljYXRlc1JlcXVlc3QaJy5tZXNoZ2F0ZS52MS5SZXBvcnRDZXJ0aWZpY2F0ZXNSZXNwb25zZWIGcHJvdG8z", [file_proxy_service]);
 
 /**
  * @generated from message meshgate.v1.RelyingPartyRequest
@@ -113,6 +113,13 @@ export type Identity = Message<"meshgate.v1.Identity"> & {
    * @generated from field: bool administrator = 8;
    */
   administrator: boolean;
+
+  /**
+   * the name of the paired device that it came with
+   *
+   * @generated from field: string device = 20;
+   */
+  device: string;
 };
 
 /**
@@ -741,6 +748,201 @@ export const VerifyPeerResponseSchema: GenMessage<VerifyPeerResponse> = /*@__PUR
   messageDesc(file_meshgate, 20);
 
 /**
+ * @generated from message meshgate.v1.Device
+ */
+export type Device = Message<"meshgate.v1.Device"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: int64 created_at = 3;
+   */
+  createdAt: bigint;
+
+  /**
+   * 0 for never
+   *
+   * @generated from field: int64 last_used = 4;
+   */
+  lastUsed: bigint;
+};
+
+/**
+ * Describes the message meshgate.v1.Device.
+ * Use `create(DeviceSchema)` to create a new message.
+ */
+export const DeviceSchema: GenMessage<Device> = /*@__PURE__*/
+  messageDesc(file_meshgate, 21);
+
+/**
+ * @generated from message meshgate.v1.PairDeviceRequest
+ */
+export type PairDeviceRequest = Message<"meshgate.v1.PairDeviceRequest"> & {
+  /**
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * @generated from field: string service_id = 2;
+   */
+  serviceId: string;
+
+  /**
+   * @generated from field: string name = 3;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message meshgate.v1.PairDeviceRequest.
+ * Use `create(PairDeviceRequestSchema)` to create a new message.
+ */
+export const PairDeviceRequestSchema: GenMessage<PairDeviceRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 22);
+
+/**
+ * @generated from message meshgate.v1.PairDeviceResponse
+ */
+export type PairDeviceResponse = Message<"meshgate.v1.PairDeviceResponse"> & {
+  /**
+   * @generated from oneof meshgate.v1.PairDeviceResponse.result
+   */
+  result: {
+    /**
+     * @generated from field: meshgate.v1.PairDeviceResponse.Paired paired = 1;
+     */
+    value: PairDeviceResponse_Paired;
+    case: "paired";
+  } | {
+    /**
+     * `not_signed_in`, `not_offered`, `name_invalid` or `too_many`
+     *
+     * @generated from field: string refused = 2;
+     */
+    value: string;
+    case: "refused";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message meshgate.v1.PairDeviceResponse.
+ * Use `create(PairDeviceResponseSchema)` to create a new message.
+ */
+export const PairDeviceResponseSchema: GenMessage<PairDeviceResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 23);
+
+/**
+ * @generated from message meshgate.v1.PairDeviceResponse.Paired
+ */
+export type PairDeviceResponse_Paired = Message<"meshgate.v1.PairDeviceResponse.Paired"> & {
+  /**
+   * @generated from field: meshgate.v1.Device device = 1;
+   */
+  device?: Device | undefined;
+
+  /**
+   * told once
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+};
+
+/**
+ * Describes the message meshgate.v1.PairDeviceResponse.Paired.
+ * Use `create(PairDeviceResponse_PairedSchema)` to create a new message.
+ */
+export const PairDeviceResponse_PairedSchema: GenMessage<PairDeviceResponse_Paired> = /*@__PURE__*/
+  messageDesc(file_meshgate, 23, 0);
+
+/**
+ * @generated from message meshgate.v1.ListDevicesRequest
+ */
+export type ListDevicesRequest = Message<"meshgate.v1.ListDevicesRequest"> & {
+  /**
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * @generated from field: string service_id = 2;
+   */
+  serviceId: string;
+};
+
+/**
+ * Describes the message meshgate.v1.ListDevicesRequest.
+ * Use `create(ListDevicesRequestSchema)` to create a new message.
+ */
+export const ListDevicesRequestSchema: GenMessage<ListDevicesRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 24);
+
+/**
+ * @generated from message meshgate.v1.ListDevicesResponse
+ */
+export type ListDevicesResponse = Message<"meshgate.v1.ListDevicesResponse"> & {
+  /**
+   * @generated from field: repeated meshgate.v1.Device devices = 1;
+   */
+  devices: Device[];
+};
+
+/**
+ * Describes the message meshgate.v1.ListDevicesResponse.
+ * Use `create(ListDevicesResponseSchema)` to create a new message.
+ */
+export const ListDevicesResponseSchema: GenMessage<ListDevicesResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 25);
+
+/**
+ * @generated from message meshgate.v1.RevokeDeviceRequest
+ */
+export type RevokeDeviceRequest = Message<"meshgate.v1.RevokeDeviceRequest"> & {
+  /**
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+
+  /**
+   * @generated from field: string service_id = 2;
+   */
+  serviceId: string;
+
+  /**
+   * @generated from field: string device_id = 3;
+   */
+  deviceId: string;
+};
+
+/**
+ * Describes the message meshgate.v1.RevokeDeviceRequest.
+ * Use `create(RevokeDeviceRequestSchema)` to create a new message.
+ */
+export const RevokeDeviceRequestSchema: GenMessage<RevokeDeviceRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate, 26);
+
+/**
+ * @generated from message meshgate.v1.RevokeDeviceResponse
+ */
+export type RevokeDeviceResponse = Message<"meshgate.v1.RevokeDeviceResponse"> & {
+};
+
+/**
+ * Describes the message meshgate.v1.RevokeDeviceResponse.
+ * Use `create(RevokeDeviceResponseSchema)` to create a new message.
+ */
+export const RevokeDeviceResponseSchema: GenMessage<RevokeDeviceResponse> = /*@__PURE__*/
+  messageDesc(file_meshgate, 27);
+
+/**
  * @generated from message meshgate.v1.WatchRevocationsRequest
  */
 export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsRequest"> & {
@@ -751,7 +953,7 @@ export type WatchRevocationsRequest = Message<"meshgate.v1.WatchRevocationsReque
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 21);
+  messageDesc(file_meshgate, 28);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse
@@ -823,7 +1025,7 @@ export type WatchRevocationsResponse = Message<"meshgate.v1.WatchRevocationsResp
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22);
+  messageDesc(file_meshgate, 29);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Ready
@@ -836,7 +1038,7 @@ export type WatchRevocationsResponse_Ready = Message<"meshgate.v1.WatchRevocatio
  * Use `create(WatchRevocationsResponse_ReadySchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ReadySchema: GenMessage<WatchRevocationsResponse_Ready> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22, 0);
+  messageDesc(file_meshgate, 29, 0);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.Heartbeat
@@ -849,7 +1051,7 @@ export type WatchRevocationsResponse_Heartbeat = Message<"meshgate.v1.WatchRevoc
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22, 1);
+  messageDesc(file_meshgate, 29, 1);
 
 /**
  * @generated from message meshgate.v1.WatchRevocationsResponse.PeersChanged
@@ -862,7 +1064,7 @@ export type WatchRevocationsResponse_PeersChanged = Message<"meshgate.v1.WatchRe
  * Use `create(WatchRevocationsResponse_PeersChangedSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_PeersChangedSchema: GenMessage<WatchRevocationsResponse_PeersChanged> = /*@__PURE__*/
-  messageDesc(file_meshgate, 22, 2);
+  messageDesc(file_meshgate, 29, 2);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsRequest
@@ -881,7 +1083,7 @@ export type SendAccessLogsRequest = Message<"meshgate.v1.SendAccessLogsRequest">
  * Use `create(SendAccessLogsRequestSchema)` to create a new message.
  */
 export const SendAccessLogsRequestSchema: GenMessage<SendAccessLogsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 23);
+  messageDesc(file_meshgate, 30);
 
 /**
  * @generated from message meshgate.v1.SendAccessLogsResponse
@@ -894,7 +1096,7 @@ export type SendAccessLogsResponse = Message<"meshgate.v1.SendAccessLogsResponse
  * Use `create(SendAccessLogsResponseSchema)` to create a new message.
  */
 export const SendAccessLogsResponseSchema: GenMessage<SendAccessLogsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 24);
+  messageDesc(file_meshgate, 31);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateRequest
@@ -932,7 +1134,7 @@ export type LeaseCertificateRequest = Message<"meshgate.v1.LeaseCertificateReque
  * Use `create(LeaseCertificateRequestSchema)` to create a new message.
  */
 export const LeaseCertificateRequestSchema: GenMessage<LeaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 25);
+  messageDesc(file_meshgate, 32);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse
@@ -971,7 +1173,7 @@ export type LeaseCertificateResponse = Message<"meshgate.v1.LeaseCertificateResp
  * Use `create(LeaseCertificateResponseSchema)` to create a new message.
  */
 export const LeaseCertificateResponseSchema: GenMessage<LeaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 26);
+  messageDesc(file_meshgate, 33);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Granted
@@ -984,7 +1186,7 @@ export type LeaseCertificateResponse_Granted = Message<"meshgate.v1.LeaseCertifi
  * Use `create(LeaseCertificateResponse_GrantedSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_GrantedSchema: GenMessage<LeaseCertificateResponse_Granted> = /*@__PURE__*/
-  messageDesc(file_meshgate, 26, 0);
+  messageDesc(file_meshgate, 33, 0);
 
 /**
  * @generated from message meshgate.v1.LeaseCertificateResponse.Held
@@ -997,7 +1199,7 @@ export type LeaseCertificateResponse_Held = Message<"meshgate.v1.LeaseCertificat
  * Use `create(LeaseCertificateResponse_HeldSchema)` to create a new message.
  */
 export const LeaseCertificateResponse_HeldSchema: GenMessage<LeaseCertificateResponse_Held> = /*@__PURE__*/
-  messageDesc(file_meshgate, 26, 1);
+  messageDesc(file_meshgate, 33, 1);
 
 /**
  * NaCl box of the sender for one recipient: JSON with keyPem, chainPem and directory.
@@ -1028,7 +1230,7 @@ export type SealedCertificate = Message<"meshgate.v1.SealedCertificate"> & {
  * Use `create(SealedCertificateSchema)` to create a new message.
  */
 export const SealedCertificateSchema: GenMessage<SealedCertificate> = /*@__PURE__*/
-  messageDesc(file_meshgate, 27);
+  messageDesc(file_meshgate, 34);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateRequest
@@ -1050,7 +1252,7 @@ export type ReleaseCertificateRequest = Message<"meshgate.v1.ReleaseCertificateR
  * Use `create(ReleaseCertificateRequestSchema)` to create a new message.
  */
 export const ReleaseCertificateRequestSchema: GenMessage<ReleaseCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 28);
+  messageDesc(file_meshgate, 35);
 
 /**
  * @generated from message meshgate.v1.ReleaseCertificateResponse
@@ -1063,7 +1265,7 @@ export type ReleaseCertificateResponse = Message<"meshgate.v1.ReleaseCertificate
  * Use `create(ReleaseCertificateResponseSchema)` to create a new message.
  */
 export const ReleaseCertificateResponseSchema: GenMessage<ReleaseCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 29);
+  messageDesc(file_meshgate, 36);
 
 /**
  * @generated from message meshgate.v1.ChallengeAnswer
@@ -1097,7 +1299,7 @@ export type ChallengeAnswer = Message<"meshgate.v1.ChallengeAnswer"> & {
  * Use `create(ChallengeAnswerSchema)` to create a new message.
  */
 export const ChallengeAnswerSchema: GenMessage<ChallengeAnswer> = /*@__PURE__*/
-  messageDesc(file_meshgate, 30);
+  messageDesc(file_meshgate, 37);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesRequest
@@ -1124,7 +1326,7 @@ export type PresentChallengesRequest = Message<"meshgate.v1.PresentChallengesReq
  * Use `create(PresentChallengesRequestSchema)` to create a new message.
  */
 export const PresentChallengesRequestSchema: GenMessage<PresentChallengesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 31);
+  messageDesc(file_meshgate, 38);
 
 /**
  * @generated from message meshgate.v1.PresentChallengesResponse
@@ -1137,7 +1339,7 @@ export type PresentChallengesResponse = Message<"meshgate.v1.PresentChallengesRe
  * Use `create(PresentChallengesResponseSchema)` to create a new message.
  */
 export const PresentChallengesResponseSchema: GenMessage<PresentChallengesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 32);
+  messageDesc(file_meshgate, 39);
 
 /**
  * @generated from message meshgate.v1.FindChallengeRequest
@@ -1171,7 +1373,7 @@ export type FindChallengeRequest = Message<"meshgate.v1.FindChallengeRequest"> &
  * Use `create(FindChallengeRequestSchema)` to create a new message.
  */
 export const FindChallengeRequestSchema: GenMessage<FindChallengeRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 33);
+  messageDesc(file_meshgate, 40);
 
 /**
  * @generated from message meshgate.v1.FindChallengeResponse
@@ -1188,7 +1390,7 @@ export type FindChallengeResponse = Message<"meshgate.v1.FindChallengeResponse">
  * Use `create(FindChallengeResponseSchema)` to create a new message.
  */
 export const FindChallengeResponseSchema: GenMessage<FindChallengeResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 34);
+  messageDesc(file_meshgate, 41);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsRequest
@@ -1205,7 +1407,7 @@ export type CertificateRecipientsRequest = Message<"meshgate.v1.CertificateRecip
  * Use `create(CertificateRecipientsRequestSchema)` to create a new message.
  */
 export const CertificateRecipientsRequestSchema: GenMessage<CertificateRecipientsRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 35);
+  messageDesc(file_meshgate, 42);
 
 /**
  * @generated from message meshgate.v1.CertificateRecipientsResponse
@@ -1222,7 +1424,7 @@ export type CertificateRecipientsResponse = Message<"meshgate.v1.CertificateReci
  * Use `create(CertificateRecipientsResponseSchema)` to create a new message.
  */
 export const CertificateRecipientsResponseSchema: GenMessage<CertificateRecipientsResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 36);
+  messageDesc(file_meshgate, 43);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateRequest
@@ -1256,7 +1458,7 @@ export type ShareCertificateRequest = Message<"meshgate.v1.ShareCertificateReque
  * Use `create(ShareCertificateRequestSchema)` to create a new message.
  */
 export const ShareCertificateRequestSchema: GenMessage<ShareCertificateRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 37);
+  messageDesc(file_meshgate, 44);
 
 /**
  * @generated from message meshgate.v1.ShareCertificateResponse
@@ -1269,7 +1471,7 @@ export type ShareCertificateResponse = Message<"meshgate.v1.ShareCertificateResp
  * Use `create(ShareCertificateResponseSchema)` to create a new message.
  */
 export const ShareCertificateResponseSchema: GenMessage<ShareCertificateResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 38);
+  messageDesc(file_meshgate, 45);
 
 /**
  * @generated from message meshgate.v1.CertificateState
@@ -1328,7 +1530,7 @@ export type CertificateState = Message<"meshgate.v1.CertificateState"> & {
  * Use `create(CertificateStateSchema)` to create a new message.
  */
 export const CertificateStateSchema: GenMessage<CertificateState> = /*@__PURE__*/
-  messageDesc(file_meshgate, 39);
+  messageDesc(file_meshgate, 46);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesRequest
@@ -1359,7 +1561,7 @@ export type ReportCertificatesRequest = Message<"meshgate.v1.ReportCertificatesR
  * Use `create(ReportCertificatesRequestSchema)` to create a new message.
  */
 export const ReportCertificatesRequestSchema: GenMessage<ReportCertificatesRequest> = /*@__PURE__*/
-  messageDesc(file_meshgate, 40);
+  messageDesc(file_meshgate, 47);
 
 /**
  * @generated from message meshgate.v1.ReportCertificatesResponse
@@ -1372,7 +1574,7 @@ export type ReportCertificatesResponse = Message<"meshgate.v1.ReportCertificates
  * Use `create(ReportCertificatesResponseSchema)` to create a new message.
  */
 export const ReportCertificatesResponseSchema: GenMessage<ReportCertificatesResponse> = /*@__PURE__*/
-  messageDesc(file_meshgate, 41);
+  messageDesc(file_meshgate, 48);
 
 /**
  * @generated from service meshgate.v1.GatewayService
@@ -1454,6 +1656,32 @@ export const GatewayService: GenService<{
     methodKind: "unary";
     input: typeof VerifyPeerRequestSchema;
     output: typeof VerifyPeerResponseSchema;
+  },
+  /**
+   * Devices of a session's user at its service.
+   *
+   * @generated from rpc meshgate.v1.GatewayService.PairDevice
+   */
+  pairDevice: {
+    methodKind: "unary";
+    input: typeof PairDeviceRequestSchema;
+    output: typeof PairDeviceResponseSchema;
+  },
+  /**
+   * @generated from rpc meshgate.v1.GatewayService.ListDevices
+   */
+  listDevices: {
+    methodKind: "unary";
+    input: typeof ListDevicesRequestSchema;
+    output: typeof ListDevicesResponseSchema;
+  },
+  /**
+   * @generated from rpc meshgate.v1.GatewayService.RevokeDevice
+   */
+  revokeDevice: {
+    methodKind: "unary";
+    input: typeof RevokeDeviceRequestSchema;
+    output: typeof RevokeDeviceResponseSchema;
   },
   /**
    * What ends trust at once. The first message is `ready`: from there on nothing is missed while the stream lives.
