@@ -191,4 +191,6 @@ export const RATE_LOOK = 4;
 
 /** A diagnosis as a whole, and how many targets of a route it asks. */
 export const DIAGNOSIS_MS = 15_000;
+/** Tokens for diagnoses that the control plane is asked about at once. */
+export const DIAGNOSES = 4;
 export const DIAGNOSIS_TARGETS = 16;

@@ -1,4 +1,7 @@
 // Who gets in: every reason to be refused, with nothing of the request reaching the upstream.
+import { parsePrefix } from '#lib/ip.ts';
+import { isTrustedPeer } from '#publish/access/client-address.ts';
+import type { PublicKey } from '#model/ids.ts';
 import t, { type Test } from 'tap';
 import type { ServiceMapping } from '#model/service.ts';
 import { noRestrictions } from '#model/service.ts';
@@ -206,3 +209,10 @@ void t.test(
     t.equal(echo.received.length, 1);
   },
 );
+
+void t.test('who comes over the mesh stands for itself, whatever ranges are trusted', async (t) => {
+  const trusted = [parsePrefix('127.0.0.0/8')].filter((prefix) => prefix !== undefined);
+  const remote = { address: '127.0.0.1', port: 1 };
+  t.equal(isTrustedPeer({ remote, meshPeer: undefined }, trusted), true);
+  t.equal(isTrustedPeer({ remote, meshPeer: 'key' as PublicKey }, trusted), false);
+});

@@ -1,5 +1,7 @@
 // Whose request it is by address: the connection's other end, or what trusted proxies before us say (attack rows H-10 to H-12).
 import { formatIp, parseIp, prefixContains, unmapIp, type IpAddress, type IpPrefix } from '#lib/ip.ts';
+import type { Endpoint } from '#lib/net.ts';
+import type { PublicKey } from '#model/ids.ts';
 import { nodeAddress } from './proxy-chain.ts';
 
 export interface ClientAddress {
@@ -22,10 +24,16 @@ export function clientAddress(remote: string, chain: readonly string[] | undefin
   return describe(ip);
 }
 
-/** Whether what the peer says about the request before it is believed. */
-export function isTrustedPeer(remote: string, trusted: readonly IpPrefix[]): boolean {
-  if (trusted.length === 0) return false;
-  const ip = parse(remote);
+/**
+ * Whether what the connection's other end says about the request before it is believed. Who comes over the mesh stands for itself alone, whatever
+ * ranges are trusted.
+ */
+export function isTrustedPeer(
+  { remote, meshPeer }: { readonly remote: Endpoint; readonly meshPeer: PublicKey | undefined },
+  trusted: readonly IpPrefix[],
+): boolean {
+  if (trusted.length === 0 || meshPeer !== undefined) return false;
+  const ip = parse(remote.address);
   return ip !== undefined && isTrusted(ip, trusted);
 }
 

@@ -7,7 +7,7 @@ import { fieldValue } from '#wire/http1-fields.ts';
 import type { Verdict } from '../access/check.ts';
 import { doorChecks, proofChecks, runChecks } from '../access/pipeline.ts';
 import { readSubject, type Subject } from '../access/subject.ts';
-import { DIAGNOSIS_MS, DIAGNOSIS_TARGETS } from '../constants.ts';
+import { DIAGNOSES, DIAGNOSIS_MS, DIAGNOSIS_TARGETS } from '../constants.ts';
 import { fixOf } from '../pages/fixes.ts';
 import type { OwnReason } from '../pages/reasons.ts';
 import { failedStage } from '../pages/stages.ts';
@@ -42,9 +42,30 @@ export interface Step {
   readonly fix?: string | undefined;
 }
 
-/** The token, where the request asks for a diagnosis. */
+/** The token, where the request asks for a diagnosis: 32 bytes in base64url. */
 export function diagnosisToken({ path, service, request }: Subject): string | undefined {
-  return path === diagnosisPath && service !== undefined ? fieldValue(request.fields, tokenField) : undefined;
+  const token = path === diagnosisPath && service !== undefined ? fieldValue(request.fields, tokenField) : undefined;
+  return token !== undefined && /^[\w-]{43}$/.test(token) ? token : undefined;
+}
+
+/** Beyond so many questions at once no token is good: strangers can send some too. */
+export class LimitedDiagnoses implements DiagnosisAuthority {
+  readonly #authority: DiagnosisAuthority;
+  #asked = 0;
+
+  constructor(authority: DiagnosisAuthority) {
+    this.#authority = authority;
+  }
+
+  async redeemDiagnosis(token: string, serviceId: ServiceId, signal: AbortSignal): Promise<boolean> {
+    if (this.#asked >= DIAGNOSES) return false;
+    this.#asked++;
+    try {
+      return await this.#authority.redeemDiagnosis(token, serviceId, signal);
+    } finally {
+      this.#asked--;
+    }
+  }
 }
 
 /** The steps, or undefined where the token is not good. Never rejects. */

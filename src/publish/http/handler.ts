@@ -113,7 +113,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   run(): void {
     const { client, request } = this.#exchange;
     const { trustedProxies, routes } = this.#deps;
-    this.#trusted = isTrustedPeer(client.remote.address, trustedProxies);
+    this.#trusted = isTrustedPeer(client, trustedProxies);
     this.#chain = this.#trusted ? readChain(request.fields) : undefined;
     const address = this.#trusted ? clientAddress(client.remote.address, this.#chain?.nodes, trustedProxies) : client.peer;
     if (address !== undefined) this.#sourceIp = address.text;

@@ -28,7 +28,7 @@ import { createHttpChecks, type HttpChecks } from './balance/http-checks.ts';
 import type { Unlocks } from '../stream/unlocks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Client, Exchange } from './exchange.ts';
-import type { DiagnosisAuthority } from './diagnose.ts';
+import { LimitedDiagnoses, type DiagnosisAuthority } from './diagnose.ts';
 import { Encoders } from './encoded-body.ts';
 import { handleExchange } from './handler.ts';
 import type { HandlerDeps } from './handler-deps.ts';
@@ -173,7 +173,7 @@ class Publisher implements HttpPublisher, H1Owner {
       signIn: deps.signIn,
       devices: deps.devices,
       identityHeaders: deps.identityHeaders,
-      diagnoses: deps.diagnoses,
+      diagnoses: deps.diagnoses === undefined ? undefined : new LimitedDiagnoses(deps.diagnoses),
       pages: new Pages(deps.brand ?? plainBrand),
       trustedProxies,
       accessLog: deps.accessLog,

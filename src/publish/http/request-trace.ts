@@ -6,7 +6,7 @@ import type { Trace, Tracing } from '../tracing/trace-context.ts';
 import type { Exchange } from './exchange.ts';
 
 export function beginTrace({ client, request }: Exchange, tracing: Tracing, trustedProxies: readonly IpPrefix[]): Trace {
-  const trusted = isTrustedPeer(client.remote.address, trustedProxies);
+  const trusted = isTrustedPeer(client, trustedProxies);
   const said = (key: string): string | undefined => (trusted ? joinedValue(request.fields, key) : undefined);
   return tracing.begin(said('traceparent'), said('tracestate'));
 }
