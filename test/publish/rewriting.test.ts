@@ -58,6 +58,30 @@ void t.test('a path is stripped, kept, replaced or rewritten, and all else stays
   }
 });
 
+void t.test('an app whose prefix was stripped is told it, by nobody else', async (t) => {
+  const { fixture, echo } = await withEcho(t, (port) => [
+    mapping('a.test', [
+      path(port, { path: '/strip', pathRewrite: 'strip' }),
+      path(port, { path: '/keep', pathRewrite: 'preserve' }),
+      path(port, { path: '/own', pathRewrite: 'strip', customHeaders: { 'X-Forwarded-Prefix': '/said' } }),
+      path(port, { path: '/', pathRewrite: 'strip' }),
+    ]),
+  ]);
+  const claims = ['/evil', '/evil2'].map((value) => ['x-forwarded-prefix', value] as const);
+  for (const version of versions) {
+    for (const [from = '', told] of [
+      ['/strip/a', '/strip'],
+      ['/keep/a', undefined],
+      ['/own/a', '/said'],
+      ['/other', undefined],
+    ] as const) {
+      await ask(fixture, version, { path: from, headers: [...claims, ['x_forwarded_prefix', '/evil3']] });
+      const said = [...(echo.received.at(-1) ?? '').matchAll(/^x.forwarded.prefix: (.*)\r$/gim)].map(([, value]) => value);
+      t.same(said, told === undefined ? [] : [told], `${version} ${from}`);
+    }
+  }
+});
+
 void t.test('a rewritten path that could be read as leaving its folder, or is none, is never sent', async (t) => {
   const regex = (pattern: string, replacement: string): PathRewrite => ({ kind: 'regex', pattern, replacement });
   const { fixture, echo } = await withEcho(t, (port) => [

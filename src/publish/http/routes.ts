@@ -261,7 +261,7 @@ function publishPath(
     key: shared.text(`${path.path} ${JSON.stringify(options.match)}`),
     fingerprint: shared.text(JSON.stringify([path.path, lasting, [...new Set(path.targets.map(({ basePath }) => basePath))].toSorted()])),
     requestTimeoutMs,
-    customHeaders: lines,
+    customHeaders: toldPrefix(paths, names) + lines,
     customKeys: names,
     compression: service.mapping.web.compression,
     edits,
@@ -280,6 +280,12 @@ function publishAnswer(
   if (answer.kind === 'broken') onProblem(`the answer of ${own.path} cannot be given: ${answer.problem}`);
   const whole = alone && place.prefix === '' && !leadsBelow(answer);
   return { kind: 'answer', service, ...place, conditions: compileConditions(own.match), whole, answer, edits };
+}
+
+/** Tells an app whose paths were stripped where it stands for its visitors. A service that says so itself, or wants it removed, is left alone. */
+function toldPrefix({ prefix, inner, pattern }: PathMap, edited: FieldClass): string {
+  const stripped = prefix !== '' && inner === '' && pattern === undefined;
+  return stripped && /^[\x21-\x7e]+$/.test(prefix) && !edited.has('x-forwarded-prefix') ? `X-Forwarded-Prefix: ${prefix}\r\n` : '';
 }
 
 function placeOf(path: string, exact: boolean): { readonly prefix: string; readonly exact: string | undefined } {
