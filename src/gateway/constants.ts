@@ -26,6 +26,8 @@ export const plainConnections = 1_024;
 export const plainConnectionsPerAddress = 64;
 /** Datagrams of a flow that wait for its overlay socket to open; more are dropped. */
 export const maxWaitingDatagrams = 16;
+/** Time to find the address of a UDP target that is a name. */
+export const udpResolveMs = 5_000;
 /** Services that are gone and whose last records may still come. */
 export const maxGoneServices = 1_000;
 /** How often the states of certificates are looked at for the control plane, milliseconds, and how many go into one call. */

@@ -13,6 +13,7 @@ import { formatPrefix } from '#lib/ip.ts';
 import { startScoped, type Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { formatHostPort } from '#lib/net.ts';
+import { resolveHost } from '#lib/resolve.ts';
 import { serveStatus } from '#lib/status-socket.ts';
 import { chooseHostUdp, createMeshNode, hostMeta, type MeshNode, overlayOptions } from '#mesh/index.ts';
 import { serveMetrics } from '#metrics/index.ts';
@@ -45,6 +46,7 @@ import { openSurroundings } from './surroundings.ts';
 import { openPublicSockets } from './listen/public-sockets.ts';
 import { openOverlayUdp } from './overlay-udp.ts';
 import { viewPaths } from './path-view.ts';
+import { namedUdp } from './named-udp.ts';
 import { Registration } from './registration.ts';
 import { holdRelyingParty } from './relying-party.ts';
 import { openAccessLog } from './report/access-log.ts';
@@ -213,8 +215,8 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         reachable,
         webDomain: (host) => routes.service(host)?.domain,
         unlocks,
-        openUdp: openOverlayUdp(node.overlay),
-        openDirectUdp: udp.open,
+        openUdp: namedUdp(openOverlayUdp(node.overlay), (name, signal) => node.overlay.resolve(name, signal)),
+        openDirectUdp: namedUdp(udp.open, resolveHost),
         accessLog: record,
         clock,
         log: log.with({ part: 'stream' }),
@@ -226,6 +228,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     );
     const door = new ProxyDoor({ trusted: config.proxyProtocol.trusted, clock, log: log.with({ part: 'listen' }) });
     const sockets = await openPublicSockets({
+      loadBalancers: config.proxyProtocol.trusted,
       at: config.listen,
       door,
       http: publisher,

@@ -22,9 +22,7 @@ export function dialByName(options: DialByNameOptions): Dial {
   return async (target, { signal }) => {
     if (parseIp(target.host) !== undefined || knows(target.host)) return dial(target, { signal });
     const name = canonicalDomain(target.host);
-    if (name === undefined || name === '') throw unknown(target.host);
-    const domains = name.includes('.') ? [] : [options.ownDomain(), ...names.searchDomains].filter((domain) => domain !== '');
-    for (const candidate of [...domains.map((domain) => `${name}.${domain}`), name]) {
+    for (const candidate of name === undefined ? [] : candidatesOf(name, options.ownDomain(), names.searchDomains)) {
       if (knows(candidate)) return dial({ ...target, host: candidate }, { signal });
       const addresses = await names.resolve(candidate, signal);
       if (addresses.length === 0) continue;
@@ -52,6 +50,31 @@ async function dialAny(dial: Dial, addresses: readonly IpAddress[], port: number
     }
   }
   throw failure;
+}
+
+/** The addresses that `dialByName` would go through: of a peer, where `addressOf` knows it, else of what the name servers say. */
+export async function resolveByName(
+  host: string,
+  { addressOf, names, ownDomain }: Pick<DialByNameOptions, 'names' | 'ownDomain'> & { readonly addressOf: (host: string) => IpAddress | undefined },
+  signal: AbortSignal,
+): Promise<readonly IpAddress[]> {
+  const known = parseIp(host) ?? addressOf(host);
+  if (known !== undefined) return [known];
+  const name = canonicalDomain(host);
+  for (const candidate of name === undefined ? [] : candidatesOf(name, ownDomain(), names.searchDomains)) {
+    const peer = addressOf(candidate);
+    if (peer !== undefined) return [peer];
+    const addresses = await names.resolve(candidate, signal);
+    if (addresses.length > 0) return addresses.slice(0, MAX_ADDRESSES_DIALLED);
+  }
+  return [];
+}
+
+/** A name of one label is looked for in our domains first. */
+function candidatesOf(name: string, ownDomain: string, searchDomains: readonly string[]): readonly string[] {
+  if (name === '') return [];
+  const domains = name.includes('.') ? [] : [ownDomain, ...searchDomains].filter((domain) => domain !== '');
+  return [...domains.map((domain) => `${name}.${domain}`), name];
 }
 
 function unknown(host: string): Error {

@@ -422,6 +422,10 @@ class MeshOverlay implements Overlay {
     this.#driver.device.sendPacket(packet, this.#deps.clock.now());
   }
 
+  async resolve(host: string, signal: AbortSignal): Promise<readonly string[]> {
+    return (await this.#routes.resolve(host, (name) => this.#findPeer(name)?.ip, signal)).map(formatIp);
+  }
+
   #findPeer(host: string): ReturnType<PeerDirectory['find']> {
     const families = this.#ownPrefixes.map(({ address }) => address.family);
     return this.#directory.find(host, families);

@@ -13,7 +13,7 @@ import type { NetworkMap } from '#model/network-map.ts';
 import type { RouteStatus } from '#model/status.ts';
 import type { SocketAddress, SynVerdict } from '#netstack/types.ts';
 import { FORWARDER_PORTS } from './constants.ts';
-import { dialByName } from './dns-dial.ts';
+import { dialByName, resolveByName } from './dns-dial.ts';
 import { DnsForwarder } from './dns-forwarder.ts';
 import { Names } from './dns-names.ts';
 import { Questions, type QuestionSocket } from './dns-questions.ts';
@@ -150,7 +150,16 @@ export class OverlayRoutes {
 
   /** The dial that also knows names; `knows` says which hosts the one beneath can do alone. */
   dialNames(dial: Dial, knows: (host: string) => boolean): Dial {
-    return dialByName({ dial, knows, names: this.#names, ownDomain: () => this.#map?.self.fqdn.replace(/^[^.]*\.?/, '') ?? '' });
+    return dialByName({ dial, knows, names: this.#names, ownDomain: () => this.#ownDomain() });
+  }
+
+  /** Addresses of a host that it can be dialled at; `addressOf` knows those of peers. */
+  resolve(host: string, addressOf: (host: string) => IpAddress | undefined, signal: AbortSignal): Promise<readonly IpAddress[]> {
+    return resolveByName(host, { addressOf, names: this.#names, ownDomain: () => this.#ownDomain() }, signal);
+  }
+
+  #ownDomain(): string {
+    return this.#map?.self.fqdn.replace(/^[^.]*\.?/, '') ?? '';
   }
 
   /** For the stack: whether a packet to this address is ours to carry. */

@@ -73,6 +73,8 @@ export interface OverlayUdpSocket {
 
 export interface Overlay extends Closable {
   readonly dial: Dial;
+  /** Addresses of a peer or name as dialling it finds them, in turn; none where nobody knows it. Rejects where who should know does not answer. */
+  resolve(host: string, signal: AbortSignal): Promise<readonly string[]>;
   /**
    * Accepts TCP connections to any port of this peer's overlay addresses. Only what the map's packet filter admits reaches `wants`,
    * and where that says no, the other side gets a reset. With `open` its answer waits until the way to the port's target is open, which the handler

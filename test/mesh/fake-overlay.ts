@@ -15,6 +15,9 @@ export class FakeOverlay implements Overlay {
   dial(): Promise<never> {
     return Promise.reject(Object.assign(new Error('no path'), { code: 'EHOSTUNREACH' }));
   }
+  resolve(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
   accept(): void {
     // nothing comes in
   }

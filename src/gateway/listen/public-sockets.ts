@@ -2,6 +2,7 @@
 // TCP passes the door for load balancers first; then a TLS service may claim it by its name, and the rest is HTTPS's.
 import type { Socket } from 'node:net';
 import type { Clock } from '#lib/clock.ts';
+import type { IpPrefix } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { DialTarget, Endpoint, Ends } from '#lib/net.ts';
@@ -11,6 +12,7 @@ import { portHolder } from './port-holder.ts';
 import type { ProxyDoor } from './proxy-door.ts';
 import { StreamPorts } from './stream-ports.ts';
 import { listenTcp } from './tcp.ts';
+import { createUdpProxyDoor } from './udp-proxy-door.ts';
 import { listenUdp } from './udp.ts';
 
 export interface PublicSocketsDeps {
@@ -18,6 +20,8 @@ export interface PublicSocketsDeps {
   readonly at: DialTarget;
   /** Load balancers say there whose a connection is. */
   readonly door: ProxyDoor;
+  /** The same load balancers, for UDP. */
+  readonly loadBalancers: readonly IpPrefix[];
   readonly http: Pick<HttpPublisher, 'handleConnection'>;
   readonly streams: Pick<StreamPublisher, 'handleConnection' | 'handleDatagrams'>;
   /** How a UDP port is opened. */
@@ -41,6 +45,10 @@ export async function openPublicSockets(deps: PublicSocketsDeps): Promise<Public
   const admit = (socket: Socket, from: Endpoint, port: number, enter: (ends: Ends) => void): void =>
     door.admit(socket, { remote: from, local: { address: socket.localAddress ?? '', port } }, enter);
 
+  const udpDoor = createUdpProxyDoor(deps.loadBalancers, (from, reason) =>
+    log.debug('a datagram of a load balancer was dropped', { remote: from.address, reason }),
+  );
+
   const https = await listenTcp(at, (socket, from) =>
     admit(socket, from, https.port, (ends) =>
       streams.handleConnection(socket, ends, https.port, (hello) => http.handleConnection(socket, { ...ends, hello })),
@@ -61,7 +69,9 @@ export async function openPublicSockets(deps: PublicSocketsDeps): Promise<Public
     holder: (port) => portHolder('udp', port),
     listen: (port) =>
       listenUdp({ host: at.host, port }, { open: deps.openUdp, log }, (run, size, from, reply) =>
-        streams.handleDatagrams(run, size, from, port, reply),
+        udpDoor.admit(run, size, from, (bytes, length, client) =>
+          streams.handleDatagrams(bytes, length, client, port, client === from ? reply : (answer, each) => reply(answer, each, from), from),
+        ),
       ),
     clock,
     log,

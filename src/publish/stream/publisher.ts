@@ -27,7 +27,7 @@ export interface StreamPublisher extends Closable {
    */
   handleConnection(socket: Socket, ends: Ends, port: number, otherwise?: (hello: ClientHello | undefined) => void): void;
   /** A run of one sender's datagrams to one of the table's UDP ports; the bytes are valid only during the call. */
-  handleDatagrams(run: Uint8Array, size: number, from: Endpoint, port: number, reply: Reply): void;
+  handleDatagrams(run: Uint8Array, size: number, from: Endpoint, port: number, reply: Reply, via?: Endpoint): void;
   /** Takes nothing new, lets streams finish for at most `deadlineMs`, and closes. */
   drain(deadlineMs: number): Promise<void>;
   /** Swaps the table; what it does not keep is ended at once. */
@@ -151,9 +151,9 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
       });
       keep(() => false);
     },
-    handleDatagrams(run, size, from, port, reply) {
+    handleDatagrams(run, size, from, port, reply, via) {
       const service = table.udp.get(port);
-      if (service !== undefined) flows.datagrams(run, size, from, service, reply);
+      if (service !== undefined) flows.datagrams(run, size, from, service, reply, via);
     },
     targetProblems: (service) => targets.problems(service),
     takesName: (port, domain) => table.ports.get(port)?.names.has(domain) === true,

@@ -1,6 +1,5 @@
 // Which TCP, TLS and UDP services there are, and which of them a connection or datagram means: an immutable table, made anew from all mappings.
 import type { SecureContext } from 'node:tls';
-import { parseIp } from '#lib/ip.ts';
 import type { DialTarget } from '#lib/net.ts';
 import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
@@ -75,6 +74,8 @@ export interface TargetTls {
 
 export interface UdpService extends AnyStreamService {
   readonly mode: 'udp';
+  /** Whether each datagram tells the target, in a PROXY header of version 2, whose it is. */
+  readonly proxy: boolean;
 }
 
 /** What one port carries: services by the name that the client asks for (or `*.` and what is behind its first label), and one for everybody else. */
@@ -137,8 +138,10 @@ export function buildStreamTable(mappings: Iterable<ServiceMapping>, onProblem: 
     if (mapping.mode === 'udp') {
       for (const view of views) {
         const holder = udp.get(view.port);
-        if (holder === undefined) udp.set(view.port, { ...view, mode: 'udp', idleMs: mapping.paths[0]?.options.sessionIdleTimeoutMs ?? UDP_IDLE_MS });
-        else onProblem(mapping.id, `port ${view.port} is ${holder.domain}'s already`);
+        const options = mapping.paths[0]?.options;
+        if (holder === undefined) {
+          udp.set(view.port, { ...view, mode: 'udp', proxy: options?.proxyProtocol === true, idleMs: options?.sessionIdleTimeoutMs ?? UDP_IDLE_MS });
+        } else onProblem(mapping.id, `port ${view.port} is ${holder.domain}'s already`);
         if (holder === undefined) byId.set(common.id, common);
       }
       continue;
@@ -243,8 +246,6 @@ export function streamRefusal({ mode, access, private: isPrivate, paths, stream 
   const problem = policyProblem(access);
   if (problem !== undefined) return problem;
   if (isPrivate) return 'private services are not served by this version of the gateway';
-  if (mode === 'udp' && path.options.proxyProtocol) return 'PROXY protocol for udp services is not supported by this version of the gateway';
-  // A name would have to be looked up for each flow, inside the mesh.
-  const named = mode === 'udp' ? path.targets.find(({ host }) => parseIp(host) === undefined) : undefined;
-  return named === undefined ? undefined : `the target ${named.host} of a udp service has to be an address`;
+  const { proxyProtocol, proxyProtocolVersion } = path.options;
+  return mode === 'udp' && proxyProtocol && proxyProtocolVersion === 1 ? 'version 1 of the PROXY protocol cannot speak of UDP' : undefined;
 }

@@ -4,6 +4,7 @@ import type { Clock, Timer } from '#lib/clock.ts';
 import { type Endpoint, type OpenUdpFlow, sendRun, type UdpFlow } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
+import { writeProxyHeader } from '#wire/proxy-protocol.ts';
 import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_SWEEP_MS } from '../constants.ts';
 import { createIdSource } from '../http/request-id.ts';
 import { admitStream, type AdmissionDeps, type Admitted, countAdmitted, endUnder, type Standing } from './admission.ts';
@@ -26,6 +27,10 @@ interface Flow extends Standing {
   readonly id: string;
   readonly service: UdpService;
   readonly client: Endpoint;
+  /** Who brought it: the client, or a load balancer that speaks for it. */
+  readonly via: Endpoint;
+  /** Put before each datagram to the target. */
+  readonly header: Buffer | undefined;
   /** Whose share it is of. */
   readonly network: string;
   readonly admitted: Admitted;
@@ -62,15 +67,18 @@ export class UdpFlows {
   }
 
   /** A run from a client: datagrams back to back, each `size` bytes long, the last may be shorter. The bytes are valid only during the call. */
-  datagrams(run: Uint8Array, size: number, client: Endpoint, service: UdpService, reply: Reply): void {
-    const flow = this.#flows.get(service.port, client) ?? this.#open(client, service, reply);
+  datagrams(run: Uint8Array, size: number, client: Endpoint, service: UdpService, reply: Reply, via: Endpoint = client): void {
+    const known = this.#flows.get(service.port, client);
+    // Another way back may be somebody else's: only who brought the first datagram of a flow gets its answers.
+    const flow = known === undefined ? this.#open(client, service, reply, via) : sameEndpoint(known.via, via) ? known : undefined;
     if (flow === undefined) {
       this.#dropped += Math.max(1, Math.ceil(run.length / Math.max(1, size)));
       return;
     }
     flow.usedAt = this.#deps.clock.now();
     flow.bytesUp += run.length;
-    sendRun(flow.upstream, run, size);
+    if (flow.header === undefined) sendRun(flow.upstream, run, size);
+    else sendEach(flow.upstream, flow.header, run, size);
   }
 
   /** Ends what came in under a sign-in that has ended. */
@@ -92,7 +100,7 @@ export class UdpFlows {
     for (const flow of this.#flows) this.#end(flow, 'draining');
   }
 
-  #open(client: Endpoint, service: UdpService, reply: Reply): Flow | undefined {
+  #open(client: Endpoint, service: UdpService, reply: Reply, via: Endpoint): Flow | undefined {
     const { clock } = this.#deps;
     if (this.#closed) return undefined;
     const admitted = admitStream(service, client.address, this.#deps);
@@ -122,6 +130,8 @@ export class UdpFlows {
       letInBy: service,
       address: client.address,
       client,
+      via,
+      header: service.proxy ? headerFor(client, service.port) : undefined,
       share: member.target,
       member,
       network,
@@ -202,6 +212,33 @@ export class UdpFlows {
       observed: flow.admitted.observed,
     });
   }
+}
+
+/** A socket for any address does not say at which of them a datagram came: that is left at zeros, in the client's family. */
+function headerFor(client: Endpoint, port: number): Buffer {
+  return writeProxyHeader(2, client, { address: client.address.includes(':') ? '::' : '0.0.0.0', port }, { transport: 'udp' });
+}
+
+/** Where a datagram with its header is put together: the bytes are free again when the send returns. */
+const scratch = Buffer.allocUnsafeSlow(65_535);
+
+/** Each with the header before it, as any of them may be lost. One that does not fit then is lost. */
+function sendEach(upstream: UdpFlow, header: Buffer, run: Uint8Array, size: number): void {
+  const step = Math.max(1, size);
+  scratch.set(header);
+  for (let at = 0; at === 0 || at < run.length; at += step) {
+    const datagram = run.subarray(at, at + step);
+    if (header.length + datagram.length > maxDatagram) continue;
+    scratch.set(datagram, header.length);
+    upstream.send(scratch.subarray(0, header.length + datagram.length));
+  }
+}
+
+/** Payload of UDP over IPv4. */
+const maxDatagram = 65_507;
+
+function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
+  return a === b || (a.port === b.port && a.address === b.address);
 }
 
 /** Flows by the service's port and the client's two: looked up for each datagram, so nothing is made for it. */

@@ -38,6 +38,7 @@ async function start({ upstreamPort, name }: { readonly upstreamPort: number; re
   });
   const sockets = await openPublicSockets({
     at: { host: '127.0.0.1', port: 0 },
+    loadBalancers: [],
     door: new ProxyDoor({ trusted: [], clock, log }),
     http: { handleConnection: (socket) => void socket.destroy() },
     streams: publisher,

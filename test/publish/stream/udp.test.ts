@@ -12,6 +12,7 @@ import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_IDLE_MS, UDP_SWEEP_MS } from '#pu
 import { plainSurroundings } from '#publish/access/surroundings.ts';
 import { UdpFlows } from '#publish/stream/udp-flows.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
+import { readProxyHeader } from '#wire/proxy-protocol.ts';
 import { dialTcp, mapping, path } from '../harness.ts';
 import { StreamTargets } from '#publish/stream/targets.ts';
 import { anything, plainAccess, signInProofs } from '#model/access.ts';
@@ -27,10 +28,10 @@ interface Door {
   readonly unlocks: Unlocks;
   readonly entries: AccessLogEntry[];
   /** What each target got, and the way to let it answer. */
-  readonly sent: { readonly to: Endpoint; readonly text: string; readonly answer: (text: string) => void }[];
+  readonly sent: { readonly to: Endpoint; readonly text: string; readonly bytes: Buffer; readonly answer: (text: string) => void }[];
   readonly answers: string[];
   closed: number;
-  send(from: string, text: string): void;
+  send(from: string, text: string, via?: string): void;
   apply(mappings: readonly ServiceMapping[]): void;
 }
 
@@ -38,7 +39,8 @@ function open(t: Test, mappings: readonly ServiceMapping[]): Door {
   const clock = new ManualClock();
   const door: { -readonly [Key in keyof Door]: Door[Key] } = { clock, entries: [], sent: [], answers: [], closed: 0 } as never;
   const target: OpenUdpFlow = (to, received) => ({
-    send: (bytes) => void door.sent.push({ to, text: Buffer.from(bytes).toString(), answer: (text) => received(Buffer.from(text)) }),
+    send: (bytes) =>
+      void door.sent.push({ to, text: Buffer.from(bytes).toString(), bytes: Buffer.from(bytes), answer: (text) => received(Buffer.from(text)) }),
     close: () => void door.closed++,
   });
   door.unlocks = new Unlocks({ clock, log: silentLogger });
@@ -59,13 +61,21 @@ function open(t: Test, mappings: readonly ServiceMapping[]): Door {
     targets.follow(table);
     door.flows.keep(table, () => false);
   };
-  door.send = (from, text) => {
+  door.send = (from, text, via) => {
+    const [viaAddress = '', viaPort = '1'] = via?.split(' ') ?? [];
     const [address = '', port = '1'] = from.split(' ');
     const service = table.udp.get(53);
     if (service === undefined) return;
-    door.flows.datagrams(Buffer.from(text), text.length, { address, port: Number(port) }, service, (bytes, _size, to) => {
-      door.answers.push(`${to.address} ${to.port} ${Buffer.from(bytes).toString()}`);
-    });
+    door.flows.datagrams(
+      Buffer.from(text),
+      text.length,
+      { address, port: Number(port) },
+      service,
+      (bytes, _size, to) => {
+        door.answers.push(`${to.address} ${to.port} ${Buffer.from(bytes).toString()}`);
+      },
+      via === undefined ? undefined : { address: viaAddress, port: Number(viaPort) },
+    );
   };
   t.teardown(() => door.flows.close());
   return door;
@@ -117,7 +127,7 @@ void t.test('who may not pass reaches nothing', async (t) => {
     { restrictions: { ...noRestrictions, blockedCountries: ['DE'] } },
     { access: { ...plainAccess, proofs: signInProofs } },
     { private: true },
-    { paths: udp('', ['a.name.test']).paths },
+    { paths: udp('', ['10.0.0.1']).paths.map((one) => ({ ...one, options: { ...one.options, proxyProtocol: true, proxyProtocolVersion: 1 } })) },
   ];
   for (const change of changes) {
     const door = open(t, [udp('dns.test', ['10.0.0.1'], change)]);
@@ -212,4 +222,45 @@ void t.test('a rule that is new ends the flows that it would not let in, and onl
   t.match(door.entries, [{ sourceIp: '192.0.2.1', reason: 'rule_denied' }]);
   door.send('192.0.2.1 1', 'c');
   t.equal(door.sent.length, 2);
+});
+
+void t.test('a target that asks for it is told in each datagram whose it is', async (t) => {
+  const service = udp('dns.test', ['10.0.0.1']);
+  const door = open(t, [{ ...service, paths: service.paths.map((one) => ({ ...one, options: { ...one.options, proxyProtocol: true } })) }]);
+  door.send('192.0.2.1 1000', 'a');
+  door.send('192.0.2.1 1000', 'bc');
+  door.send('2001:db8::1 1000', 'd');
+  const told = door.sent.map(({ bytes }) => {
+    const read = readProxyHeader(bytes);
+    return read.kind === 'header' && read.header.kind === 'proxied'
+      ? [
+          read.header.transport,
+          read.header.source.address,
+          read.header.source.port,
+          read.header.destination.port,
+          bytes.toString('latin1', read.length),
+        ]
+      : read.kind;
+  });
+  t.same(told, [
+    ['udp', '192.0.2.1', 1000, 53, 'a'],
+    ['udp', '192.0.2.1', 1000, 53, 'bc'],
+    ['udp', '2001:db8::1', 1000, 53, 'd'],
+  ]);
+  door.sent[0]?.answer('A');
+  t.same(door.answers, ['192.0.2.1 1000 A'], 'answers come without');
+  t.equal(door.flows.counts.open, 2);
+});
+
+void t.test('a flow is whose first datagram brought it: nobody else speaks for its client', async (t) => {
+  const door = open(t, [udp('dns.test', ['10.0.0.1'])]);
+  door.send('192.0.2.1 1000', 'a', '198.51.100.1 7');
+  door.send('192.0.2.1 1000', 'b', '198.51.100.2 7');
+  door.send('192.0.2.1 1000', 'c');
+  door.send('192.0.2.1 1000', 'd', '198.51.100.1 7');
+  t.same(
+    door.sent.map(({ text }) => text),
+    ['a', 'd'],
+  );
+  t.equal(door.flows.counts.dropped, 2);
 });
