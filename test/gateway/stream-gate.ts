@@ -44,6 +44,7 @@ export async function startGate(
   });
   const sockets = await openPublicSockets({
     at: { host: '127.0.0.1', port: 0 },
+    loadBalancers: [],
     door: new ProxyDoor({ trusted, clock, log }),
     http: { handleConnection: (socket) => void socket.destroy() },
     streams: publisher,
