@@ -44,7 +44,7 @@ export async function startGate(
   });
   const sockets = await openPublicSockets({
     at: { host: '127.0.0.1', port: 0 },
-    loadBalancers: [],
+    loadBalancers: trusted,
     door: new ProxyDoor({ trusted, clock, log }),
     http: { handleConnection: (socket) => void socket.destroy() },
     streams: publisher,
