@@ -42,8 +42,8 @@ export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Promi
   return startScoped(async (scope) => {
     const publicKey = options.privateKey.length === 32 ? parsePublicKey(toBase64(publicFromPrivate(options.privateKey))) : undefined;
     if (publicKey === undefined) throw overlayError('OVERLAY_BAD_KEY', `private key of ${options.privateKey.length} bytes`);
-    const shared = options.presharedKey;
-    if (shared !== undefined && shared.length !== 32) throw overlayError('OVERLAY_BAD_KEY', `preshared key of ${shared.length} bytes`);
+    if ((options.presharedKey?.length ?? 32) !== 32)
+      throw overlayError('OVERLAY_BAD_KEY', `preshared key of ${options.presharedKey?.length ?? 0} bytes`);
     const overlay = new MeshOverlay(deps, options, publicKey, scope);
     await overlay.open();
     return overlay;
@@ -52,6 +52,7 @@ export function createOverlay(deps: OverlayDeps, options: OverlayOptions): Promi
 
 class MeshOverlay implements Overlay {
   readonly dial: Dial;
+  readonly resolve: Overlay['resolve'];
   readonly #deps: OverlayDeps;
   readonly #options: OverlayOptions;
   readonly #publicKey: PublicKey;
@@ -151,7 +152,7 @@ class MeshOverlay implements Overlay {
         return this.#inside.connect(to, port, opened);
       },
     });
-    this.dial = this.#routes.dialNames(this.#dials.dial, (host) => this.#findPeer(host) !== undefined);
+    ({ dial: this.dial, resolve: this.resolve } = this.#routes.byName(this.#dials.dial, (host) => this.#findPeer(host)?.ip));
     this.#hub = new RelayHub({
       publicKey,
       ca: options.ca,
@@ -211,9 +212,7 @@ class MeshOverlay implements Overlay {
 
   readonly accept: Overlay['accept'] = (...acceptor) => this.#admission.accept(...acceptor);
 
-  carry(carrier: Carrier): void {
-    this.#routes.carry(carrier);
-  }
+  readonly carry = (carrier: Carrier): void => this.#routes.carry(carrier);
 
   async bindUdp(port: number, receive: (bytes: Uint8Array, from: Endpoint) => void): Promise<OverlayUdpSocket> {
     const socket = await this.#inside.bindUdp(port, (bytes, from) => receive(bytes, { address: formatIp(from.ip), port: from.port }));
@@ -420,10 +419,6 @@ class MeshOverlay implements Overlay {
     conn.wake();
     // The engine knows the peer now and keeps the packet until there is a session.
     this.#driver.device.sendPacket(packet, this.#deps.clock.now());
-  }
-
-  async resolve(host: string, signal: AbortSignal): Promise<readonly string[]> {
-    return (await this.#routes.resolve(host, (name) => this.#findPeer(name)?.ip, signal)).map(formatIp);
   }
 
   #findPeer(host: string): ReturnType<PeerDirectory['find']> {

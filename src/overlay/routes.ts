@@ -24,7 +24,7 @@ import { CarriedRoutes } from './routes-carried.ts';
 import { type Reach, TakenRoutes } from './routes-taken.ts';
 import { Openings } from './openings.ts';
 import { CarriedFlows } from './routes-udp.ts';
-import type { Carrier, OverlayConnection } from './types.ts';
+import type { Carrier, Overlay, OverlayConnection } from './types.ts';
 
 export interface OverlayRoutesDeps {
   readonly clock: Clock;
@@ -148,14 +148,16 @@ export class OverlayRoutes {
     return ip === undefined || peer === undefined ? undefined : { peer, ip };
   }
 
-  /** The dial that also knows names; `knows` says which hosts the one beneath can do alone. */
-  dialNames(dial: Dial, knows: (host: string) => boolean): Dial {
-    return dialByName({ dial, knows, names: this.#names, ownDomain: () => this.#ownDomain() });
-  }
-
-  /** Addresses of a host that it can be dialled at; `addressOf` knows those of peers. */
-  resolve(host: string, addressOf: (host: string) => IpAddress | undefined, signal: AbortSignal): Promise<readonly IpAddress[]> {
-    return resolveByName(host, { addressOf, names: this.#names, ownDomain: () => this.#ownDomain() }, signal);
+  /** Dialling that also knows names, and how it finds their addresses; `addressOf` knows those of the hosts that the dial beneath can do alone. */
+  byName(dial: Dial, addressOf: (host: string) => IpAddress | undefined): Pick<Overlay, 'dial' | 'resolve'> {
+    const options = {
+      dial,
+      knows: (host: string) => addressOf(host) !== undefined,
+      addressOf,
+      names: this.#names,
+      ownDomain: () => this.#ownDomain(),
+    };
+    return { dial: dialByName(options), resolve: async (host, signal) => (await resolveByName(host, options, signal)).map(formatIp) };
   }
 
   #ownDomain(): string {

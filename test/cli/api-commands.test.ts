@@ -224,3 +224,32 @@ t.test('issuers are made, changed and deleted; the secret comes from a file and 
   t.match(calls.at(-1), { detail: { issuers: ['i1', 'local'], auth: { oidc: { enabled: true } } } });
   t.match(await cli('issuer delete New'), { code: 0, out: 'deleted New' });
 });
+
+t.test('TCP, TLS and UDP services have their ports, their TLS and their load by flags', async (t) => {
+  const api = await signedIn(t.teardown);
+  api.addPeer('web');
+  const create = 'service create db --domain db.proxy.test --peer web --public';
+  t.match(await api.cli(`${create} --mode tcp --listen-port 5000-5009,443 --port 7000 --balancing least_connections --sticky --check-every 5s`), {
+    code: 0,
+  });
+  t.match(api.calls.at(-1), {
+    detail: {
+      listen_port: 5000,
+      targets: [{ port: 7000, protocol: 'tcp' }],
+      stream: {
+        port_ranges: [
+          { start: 5000, end: 5009 },
+          { start: 443, end: 443 },
+        ],
+        balancing: { strategy: 'least_connections', sticky: 'address' },
+        health_check: { interval: '5s' },
+      },
+    },
+  });
+  const tls = `${create} --mode tls --listen-port 8443 --terminate-tls --alpn postgresql --proxy-protocol --tell-tls`;
+  t.match(await api.cli(tls), { code: 0 });
+  t.match(api.calls.at(-1), {
+    detail: { targets: [{ port: 8443, options: { proxy_protocol: true } }], stream: { terminate: { alpn: ['postgresql'], tell_target: true } } },
+  });
+  t.match(await api.cli(`${create} --mode tcp --listen-port 5000-x`), { code: 2, err: /no port and no range/ });
+});

@@ -5,6 +5,7 @@ import { cliError } from '../errors.ts';
 import { readJsonFile } from '../files.ts';
 import { field, printJson } from '../output.ts';
 import { seconds } from './network.ts';
+import { firstPort, streamFields, streamFlags, targetOptions } from './stream-flags.ts';
 
 const services = '/api/reverse-proxies/services';
 const domains = '/api/reverse-proxies/domains';
@@ -20,9 +21,9 @@ const serviceCreate = apiCommand({
     peer: { kind: 'many', value: 'PEER', about: 'the peer that runs it, by name or id; several share the load' },
     'peer-group': { kind: 'text', value: 'GROUP', about: 'instead of --peer: every peer of this group runs it' },
     port: { kind: 'integer', value: 'N', about: 'the port at that peer' },
-    protocol: { kind: 'text', value: 'P', about: 'spoken at that port: http, https, tcp or udp (default http)' },
+    protocol: { kind: 'text', value: 'P', about: 'spoken at that port: http, https, tcp, tls or udp (default http)' },
     mode: { kind: 'text', value: 'MODE', about: 'http, tcp, udp or tls (default http)' },
-    'listen-port': { kind: 'integer', value: 'N', about: 'public port, for the modes other than http' },
+    ...streamFlags,
     path: { kind: 'text', value: 'PATH', about: 'only requests below this path (default /)' },
     sso: { kind: 'switch', about: 'visitors sign in first' },
     group: { kind: 'many', value: 'GROUP', about: 'with --sso: only members of this group; with --private: the peers; may be given more than once' },
@@ -46,7 +47,8 @@ const serviceCreate = apiCommand({
 });
 
 async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
-  const [domain, group, port] = [input.text('domain'), input.text('peer-group'), input.integer('port')];
+  const [domain, group] = [input.text('domain'), input.text('peer-group')];
+  const port = input.integer('port') ?? (input.text('mode') === 'http' ? undefined : firstPort(input));
   const names = input.many('peer');
   if (domain === undefined || port === undefined || (names.length === 0) === (group === undefined))
     throw cliError('CLI_USAGE', '--domain, --port and either --peer or --peer-group are needed, or --file');
@@ -62,7 +64,7 @@ async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
     name: input.positionals[0],
     domain,
     mode,
-    listen_port: input.integer('listen-port') ?? 0,
+    ...(await streamFields(input, mode)),
     targets: ids.map((id) => ({
       target_id: id,
       target_type: group === undefined ? 'peer' : 'group',
@@ -70,6 +72,7 @@ async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
       protocol,
       port,
       enabled: true,
+      ...targetOptions(input),
     })),
     enabled: !input.on('disabled'),
     pass_host_header: input.on('pass-host-header'),

@@ -1,0 +1,79 @@
+// What `meshgate service create` takes for TCP, TLS and UDP services.
+import { cliError } from '../errors.ts';
+import { readText } from '../files.ts';
+import type { Input } from '../command.ts';
+
+export const streamFlags = {
+  'listen-port': {
+    kind: 'text',
+    value: 'PORTS',
+    about:
+      'public ports, for the modes other than http: such as 5432, 5000-5099 or 80,443; the first ones lead to as many ports from --port on, others to the same',
+  },
+  'terminate-tls': { kind: 'switch', about: 'with --mode tls: TLS ends at the gateway, and what was inside goes to the port' },
+  alpn: { kind: 'many', value: 'PROTOCOL', about: 'with --terminate-tls: agreed on with clients, and offered to targets that speak tls' },
+  'client-ca': {
+    kind: 'text',
+    value: 'FILE',
+    about: 'clients have to show a certificate of these authorities (PEM): http, and tls with --terminate-tls',
+  },
+  'proxy-protocol': { kind: 'switch', about: 'targets are told whose a connection or datagram is, in a PROXY header of version 2' },
+  'tell-tls': { kind: 'switch', about: 'with --proxy-protocol and --terminate-tls: and of TLS, the name asked for, and the client certificate' },
+  balancing: { kind: 'text', value: 'HOW', about: 'round_robin (default), random, and least_requests (http) or least_connections' },
+  sticky: { kind: 'switch', about: 'each source address keeps its target' },
+  'check-every': { kind: 'text', value: 'DURATION', about: 'with the modes tcp and tls: open a connection to each target so often, such as 10s' },
+} as const;
+
+/** The target's port where none is given: the first public one. */
+export function firstPort(input: Input): number | undefined {
+  return rangesOf(input)[0]?.start;
+}
+
+/** What a request says of ports, TLS and load. */
+export async function streamFields(input: Input, mode: string): Promise<Readonly<Record<string, unknown>>> {
+  const ranges = rangesOf(input);
+  const [first] = ranges;
+  const file = input.text('client-ca');
+  const client_certificate = file === undefined ? undefined : { ca: (await readText(file)).text };
+  const balancing = { strategy: input.text('balancing') ?? 'round_robin', sticky: input.on('sticky') ? 'address' : 'off' };
+  if (mode === 'http')
+    return { listen_port: first?.start ?? 0, web: { balancing, ...(client_certificate === undefined ? {} : { client_certificate }) } };
+  if (client_certificate !== undefined && !input.on('terminate-tls')) throw cliError('CLI_USAGE', '--client-ca needs --terminate-tls');
+  const every = input.text('check-every');
+  return {
+    listen_port: first?.start ?? 0,
+    stream: {
+      balancing,
+      ...(ranges.some(({ start, end }) => start !== end) || ranges.length > 1 ? { port_ranges: ranges } : {}),
+      ...(every === undefined ? {} : { health_check: { interval: every } }),
+      ...(input.on('terminate-tls')
+        ? {
+            terminate: {
+              alpn: input.many('alpn'),
+              tell_target: input.on('tell-tls'),
+              ...(client_certificate === undefined ? {} : { client_certificate }),
+            },
+          }
+        : {}),
+    },
+  };
+}
+
+/** Options of every target. */
+export function targetOptions(input: Input): Readonly<Record<string, unknown>> {
+  return input.on('proxy-protocol') ? { options: { proxy_protocol: true } } : {};
+}
+
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+function rangesOf(input: Input): readonly Range[] {
+  return (input.text('listen-port') ?? '').split(',').flatMap((part) => {
+    if (part === '') return [];
+    const [, start, end = start] = /^([0-9]{1,5})(?:-([0-9]{1,5}))?$/.exec(part.trim()) ?? [];
+    if (start === undefined) throw cliError('CLI_USAGE', `--listen-port: ${part} is no port and no range such as 5000-5099`);
+    return [{ start: Number(start), end: Number(end) }];
+  });
+}
