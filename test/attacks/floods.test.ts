@@ -205,6 +205,18 @@ void t.test('D-2: a client that takes an answer byte by byte is cut off; memory 
   connection.destroy();
 });
 
+/** What a flood may cost beside its parts: code that runs for the first time, and the collection of garbage. */
+const floodStartUs = 500_000;
+
+/** Microseconds of CPU for one honest request, both sides of it. */
+async function honestCpu(honest: h2.RawH2): Promise<number> {
+  const count = 200;
+  const before = process.cpuUsage();
+  for (let i = 0; i < count; i++) await honest.ended(honest.open(h2.request('GET', '/', 'b.test')));
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / count;
+}
+
 /** One connection that an attacker uses until it is closed or `most` parts were sent; what the loop and the upstream had of it. */
 async function flood(
   t: Test,
@@ -225,6 +237,7 @@ async function flood(
   connection.polite = options.polite ?? true;
   await connection.waitFor(({ type }) => type === h2.SETTINGS);
   const honest = new h2.RawH2(await fixture.connect('b.test', ['h2'])).hello();
+  const each = await honestCpu(honest);
   const delays: number[] = [];
   const loop = monitorEventLoopDelay({ resolution: 1 });
   loop.enable();
@@ -246,6 +259,12 @@ async function flood(
   const ms = performance.now() - began;
   loop.disable();
   const used = process.cpuUsage(cpu);
+  // Both sides of it are in this process, and honest requests among it. What is flooded with must not cost us more than what is asked for.
+  const perPart = (used.user + used.system) / Math.max(1, sent);
+  t.ok(
+    used.user + used.system < sent * each * 2 + floodStartUs,
+    `${Math.round(perPart)} µs of CPU a part, an honest request takes ${Math.round(each)}`,
+  );
   const after = performance.now();
   t.equal((await honest.ended(honest.open(h2.request('GET', '/', 'b.test')))).status, 200, 'others are served');
   const grown = (process.memoryUsage.rss() - memory) / 1_048_576;
