@@ -234,22 +234,22 @@ t.test('TCP, TLS and UDP services have their ports, their TLS and their load by 
   });
   t.match(api.calls.at(-1), {
     detail: {
-      listen_port: 5000,
+      listenPort: 5000,
       targets: [{ port: 7000, protocol: 'tcp' }],
       stream: {
-        port_ranges: [
+        portRanges: [
           { start: 5000, end: 5009 },
           { start: 443, end: 443 },
         ],
         balancing: { strategy: 'least_connections', sticky: 'address' },
-        health_check: { interval: '5s' },
+        healthCheck: { intervalMs: 5000 },
       },
     },
   });
   const tls = `${create} --mode tls --listen-port 8443 --terminate-tls --alpn postgresql --proxy-protocol --tell-tls`;
   t.match(await api.cli(tls), { code: 0 });
   t.match(api.calls.at(-1), {
-    detail: { targets: [{ port: 8443, options: { proxy_protocol: true } }], stream: { terminate: { alpn: ['postgresql'], tell_target: true } } },
+    detail: { targets: [{ port: 8443, options: { proxyProtocol: true } }], stream: { termination: { alpn: ['postgresql'], tellTarget: true } } },
   });
   t.match(await api.cli(`${create} --mode tcp --listen-port 5000-x`), { code: 2, err: /no port and no range/ });
 });
