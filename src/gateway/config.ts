@@ -71,19 +71,16 @@ export const gatewaySchema = object({
     countryFile: optional(
       string({
         about: 'MaxMind DB file that tells the country of an address (GeoLite2-Country, or another in its format). It is read again when it changes.',
-        example: '/var/lib/GeoIP/GeoLite2-Country.mmdb',
       }),
     ),
-    asnFile: optional(
-      string({ about: 'MaxMind DB file that tells the network (AS number) of an address.', example: '/var/lib/GeoIP/GeoLite2-ASN.mmdb' }),
-    ),
+    asnFile: optional(string({ about: 'MaxMind DB file that tells the network (AS number) of an address.' })),
   }),
   crowdsec: object({
     url: optional(
       convert(
         string({
-          about: 'URL of a CrowdSec LAPI. Services that enforce its decisions deny everybody until they have come once.',
-          example: 'http://127.0.0.1:8080',
+          about:
+            'URL of a CrowdSec LAPI, such as http://127.0.0.1:8080. Services that enforce its decisions deny everybody until they have come once.',
         }),
         (text, refuse): URL | undefined => {
           const url = URL.parse(text);
@@ -93,7 +90,7 @@ export const gatewaySchema = object({
         'URL',
       ),
     ),
-    keyFile: optional(string({ about: 'File with the key of this bouncer, from `cscli bouncers add`.', example: 'crowdsec-key' })),
+    keyFile: optional(string({ about: 'File with the key of this bouncer, from `cscli bouncers add`.' })),
   }),
   wireguard: wireguardSettings,
   metrics: metricsSettings,

@@ -43,6 +43,8 @@ export const geoCacheSize = 4_096;
 
 /** CrowdSec is asked this often, and a call may take so long, milliseconds; after something was deleted that is not known, everything again at most this often. */
 export const crowdsecPollMs = 10_000;
+/** Until it has told its decisions once it is asked this often, milliseconds. */
+export const crowdsecFirstMs = 1_000;
 export const crowdsecCallMs = 30_000;
 export const crowdsecResyncMs = 300_000;
 /** Decisions that are held; where there are more, nothing can be said of anybody. Taken in so many at a time, from an answer of at most so many bytes. */

@@ -88,7 +88,7 @@ t.before(async () => {
   const server = await ca.issue(['mesh.localhost']);
   await writeFile(join(dir, 'server.crt'), server.certPem);
   await writeFile(join(dir, 'server.key'), server.keyPem);
-  const gateway = await ca.issue(['app.apps.localhost', 'geo.apps.localhost', 'pin.apps.localhost']);
+  const gateway = await ca.issue(['app.apps.localhost', 'geo.apps.localhost', 'curious.apps.localhost']);
   await mkdir(join(dir, 'certs'));
   await writeFile(join(dir, 'certs/apps.crt'), gateway.certPem);
   await writeFile(join(dir, 'certs/apps.key'), gateway.keyPem);
@@ -221,7 +221,7 @@ void t.test('people and machines', async (t) => {
   t.match(await get('app.apps.localhost', bearer), { status: 401, text: /The token that was sent .*token_invalid/ });
 });
 
-void t.test('what is not built is refused with its reason', async (t) => {
+void t.test('what its gateway lacks closes a service, with the reason', async (t) => {
   const [peer] = JSON.parse((await meshgate('peer list --json')).out) as [{ readonly id: string }];
   const target = { target_id: peer.id, target_type: 'peer', path: '/', protocol: 'http', port: (app.address() as AddressInfo).port, enabled: true };
   const base = { mode: 'http', enabled: true, targets: [target], auth: {} };
@@ -230,14 +230,14 @@ void t.test('what is not built is refused with its reason', async (t) => {
     t.match(await meshgate(`service create ${name} --file service.json`), { code: 0 }, `the API takes ${name}`);
   };
   await create('geo', { access_restrictions: { allowed_countries: ['DE'] } });
-  await create('pin', { auth: { pin_auth: { enabled: true, pin: '123456' } } });
-  const list = await until('service list', /geo .*error[\s\S]*pin .*error|pin .*error[\s\S]*geo .*error/);
-  t.match(list, /countries cannot be checked/);
-  t.match(list, /sign-in by pin is not supported/);
+  await create('curious', { access_restrictions: { crowdsec_mode: 'enforce' } });
+  const list = await until('service list', /geo .*error[\s\S]*curious .*error|curious .*error[\s\S]*geo .*error/);
+  t.match(list, /countries cannot be told: geo\.countryFile is not set/);
+  t.match(list, /CrowdSec cannot be asked: crowdsec\.url is not set/);
   t.match(await get('geo.apps.localhost'), { status: 403, text: /country_unknown/ });
-  t.match(await get('pin.apps.localhost'), { status: 403, text: /auth_method_unsupported/ });
-  t.match(await meshgate('status'), { code: 1, out: /! pin\.apps\.localhost is error: sign-in by pin is not supported/ });
-  for (const name of ['geo', 'pin.apps.localhost']) t.match(await meshgate(`service delete ${name}`), { code: 0 });
+  t.match(await get('curious.apps.localhost'), { status: 403, text: /crowdsec_unavailable/ });
+  t.match(await meshgate('status'), { code: 1, out: /! geo\.apps\.localhost is error: everybody is denied: countries cannot be told/ });
+  for (const name of ['geo', 'curious.apps.localhost']) t.match(await meshgate(`service delete ${name}`), { code: 0 });
 });
 
 void t.test('a service is switched off and on and deleted; everything is in the events', async (t) => {

@@ -68,9 +68,13 @@ void t.test('100,000 decisions are held in bounded memory and looked up in less 
     ip(i % 2 === 0 ? `${1 + (i % 200)}.${i & 255}.7.9` : `2001:db8:${(i * 3).toString(16)}:5::1`),
   );
   for (let n = 0; n < 20; n++) for (const address of addresses) decisions.banned(address, nowhere);
-  const since = performance.now();
-  for (let n = 0; n < 100; n++) for (const address of addresses) decisions.banned(address, nowhere);
-  const each = (performance.now() - since) / 100;
+  // The best of several, as others use the machine too.
+  const batch = (): number => {
+    const since = performance.now();
+    for (let n = 0; n < 10; n++) for (const address of addresses) decisions.banned(address, nowhere);
+    return (performance.now() - since) / 10;
+  };
+  const each = Math.min(...Array.from({ length: 20 }, batch));
   const megabytes = (process.memoryUsage().heapUsed - before) / 1_048_576;
   t.comment(`figure: 100,000 decisions in ${megabytes.toFixed(0)} MB, taken in ${made.toFixed(0)} ms; ${each.toFixed(3)} µs for a look-up`);
   t.equal(decisions.size, 100_000);

@@ -7,7 +7,7 @@ import type { IpAddress } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { GeoLookup, Reputation } from '#publish/index.ts';
-import { crowdsecCallMs, crowdsecDecisions, crowdsecPollMs, crowdsecResyncMs, crowdsecSlice } from '../constants.ts';
+import { crowdsecCallMs, crowdsecDecisions, crowdsecFirstMs, crowdsecPollMs, crowdsecResyncMs, crowdsecSlice } from '../constants.ts';
 import { Decisions } from './decisions.ts';
 import { askDecisions, type DecisionStream, type LapiAddress } from './lapi.ts';
 
@@ -84,7 +84,8 @@ export class CrowdsecBouncer implements Reputation, Closable {
         if (failure !== this.#failure) log.warn('CrowdSec cannot be asked', { error: failure, decisions: this.size });
         this.#failure = failure;
       }
-      await sleep(pollMs, signal);
+      // While nothing is known, services are closed.
+      await sleep(this.#known ? pollMs : Math.min(pollMs, crowdsecFirstMs), signal);
     }
   }
 
