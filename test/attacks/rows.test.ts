@@ -16,7 +16,7 @@ const groups: Readonly<Record<string, readonly number[]>> = {
   A: [1, 2, 3, 4, 6, 7, 9, 10, 11, 12, 13, 15, 16, 17, 18],
   C: [1, 3, 4, 5, 7, 8, 10, 11],
   M: [7, 9],
-  L: [1, 9],
+  L: [1, 2, 9],
 };
 
 const here = import.meta.dirname;

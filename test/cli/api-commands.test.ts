@@ -160,6 +160,23 @@ t.test('services, domains, clusters and gateway tokens', async (t) => {
   await writeFile(file, JSON.stringify({ pass_host_header: true, web: { compression: true } }));
   t.match(await api.cli(`service update two --file ${file}`), { code: 0, out: 'two is changed' });
   t.match(api.calls.at(-1), { detail: { passHostHeader: true, web: { compression: true }, domain: 'two.proxy.test', enabled: true } });
+  const [pin, users] = [join(t.testdir({}), 'pin'), join(t.testdir({}), 'users')];
+  await writeFile(pin, '482915\n');
+  await writeFile(users, 'ann:p:ss\nbob:word\n');
+  t.match(await api.cli(`service update app --pin-file ${pin} --proofs oidc+pin,token --devices`), { code: 0, out: 'app is changed' });
+  const access = { proofs: [['oidc', 'pin'], ['token']], devices: true };
+  t.match(api.calls.at(-1), { detail: { auth: { oidc: { enabled: true }, pin: { enabled: true, pin: '482915' } }, access } });
+  t.match(await api.cli(`${create.replace('app', 'three').replace('app.', 'three.')} --basic-file ${users} --links`), { code: 0 });
+  const basic = {
+    enabled: true,
+    users: [
+      { name: 'ann', password: 'p:ss' },
+      { name: 'bob', password: 'word' },
+    ],
+  };
+  t.match(api.calls.at(-1), { detail: { auth: { oidc: { enabled: false }, basic, link: { enabled: true } } } });
+  t.match(await api.cli(`${create} --public --pin-file ${pin}`), { code: 2 }, 'a secret for what is public is a mistake');
+  t.match(await api.cli('service update app'), { code: 2, err: /say what to change/ });
   await writeFile(file, '{"password": "hunter2",,}');
   const broken = await api.cli(`service create x --file ${file}`);
   t.match(broken, { code: 1, err: /is not JSON \(/ });

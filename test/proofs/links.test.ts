@@ -1,7 +1,8 @@
-// Share links and paired devices, from the page to the upstream: with the control domain and the publisher of the product.
+// Share links and paired devices, from the page to the upstream: with the control domain and the publisher of the product. Attack rows A-10, A-17, L-2.
 import t from 'tap';
 import { until } from '../attacks/harness.ts';
-import { system } from '../server/domain/support.ts';
+import { plainAccess } from '#model/access.ts';
+import { serviceOf, system } from '../server/domain/support.ts';
 import { hiddenOf, openFrontDoor, Visitor, type FrontDoor } from '../support/front-door.ts';
 
 const link = { enabled: true };
@@ -71,7 +72,7 @@ void t.test('a link ends by time, by hand, and with what it opened; it is good a
 
 async function signIn(door: FrontDoor): Promise<Visitor> {
   const visitor = new Visitor(door);
-  const away = await visitor.ask('/.meshgate/devices');
+  const away = await visitor.ask('/.meshgate/login?to=%2F.meshgate%2Fdevices');
   const state = /state=(\S+)/.exec(away.location)?.[1] ?? '';
   const back = await visitor.ask(`/.meshgate/callback?code=${door.userId}&state=${state}`);
   if (back.location !== 'https://a.test/.meshgate/devices') throw new Error(back.text);
@@ -168,6 +169,24 @@ void t.test('a device ends with its revocation, its user and its service', async
   t.match(await judged(), { kind: 'denied', why: 'wrong' }, 'a service that pairs no devices any more');
   t.equal((await new Visitor(door).ask(`/.meshgate/d/${second}/x`, { fields: [program] })).status, 401);
   t.notMatch(JSON.stringify(door.fixture.entries), second);
+});
+
+void t.test('a link and a device are worth nothing at another service', async (t) => {
+  const door = await openFrontDoor(t, { oidc, link }, { devices: true });
+  const input = serviceOf(door.peerId, { name: 'other', domain: 'other.a.test', access: { ...plainAccess, devices: true } });
+  const other = (await door.domain.services.create({ ...input, auth: { ...input.auth, link } }, system)).id;
+  const { code } = await share(door, 5);
+  const attempt = { kind: 'link', secret: code, sessionId: undefined, knownBrowser: undefined, address: '192.0.2.1', userAgent: '' } as const;
+  t.match(await door.domain.proofs.prove({ ...attempt, serviceId: other }, 'a.test'), { kind: 'refused', why: 'wrong' });
+  const secret = await pair(await signIn(door), 'TV');
+  const device = { kind: 'device', name: '', secret, address: '192.0.2.1' } as const;
+  t.match(await door.domain.proofs.verify({ ...device, serviceId: other }, 'a.test'), { kind: 'denied', why: 'wrong' });
+  t.match(await door.domain.proofs.verify({ ...device, serviceId: door.serviceId }, 'a.test'), { kind: 'valid', identity: { device: 'TV' } });
+  t.match(
+    await door.domain.proofs.verify({ ...device, serviceId: door.serviceId }, 'b.test'),
+    { kind: 'denied' },
+    'nor to a gateway of another cluster',
+  );
 });
 
 void t.test('who has proven half of what is asked for pairs nothing', async (t) => {

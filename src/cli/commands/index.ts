@@ -11,6 +11,7 @@ import { networkCommands } from './network.ts';
 import { policyCommands } from './policy.ts';
 import { publishCommands } from './publish.ts';
 import { sessionCommands } from './sessions.ts';
+import { sharingCommands } from './sharing.ts';
 import { userCommands } from './users.ts';
 
 /** Each process is loaded on demand: `meshgate status` needs no gateway. */
@@ -46,6 +47,7 @@ export const commands: readonly AnyCommand[] = [
   ...connectCommands,
   doctorCommand,
   ...userCommands,
+  ...sharingCommands,
   ...sessionCommands,
   ...issuerCommands,
   ...networkCommands,

@@ -5,6 +5,7 @@ import { cliError } from '../errors.ts';
 import { readJsonFile } from '../files.ts';
 import { field, printJson } from '../output.ts';
 import { seconds } from './network.ts';
+import { accessFlags, accessFromFlags } from './service-access.ts';
 import { firstPort, streamFields, streamFlags, targetOptions } from './stream-flags.ts';
 
 const services = '/api/reverse-proxies/services';
@@ -33,6 +34,7 @@ const serviceCreate = apiCommand({
       about: 'with --sso: only users of this issuer, or local; may be given more than once, in the order of the sign-in page',
     },
     public: { kind: 'switch', about: 'everybody may use it without signing in' },
+    ...accessFlags,
     private: { kind: 'switch', about: 'only peers of --group may use it, over the mesh; they do not sign in, and nobody else finds it' },
     'pass-host-header': { kind: 'switch', about: 'the service sees the public host name' },
     disabled: { kind: 'switch', about: 'do not serve it yet' },
@@ -46,7 +48,8 @@ const serviceCreate = apiCommand({
   },
 });
 
-async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
+async function serviceFromFlags(session: ApiSession): Promise<unknown> {
+  const { api, input } = session;
   const [domain, group] = [input.text('domain'), input.text('peer-group')];
   const port = input.integer('port') ?? (input.text('mode') === 'http' ? undefined : firstPort(input));
   const names = input.many('peer');
@@ -54,13 +57,16 @@ async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
     throw cliError('CLI_USAGE', '--domain, --port and either --peer or --peer-group are needed, or --file');
   // Nobody publishes something to the whole world by leaving a flag out.
   const mode = input.text('mode') ?? 'http';
-  if (['sso', 'public', 'private'].filter((flag) => input.on(flag)).length !== 1) {
-    throw cliError('CLI_USAGE', 'say who may use it: one of --sso, --public and --private');
+  const own = await accessFromFlags(session, {});
+  const ways = ['sso', 'public', 'private'].filter((flag) => input.on(flag)).length;
+  // Secrets may stand beside sign-in, or alone.
+  if (ways > 1 || (ways === 0 && own?.['auth'] === undefined) || (own !== undefined && !input.on('sso') && ways === 1)) {
+    throw cliError('CLI_USAGE', 'say who may use it: one of --sso, --public and --private, or secrets such as --password-file, also beside --sso');
   }
   const groups = await findIds(api, '/api/groups', input.many('group'));
   const ids = group === undefined ? await findIds(api, '/api/peers', names, ['name', 'ip']) : await findIds(api, '/api/groups', [group]);
   const protocol = input.text('protocol') ?? (mode === 'http' ? 'http' : mode === 'udp' ? 'udp' : 'tcp');
-  return {
+  const service = {
     name: input.positionals[0],
     domain,
     mode,
@@ -86,6 +92,7 @@ async function serviceFromFlags({ api, input }: ApiSession): Promise<unknown> {
       },
     },
   };
+  return { ...service, ...own, auth: { ...asObject(own?.['auth'] ?? {}), ...service.auth } };
 }
 
 async function issuersOf(api: ApiSession['api'], names: readonly string[]): Promise<{ readonly issuers?: readonly string[] }> {
@@ -121,11 +128,14 @@ const serviceUpdate = apiCommand({
   name: 'service update',
   summary: 'change parts of it',
   positionals: ['SERVICE'],
-  flags: { file: { kind: 'text', value: 'FILE', about: 'a JSON object with the parts to change, as the API takes them' } },
+  flags: { file: { kind: 'text', value: 'FILE', about: 'a JSON object with the parts to change, as the API takes them' }, ...accessFlags },
   async run(session) {
     const file = session.input.text('file');
-    if (file === undefined) throw cliError('CLI_USAGE', '--file is needed');
-    await change(session, asObject(await readJsonFile(file)), 'changed');
+    if (file !== undefined) return await change(session, asObject(await readJsonFile(file)), 'changed');
+    const { row } = await find(session.api, services, session.input.positionals[0] ?? '', ['name', 'domain']);
+    const named = await accessFromFlags(session, asObject(row));
+    if (named === undefined) throw cliError('CLI_USAGE', 'say what to change: --file, or a flag');
+    await change(session, named, 'changed');
   },
 });
 
