@@ -37,7 +37,7 @@ function listen(server: Server, port = 0): Promise<number> {
   return new Promise((resolve) => server.listen(port, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)));
 }
 
-void t.test('the doctor finds nothing, then a dead app, then a dead agent, each with the stage and the fix', async (t) => {
+void t.test('the doctor finds nothing, then a dead app, with the stage and the fix', { timeout: 120_000 }, async (t) => {
   const app = createServer((_request, response) => response.end('here'));
   const port = await listen(app);
   t.teardown(() => app.close());
@@ -78,18 +78,6 @@ void t.test('the doctor finds nothing, then a dead app, then a dead agent, each 
   t.match(page.text, /Only administrators see this part/);
   t.match(page.text, /does the program run/);
   await browser.close();
-
-  process.kill(await mesh.pidOf('agent'), 'SIGKILL');
-  let peer: Finding | undefined;
-  await until(
-    'the peer is away',
-    async () => {
-      peer = (await look()).findings.find(({ stage }) => stage === 'peer');
-      return peer?.ok === false;
-    },
-    60_000,
-  );
-  t.match(peer, { ok: false, text: /is not connected/, fix: /start the agent/ });
 });
 
 void t.test('a host that is nobody, and one that cannot be one', async (t) => {
