@@ -243,7 +243,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       await closed;
     });
     applyStreams = () => {
-      const table = buildStreamTable(mappings.current.values(), unserved);
+      const table = buildStreamTable(mappings.current.values(), unserved, sockets.port);
       streams.apply(table);
       sockets.open(table);
     };

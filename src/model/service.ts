@@ -7,6 +7,9 @@ import { matchesAll, plainTls, type PathRewrite, type RouteMatch, type UpstreamT
 
 export const serviceModes = ['http', 'tcp', 'udp', 'tls'] as const;
 export type ServiceMode = (typeof serviceModes)[number];
+/** Where TLS of a web service ends: at the gateway, or at the agent beside it, so that the gateway sees neither requests nor the key. */
+export const tlsPlaces = ['gateway', 'agent'] as const;
+export type TlsPlace = (typeof tlsPlaces)[number];
 export const targetTypes = ['peer', 'group', 'host', 'domain', 'subnet', 'cluster'] as const;
 export type TargetType = (typeof targetTypes)[number];
 /** `tls` is our own: TCP inside TLS of the gateway's. */
@@ -114,6 +117,7 @@ export interface Service {
   readonly access: AccessPolicy;
   readonly private: boolean;
   readonly accessGroups: readonly GroupId[];
+  readonly tlsAt: TlsPlace;
   readonly web: WebOptions;
   readonly stream: StreamOptions;
   readonly createdAt: number;

@@ -111,6 +111,8 @@ function portState({ mode, listenPort, access, stream }: ServiceMapping, around:
   if (mode === 'tls' && access.proofs.length > 0 && listenPort === around.publicPort) {
     return { state: 'error', reason: 'nobody could sign in: the service takes its name on the port of HTTPS. Give it another port' };
   }
+  // The one of HTTPS: TLS ends at the agent.
+  if (listenPort === undefined && mode === 'tls') return undefined;
   if (listenPort === undefined) return { state: 'error', reason: 'the service has no port' };
   const ports = listenPorts(listenPort, stream.portRanges);
   const problems = ports.flatMap((port) => {

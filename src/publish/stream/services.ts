@@ -122,14 +122,21 @@ export function namedService({ names }: StreamPort, serverName: string | undefin
 
 export const noStreams = new StreamTable(new Map(), new Map(), new Map());
 
-/** Builds the table from all mappings but those of web services. What cannot be served is told to `onProblem`. */
-export function buildStreamTable(mappings: Iterable<ServiceMapping>, onProblem: (id: ServiceId, problem: string) => void): StreamTable {
+/**
+ * Builds the table from all mappings but those of web services. What cannot be served is told to `onProblem`. A tls service without a port is on
+ * the one of HTTPS.
+ */
+export function buildStreamTable(
+  mappings: Iterable<ServiceMapping>,
+  onProblem: (id: ServiceId, problem: string) => void,
+  httpsPort?: number,
+): StreamTable {
   const ports = new Map<number, { names: Map<string, StreamService>; rest: StreamService | undefined }>();
   const udp = new Map<number, UdpService>();
   const byId = new Map<ServiceId, AnyStreamService>();
   for (const mapping of mappings) {
     if (mapping.mode === 'http') continue;
-    const common = compile(mapping);
+    const common = compile(mapping, httpsPort);
     if (typeof common === 'string') {
       onProblem(mapping.id, common);
       continue;
@@ -202,11 +209,12 @@ function portViews<Service extends AnyStreamService>({ listenPort = 0, stream, p
   }));
 }
 
-function compile(mapping: ServiceMapping): AnyStreamService | string {
+function compile(mapping: ServiceMapping, httpsPort: number | undefined): AnyStreamService | string {
   const domain = mapping.mode === 'tls' ? canonicalDomain(mapping.domain) : canonicalHost(mapping.domain);
   const [path] = mapping.paths;
   if (domain === undefined) return `${mapping.domain} is not a host name`;
-  if (mapping.listenPort === undefined) return 'it has no port';
+  const port = mapping.listenPort ?? (mapping.mode === 'tls' ? httpsPort : undefined);
+  if (port === undefined) return 'it has no port';
   if (path === undefined) return 'it has no target';
   const { authToken: _token, access, restrictions: _restrictions, private: _private, paths: _paths, stream, ...lasting } = mapping;
   const { options, targets } = path;
@@ -215,7 +223,7 @@ function compile(mapping: ServiceMapping): AnyStreamService | string {
     id: mapping.id,
     accountId: mapping.accountId,
     domain,
-    port: mapping.listenPort,
+    port,
     targets: targets.map(({ host, port }) => ({ host, port })),
     shares: targets.map(({ host, port, weight }) => ({ host, port, weight })),
     balancing: stream.balancing,

@@ -1,6 +1,6 @@
 // A published service as a JSON body asks for it, read into the domain's words.
 import { boolean, convert, duration, integer, list, object, oneOf, optional, record, type Infer, type Schema, string } from '#lib/schema.ts';
-import { noRestrictions, serviceModes, targetProtocols, targetTypes, type ServiceTarget } from '#model/service.ts';
+import { noRestrictions, serviceModes, targetProtocols, targetTypes, tlsPlaces, type ServiceTarget } from '#model/service.ts';
 import { plainAccess } from '#model/access.ts';
 import { defaultStream } from '#model/stream.ts';
 import { defaultWeb } from '#model/web.ts';
@@ -98,6 +98,8 @@ const serviceFields = object({
   access_restrictions: optional(restrictions),
   private: boolean({ default: false }),
   access_groups: groupIds(),
+  /** Our own addition. */
+  tls_at: oneOf(tlsPlaces, { default: 'gateway' }),
   access: optional(accessRequest),
   web: optional(webRequest),
   stream: optional(streamRequest),
@@ -124,6 +126,7 @@ export const serviceRequest: Schema<ServiceInput> = convert(serviceFields, (fiel
   issuers: fields.auth.bearer_auth?.issuers ?? [],
   restrictions: restrictionsInput(fields.access_restrictions),
   private: fields.private,
+  tlsAt: fields.tls_at,
   accessGroups: fields.access_groups,
   access: fields.access ?? plainAccess,
   web: fields.web ?? defaultWeb,

@@ -88,6 +88,7 @@ function serviceShape(service: Service): Readonly<Record<string, unknown>> {
     private: service.private,
     access_groups: service.accessGroups,
     /** Our own additions. */
+    tls_at: service.mode === 'http' ? service.tlsAt : undefined,
     access: accessShape(service.access),
     web: service.mode === 'http' ? webShape(service.web) : undefined,
     stream: service.mode === 'http' ? undefined : streamShape(service.stream),

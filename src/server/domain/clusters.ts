@@ -9,6 +9,7 @@ import type { ClusterUseCases, Domain } from './contract.ts';
 import { isProven, newChallenge, proofRecord, recheckDomains, type DomainResolvers } from './domain-proof.ts';
 import { domainError, domainErrorNaming, invalid } from './errors.ts';
 import { newId } from './ids.ts';
+import { isAgentCluster } from './tls-place.ts';
 
 export function clusterUseCases(context: Context, resolvers: DomainResolvers): ClusterUseCases {
   const { store, random, limits, clock } = context;
@@ -103,7 +104,7 @@ export function clusterUseCases(context: Context, resolvers: DomainResolvers): C
         await bind(tables, tokenId, address, audit);
         const known = await tables.clusters.liveProxy(proxyId, now - proxyLiveMs);
         if (known !== undefined && known.tokenId !== tokenId) throw domainError('DOMAIN_PROXY_TAKEN');
-        if (!(await tables.clusters.list()).some((entry) => entry.address === address)) {
+        if (!isAgentCluster(address) && !(await tables.clusters.list()).some((entry) => entry.address === address)) {
           checkLimit(await tables.clusters.count(), limits.clusters);
           const record = { id: newId(random), address, createdAt: now };
           await tables.clusters.insert(record);
@@ -128,7 +129,7 @@ async function bind(tables: Tables, id: TokenId, cluster: string, audit: Write['
   const token = await tables.tokens.findProxy(id);
   if (token === undefined || token.revoked) throw domainError('DOMAIN_NOT_FOUND', 'gateway token');
   if (token.cluster === cluster) return;
-  if (!(await tables.tokens.bindProxy(id, cluster)))
+  if (isAgentCluster(cluster) || !(await tables.tokens.bindProxy(id, cluster)))
     throw domainErrorNaming('DOMAIN_PROXY_TOKEN_ELSEWHERE', `This is ${cluster}, and the token is for ${token.cluster}.`);
   await audit('proxy.token.bind', { kind: 'proxy', id }, id, { name: token.name, cluster });
 }

@@ -5,6 +5,7 @@ import { write, type Context } from './context.ts';
 import type { DiagnosisUseCases } from './contract.ts';
 import { domainError } from './errors.ts';
 import { OneTimeTokens } from './one-time-tokens.ts';
+import { doorOf } from './tls-place.ts';
 
 /** Tokens that nobody has used yet: a doctor takes one at a time. */
 const maxOpen = 1_000;
@@ -22,7 +23,7 @@ export function diagnosisUseCases(context: Context): DiagnosisUseCases {
     },
     async redeem(token, serviceId, cluster) {
       const service = await context.store.read((tables) => tables.services.find(serviceId));
-      return service?.cluster === cluster && tokens.redeem(token, serviceId);
+      return service !== undefined && doorOf(service) === cluster && tokens.redeem(token, serviceId);
     },
   };
 }

@@ -6,8 +6,10 @@ import { write, type Context } from './context.ts';
 import { clustersByHost } from './service-places.ts';
 import type { AccessLogQuery, EventUseCases } from './contract.ts';
 import type { AccessFilter } from '../store/event-table.ts';
+import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import { invalid } from './errors.ts';
+import { doorOf, isAgentCluster } from './tls-place.ts';
 
 /** The first status that is a failure. */
 const firstFailure = 400;
@@ -60,13 +62,15 @@ export function eventUseCases(context: Context): EventUseCases {
 /** Those that a gateway of the cluster may have seen. A service that is gone meanwhile was anybody's, so the host decides too. */
 async function entriesOf(tables: Tables, entries: readonly AccessLogEntry[], cluster: string): Promise<readonly AccessLogEntry[]> {
   const ofHost = await clustersByHost(tables);
-  const ofService = new Map<ServiceId, string | undefined>();
+  const ofService = new Map<ServiceId, ServiceRecord | undefined>();
   for (const { serviceId } of entries) {
-    if (serviceId !== undefined && !ofService.has(serviceId)) ofService.set(serviceId, (await tables.services.find(serviceId))?.cluster);
+    if (serviceId !== undefined && !ofService.has(serviceId)) ofService.set(serviceId, await tables.services.find(serviceId));
   }
   return entries.filter(({ serviceId, host }) => {
-    const owner = serviceId === undefined ? undefined : ofService.get(serviceId);
-    return (owner ?? cluster) === cluster && (ofHost(host) ?? cluster) === cluster;
+    const service = serviceId === undefined ? undefined : ofService.get(serviceId);
+    // An agent has no names of its own.
+    if (isAgentCluster(cluster)) return service !== undefined && doorOf(service) === cluster && host === service.domain;
+    return (service?.cluster ?? cluster) === cluster && (ofHost(host) ?? cluster) === cluster;
   });
 }
 

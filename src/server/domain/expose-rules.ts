@@ -132,6 +132,7 @@ export function exposedService(
     restrictions: noRestrictions,
     access: plainAccess,
     private: false,
+    tlsAt: 'gateway',
     accessGroups: [],
     issuers: [],
     web: defaultWeb,

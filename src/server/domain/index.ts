@@ -11,6 +11,7 @@ import type { Issuer } from '#model/issuer.ts';
 import { openStore, type Store } from '../store/store.ts';
 import type { StoreTimes } from '../store/timed-database.ts';
 import { newNetwork } from './addresses.ts';
+import { agentDoorUseCases, type AgentDoorUseCases } from './agent-doors.ts';
 import { certificateUseCases } from './certificates.ts';
 import { Changes } from './changes.ts';
 import { canonicalHost } from './checks.ts';
@@ -85,6 +86,7 @@ export interface OpenControlDomain extends ControlDomain {
   /** Whether the database answers; rejects where it does not. */
   ping(): Promise<void>;
   readonly services: ServiceUseCases & ServiceSessionKeys;
+  readonly agentDoors: AgentDoorUseCases;
 }
 
 /** Opens the control plane's state. DOMAIN_MASTER_KEY_WRONG, STORE_URL_INVALID, STORE_UNAVAILABLE, STORE_IN_USE, STORE_TOO_NEW. */
@@ -157,6 +159,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       proofs: proofUseCases(context),
       links: linkUseCases(context),
       devices: deviceUseCases(context, sessions),
+      agentDoors: agentDoorUseCases(context),
       events: eventUseCases(context),
       vault: vaultUseCases(context),
       storeTimes: store.times,

@@ -10,6 +10,7 @@ import { indexNetwork, type Publication, type ResourcePublication, type Snapshot
 import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import type { Account, Context } from './context.ts';
+import { agentTlsPort } from './constants.ts';
 import { isForPeers } from './mappings.ts';
 import type { MapUseCases } from './contract.ts';
 import { domainError } from './errors.ts';
@@ -120,6 +121,7 @@ function resourcePublicationsOf(services: readonly ServiceRecord[], hosts: Targe
   );
 }
 
-function portsOf({ listenPort, stream }: ServiceRecord, { port }: ServiceTarget): ReturnType<typeof targetRanges> {
+function portsOf({ tlsAt, listenPort, stream }: ServiceRecord, { port }: ServiceTarget): ReturnType<typeof targetRanges> {
+  if (tlsAt === 'agent') return [{ start: agentTlsPort, end: agentTlsPort }];
   return targetRanges(listenPort, port, stream.portRanges);
 }

@@ -2,6 +2,7 @@
 import type { PublicKey, UserId } from '#model/ids.ts';
 import type { Peer, PeerMeta } from '#model/network.ts';
 import type { Tables } from '../store/store.ts';
+import { endAgentToken } from './agent-doors.ts';
 import { canonicalCluster, checkName } from './checks.ts';
 import { abandonedMs } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
@@ -215,6 +216,7 @@ export async function removePeer(write: Write, peer: Peer, code: 'peer.delete' |
   const groups = peer.proxyCluster === undefined ? await write.tables.groups.groupsOf(peer.id) : [];
   await write.audit(code, actor, peer.id, { name: peer.name, ip: peer.ipv4 });
   await endExposuresOf(write, peer.id);
+  await endAgentToken(write, peer.id);
   await write.tables.peers.delete(peer.id);
   write.changed({ kind: 'peer-removed', publicKey: peer.publicKey });
   write.changed({ kind: 'network', peers: undefined });

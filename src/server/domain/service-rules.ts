@@ -26,6 +26,7 @@ export function checkService(request: ServiceInput): ServiceInput {
   checkSecrets(request);
   checkAsked(request);
   if (request.private) checkPrivate(request);
+  if (request.tlsAt === 'agent') checkTlsAtAgent(request);
   checkSessionTimes(request.access.session.maxAgeMs, request.access.session.idleMs);
   const { targets } = request;
   const web = checkWeb(request.mode, request.web);
@@ -136,6 +137,23 @@ function checkPrivate({ mode, domain, auth, accessGroups }: ServiceInput): void 
   if (mode !== 'http') throw invalid('Only an http service can be private.');
   if (accessGroups.length === 0) throw invalid('A private service needs an access group.');
   if (auth.oidc.enabled) throw invalid('A private service has no sign-in: its visitors are peers.');
+}
+
+/** Whether agents of this version can end TLS. */
+const agentTls: boolean = false;
+
+/** The agent of one peer has the key and asks who somebody is; the gateway can tell it nothing but the visitor's address. */
+function checkTlsAtAgent({ mode, domain, private: isPrivate, targets, accessGroups, access, web }: ServiceInput): void {
+  if (!agentTls) throw invalid('TLS cannot end at the agent in this version: leave tls_at out.');
+  if (mode !== 'http') throw invalid('Only for an http service can it be said where TLS ends: for a tls service it is the target, or see stream.');
+  if (isPrivate || accessGroups.length > 0) throw invalid('A service whose TLS ends at the agent is not for visitors over the mesh.');
+  if (domain.startsWith('*')) throw invalid('A service whose TLS ends at the agent has one name.');
+  const [target] = targets;
+  if (targets.length !== 1 || target === undefined || target.targetType !== 'peer' || target.path !== '/' || web.answers.length > 0)
+    throw invalid('A service whose TLS ends at the agent has one target, a peer, for the path /, and no answers of its own.');
+  if (target.options.directUpstream) throw invalid('A service whose TLS ends at the agent cannot be dialled directly.');
+  if (access.rules.some(({ when }) => when.countries.length > 0 || when.networks.length > 0))
+    throw invalid('A rule by country or network cannot be decided at the agent: use the access restrictions, which the gateway holds to.');
 }
 
 function checkRestrictions(restrictions: AccessRestrictions): AccessRestrictions {

@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { asId, type GroupId, type PeerId, type ServiceId } from '#model/ids.ts';
 import type { ExposureRecord } from '../store/exposure-table.ts';
 import { hasPages, type Service, type ServiceTarget } from '#model/service.ts';
-import type { ServiceRecord } from '../store/service-table.ts';
+import type { GatewayReport, ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import { canonicalCluster, checkGroups, checkLimit } from './checks.ts';
 import { write, type Context, type Write } from './context.ts';
@@ -17,6 +17,7 @@ import { checkDomainFree, clusterOf, portOf } from './service-places.ts';
 import { hashSecrets, joinAuth, type HashedSecrets } from './service-auth.ts';
 import { checkService } from './service-rules.ts';
 import { readSettings } from './saved-settings.ts';
+import { agentOf, agentProxyId, clustersOf, doorOf, isAgentCluster, viewOf } from './tls-place.ts';
 import { sealTargetKey } from './upstream-keys.ts';
 import { allTargetHosts, checkResourceTarget, targetHosts } from './target-hosts.ts';
 
@@ -75,10 +76,11 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
         const record = await assemble(context, write, id, input, hashed, old);
         await tables.services.update(record);
         await audit('service.update', actor, id, { name: record.name, domain: record.domain });
-        const left = old.enabled && (!record.enabled || record.cluster !== old.cluster);
-        if (left) {
+        const stays = record.enabled ? clustersOf(record) : [];
+        const left = old.enabled ? clustersOf(old).filter((cluster) => !stays.includes(cluster)) : [];
+        if (left.length > 0) {
           await tables.services.clearStatuses(id);
-          changed({ kind: 'service-removed', serviceId: id, cluster: old.cluster });
+          for (const cluster of left) changed({ kind: 'service-removed', serviceId: id, cluster });
           changed({ kind: 'network', peers: undefined });
         }
         if (record.enabled) announce(write, record);
@@ -100,26 +102,31 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
     async mappings(cluster) {
       return await store.read(async (tables) => {
         const hosts = await allTargetHosts(tables);
-        const services = await tables.services.listEnabled(canonicalCluster(cluster) ?? cluster);
+        const own = canonicalCluster(cluster) ?? cluster;
+        const services = await tables.services.listEnabled(isAgentCluster(own) ? undefined : own);
         const settings = await readSettings(tables);
-        return services.flatMap((service) => mappingOf(service, account.id, hosts, sealer, tokens, settings) ?? []);
+        return services.flatMap((service) => {
+          const view = viewOf(service, own);
+          return (view && mappingOf(view, account.id, hosts, sealer, tokens, settings)) ?? [];
+        });
       });
     },
 
     async mapping(id, cluster) {
       return await store.read(async (tables) => {
         const service = await tables.services.find(id);
-        if (service === undefined || service.cluster !== (canonicalCluster(cluster) ?? cluster)) return undefined;
-        return mappingOf(service, account.id, await targetHosts(tables, service.targets), sealer, tokens, await readSettings(tables));
+        const view = service && viewOf(service, canonicalCluster(cluster) ?? cluster);
+        if (view === undefined) return undefined;
+        return mappingOf(view, account.id, await targetHosts(tables, view.targets), sealer, tokens, await readSettings(tables));
       });
     },
 
     async reportStatus({ serviceId, cluster, proxyId, status, certificateIssued }) {
       await write(context, async ({ tables, now, audit }) => {
         const service = await tables.services.find(serviceId);
-        if (service?.enabled !== true || service.cluster !== cluster) return; // a report that crossed a change on its way
+        if (service?.enabled !== true || !clustersOf(service).includes(cluster)) return; // a report that crossed a change on its way
         await tables.services.setStatus(serviceId, proxyId, { state: status.state, reason: status.reason.slice(0, reasonLength) }, now);
-        if (!certificateIssued || service.certificateIssuedAt !== undefined) return;
+        if (!certificateIssued || doorOf(service) !== cluster || service.certificateIssuedAt !== undefined) return;
         await tables.services.setCertificateIssued(serviceId, now);
         await audit('service.certificate.issue', { kind: 'system' }, serviceId, { domain: service.domain });
       });
@@ -195,6 +202,7 @@ async function assemble(
     restrictions,
     access,
     private: input.private,
+    tlsAt: input.tlsAt,
     accessGroups: await checkGroups(tables, input.accessGroups),
     web,
     stream,
@@ -228,18 +236,19 @@ async function checkTargets(tables: Tables, cluster: string, targets: readonly S
 }
 
 /** What a session's holder was let in by; when it changes, nobody is in any more. */
-function trustOf({ auth, access, issuers, domain, private: isPrivate, accessGroups }: ServiceRecord): string {
-  return JSON.stringify([auth, access.proofs, issuers, domain, isPrivate, accessGroups]);
+function trustOf(service: ServiceRecord): string {
+  const { auth, access, issuers, domain, private: isPrivate, accessGroups } = service;
+  return JSON.stringify([auth, access.proofs, issuers, domain, isPrivate, accessGroups, agentOf(service)]);
 }
 
 /** Told to the gateways that have served it so far. */
-async function revokeService({ tables, changed }: Write, { id, cluster }: ServiceRecord): Promise<void> {
-  await tables.sessions.revokeOfService(id);
-  changed({ kind: 'revocation', revocation: { kind: 'service', serviceId: id }, cluster });
+async function revokeService({ tables, changed }: Write, service: ServiceRecord): Promise<void> {
+  await tables.sessions.revokeOfService(service.id);
+  changed({ kind: 'revocation', revocation: { kind: 'service', serviceId: service.id }, cluster: doorOf(service) });
 }
 
 function announce({ changed }: Write, record: ServiceRecord): void {
-  changed({ kind: 'service-set', serviceId: record.id, cluster: record.cluster });
+  for (const cluster of clustersOf(record)) changed({ kind: 'service-set', serviceId: record.id, cluster });
   changed({ kind: 'network', peers: undefined });
 }
 
@@ -256,10 +265,10 @@ export async function insertService(context: Context, write: Write, input: Servi
 
 /** Takes a service and everybody's sessions at it away. */
 export async function removeService(write: Write, record: ServiceRecord): Promise<void> {
-  const { id, cluster } = record;
+  const { id } = record;
   await revokeService(write, record);
   await write.tables.services.delete(id);
-  write.changed({ kind: 'service-removed', serviceId: id, cluster });
+  for (const cluster of clustersOf(record)) write.changed({ kind: 'service-removed', serviceId: id, cluster });
   write.changed({ kind: 'network', peers: undefined });
 }
 
@@ -274,9 +283,18 @@ export async function completeAll({ account }: Context, tables: Tables, records:
     ...record,
     accountId: account.id,
     targets: record.targets.map((target) => ({ ...target, host: hosts.hostOf(target) ?? '' })),
-    status: worstStatus(record.enabled, statuses.get(record.id) ?? []),
+    status: statusOf(record, statuses.get(record.id) ?? []),
     ...exposureOf(exposures.get(record.id)),
   }));
+}
+
+/** A gateway that only passes bytes on cannot say that a service works: its agent has to. */
+function statusOf(record: ServiceRecord, reports: readonly GatewayReport[]): Service['status'] {
+  const agent = agentOf(record);
+  if (record.enabled && agent !== undefined && !reports.some(({ proxyId }) => proxyId === agentProxyId(agent))) {
+    return { state: 'pending', reason: 'The agent has not said yet that it ends TLS. Set tlsHere.enabled in its configuration.' };
+  }
+  return worstStatus(record.enabled, reports);
 }
 
 function exposureOf(lease: ExposureRecord | undefined): Pick<Service, 'exposure'> {

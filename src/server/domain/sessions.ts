@@ -12,6 +12,7 @@ import { write, type Context, type Write } from './context.ts';
 import type { Actor, SessionOrigin, SessionUseCases } from './contract.ts';
 import { domainError } from './errors.ts';
 import { newId } from './ids.ts';
+import { doorOf } from './tls-place.ts';
 import { proofsOf } from './mappings.ts';
 import { readSettings } from './saved-settings.ts';
 import { sessionTimes, type SessionTimes } from './session-times.ts';
@@ -44,7 +45,7 @@ export function sessionUseCases(context: Context): SessionUseCases {
       const found = await store.read(async (tables) => {
         const record = await tables.sessions.find(tokenDigest(id));
         if (record === undefined || record.serviceId !== serviceId) return { missing: 'unknown' } as const;
-        if ((await tables.services.find(serviceId))?.cluster !== cluster) return { missing: 'unknown' } as const;
+        if (!(await isAtDoor(tables, serviceId, cluster))) return { missing: 'unknown' } as const;
         if (record.revoked) return { missing: 'revoked' } as const;
         const service = await enabledService(tables, serviceId, cluster);
         if (service === undefined) return { missing: 'unknown' } as const;
@@ -63,7 +64,7 @@ export function sessionUseCases(context: Context): SessionUseCases {
       await write(context, async (write) => {
         const { tables, audit } = write;
         const record = await tables.sessions.find(tokenDigest(id));
-        if (record === undefined || (await tables.services.find(record.serviceId))?.cluster !== cluster) return;
+        if (record === undefined || !(await isAtDoor(tables, record.serviceId, cluster))) return;
         if (await endSession(write, record)) await audit('session.end', actorOf(record.userId), record.serviceId);
       });
     },
@@ -201,9 +202,15 @@ export function waysIn(service: ServiceRecord): ProofAlternatives {
   return [...proofsOf(service), ...service.access.rules.flatMap(({ proofs }) => proofs)];
 }
 
+/** Where the cluster's gateways see its requests. */
 export async function enabledService(tables: Tables, id: ServiceId, cluster: string): Promise<ServiceRecord | undefined> {
   const service = await tables.services.find(id);
-  return service?.enabled === true && service.cluster === cluster ? service : undefined;
+  return service?.enabled === true && doorOf(service) === cluster ? service : undefined;
+}
+
+async function isAtDoor(tables: Tables, id: ServiceId, cluster: string): Promise<boolean> {
+  const service = await tables.services.find(id);
+  return service !== undefined && doorOf(service) === cluster;
 }
 
 /** When a session ends at the latest: as was meant when it began, or as is meant now, whichever is sooner. */
@@ -260,6 +267,7 @@ async function endOldest(write: Write, user: User, limit: number): Promise<void>
 /** Tells the gateways of the service's cluster. False where it had ended before. */
 export async function endSession({ tables, changed }: Write, { digest, serviceId }: SessionRecord): Promise<boolean> {
   if (!(await tables.sessions.revoke(digest))) return false;
-  changed({ kind: 'revocation', revocation: { kind: 'session', digest }, cluster: (await tables.services.find(serviceId))?.cluster });
+  const service = await tables.services.find(serviceId);
+  changed({ kind: 'revocation', revocation: { kind: 'session', digest }, cluster: service && doorOf(service) });
   return true;
 }

@@ -7,6 +7,7 @@ import { write, type Context } from './context.ts';
 import type { ApiToken, ProxyToken, TokenUseCases } from './contract.ts';
 import { domainError, invalid } from './errors.ts';
 import { newId } from './ids.ts';
+import { isAgentCluster } from './tls-place.ts';
 
 const dayMs = 24 * 60 * 60_000;
 
@@ -75,7 +76,8 @@ export function tokenUseCases(context: Context): TokenUseCases {
     async createProxy({ name, expiresInSeconds, ...request }, actor) {
       const checked = checkName(name, 'The name');
       const cluster = request.cluster === undefined ? undefined : canonicalCluster(request.cluster);
-      if (request.cluster !== undefined && cluster === undefined) throw invalid('The address of a cluster is a domain name or an IP address.');
+      if (request.cluster !== undefined && (cluster === undefined || isAgentCluster(cluster)))
+        throw invalid('The address of a cluster is a domain name or an IP address.');
       if (!Number.isSafeInteger(expiresInSeconds) || expiresInSeconds < 0)
         throw invalid('The lifetime must be a whole number of seconds, 0 for ever.');
       const plain = generateToken(proxyTokenPrefix);
@@ -101,6 +103,8 @@ export function tokenUseCases(context: Context): TokenUseCases {
       await write(context, async ({ tables, audit, changed }) => {
         const token = await tables.tokens.findProxy(id);
         if (token === undefined) throw domainError('DOMAIN_NOT_FOUND', 'gateway token');
+        // It would ask for another at once: its peer has to go.
+        if (isAgentCluster(token.cluster ?? '')) throw invalid('This is the token of an agent. It ends with its peer: delete that.');
         if (token.revoked) return;
         await tables.tokens.revokeProxy(id);
         await audit('proxy.token.revoke', actor, id, { name: token.name });

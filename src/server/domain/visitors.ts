@@ -4,6 +4,7 @@ import { asId, type UserId } from '#model/ids.ts';
 import type { Context } from './context.ts';
 import type { VisitorUseCases } from './contract.ts';
 import { isForPeers } from './mappings.ts';
+import { doorOf } from './tls-place.ts';
 
 export function visitorUseCases({ store }: Context): VisitorUseCases {
   return {
@@ -11,7 +12,7 @@ export function visitorUseCases({ store }: Context): VisitorUseCases {
       return await store.read(async (tables) => {
         const service = await tables.services.find(serviceId);
         const peer = await tables.peers.findByKey(key);
-        if (service?.enabled !== true || service.cluster !== cluster || !isForPeers(service)) return { denied: 'token_invalid' };
+        if (service?.enabled !== true || doorOf(service) !== cluster || !isForPeers(service)) return { denied: 'token_invalid' };
         if (peer === undefined || peer.proxyCluster !== undefined || peer.loginExpired) return { denied: 'token_invalid' };
         const user = peer.userId === undefined ? undefined : await tables.users.find(peer.userId);
         if (peer.userId !== undefined && (user === undefined || user.blocked)) return { denied: 'token_invalid' };

@@ -67,3 +67,6 @@ export const maxCertificateReports = 100;
 
 /** Changes of the network within this time are told to gateways as one, milliseconds. */
 export const peersChangedMs = 100;
+
+/** A token is 40 characters; what is much longer is not even looked up. */
+export const maxTokenText = 256;

@@ -16,6 +16,7 @@ import { createProxyService } from './proxy-service.ts';
 import { createReportService } from './report-service.ts';
 import { Strangers } from './strangers.ts';
 import { SyncStreams } from './sync-streams.ts';
+import { createTlsService } from './tls-service.ts';
 import { TokenGuard } from './token-guard.ts';
 
 export type { ManagementDeps, ManagementDomain, ManagementOptions } from './options.ts';
@@ -64,6 +65,7 @@ export function createManagementServices(domain: ManagementDomain, options: Mana
       createExposeService(domain.exposures, envelopes),
       createProxyService(domain, gateways, tokens, deps),
       createGatewayService(domain, options, gateways, tokens, deps),
+      createTlsService({ doors: domain.agentDoors, envelopes, isConnected: (peer) => streams.has(peer) }),
       createReportService({ privateKey: options.privateKey, isConnected: (peer) => streams.has(peer), reports }),
     ],
     connectedPeers: () => streams.size,

@@ -20,6 +20,7 @@ import type {
   TokenUseCases,
   VisitorUseCases,
 } from '../domain/contract.ts';
+import type { AgentDoorUseCases } from '../domain/agent-doors.ts';
 import type { ExposureUseCases } from '../domain/expose-contract.ts';
 
 /** The part of the domain that these services use. */
@@ -34,6 +35,7 @@ export interface ManagementDomain extends Pick<ControlDomain, 'accountId'> {
   readonly visitors: VisitorUseCases;
   readonly diagnoses: Pick<DiagnosisUseCases, 'redeem'>;
   readonly exposures: Omit<ExposureUseCases, 'reapLapsed'>;
+  readonly agentDoors: AgentDoorUseCases;
   readonly proofs: ProofUseCases;
   readonly devices: Pick<DeviceUseCases, 'pair' | 'listAt' | 'revokeAt'>;
   readonly certificates: Omit<CertificateUseCases, 'list'>;

@@ -184,6 +184,8 @@ function canServe(mapping: ServiceMapping, capabilities: ProxyCapabilities | und
   if (needsWebExtension(mapping) && !known.web) return false;
   if (needsAccessExtension(mapping) && !known.access) return false;
   if (needsStreamExtension(mapping) && !known.stream) return false;
+  // On the port of HTTPS.
+  if (mapping.mode === 'tls' && mapping.listenPort === undefined && !known.stream) return false;
   if (mapping.private && capabilities?.supportsPrivateService !== true) return false;
   const ownPort = mapping.listenPort !== undefined && mapping.mode !== 'http' && mapping.mode !== 'tls';
   return !ownPort || capabilities?.supportsCustomPorts === true;

@@ -4,12 +4,9 @@ import { callerNetwork } from '#lib/ip.ts';
 import type { TokenId } from '#model/ids.ts';
 import type { Call, Guard } from '#rpc/method.ts';
 import type { ProxyToken } from '../domain/contract.ts';
-import { maxFailingAddresses, maxTokenFailures, tokenFailureMs } from './constants.ts';
+import { maxFailingAddresses, maxTokenFailures, maxTokenText, tokenFailureMs } from './constants.ts';
 import { managementError } from './errors.ts';
 import type { ManagementDomain } from './options.ts';
-
-/** A token is 40 characters; what is much longer is not even looked up. */
-const maxTokenText = 256;
 
 interface Failures {
   count: number;

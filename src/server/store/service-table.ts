@@ -21,6 +21,7 @@ type ServiceBody = Pick<
   | 'access'
   | 'private'
   | 'accessGroups'
+  | 'tlsAt'
   | 'web'
   | 'stream'
 >;
@@ -142,7 +143,7 @@ export class ServiceTable {
 
 function columns(service: ServiceRecord): Record<string, string | number | boolean | object | undefined> {
   const { name, domain, mode, listenPort, cluster, enabled, certificateIssuedAt, ...rest } = service;
-  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, issuers, restrictions, access, accessGroups, web, stream } = rest;
+  const { portAutoAssigned, targets, passHostHeader, rewriteRedirects, auth, issuers, restrictions, access, accessGroups, tlsAt, web, stream } = rest;
   const body: ServiceBody = {
     portAutoAssigned,
     targets,
@@ -154,6 +155,7 @@ function columns(service: ServiceRecord): Record<string, string | number | boole
     access,
     private: rest.private,
     accessGroups,
+    tlsAt,
     web,
     stream,
   };
@@ -167,6 +169,7 @@ function parseService(row: Row): ServiceRecord {
     ...body,
     auth: { ...body.auth, password: body.auth.password, pin: body.auth.pin },
     issuers: body.issuers ?? [],
+    tlsAt: body.tlsAt ?? 'gateway',
     targets: body.targets.map((target) => ({
       ...target,
       options: {

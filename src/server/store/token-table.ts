@@ -1,7 +1,7 @@
 // Personal and gateway tokens, by the digest of the token.
 import { asId, type TokenId, type UserId } from '#model/ids.ts';
 import type { Row, Sql } from './database.ts';
-import { countRows, deleteRow, flag, insertRow, number, optionalNumber, optionalText, text, updateRow } from './row.ts';
+import { deleteRow, flag, insertRow, number, optionalNumber, optionalText, text, updateRow } from './row.ts';
 
 export interface ApiTokenRecord {
   readonly id: TokenId;
@@ -74,8 +74,10 @@ export class TokenTable {
     return (await this.#sql.query('SELECT * FROM proxy_tokens ORDER BY created_at, id')).map(parseProxyToken);
   }
 
+  /** Without those of agents. */
   async countProxy(): Promise<number> {
-    return await countRows(this.#sql, 'proxy_tokens');
+    const [row] = await this.#sql.query("SELECT count(*) AS total FROM proxy_tokens WHERE id NOT LIKE 'agent-%'");
+    return row === undefined ? 0 : number(row, 'total');
   }
 
   async findProxy(id: TokenId): Promise<ProxyTokenRecord | undefined> {
@@ -108,6 +110,14 @@ export class TokenTable {
 
   async revokeProxy(id: TokenId): Promise<void> {
     await updateRow(this.#sql, 'proxy_tokens', id, { revoked: true });
+  }
+
+  async setProxyExpiry(id: TokenId, at: number): Promise<void> {
+    await updateRow(this.#sql, 'proxy_tokens', id, { expires_at: at });
+  }
+
+  async deleteProxy(id: TokenId): Promise<boolean> {
+    return await deleteRow(this.#sql, 'proxy_tokens', id);
   }
 
   async setProxyUsed(id: TokenId, at: number): Promise<void> {

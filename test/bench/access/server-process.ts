@@ -70,6 +70,7 @@ const service: ServiceRecord = {
   restrictions: noRestrictions,
   access: plainAccess,
   private: false,
+  tlsAt: 'gateway',
   web: defaultWeb,
   stream: defaultStream,
   accessGroups: [],

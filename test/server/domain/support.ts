@@ -108,6 +108,7 @@ export function serviceOf(peerId: string, more: Partial<ServiceInput> = {}): Ser
     passHostHeader: false,
     rewriteRedirects: false,
     private: false,
+    tlsAt: 'gateway',
     access: plainAccess,
     web: defaultWeb,
     stream: defaultStream,

@@ -43,6 +43,8 @@ export class FakeDomain implements ManagementDomain {
   readonly #listeners = new Set<(change: Change) => void>();
   readonly visitors: ManagementDomain['visitors'] = { verify: async () => ({ denied: 'token_invalid' }) };
   readonly diagnoses: ManagementDomain['diagnoses'] = { redeem: async (token) => token === 'good' };
+  /** Likewise for agents at which TLS ends. */
+  readonly agentDoors: ManagementDomain['agentDoors'] = { grant: () => Promise.reject(fakeError('DOMAIN_USER_BLOCKED')) };
   /** Nothing is exposed here: the real domain's suite and the raw client over the real server do that. */
   readonly exposures: ManagementDomain['exposures'] = {
     create: () => Promise.reject(fakeError('DOMAIN_GROUP_NOT_ALLOWED')),

@@ -589,6 +589,7 @@ const service: ServiceRecord = {
     rules: [{ name: 'hook', action: 'bypass', observe: false, when: { ...anything, paths: ['/hook'] }, proofs: [] }],
   },
   private: false,
+  tlsAt: 'gateway',
   web: defaultWeb,
   stream: defaultStream,
   accessGroups: [],

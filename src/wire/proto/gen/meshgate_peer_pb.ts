@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate_peer.proto.
  */
 export const file_meshgate_peer: GenFile = /*@__PURE__*/
-  fileDesc("ChNtZXNoZ2F0ZV9wZWVyLnByb3RvEgttZXNoZ2F0ZS52MSJDCgpQYXRoUmVwb3J0EiQKBXBhdGhzGAEgAygLMhUubWVzaGdhdGUudjEuUGVlclBhdGgSDwoHb21pdHRlZBgCIAEoDSLVAQoIUGVlclBhdGgSEgoKcHVibGljX2tleRgBIAEoDBIMCgRraW5kGAIgASgJEhcKCmxhdGVuY3lfbXMYAyABKAFIAIgBARINCgVzaW5jZRgEIAEoAxIWCg5sYXN0X3N3aXRjaF9hdBgFIAEoAxIaChJsYXN0X3N3aXRjaF9yZWFzb24YBiABKAkSEAoIc3dpdGNoZXMYByABKA0SFgoOcmVjZWl2ZWRfYnl0ZXMYCCABKAQSEgoKc2VudF9ieXRlcxgJIAEoBEINCgtfbGF0ZW5jeV9tczJTChFQZWVyUmVwb3J0U2VydmljZRI+CgtSZXBvcnRQYXRocxIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRoRLm1hbmFnZW1lbnQuRW1wdHliBnByb3RvMw", [file_management]);
+  fileDesc("ChNtZXNoZ2F0ZV9wZWVyLnByb3RvEgttZXNoZ2F0ZS52MSJDCgpQYXRoUmVwb3J0EiQKBXBhdGhzGAEgAygLMhUubWVzaGdhdGUudjEuUGVlclBhdGgSDwoHb21pdHRlZBgCIAEoDSLVAQoIUGVlclBhdGgSEgoKcHVibGljX2tleRgBIAEoDBIMCgRraW5kGAIgASgJEhcKCmxhdGVuY3lfbXMYAyABKAFIAIgBARINCgVzaW5jZRgEIAEoAxIWCg5sYXN0X3N3aXRjaF9hdBgFIAEoAxIaChJsYXN0X3N3aXRjaF9yZWFzb24YBiABKAkSEAoIc3dpdGNoZXMYByABKA0SFgoOcmVjZWl2ZWRfYnl0ZXMYCCABKAQSEgoKc2VudF9ieXRlcxgJIAEoBEINCgtfbGF0ZW5jeV9tcyIgCg9UbHNHcmFudFJlcXVlc3QSDQoFdG9rZW4YASABKAkicAoIVGxzR3JhbnQSDQoFdG9rZW4YASABKAkSDwoHY2x1c3RlchgCIAEoCRIQCghwcm94eV9pZBgDIAEoCRISCgpleHBpcmVzX2F0GAQgASgDEgwKBHBvcnQYBSABKA0SEAoIZ2F0ZXdheXMYBiADKAwyUwoRUGVlclJlcG9ydFNlcnZpY2USPgoLUmVwb3J0UGF0aHMSHC5tYW5hZ2VtZW50LkVuY3J5cHRlZE1lc3NhZ2UaES5tYW5hZ2VtZW50LkVtcHR5MlUKDlBlZXJUbHNTZXJ2aWNlEkMKBUdyYW50EhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlYgZwcm90bzM", [file_management]);
 
 /**
  * @generated from message meshgate.v1.PathReport
@@ -107,6 +107,75 @@ export const PeerPathSchema: GenMessage<PeerPath> = /*@__PURE__*/
   messageDesc(file_meshgate_peer, 1);
 
 /**
+ * @generated from message meshgate.v1.TlsGrantRequest
+ */
+export type TlsGrantRequest = Message<"meshgate.v1.TlsGrantRequest"> & {
+  /**
+   * the one in use, whose life is prolonged where it is good; empty asks for another, which ends it
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message meshgate.v1.TlsGrantRequest.
+ * Use `create(TlsGrantRequestSchema)` to create a new message.
+ */
+export const TlsGrantRequestSchema: GenMessage<TlsGrantRequest> = /*@__PURE__*/
+  messageDesc(file_meshgate_peer, 2);
+
+/**
+ * @generated from message meshgate.v1.TlsGrant
+ */
+export type TlsGrant = Message<"meshgate.v1.TlsGrant"> & {
+  /**
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * @generated from field: string cluster = 2;
+   */
+  cluster: string;
+
+  /**
+   * the name to go by
+   *
+   * @generated from field: string proxy_id = 3;
+   */
+  proxyId: string;
+
+  /**
+   * milliseconds since 1970-01-01 UTC, unless asked for again
+   *
+   * @generated from field: int64 expires_at = 4;
+   */
+  expiresAt: bigint;
+
+  /**
+   * of the overlay: where gateways bring visitors
+   *
+   * @generated from field: uint32 port = 5;
+   */
+  port: number;
+
+  /**
+   * public keys of the peers that may; 32 bytes each
+   *
+   * @generated from field: repeated bytes gateways = 6;
+   */
+  gateways: Uint8Array[];
+};
+
+/**
+ * Describes the message meshgate.v1.TlsGrant.
+ * Use `create(TlsGrantSchema)` to create a new message.
+ */
+export const TlsGrantSchema: GenMessage<TlsGrant> = /*@__PURE__*/
+  messageDesc(file_meshgate_peer, 3);
+
+/**
  * @generated from service meshgate.v1.PeerReportService
  */
 export const PeerReportService: GenService<{
@@ -122,4 +191,23 @@ export const PeerReportService: GenService<{
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meshgate_peer, 0);
+
+/**
+ * For agents at which TLS of services ends. Each is the one gateway of a cluster of its own, and gets its token for that here.
+ *
+ * @generated from service meshgate.v1.PeerTlsService
+ */
+export const PeerTlsService: GenService<{
+  /**
+   * The body is a TlsGrantRequest, the answer's a TlsGrant.
+   *
+   * @generated from rpc meshgate.v1.PeerTlsService.Grant
+   */
+  grant: {
+    methodKind: "unary";
+    input: typeof EncryptedMessageSchema;
+    output: typeof EncryptedMessageSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_meshgate_peer, 1);
 
