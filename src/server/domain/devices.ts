@@ -16,6 +16,7 @@ import type { DeviceUseCases } from './proof-contract.ts';
 import { enabledService, identityOf, isNameless, mayUse, waysIn } from './sessions.ts';
 import type { SessionUseCases } from './session-contract.ts';
 import { isStale } from './tokens.ts';
+import { doorOf } from './tls-place.ts';
 
 export function deviceUseCases(context: Context, sessions: Pick<SessionUseCases, 'find'>): DeviceUseCases {
   const { store, random } = context;
@@ -112,7 +113,8 @@ async function deviceOf(
 async function endDevice({ tables, audit, changed }: Write, device: DeviceRecord, actor: Actor): Promise<void> {
   if (!(await tables.devices.delete(device.id))) return;
   await audit('device.revoke', actor, device.serviceId, { device: device.name, user_id: device.userId });
-  const cluster = (await tables.services.find(device.serviceId))?.cluster;
+  const service = await tables.services.find(device.serviceId);
+  const cluster = service && doorOf(service);
   changed({ kind: 'revocation', revocation: { kind: 'token', digest: device.digest }, cluster });
 }
 
