@@ -41,7 +41,9 @@ void t.test('who is not let in reaches nothing', async (t) => {
     ['a country that nobody can tell', { restrictions: { ...noRestrictions, allowedCountries: ['DE'] } }, 'country_unknown'],
     ['CrowdSec that nobody can ask', { restrictions: { ...noRestrictions, crowdsecMode: 'enforce' } }, 'crowdsec_unavailable'],
     ['somebody who has not signed in', { access: { ...plainAccess, proofs: signInProofs } }, 'not_signed_in'],
-    ['a proof that is not checked here', { access: { ...plainAccess, proofs: [['pin']] } }, 'auth_unsupported'],
+    ['a proof that is not checked here', { access: { ...plainAccess, proofs: [['certificate']] } }, 'auth_unsupported'],
+    ['one that is, beside it', { access: { ...plainAccess, proofs: [['certificate'], ['oidc']] } }, 'not_signed_in'],
+    ['a PIN, which the page asks for', { access: { ...plainAccess, proofs: [['pin']] } }, 'not_signed_in'],
     ['a private service', { private: true }, 'auth_unsupported'],
   ];
   for (const [what, change, reason] of refusals) {
