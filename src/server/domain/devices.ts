@@ -1,16 +1,18 @@
 // Paired devices: credentials of phone apps, TVs and webhooks. Each stands for its user at one service, for as long as that user may use it.
 import { deviceTokenPrefix, generateToken, isToken, tokenDigest } from '#crypto/tokens.ts';
 import { callerNetwork } from '#lib/ip.ts';
-import { sufficient } from '#model/access.ts';
+import { type ProofAlternatives, type ProofKind, sufficient } from '#model/access.ts';
 import type { ServiceId, SessionId } from '#model/ids.ts';
 import type { CredentialAttempt, CredentialCheck, Device, Session } from '#model/identity.ts';
 import type { DeviceRecord } from '../store/device-table.ts';
+import type { ServiceRecord } from '../store/service-table.ts';
 import type { Tables } from '../store/store.ts';
 import { attemptRules, devicesListed, devicesPerUser } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
 import type { Actor } from './contract.ts';
 import { domainError } from './errors.ts';
 import { newId } from './ids.ts';
+import { proofsOf } from './mappings.ts';
 import { beginAttempt } from './proof-attempts.ts';
 import type { DeviceUseCases } from './proof-contract.ts';
 import { enabledService, identityOf, isNameless, mayUse, waysIn } from './sessions.ts';
@@ -49,8 +51,7 @@ export function deviceUseCases(context: Context, sessions: Pick<SessionUseCases,
         const service = await enabledService(tables, serviceId, cluster);
         if (service?.access.devices !== true) return { refused: 'not_offered' };
         // Who lacks a proof may not leave a way in that does without it.
-        const others = waysIn(service).filter((all) => !all.includes('device'));
-        if (!sufficient(others, session.proofs ?? [session.identity.method])) return { refused: 'not_signed_in' };
+        if (!mayPair(service, session.proofs ?? [session.identity.method])) return { refused: 'not_signed_in' };
         if ((await tables.devices.listAt(serviceId, userId)).length >= devicesPerUser) return { refused: 'too_many' };
         const digest = tokenDigest(secret);
         const device: DeviceRecord = { id: newId(random), serviceId, userId, name: checked, createdAt: now, lastUsed: undefined, digest };
@@ -75,6 +76,19 @@ export function deviceUseCases(context: Context, sessions: Pick<SessionUseCases,
       });
     },
   };
+}
+
+/**
+ * Whether somebody has proven what the device will stand for: of the service and of each rule that a device can pass, some other way in, whole. A
+ * rule that asks for less elsewhere is no such way.
+ */
+function mayPair(service: ServiceRecord, proven: readonly ProofKind[]): boolean {
+  const withoutDevice = (ways: ProofAlternatives): ProofAlternatives => ways.filter((all) => !all.includes('device'));
+  if (!sufficient(withoutDevice(waysIn(service)), proven)) return false;
+  const passed = [proofsOf(service), ...service.access.rules.map(({ proofs }) => proofs)].filter((ways) =>
+    ways.some((all) => all.includes('device')),
+  );
+  return passed.map(withoutDevice).every((ways) => ways.length === 0 || sufficient(ways, proven));
 }
 
 /** What a device's secret stands for. It cannot be guessed; an address that shows many wrong ones is slowed all the same. */

@@ -58,7 +58,7 @@ async function proveSecret(context: Context, attempt: Hashed, cluster: string): 
     const origin = { signIn: '', methods: [], address: attempt.address, userAgent: attempt.userAgent };
     const session = await openSession(context, write, now, holder, attempt.kind, origin, attempt.sessionId);
     await write.tables.sessions.trimNameless(now.id, context.limits.namelessPerService);
-    return { kind: 'granted', session, knownBrowser: markBrowser(context, now.id) };
+    return { kind: 'granted', session, knownBrowser: markBrowser(context, attempt, [secretMark(attempt.kind, hash)]) };
   });
 }
 
@@ -81,7 +81,7 @@ async function openLink(context: Context, attempt: ProofAttempt, cluster: string
     const origin = { signIn: '', methods: [], address: attempt.address, userAgent: attempt.userAgent };
     const session = await openSession(context, write, service, holderOfLink(link), 'link', origin, attempt.sessionId);
     await tables.sessions.trimNameless(service.id, context.limits.namelessPerService);
-    return { kind: 'granted', session, knownBrowser: markBrowser(context, service.id) };
+    return { kind: 'granted', session, knownBrowser: markBrowser(context, attempt, []) };
   });
 }
 
@@ -93,10 +93,14 @@ function hashOf(service: ServiceRecord, kind: Hashed['kind']): string | undefine
   return kept?.enabled === true ? kept.hash : undefined;
 }
 
-/** Who has signed in at the service before with this browser does not have to wait for strangers, only for itself. */
-function attemptKeys(context: Context, { serviceId, kind, knownBrowser, address }: Hashed, hash: string): readonly AttemptKey[] {
-  const browser = knownBrowser === undefined ? undefined : openMark(context, serviceId, knownBrowser);
-  if (browser !== undefined) return [{ key: `browser ${browser}`, rule: attemptRules.browser }];
+/**
+ * Who has been right about this secret before with this browser does not have to wait for strangers, only for itself. Being right about another
+ * secret counts for nothing here: who knows the password could buy guesses of the PIN with it, without end.
+ */
+function attemptKeys(context: Context, attempt: Hashed, hash: string): readonly AttemptKey[] {
+  const { serviceId, kind, address } = attempt;
+  const browser = openMark(context, attempt);
+  if (browser?.secrets.includes(secretMark(kind, hash)) === true) return [{ key: `browser ${browser.name}`, rule: attemptRules.browser }];
   return [
     { key: `address ${callerNetwork(address)}`, rule: attemptRules.address },
     // A new secret begins anew.
@@ -106,18 +110,36 @@ function attemptKeys(context: Context, { serviceId, kind, knownBrowser, address 
 
 const markPlace = (serviceId: ServiceId): string => `known browser ${serviceId}`;
 
-/** What a browser shows the next time. It proves nothing but that somebody has been let in with it. */
-function markBrowser({ sealer, clock, random }: Context, serviceId: ServiceId): string {
-  return sealer.seal(markPlace(serviceId), utf8(`${clock.wall() + knownBrowserMs} ${newId(random)}`));
+function secretMark(kind: Hashed['kind'], hash: string): string {
+  return `${kind}:${digestOf(hash)}`;
 }
 
-/** The browser's own name; undefined where the mark is not ours, another service's, or too old. */
-function openMark({ sealer, clock }: Context, serviceId: ServiceId, mark: string): string | undefined {
+interface KnownBrowser {
+  readonly name: string;
+  /** What it has been right about: each with the hash of then, as who knew a secret of before knows nothing of the next. */
+  readonly secrets: readonly string[];
+}
+
+/** What a browser shows the next time: it proves nothing, but counts its guesses apart. It keeps what the mark of before says of other secrets. */
+function markBrowser(context: Context, attempt: ProofAttempt, secrets: readonly string[]): string {
+  const { sealer, clock, random } = context;
+  const before = openMark(context, attempt)?.secrets.filter((kept) => !secrets.some((one) => kindOf(one) === kindOf(kept))) ?? [];
+  const text = [clock.wall() + knownBrowserMs, newId(random), ...before, ...secrets].join(' ');
+  return sealer.seal(markPlace(attempt.serviceId), utf8(text));
+}
+
+function kindOf(secret: string): string {
+  return secret.slice(0, secret.indexOf(':'));
+}
+
+/** Undefined where the mark is not ours, another service's, or too old. */
+function openMark({ sealer, clock }: Context, { serviceId, knownBrowser }: ProofAttempt): KnownBrowser | undefined {
+  if (knownBrowser === undefined) return undefined;
   try {
-    const [until = '', name] = Buffer.from(sealer.open(markPlace(serviceId), mark))
+    const [until = '', name = '', ...secrets] = Buffer.from(sealer.open(markPlace(serviceId), knownBrowser))
       .toString('utf8')
       .split(' ');
-    return Number(until) > clock.wall() ? name : undefined;
+    return Number(until) > clock.wall() ? { name, secrets } : undefined;
   } catch {
     return undefined;
   }

@@ -167,7 +167,11 @@ export async function openSession(
   const known = live === undefined ? undefined : await holderOf(tables, service, live);
   const same = live !== undefined && known !== undefined && (isNameless(holder.userId) || isNameless(live.userId) || live.userId === holder.userId);
   const proofs = same ? [...new Set([...live.proofs, proof])] : [proof];
-  const { userId, name } = same && isNameless(holder.userId) ? live : holder;
+  // Of two links the one that counts is the later: it ends with that.
+  const { userId, name } =
+    same && isNameless(holder.userId) && !(proof === 'link' && live.proofs[0] === 'link' && isNameless(live.userId)) ? live : holder;
+  // What counts on is as old as it is: else who proves something cheap now and then would never have to sign in again.
+  const began = same && live.proofs.some((kept) => kept !== proof) ? live.createdAt : now;
   const id = asId<SessionId>(toBase64Url(random(32)));
   const record: SessionRecord = {
     digest: tokenDigest(id),
@@ -175,8 +179,8 @@ export async function openSession(
     serviceId: service.id,
     userId,
     name,
-    createdAt: now,
-    expiresAt: now + (sufficient(waysIn(service), proofs) ? times.maxAgeMs : Math.min(times.maxAgeMs, unfinishedSessionMs)),
+    createdAt: began,
+    expiresAt: Math.min(began + times.maxAgeMs, sufficient(waysIn(service), proofs) ? Number.POSITIVE_INFINITY : now + unfinishedSessionMs),
     revoked: false,
     ...origin,
     // Signing out at the identity provider ends a session that it opened, whatever was proven after it.
