@@ -39,10 +39,18 @@ export interface Fixture {
   readonly changes: Change[];
 }
 
+/** Where domains are whose test names no store: see `overStores`. */
+let newStore: () => Promise<string> = async () => 'sqlite::memory:';
+
+/** From now on each domain that names no store has one of these of its own. */
+export function overStores(fresh: () => Promise<string>): void {
+  newStore = fresh;
+}
+
 export async function openDomain(options: Partial<ControlDomainOptions> = {}): Promise<Fixture> {
   const clock = new ManualClock();
   const domain = await openControlDomain({
-    storeUrl: 'sqlite::memory:',
+    storeUrl: options.storeUrl ?? (await newStore()),
     masterKey,
     dnsDomain: 'mesh.test',
     clock,

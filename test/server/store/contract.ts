@@ -544,7 +544,7 @@ const setupKey: SetupKey = {
   updatedAt: 1,
 };
 
-const user: User = {
+export const user: User = {
   id: asId('u'),
   email: 'a@example.com',
   name: 'A',
@@ -557,7 +557,7 @@ const user: User = {
   lastLogin: undefined,
 };
 
-const service: ServiceRecord = {
+export const service: ServiceRecord = {
   id: asId('s'),
   name: 's',
   domain: 's.proxy.test',

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { silentLogger } from '#lib/log.ts';
 import { openDatabase, openStore } from '../../../src/server/store/store.ts';
+import { accessContract } from './access-contract.ts';
 import { engineContract, storeContract } from './contract.ts';
 import { postgresMissing, startPostgres } from './postgres-cluster.ts';
 
@@ -12,6 +13,7 @@ if (missing === undefined) {
 
   await t.test('PostgreSQL as an engine', async (t) => engineContract(t, fresh));
   await t.test('the tables over PostgreSQL', async (t) => storeContract(t, fresh));
+  await t.test('identity and access over PostgreSQL', async (t) => accessContract(t, fresh));
 
   await t.test('writers of several servers come one after another', async (t) => {
     const url = await fresh();

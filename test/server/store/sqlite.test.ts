@@ -4,6 +4,7 @@ import t from 'tap';
 import { silentLogger } from '#lib/log.ts';
 import { openDatabase } from '../../../src/server/store/store.ts';
 import { SerialQueue } from '../../../src/server/store/serial-queue.ts';
+import { accessContract } from './access-contract.ts';
 import { engineContract, storeContract } from './contract.ts';
 
 let count = 0;
@@ -12,6 +13,7 @@ const fresh = async (): Promise<string> => `sqlite:${join(folder, `${++count}`, 
 
 t.test('SQLite as an engine', async (t) => engineContract(t, fresh));
 t.test('the tables over SQLite', async (t) => storeContract(t, fresh));
+t.test('identity and access over SQLite', async (t) => accessContract(t, fresh));
 
 t.test('the file is for its owner only, and for one process at a time', async (t) => {
   const url = await fresh();
