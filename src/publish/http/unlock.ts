@@ -52,13 +52,12 @@ export function unlockPort(
   }
   const { mode, listenPort } = service.mapping;
   const until = new Date(expiresAt).toISOString();
-  const what = `${mode.toUpperCase()} ${listenPort ?? 0}`;
   respondNote(exchange, pages, {
     title: { en: 'Open', de: 'Offen' },
     texts: [
       {
-        en: `Port ${what} of ${host} is open for ${from} until ${until} at the latest. Signing out closes it.`,
-        de: `Port ${what} von ${host} ist für ${from} offen, längstens bis ${until}. Abmelden schließt ihn.`,
+        en: `${mode.toUpperCase()} port ${listenPort ?? 0} of ${host} is open for ${from} until ${until} at the latest. Signing out closes it.`,
+        de: `${mode.toUpperCase()}-Port ${listenPort ?? 0} von ${host} ist für ${from} offen, längstens bis ${until}. Abmelden schließt ihn.`,
       },
     ],
     links: [{ href: logoutPath, text: { en: 'Sign out', de: 'Abmelden' } }],
