@@ -9,7 +9,7 @@ import { clientCertificate } from './checks/client-certificate.ts';
 import { hostKnown } from './checks/host.ts';
 import { methodAllowed } from './checks/method.ts';
 import { meshPeer } from './checks/peer.ts';
-import { notPrivate } from './checks/private.ts';
+import { memberOfPrivate, notPrivate } from './checks/private.ts';
 import { requestCredential } from './checks/credential.ts';
 import { addressRate } from './checks/rate.ts';
 import { routeKnown } from './checks/route.ts';
@@ -34,6 +34,7 @@ export const standingChecks: readonly Check[] = [clientCertificate, addressAllow
 
 /** Who it is, and whether the rules let that one in. How often is counted last, of those who may pass: see `admittedRate`. */
 export const proofChecks: readonly Check[] = [
+  memberOfPrivate, // 403
   routeKnown, //    404, 405
   rulesAllow, //    allow, 403
   serviceToken, //  allow, 401, 403

@@ -448,6 +448,9 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   }
 
   restsOn(key: string): boolean {
+    const { service, meshPeer } = this.#subject ?? {};
+    // Whatever else it was let in by: only members are.
+    if (service?.mapping.private === true && meshPeer !== undefined && sessionKey(meshPeer) === key) return true;
     return this.trustKey === key || this.#verdict?.trustKeys?.includes(key) === true;
   }
 

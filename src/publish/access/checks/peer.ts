@@ -18,8 +18,7 @@ export const meshPeer: Check = (input) => {
 
 /** Who is no member may still sign in, where the service has other ways. */
 function decide(found: TokenCheck, input: CheckInput): Verdict | undefined {
-  if (found.kind === 'valid') return admit(input, 'mesh_peer', { identity: found.identity, proofs: ['peer'] });
-  return input.subject.service?.mapping.private === true ? deny(found.why === 'group_not_allowed' ? found.why : 'private_service', '') : undefined;
+  return found.kind === 'valid' ? admit(input, 'mesh_peer', { identity: found.identity, proofs: ['peer'] }) : undefined;
 }
 
 /**
@@ -29,5 +28,7 @@ function decide(found: TokenCheck, input: CheckInput): Verdict | undefined {
 function madeElsewhere(subject: Subject): boolean {
   const { fields, upgrade } = subject.request;
   if (upgrade !== undefined || subject.method !== 'GET') return foreignOrigin(subject) || fieldValue(fields, 'sec-fetch-site') === 'cross-site';
-  return fieldValue(fields, 'sec-fetch-site') === 'cross-site' && fieldValue(fields, 'sec-fetch-mode') !== 'navigate';
+  if (fieldValue(fields, 'sec-fetch-site') !== 'cross-site') return false;
+  // A frame navigates, too, but nobody sees where it is.
+  return fieldValue(fields, 'sec-fetch-mode') !== 'navigate' || fieldValue(fields, 'sec-fetch-dest') !== 'document';
 }
