@@ -24,7 +24,7 @@ import { diagnosisOf, type Diagnosis, type StageTimes } from '../pages/stages.ts
 import type { Trace } from '../tracing/trace-context.ts';
 import { CONFIRM_MS, UPGRADE_IDLE_MS } from '../constants.ts';
 import { editAnswer, type AnswerEdits } from './answer-edits.ts';
-import { credentialOf } from './credential.ts';
+import { credentialOf, memberKey } from './credential.ts';
 import { diagnose, diagnosisToken } from './diagnose.ts';
 import type { Exchange, ExchangeOwner } from './exchange.ts';
 import type { HandlerDeps } from './handler-deps.ts';
@@ -448,10 +448,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
   }
 
   restsOn(key: string): boolean {
-    const { service, meshPeer } = this.#subject ?? {};
-    // Whatever else it was let in by: only members are.
-    if (service?.mapping.private === true && meshPeer !== undefined && sessionKey(meshPeer) === key) return true;
-    return this.trustKey === key || this.#verdict?.trustKeys?.includes(key) === true;
+    return this.trustKey === key || memberKey(this.#subject) === key || this.#verdict?.trustKeys?.includes(key) === true;
   }
 
   get trustKey(): string | undefined {
