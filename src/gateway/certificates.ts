@@ -22,6 +22,8 @@ export interface GatewayCertificates extends Closable {
   /** Of an automatic certificate for the host. */
   status(host: string): CertificateStatus | undefined;
   list(): readonly CertificateStatus[];
+  /** What keeps certificates from being kept; empty where nothing does. */
+  problem(): string;
 }
 
 export interface CertificateDeps {
@@ -52,6 +54,7 @@ export async function openCertificates(
     },
     status: (host) => automatic?.status(host),
     list: () => [...ownCertificates(directory, deps.clock.wall()), ...(automatic?.list() ?? [])],
+    problem: () => automatic?.problem() ?? '',
     async close() {
       unfollow();
       await automatic?.close();

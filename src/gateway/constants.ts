@@ -4,6 +4,8 @@
 export const maxMappings = 20_000;
 /** Changes that stand in the journal of the last good configuration, or as many as there are services, before it is written whole. */
 export const journalLines = 1_000;
+/** What a disk did not take is written again after this long, milliseconds. */
+export const diskRetryMs = 5_000;
 /** One call to the control plane, milliseconds. */
 export const callTimeoutMs = 10_000;
 /** Before a sign-in while the link is down: how long the control plane may take to show that it is there, milliseconds. */

@@ -108,23 +108,28 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     const unserved = (service: ServiceId, problem: string): void => log.warn('a service cannot be served', { service, problem });
     const routes = new RouteTable(unserved);
     let streamsChanged = false;
-    const mappings: Mappings = new Mappings(config.stateDir, log, {
-      set: (mapping, before) => {
-        routes.set(mapping);
-        streamsChanged ||= mapping.mode !== 'http' || (before !== undefined && before.mode !== 'http');
+    const mappings: Mappings = new Mappings(
+      config.stateDir,
+      { clock, log },
+      {
+        set: (mapping, before) => {
+          routes.set(mapping);
+          streamsChanged ||= mapping.mode !== 'http' || (before !== undefined && before.mode !== 'http');
+        },
+        removed: (mapping) => {
+          accounts.remember([mapping]);
+          log.info('service removed', { service: mapping.domain, id: mapping.id });
+          routes.remove(mapping.id);
+          streamsChanged ||= mapping.mode !== 'http';
+        },
+        settled: () => {
+          if (streamsChanged) applyStreams();
+          streamsChanged = false;
+          certificates.want(hostsWithCertificates(mappings.current.values()));
+        },
       },
-      removed: (mapping) => {
-        accounts.remember([mapping]);
-        log.info('service removed', { service: mapping.domain, id: mapping.id });
-        routes.remove(mapping.id);
-        streamsChanged ||= mapping.mode !== 'http';
-      },
-      settled: () => {
-        if (streamsChanged) applyStreams();
-        streamsChanged = false;
-        certificates.want(hostsWithCertificates(mappings.current.values()));
-      },
-    });
+    );
+    scope.use(mappings);
     await mappings.load();
 
     const sessions = scope.use(new SessionCache({ authority: control, clock, log: log.with({ part: 'sessions' }) }));
@@ -316,7 +321,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
       services: reporter.status(),
       certificates: certificates.list(),
       accessLog: { waiting: accessLog.waiting, dropped: accessLog.dropped },
-      problems: [accessLog.problem, around.crowdsec?.outage ?? ''].filter((problem) => problem !== ''),
+      problems: [accessLog.problem, mappings.problem, certificates.problem(), around.crowdsec?.outage ?? ''].filter((problem) => problem !== ''),
       http: publisher.stats(),
       streams: { ...streams.stats(), unlocked: unlocks.size },
     }));

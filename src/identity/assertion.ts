@@ -7,7 +7,7 @@ import type { Identity } from '#model/identity.ts';
 import { SignJWT, exportJWK, generateKeyPair, importJWK, type CryptoKey, type JWK } from 'jose';
 import { randomBytes } from 'node:crypto';
 import { toBase64Url } from '#lib/bytes.ts';
-import { assertionKeyMs, assertionMs, assertionTableSize } from './constants.ts';
+import { assertionKeyMs, assertionMs, assertionRetryMs, assertionTableSize } from './constants.ts';
 import { identityError } from './errors.ts';
 
 /** Where the private keys are kept, as text; whoever shares them shares the store. */
@@ -54,6 +54,8 @@ export class AssertionSigner {
   readonly #lastKeys = new WeakMap<Identity, { readonly origin: string; readonly key: string }>();
   #keys: Signing;
   #rotating = false;
+  /** Wall-clock milliseconds; rotating is not tried again before. */
+  #rotateAt = 0;
 
   private constructor(options: AssertionSignerOptions, keys: Signing) {
     this.#options = options;
@@ -71,7 +73,7 @@ export class AssertionSigner {
    */
   assertion(identity: Identity, origin: string): string | Promise<string> {
     const now = this.#options.clock.wall();
-    if (now - this.#keys.since >= assertionKeyMs) this.#rotate();
+    if (now - this.#keys.since >= assertionKeyMs && now >= this.#rotateAt) this.#rotate();
     const key = this.#keyOf(identity, origin);
     const kept = this.#kept.get(key);
     const age = kept === undefined ? Number.POSITIVE_INFINITY : now - kept.signedAt;
@@ -137,6 +139,7 @@ export class AssertionSigner {
   #rotate(): void {
     if (this.#rotating) return;
     this.#rotating = true;
+    this.#rotateAt = this.#options.clock.wall() + assertionRetryMs;
     currentKeys(this.#options)
       .then((keys) => {
         this.#keys = keys;
@@ -151,14 +154,21 @@ export class AssertionSigner {
 }
 
 /** What the store holds, made or rotated where that is due. Of several processes the last writer wins, and all take what is stored. */
-async function currentKeys({ store, clock }: AssertionSignerOptions): Promise<Signing> {
+async function currentKeys({ store, clock, log }: AssertionSignerOptions): Promise<Signing> {
   const now = clock.wall();
   const stored = parseKeys(await store.load());
   if (stored !== undefined && now - stored.since < assertionKeyMs) return prepared(stored);
   const [current, next] = stored?.keys ?? [];
   // The next key has been in the key set for a whole period before it signs; the old one stays for another.
   const keys = [next ?? (await newKey()), await newKey(), ...(current === undefined ? [] : [current])];
-  await store.save(JSON.stringify({ keys, since: now } satisfies StoredKeys));
+  try {
+    await store.save(JSON.stringify({ keys, since: now } satisfies StoredKeys));
+  } catch (error) {
+    // On a full disk the old keys go on: they are published, and as good as before.
+    if (stored === undefined) throw error;
+    log.error('new keys of identity assertions cannot be kept; the old ones go on', { error: describeError(error) });
+    return prepared(stored);
+  }
   return prepared(parseKeys(await store.load()) ?? { keys, since: now });
 }
 

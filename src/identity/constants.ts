@@ -40,6 +40,8 @@ export const assertionTableSize = 10_000;
 
 /** A signing key of assertions signs for this long; its public half stays for as long after. */
 export const assertionKeyMs = 7 * 24 * 3_600_000;
+/** New keys that could not be kept are made again after this long, milliseconds. */
+export const assertionRetryMs = 60_000;
 
 /** Bytes of an identity header's value; what is longer is cut at a whole character or left out. */
 export const headerValueBytes = 4096;

@@ -14,3 +14,5 @@ export const reportSoonMs = 1_000;
 export const reportGapMs = 10_000;
 export const reportEveryMs = 50_000;
 export const reportJitter = 0.3;
+/** What a disk did not take is written again after this long, milliseconds. */
+export const saveRetryMs = 5_000;

@@ -68,7 +68,7 @@ export function createMeshNode(options: MeshNodeOptions, deps: MeshDeps): Promis
     const { control: address, meta, setupKey } = options;
     const identity = await loadIdentity(options.stateFolder, deps.log);
     const store = new SavedFile(mapFormat, options.stateFolder, deps.clock, deps.log);
-    scope.defer(() => store.flush());
+    scope.defer(() => store.close());
     const endpoints = new SavedFile(endpointsFormat, options.stateFolder, deps.clock, deps.log);
     const known = await endpoints.load();
     const control = createPeerControl({ address, privateKey: identity.privateKey, meta, setupKey }, { log: deps.log, clock: deps.clock });
@@ -96,7 +96,7 @@ export function createMeshNode(options: MeshNodeOptions, deps: MeshDeps): Promis
       overlayOptions,
     );
     scope.defer(() => overlay.close());
-    scope.defer(() => endpoints.flush());
+    scope.defer(() => endpoints.close());
     scope.defer(() => reporter.close());
     overlay.setLastEndpoints(known?.peers ?? []);
     return new RunningMeshNode(identity, control, overlay, reporter, { map: store, endpoints }, scope, deps.log);

@@ -5,7 +5,7 @@ import type { Clock, Timer } from '#lib/clock.ts';
 import { describeError } from '#lib/errors.ts';
 import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
 import type { Logger } from '#lib/log.ts';
-import { maxSavedBytes, saveEveryMs } from './constants.ts';
+import { maxSavedBytes, saveEveryMs, saveRetryMs } from './constants.ts';
 
 export interface SavedFormat<T> {
   /** Name of the file in the state folder. */
@@ -25,6 +25,8 @@ export class SavedFile<T> {
   #pending: (() => T) | 'remove' | undefined;
   #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
+  #failed = false;
+  #closed = false;
 
   constructor(format: SavedFormat<T>, folder: string, clock: Clock, log: Logger) {
     this.#format = format;
@@ -60,7 +62,13 @@ export class SavedFile<T> {
     void this.flush();
   }
 
-  /** Writes what is pending now; never rejects. */
+  /** Writes what is pending, and nothing after that. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.flush();
+  }
+
+  /** Writes what is pending now; never rejects, and tries again later what the disk did not take. */
   flush(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
@@ -75,8 +83,12 @@ export class SavedFile<T> {
     try {
       if (pending === 'remove') await rm(this.#path, { force: true });
       else await writeFileAtomic(this.#path, this.#format.text(pending()));
+      this.#failed = false;
     } catch (error) {
-      this.#log.warn(`the ${this.#format.what} could not be saved`, { reason: describeError(error) });
+      if (!this.#failed) this.#log.warn(`the ${this.#format.what} could not be saved; it is tried again`, { reason: describeError(error) });
+      this.#failed = true;
+      this.#pending ??= pending;
+      if (!this.#closed) this.#timer ??= this.#clock.after(saveRetryMs, () => void this.flush());
     }
   }
 }

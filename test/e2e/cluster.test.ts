@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as later } from 'node:timers/promises';
 import t from 'tap';
+import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { PeerPathStatus } from '#model/status.ts';
 import { KeptMappings } from '../../src/gateway/routes/kept-mappings.ts';
@@ -88,7 +89,7 @@ async function until(what: string, look: () => Promise<boolean>): Promise<number
 
 /** The hosts that a gateway has on disk as the service's targets. */
 async function targetsOf(name: 'gw1' | 'gw2'): Promise<readonly string[]> {
-  const kept = (await new KeptMappings(join(dir, name), silentLogger, () => []).load()) ?? [];
+  const kept = (await new KeptMappings(join(dir, name), { clock: systemClock, log: silentLogger }, () => []).load()) ?? [];
   return kept.filter(({ domain }) => domain === host).flatMap(({ paths }) => paths.flatMap(({ targets }) => targets.map((target) => target.host)));
 }
 

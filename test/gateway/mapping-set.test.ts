@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import { asId, type ServiceId } from '#model/ids.ts';
 import { journalLines } from '../../src/gateway/constants.ts';
@@ -13,11 +14,15 @@ async function open(t: Test, directory?: string): Promise<{ readonly mappings: M
   const folder = directory ?? (await mkdtemp(join(tmpdir(), 'mg-')));
   if (directory === undefined) t.teardown(() => rm(folder, { recursive: true, force: true }));
   const told: string[] = [];
-  const mappings = new Mappings(folder, silentLogger, {
-    set: ({ id }, before) => told.push(`${before === undefined ? 'new' : 'changed'} ${id}`),
-    removed: ({ id }) => told.push(`removed ${id}`),
-    settled: () => told.push('settled'),
-  });
+  const mappings = new Mappings(
+    folder,
+    { clock: systemClock, log: silentLogger },
+    {
+      set: ({ id }, before) => told.push(`${before === undefined ? 'new' : 'changed'} ${id}`),
+      removed: ({ id }) => told.push(`removed ${id}`),
+      settled: () => told.push('settled'),
+    },
+  );
   return { mappings, told, directory: folder };
 }
 

@@ -4,11 +4,13 @@ import { randomUUID } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import type { Clock, Timer } from '#lib/clock.ts';
+import { describeError } from '#lib/errors.ts';
 import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
 import type { Logger } from '#lib/log.ts';
 import { asId, type ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
-import { journalLines } from '../constants.ts';
+import { diskRetryMs, journalLines } from '../constants.ts';
 
 /** Bumped where the form of what is written changes: another version's file is not read. */
 const formatVersion = 4;
@@ -24,9 +26,17 @@ interface Whole {
   readonly mappings: readonly ServiceMapping[];
 }
 
+export interface KeptMappingsDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
 export class KeptMappings {
+  /** Why the file is older than what is in force; empty where it is not. */
+  problem = '';
   readonly #file: string;
   readonly #journal: string;
+  readonly #clock: Clock;
   readonly #log: Logger;
   /** What is to be written when all is: read while it changes, as what changes meanwhile stands in the journal too. */
   readonly #current: () => Iterable<ServiceMapping>;
@@ -35,10 +45,13 @@ export class KeptMappings {
   #lines = Infinity;
   #size = 0;
   #writing: Promise<void> = Promise.resolve();
+  #retry: Timer | undefined;
+  #closed = false;
 
-  constructor(stateDir: string, log: Logger, current: () => Iterable<ServiceMapping>) {
+  constructor(stateDir: string, { clock, log }: KeptMappingsDeps, current: () => Iterable<ServiceMapping>) {
     this.#file = join(stateDir, 'mappings.json');
     this.#journal = join(stateDir, 'mappings.journal');
+    this.#clock = clock;
     this.#log = log;
     this.#current = current;
   }
@@ -65,7 +78,7 @@ export class KeptMappings {
     return [...mappings.values()];
   }
 
-  /** Resolves when this change and all before it are on disk; a failure is told and tried again with the next one. */
+  /** Resolves when this change and all before it are on disk, or could not be written: that is told, and tried again by itself. */
   record(change: KeptChange): Promise<void> {
     // One-time tokens are of no use later and stay out.
     this.#waiting.push(JSON.stringify('set' in change ? { set: { ...change.set, authToken: '' } } : change));
@@ -75,11 +88,34 @@ export class KeptMappings {
   settled(): Promise<void> {
     this.#writing = this.#writing
       .then(() => this.#flush())
-      .catch((error: unknown) => {
-        this.#lines = Infinity;
-        this.#log.error('the last good configuration cannot be written', { error: String(error) });
-      });
+      .then(
+        () => this.#wellAgain(),
+        (error: unknown) => this.#failed(describeError(error)),
+      );
     return this.#writing;
+  }
+
+  /** Tries once more what the disk has not taken, and nothing after that. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#retry?.cancel();
+    await (this.problem === '' ? this.#writing : this.settled());
+  }
+
+  #failed(reason: string): void {
+    this.#lines = Infinity;
+    if (this.problem === '') this.#log.error('the last good configuration cannot be written; it is tried again', { reason });
+    this.problem = `the last good configuration cannot be written (${reason}): a restart while the control plane is away would begin with an older one`;
+    if (this.#closed) return;
+    this.#retry ??= this.#clock.after(diskRetryMs, () => {
+      this.#retry = undefined;
+      void this.settled();
+    });
+  }
+
+  #wellAgain(): void {
+    if (this.problem !== '') this.#log.info('the last good configuration is written again');
+    this.problem = '';
   }
 
   /** Writes all that waits, at once: those that came together share one sync. */

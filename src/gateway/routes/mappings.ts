@@ -1,13 +1,14 @@
 // The services this gateway serves, as the control plane last said; a cold start begins with the last good ones. Each change is told by
 // itself, so that it costs the same with ten services and with ten thousand.
 import { isDeepStrictEqual } from 'node:util';
+import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { ServiceId } from '#model/ids.ts';
 import { SharedValues } from '#lib/shared-values.ts';
 import { asksFor } from '#model/access.ts';
 import type { MappingChange, ServiceMapping } from '#model/service.ts';
 import { maxMappings } from '../constants.ts';
-import { KeptMappings } from './kept-mappings.ts';
+import { KeptMappings, type KeptMappingsDeps } from './kept-mappings.ts';
 
 export type MappingSet = ReadonlyMap<ServiceId, ServiceMapping>;
 
@@ -19,7 +20,7 @@ export interface MappingFollower {
   settled(): void;
 }
 
-export class Mappings {
+export class Mappings implements Closable {
   readonly #log: Logger;
   readonly #follower: MappingFollower;
   readonly #kept: KeptMappings;
@@ -31,15 +32,24 @@ export class Mappings {
   #snapshot: Set<ServiceId> | undefined;
   #unsettled = false;
 
-  constructor(stateDir: string, log: Logger, follower: MappingFollower) {
-    this.#log = log;
+  constructor(stateDir: string, deps: KeptMappingsDeps, follower: MappingFollower) {
+    this.#log = deps.log;
     this.#follower = follower;
-    this.#kept = new KeptMappings(stateDir, log, () => this.#current.values());
+    this.#kept = new KeptMappings(stateDir, deps, () => this.#current.values());
   }
 
   /** As it is, also while it changes. */
   get current(): MappingSet {
     return this.#current;
+  }
+
+  /** What is wrong with the file of the last good configuration; empty where nothing is. */
+  get problem(): string {
+    return this.#kept.problem;
+  }
+
+  close(): Promise<void> {
+    return this.#kept.close();
   }
 
   /** Starts from what the last run knew, so that a restart serves while the control plane is away. */

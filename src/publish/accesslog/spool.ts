@@ -1,6 +1,6 @@
 // Access log records on disk while the control plane is away: files of JSON lines, oldest first, up to a bound in bytes. What is here survives an
 // outage and a kill of the process; what the system had not written yet when the power failed does not. Holds addresses and user ids: owner only.
-import { appendFile, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError, errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
@@ -75,8 +75,9 @@ export class Spool {
     try {
       await appendFile(segment.path, text, { mode: 0o600 });
     } catch (error) {
-      // A part may have been written, with a last line that is torn: the next one goes into another file.
+      // A part may have been written, with a last line that is torn. It is cut off, as all of it comes again; and the next goes into another file.
       this.#open = undefined;
+      await truncate(segment.path, segment.bytes).catch(() => undefined);
       const { size } = await stat(segment.path).catch(() => ({ size: 0 }));
       if (size === 0) await this.#remove(segment).catch(() => undefined);
       segment.bytes = size;

@@ -17,7 +17,7 @@ import { beginAttempt } from './proof-attempts.ts';
 import type { DeviceUseCases } from './proof-contract.ts';
 import { enabledService, identityOf, isNameless, mayUse, waysIn } from './sessions.ts';
 import type { SessionUseCases } from './session-contract.ts';
-import { isStale } from './tokens.ts';
+import { isStale, noted } from './tokens.ts';
 import { doorOf } from './tls-place.ts';
 
 export function deviceUseCases(context: Context, sessions: Pick<SessionUseCases, 'find'>): DeviceUseCases {
@@ -105,7 +105,7 @@ export async function verifyDevice(context: Context, attempt: CredentialAttempt,
   }
   if (found === 'group_not_allowed') return { kind: 'denied', why: found, retryAfterMs: 0 };
   if (isStale(found.device.lastUsed, now)) {
-    await store.tables.devices.setUsed(found.device.id, now);
+    await noted(store.tables.devices.setUsed(found.device.id, now));
   }
   return { kind: 'valid', identity: { ...found.identity, device: found.device.name } };
 }

@@ -16,7 +16,7 @@ import { doorOf } from './tls-place.ts';
 import { proofsOf } from './mappings.ts';
 import { readSettings } from './saved-settings.ts';
 import { sessionTimes, type SessionTimes } from './session-times.ts';
-import { isStale } from './tokens.ts';
+import { isStale, noted } from './tokens.ts';
 import { groupNamesOf, revokeUser } from './users.ts';
 
 const unknownOrigin: SessionOrigin = { signIn: '', methods: [], address: '', userAgent: '' };
@@ -56,7 +56,7 @@ export function sessionUseCases(context: Context): SessionUseCases {
         return { record, session: sessionOf(id, record, times, identity) };
       });
       if ('missing' in found) return found;
-      if (isStale(found.record.lastUsed, now)) await store.tables.sessions.setUsed(found.record.digest, now);
+      if (isStale(found.record.lastUsed, now)) await noted(store.tables.sessions.setUsed(found.record.digest, now));
       return { session: found.session };
     },
 
@@ -126,7 +126,7 @@ export function sessionUseCases(context: Context): SessionUseCases {
       if (found === undefined || found.service === undefined) return { denied: 'token_invalid' };
       // Service users sign in nowhere: which issuers people may come from is not about them.
       if (!inGroup(found.service, found.user)) return { denied: 'group_not_allowed' };
-      if (isStale(found.token.lastUsed, now)) await store.tables.tokens.setUsed(found.token.id, now);
+      if (isStale(found.token.lastUsed, now)) await noted(store.tables.tokens.setUsed(found.token.id, now));
       return { identity: found.identity };
     },
   };

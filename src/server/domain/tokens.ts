@@ -1,5 +1,6 @@
 // Tokens of people and service users, and tokens of gateways. What is kept is a digest.
 import { generateToken, isToken, personalTokenPrefix, proxyTokenPrefix, tokenDigest } from '#crypto/tokens.ts';
+import { errorCode } from '#lib/errors.ts';
 import type { TokenId } from '#model/ids.ts';
 import { canonicalCluster, checkLimit, checkName } from './checks.ts';
 import { lastUsedPrecisionMs, tokenMaxDays } from './constants.ts';
@@ -65,7 +66,7 @@ export function tokenUseCases(context: Context): TokenUseCases {
       if (token === undefined || token.expiresAt <= now) return undefined;
       const user = await store.tables.users.find(token.userId);
       if (user === undefined || user.blocked) return undefined;
-      if (isStale(token.lastUsed, now)) await store.tables.tokens.setUsed(token.id, now);
+      if (isStale(token.lastUsed, now)) await noted(store.tables.tokens.setUsed(token.id, now));
       return user;
     },
 
@@ -117,10 +118,17 @@ export function tokenUseCases(context: Context): TokenUseCases {
       const token = await store.tables.tokens.findProxyByDigest(tokenDigest(plain));
       const now = clock.wall();
       if (token === undefined || token.revoked || (token.expiresAt !== undefined && token.expiresAt <= now)) return undefined;
-      if (isStale(token.lastUsed, now)) await store.tables.tokens.setProxyUsed(token.id, now);
+      if (isStale(token.lastUsed, now)) await noted(store.tables.tokens.setProxyUsed(token.id, now));
       return token;
     },
   };
+}
+
+/** Waits until it is written that something was used. A full disk takes no notes, but nobody is locked out for it (attack row D-15). */
+export async function noted(writing: Promise<void>): Promise<void> {
+  await writing.catch((error: unknown) => {
+    if (errorCode(error) !== 'STORE_FULL') throw error;
+  });
 }
 
 /** Whether "last used" should be written again. */

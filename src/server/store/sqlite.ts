@@ -116,5 +116,6 @@ class SqliteDatabase implements Database {
 function fault(error: unknown): unknown {
   const text = error instanceof Error ? error.message : String(error);
   if (/database is locked/.test(text)) return storeError('STORE_IN_USE', text, error);
+  if (/disk is full/.test(text)) return storeError('STORE_FULL', text, error);
   return storeError('STORE_FAILED', text, error);
 }

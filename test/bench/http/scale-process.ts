@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import { buildRouteTable, readCertificate, RouteTable, type Certificate } from '#publish/index.ts';
@@ -73,11 +74,15 @@ interface Served {
 
 function serve(directory: string): Served {
   const table = new RouteTable();
-  const mappings = new Mappings(directory, silentLogger, {
-    set: (changed) => table.set(changed),
-    removed: ({ id }) => table.remove(id),
-    settled: () => undefined,
-  });
+  const mappings = new Mappings(
+    directory,
+    { clock: systemClock, log: silentLogger },
+    {
+      set: (changed) => table.set(changed),
+      removed: ({ id }) => table.remove(id),
+      settled: () => undefined,
+    },
+  );
   return { mappings, table };
 }
 

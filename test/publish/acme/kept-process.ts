@@ -1,8 +1,9 @@
 // Writes two versions of one certificate in turn until it is killed (kept.test.ts).
+import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import { KeptFiles } from '#publish/certs/acme/kept.ts';
 
-const files = new KeptFiles(process.argv[2] ?? '', silentLogger);
+const files = new KeptFiles(process.argv[2] ?? '', { clock: systemClock, log: silentLogger });
 await files.open();
 for (let version = 0; ; version++) {
   const text = String(version % 2).repeat(20_000);

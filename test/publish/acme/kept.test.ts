@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import t from 'tap';
+import { systemClock } from '#lib/clock.ts';
 import { silentLogger } from '#lib/log.ts';
 import { KeptFiles } from '#publish/certs/acme/kept.ts';
 import { seeded } from '../../support/seeded.ts';
@@ -22,7 +23,7 @@ void t.test('kill -9 in the middle of writing leaves a whole pair', async (t) =>
     child.kill('SIGKILL');
     await once(child, 'exit');
     torn += (await readdir(join(folder, 'certificates'))).filter((name) => name.endsWith('.tmp')).length;
-    const files = new KeptFiles(folder, silentLogger);
+    const files = new KeptFiles(folder, { clock: systemClock, log: silentLogger });
     await files.open();
     const [certificate, ...more] = await files.certificates();
     t.same(more, []);
@@ -39,7 +40,7 @@ void t.test('kill -9 in the middle of writing leaves a whole pair', async (t) =>
 
 void t.test('a file that is damaged is told and ordered anew; one of a stranger is not read', async (t) => {
   const folder = await stateFolder(t);
-  const files = new KeptFiles(folder, silentLogger);
+  const files = new KeptFiles(folder, { clock: systemClock, log: silentLogger });
   await files.open();
   await writeFile(join(folder, 'certificates', 'a.json'), '{"names":["a.test"],"keyPem":"x"');
   await writeFile(join(folder, 'certificates', 'b.json'), '{"names":[],"keyPem":"x","chainPem":"y","directory":"z"}');

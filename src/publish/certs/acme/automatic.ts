@@ -67,11 +67,13 @@ export interface AutomaticCertificates extends CertificateSource, Closable {
   /** Of the certificate for a host; undefined where none is wanted. */
   status(host: string): CertificateStatus | undefined;
   list(): readonly CertificateStatus[];
+  /** What keeps accounts and certificates from being written; empty where nothing does. */
+  problem(): string;
 }
 
 /** Reads what is kept. Nothing is ordered before `want`. */
 export async function openAutomaticCertificates(settings: AutomaticSettings, deps: AutomaticDeps): Promise<AutomaticCertificates> {
-  const files = new KeptFiles(join(settings.folder), deps.log);
+  const files = new KeptFiles(join(settings.folder), deps);
   await files.open();
   const accounts: Account[] = [];
   const standings = new Map<string, Standing>();
@@ -165,10 +167,15 @@ class Automatic implements AutomaticCertificates {
     return [...this.#entries.values()].map((entry) => this.#describe(entry));
   }
 
+  problem(): string {
+    return this.#files.problem;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     for (const entry of this.#entries.values()) this.#drop(entry);
     await Promise.allSettled(this.#working);
+    await this.#files.close();
     await Promise.all(this.#clients.map((client) => client.close()));
   }
 
@@ -389,7 +396,7 @@ class Automatic implements AutomaticCertificates {
     return { kind: 'certificate', validity: certificate, authority, shared: false };
   }
 
-  /** Served at once; a disk that does not take it costs an order after a restart, not the service (attack row D-15). */
+  /** Served at once; a disk that does not take it is asked again, and costs an order after a restart at most (attack row D-15). */
   async #putInForce(entry: Entry, kept: KeptCertificate, certificate: Certificate): Promise<void> {
     entry.kept = kept;
     entry.certificate = certificate;
@@ -398,7 +405,7 @@ class Automatic implements AutomaticCertificates {
     try {
       await this.#files.saveCertificate(kept);
     } catch (error) {
-      this.#deps.log.error('a certificate cannot be written and would be ordered again after a restart', {
+      this.#deps.log.error('a certificate cannot be written; it is tried again, and until then a restart would order it anew', {
         names: entry.names,
         error: describeError(error),
       });
@@ -438,7 +445,7 @@ class Automatic implements AutomaticCertificates {
     try {
       await this.#files.saveAccount({ directory: this.#authorities.directory(index), ...account, standing: this.#authorities.standing(index) });
     } catch (error) {
-      this.#deps.log.error('the ACME account cannot be written', { error: describeError(error) });
+      this.#deps.log.error('the ACME account cannot be written; it is tried again', { error: describeError(error) });
     }
   }
 

@@ -61,3 +61,5 @@ export const DNS_TTL_SECONDS = 60;
 /** One run of the command hook; then it is killed. And what is kept of its output, bytes. */
 export const HOOK_MS = minuteMs;
 export const HOOK_OUTPUT_BYTES = 8_192;
+/** What a disk did not take is written again after this long, milliseconds. */
+export const DISK_RETRY_MS = 5_000;

@@ -3,14 +3,15 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errorCode } from '#lib/errors.ts';
+import type { Clock, Timer } from '#lib/clock.ts';
+import { describeError, errorCode } from '#lib/errors.ts';
 import { readFileIfThere, writeFileAtomic } from '#lib/files.ts';
 import type { Logger } from '#lib/log.ts';
 import { integer, list, object, optional, parse, string, type Schema } from '#lib/schema.ts';
 import { PEM_BYTES } from '../../constants.ts';
 import type { Standing } from './authorities.ts';
 import type { Account } from './authority.ts';
-import { CERTIFICATES_KEPT, NAMES_PER_CERTIFICATE } from './constants.ts';
+import { CERTIFICATES_KEPT, DISK_RETRY_MS, NAMES_PER_CERTIFICATE } from './constants.ts';
 import type { KeptCertificate } from './types.ts';
 
 const pem = string({ max: PEM_BYTES });
@@ -40,13 +41,21 @@ export interface KeptAccount extends Account {
 }
 
 export class KeptFiles {
+  /** What keeps files from being written; empty where nothing does. */
+  problem = '';
   readonly #folder: string;
+  readonly #clock: Clock;
   readonly #log: Logger;
   /** One write at a time for each file, in order. */
   readonly #writing = new Map<string, Promise<void>>();
+  /** The newest text of each file that the disk has not taken. */
+  readonly #unwritten = new Map<string, string>();
+  #retry: Timer | undefined;
+  #closed = false;
 
-  constructor(folder: string, log: Logger) {
+  constructor(folder: string, { clock, log }: { readonly clock: Clock; readonly log: Logger }) {
     this.#folder = folder;
+    this.#clock = clock;
     this.#log = log;
   }
 
@@ -97,9 +106,42 @@ export class KeptFiles {
   async #write(file: string, text: string): Promise<void> {
     const write = (this.#writing.get(file) ?? Promise.resolve()).catch(() => undefined).then(() => writeFileAtomic(file, text));
     this.#writing.set(file, write);
-    await write.finally(() => {
+    try {
+      await write;
+      this.#unwritten.delete(file);
+      if (this.#unwritten.size === 0 && this.problem !== '') {
+        this.#log.info('certificates and their accounts are written again');
+        this.problem = '';
+      }
+    } catch (error) {
+      // A newer text is on its way, or has failed already.
+      if (this.#writing.get(file) === write) this.#unwritten.set(file, text);
+      this.problem = `certificates or their accounts cannot be written (${describeError(error)}): a restart would order them anew`;
+      this.#arm();
+      throw error;
+    } finally {
       if (this.#writing.get(file) === write) this.#writing.delete(file);
+    }
+  }
+
+  /** Tries once more what the disk has not taken, and nothing after that. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#retry?.cancel();
+    await this.#again();
+  }
+
+  #arm(): void {
+    if (this.#closed) return;
+    this.#retry ??= this.#clock.after(DISK_RETRY_MS, () => {
+      this.#retry = undefined;
+      void this.#again();
     });
+  }
+
+  /** Never rejects; what fails again waits for the next time. */
+  async #again(): Promise<void> {
+    await Promise.allSettled([...this.#unwritten].map(([file, text]) => this.#write(file, text)));
   }
 
   #accountFile(directory: string): string {

@@ -2,9 +2,9 @@
 import { fork } from 'node:child_process';
 import type { TLSSocket } from 'node:tls';
 import t from 'tap';
-import { mapping, path, startEcho, startFixture } from '../publish/harness.ts';
+import { mapping, path, startEcho, startFixture } from './harness.ts';
 import type { DripOrder, DripReport } from './drip-process.ts';
-import { rounds } from './harness.ts';
+import { rounds } from '../attacks/harness.ts';
 
 const hellos = rounds(6_500);
 const heads = rounds(1_500);
