@@ -43,6 +43,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['metrics/registry.ts'],
   'mmdb-lib': ['gateway/geo/geo-database.ts'],
   re2js: ['lib/linear-pattern.ts'],
+  '@peculiar/x509': ['crypto/client-authority.ts', 'cli/start/local-ca.ts'],
   yaml: ['agent/discovery/services-file.ts'],
   ws: ['overlay/path/', 'server/relay/', 'server/dashboard/', 'server/front.ts'],
 };

@@ -2,7 +2,7 @@
 import type { LookupAddress } from 'node:dns';
 import { callbackify } from 'node:util';
 import { Agent, request, type Dispatcher } from 'undici';
-import { describeError, errorCode } from '#lib/errors.ts';
+import { describeError, errorCode, MeshgateError } from '#lib/errors.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import { resolveHost } from '#lib/resolve.ts';
 import { apiTimeoutMs, maxAnswerBytes } from './constants.ts';
@@ -27,16 +27,34 @@ async function lookupAll(host: string, _options: unknown): Promise<LookupAddress
   return (await resolveHost(host)).map((address) => ({ address, family: address.includes(':') ? 6 : 4 }));
 }
 
+async function openAgent(caFile: string | undefined): Promise<Agent> {
+  const ca = caFile === undefined ? undefined : (await readText(caFile)).text;
+  return new Agent({ maxResponseSize: maxAnswerBytes, connect: { ...(ca === undefined ? {} : { ca }), lookup: callbackify(lookupAll) } });
+}
+
+/** Posts a form, as OAuth 2.0 wants it, to a path of the server. The JSON of the answer, whatever its status; CLI_API_UNREACHABLE. */
+export async function postForm(target: ApiTarget, path: string, fields: Readonly<Record<string, string>>, stop: AbortSignal): Promise<unknown> {
+  const agent = await openAgent(target.ca);
+  try {
+    const response = await request(`${target.api}${path}`, {
+      method: 'POST',
+      dispatcher: agent,
+      headers: { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' },
+      signal: AbortSignal.any([stop, AbortSignal.timeout(apiTimeoutMs)]),
+      body: new URLSearchParams(fields).toString(),
+    });
+    return readJson(target.api, await response.body.text());
+  } catch (error) {
+    if (error instanceof MeshgateError) throw error;
+    throw cliError('CLI_API_UNREACHABLE', `${target.api}: ${reasonOf(error)}`, error);
+  } finally {
+    await agent.close();
+  }
+}
+
 /** `stop` aborts what is under way. */
 export async function openApi(target: ApiTarget, stop: AbortSignal): Promise<ApiClient> {
-  const ca = target.ca === undefined ? undefined : (await readText(target.ca)).text;
-  const agent = new Agent({
-    maxResponseSize: maxAnswerBytes,
-    connect: {
-      ...(ca === undefined ? {} : { ca }),
-      lookup: callbackify(lookupAll),
-    },
-  });
+  const agent = await openAgent(target.ca);
   return {
     async call(method, path, body) {
       const answer = await send(agent, target, method, path, body, stop);

@@ -20,6 +20,9 @@ export const connectMs = 15_000;
 /** A token that unlocked a port is not shown again within this time; and again when this share of the port’s time is over, milliseconds. */
 export const unlockEveryMs = 30_000;
 export const unlockRenewShare = 0.5;
+/** A certificate is made anew when this share of its time is over; an SSH certificate when less than this is left of it, milliseconds. */
+export const certificateRenewShare = 0.66;
+export const sshCertificateLeftMs = 5 * 60_000;
 /** Connections through one `meshgate connect` at once. */
 export const maxLocalConnections = 1_024;
 /** For an SSH server to show its host key, milliseconds. */

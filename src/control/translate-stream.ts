@@ -4,6 +4,7 @@ import type { ClientCertificateRule } from '#model/client-certificate.ts';
 import { defaultTargetOptions, type MappingPath, type ServiceMode, type TargetProtocol } from '#model/service.ts';
 import {
   type ConnectCheck,
+  defaultStream,
   listenPorts,
   portsPerService,
   type PortRange,
@@ -50,6 +51,7 @@ export function streamFrom(message: StreamExtension, mode: ServiceMode, listenPo
       healthCheck: message.healthCheck === undefined ? undefined : checkFrom(message.healthCheck),
       ejection: { failures: message.ejectionFailures, ejectMs: Number(message.ejectionMs) },
       limits: { maxConnections: message.maxConnections, newPerMinute: message.newPerMinute },
+      certificates: defaultStream.certificates,
     },
   };
 }
@@ -93,7 +95,7 @@ function terminationFrom({ alpn, tellTarget, clientCertificates }: TerminationMe
 
 /** Empty authorities are kept as they are: whoever publishes the service refuses everybody then. */
 export function clientCertificateFrom(message: ClientCertificates | undefined): ClientCertificateRule | undefined {
-  return message === undefined ? undefined : { ca: message.ca, required: message.required };
+  return message === undefined ? undefined : { ca: message.ca, required: message.required, ...(message.account ? { account: true } : {}) };
 }
 
 function checkFrom({ intervalMs, timeoutMs, healthyAfter, unhealthyAfter }: CheckMessage): ConnectCheck {

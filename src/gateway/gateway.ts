@@ -206,6 +206,7 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     const cut = ({ sessionKey, serviceId }: EndedTrust): void => {
       publisher.endStreams((stream) => stream.serviceId === serviceId && stream.restsOn(sessionKey));
       unlocks.endTrust(sessionKey, serviceId);
+      streams.endTrust(sessionKey, serviceId);
     };
     scope.defer(sessions.onEnd(cut));
 
@@ -213,6 +214,8 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     const streams = scope.use(
       createStreamPublisher({
         around,
+        certificateHolder: (secret, service, address, signal) =>
+          credentials.verifyCredential({ kind: 'certificate', name: '', secret }, service, address, signal),
         dial: node.overlay.dial,
         directDial: hostDial,
         certificates,

@@ -49,9 +49,10 @@ export class CredentialCache implements Closable {
     this.#scheduleSweep();
   }
 
-  /** The name of the trust that a credential stands for. That of a device is its plain digest, as it is revoked by that. */
+  /** The name of the trust that a credential stands for. That of a device or certificate is its plain digest, as it is revoked by that. */
   keyOf({ kind, name, secret }: Credential): string {
     if (kind === 'device') return tokenDigest(secret);
+    if (kind === 'certificate') return secret; // a digest already
     return createHmac('sha256', this.#key)
       .update(JSON.stringify([kind, name, secret]))
       .digest('base64');

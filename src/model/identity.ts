@@ -129,9 +129,10 @@ export type ProofGrant =
 
 /** A secret that comes with a request. */
 export interface Credential {
-  readonly kind: RequestProof;
-  /** Of the header in lower case, or the user; empty for a device. */
+  readonly kind: RequestProof | 'certificate';
+  /** Of the header in lower case, or the user; empty for a device or certificate. */
   readonly name: string;
+  /** Of a certificate: SHA-256 in lower-case hexadecimal. Whose key signed the handshake, the gateway has seen. */
   readonly secret: string;
 }
 

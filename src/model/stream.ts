@@ -50,6 +50,14 @@ export interface StreamLimits {
   readonly newPerMinute: number | undefined;
 }
 
+/** Certificates that users get for the service. */
+export interface MintedCertificates {
+  /** How long each is good for, an hour at most. */
+  readonly maxAgeMs: number;
+  /** Undefined where the service is no SSH server that trusts the account's authority. Without principals each user has the local part of his address. */
+  readonly ssh: { readonly principals: readonly string[] } | undefined;
+}
+
 export interface StreamOptions {
   /** Beside the listen port, which may be in one of them. */
   readonly portRanges: readonly PortRange[];
@@ -59,6 +67,8 @@ export interface StreamOptions {
   readonly healthCheck: ConnectCheck | undefined;
   readonly ejection: Ejection;
   readonly limits: StreamLimits;
+  /** Not told to gateways. */
+  readonly certificates: MintedCertificates;
 }
 
 export const defaultStream: StreamOptions = {
@@ -68,6 +78,7 @@ export const defaultStream: StreamOptions = {
   healthCheck: undefined,
   ejection: { failures: 5, ejectMs: 30_000 },
   limits: { maxConnections: undefined, newPerMinute: undefined },
+  certificates: { maxAgeMs: 3_600_000, ssh: undefined },
 };
 
 /** Every public port of a service, in order. */

@@ -78,6 +78,8 @@ export const COALESCE_BYTES = 16_384;
 /** Larger payload that an upstream's socket lends is copied into pieces of this size, of which so many are kept for the next write. */
 export const LENT_PIECE_BYTES = 65_536;
 export const LENT_PIECES = 64;
+/** To be told whose a client certificate is; until then its connection waits. */
+export const CERTIFICATE_ASK_MS = 5_000;
 /** How often the session or token behind an upgraded stream is asked for again; most answers come from the cache. */
 export const CONFIRM_MS = 60_000;
 /** An upgraded stream with silence both ways is closed after this. */

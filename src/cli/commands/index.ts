@@ -7,11 +7,13 @@ import { connectCommands } from './connect.ts';
 import { exposeCommands } from './expose.ts';
 import { doctorCommand } from './doctor.ts';
 import { issuerCommands } from './issuers.ts';
+import { loginCommands } from './login.ts';
 import { networkCommands } from './network.ts';
 import { policyCommands } from './policy.ts';
 import { publishCommands } from './publish.ts';
 import { sessionCommands } from './sessions.ts';
 import { sharingCommands } from './sharing.ts';
+import { sshCommands } from './ssh.ts';
 import { userCommands } from './users.ts';
 
 /** Each process is loaded on demand: `meshgate status` needs no gateway. */
@@ -44,7 +46,9 @@ export const commands: readonly AnyCommand[] = [
   processCommand('agent', 'run a peer beside internal services', loaders.agent),
   statusCommand,
   ...exposeCommands,
+  ...loginCommands,
   ...connectCommands,
+  ...sshCommands,
   doctorCommand,
   ...userCommands,
   ...sharingCommands,

@@ -11,6 +11,7 @@ import { resolveHost } from '#lib/resolve.ts';
 import { apiTimeoutMs, connectMs, unlockEveryMs, unlockRenewShare } from '../constants.ts';
 import { cliError } from '../errors.ts';
 import { field } from '../output.ts';
+import type { ClientPair } from './own-certificate.ts';
 
 export interface PublishedPortOptions {
   readonly domain: string;
@@ -20,8 +21,8 @@ export interface PublishedPortOptions {
   readonly port: number | undefined;
   /** PEM text of a private authority. */
   readonly ca: string | undefined;
-  /** Speak TLS to the port; programs here need not. */
-  readonly tls: { readonly cert: string | undefined; readonly key: string | undefined } | undefined;
+  /** Speak TLS to the port; programs here need not. Asked for each connection: the certificate to show, where there is one. */
+  readonly tls: (() => Promise<ClientPair | undefined>) | undefined;
   /** A service user's; without one somebody else has to unlock the port. */
   readonly token: string | undefined;
 }
@@ -63,9 +64,11 @@ export class PublishedPort implements Closable {
     const { domain } = this.#options;
     if (this.#port === undefined) throw cliError('CLI_CONNECT', `say which port: ${domain}:PORT`);
     const within = AbortSignal.any([signal, AbortSignal.timeout(connectMs)]);
+    // Before the connection: the gateway does not wait long for a handshake.
+    const own = await this.#options.tls?.();
     try {
       const socket = await hostDial({ host: this.#address, port: this.#port }, { signal: within });
-      return this.#options.tls === undefined ? socket : await this.#secure(socket, this.#options.tls, within);
+      return this.#options.tls === undefined ? socket : await this.#secure(socket, own, within);
     } catch (error) {
       throw cliError('CLI_CONNECT', `${domain} port ${this.#port ?? 0}: ${describeError(error)}`, error);
     }
@@ -84,10 +87,9 @@ export class PublishedPort implements Closable {
   }
 
   /** TLS over the connection, with a certificate of ours where there is one. The other side has to be who it should be. */
-  #secure(socket: Duplex, { cert, key }: NonNullable<PublishedPortOptions['tls']>, signal: AbortSignal): Promise<Duplex> {
+  #secure(socket: Duplex, own: ClientPair | undefined, signal: AbortSignal): Promise<Duplex> {
     const { domain, ca } = this.#options;
     return new Promise((resolve, reject) => {
-      const own = cert === undefined || key === undefined ? {} : { cert, key };
       const secure = connect({ socket, servername: domain, ...own, ...(ca === undefined ? {} : { ca }) });
       const abort = (): void => void secure.destroy(new Error('it took too long'));
       signal.addEventListener('abort', abort, { once: true });

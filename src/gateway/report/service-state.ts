@@ -1,6 +1,6 @@
 // Whether a service can be reached through this gateway, and if not, the one thing that is missing: a pure function of what is known.
 import { parseIp, parsePrefix, prefixContains } from '#lib/ip.ts';
-import { asksFor } from '#model/access.ts';
+import { asksFor, type ProofAlternatives } from '#model/access.ts';
 import { formatHostPort } from '#lib/net.ts';
 import { matchesDomain } from '#model/dns.ts';
 import type { MappingPath, ServiceMapping } from '#model/service.ts';
@@ -86,7 +86,7 @@ function pathState({ targets, options }: MappingPath, mesh: MeshStatus | undefin
 
 /** Why nobody gets through to a web service, whoever it is. */
 function webRefusal({ access, paths, web }: ServiceMapping): string | undefined {
-  const problem = policyProblem(access);
+  const problem = policyProblem(access, web.clientCertificate);
   if (problem !== undefined) return problem;
   const clients = web.clientCertificate && compileClientRule(web.clientCertificate);
   if (clients !== undefined && 'problem' in clients) return clients.problem;
@@ -107,8 +107,13 @@ function nameState({ domain }: ServiceMapping, around: Surroundings): ServiceSta
     : undefined;
 }
 
+/** Nobody needs a page for it. */
+function byCertificate(all: ProofAlternatives[number]): boolean {
+  return all.every((kind) => kind === 'certificate');
+}
+
 function portState({ mode, listenPort, access, stream }: ServiceMapping, around: Surroundings): ServiceStatus | undefined {
-  if (mode === 'tls' && access.proofs.length > 0 && listenPort === around.publicPort) {
+  if (mode === 'tls' && access.proofs.length > 0 && !access.proofs.some(byCertificate) && listenPort === around.publicPort) {
     return { state: 'error', reason: 'nobody could sign in: the service takes its name on the port of HTTPS. Give it another port' };
   }
   // The one of HTTPS: TLS ends at the agent.

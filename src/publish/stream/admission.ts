@@ -63,6 +63,26 @@ export function countAdmitted({ limits }: AnyStreamService, unlock: Unlock | und
   return around.limits.take(limits, { service: true, address: undefined, identity: unlock?.identity.userId }) === 0;
 }
 
+/** Counts who has turned out to be the holder of a certificate; its service has been counted. */
+export function countIdentity({ limits }: AnyStreamService, { identity }: Unlock, { around }: AdmissionDeps): boolean {
+  return around.limits.take(limits, { service: false, address: undefined, identity: identity.userId }) === 0;
+}
+
+/** What the policy says of somebody who is known; the address has been judged. What throws, denies. */
+export function judgeAs(
+  service: AnyStreamService,
+  address: string,
+  unlock: Unlock,
+  around: Surroundings,
+): { readonly refused: StreamRefusal | undefined; readonly rule: string | undefined; readonly observed: readonly string[] | undefined } {
+  try {
+    const { kind, rule, observed } = judge(service, ipOf(address), callerOf(unlock), around);
+    return { refused: kind === 'allow' ? undefined : kind === 'ask' ? 'not_signed_in' : 'rule_denied', rule, observed };
+  } catch {
+    return { refused: 'internal_error', rule: undefined, observed: undefined };
+  }
+}
+
 /** Why a version of its service does not let in the holder of the unlock from its address, or whoever has none. Asks nobody and counts nothing. */
 export function holdRefusal(service: AnyStreamService, address: string, unlock: Unlock | undefined, around: Surroundings): StreamRefusal | undefined {
   try {

@@ -9,13 +9,15 @@ import type { Dial, DialTarget, Endpoint, Ends } from '#lib/net.ts';
 import { NetworkShares } from '#lib/network-shares.ts';
 import { resetStream, splice } from '#lib/splice.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
-import type { Identity } from '#model/identity.ts';
+import type { CredentialCheck, Identity } from '#model/identity.ts';
+import type { ServiceId } from '#model/ids.ts';
 import type { ClientHello } from '#wire/client-hello.ts';
 import { writeProxyHeader } from '#wire/proxy-protocol.ts';
-import { KEEP_ALIVE_PROBE_MS, PEER_UNHEARD_MS, STREAM_WATCH_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
+import { CERTIFICATE_ASK_MS, CONFIRM_MS, KEEP_ALIVE_PROBE_MS, PEER_UNHEARD_MS, STREAM_WATCH_MS, STREAMS, STREAMS_PER_ADDRESS } from '../constants.ts';
 import type { Deadlined, Deadlines } from '../http/deadlines.ts';
 import { createIdSource } from '../http/request-id.ts';
-import { admitStream, type AdmissionDeps, countAdmitted, endUnder, type Standing } from './admission.ts';
+import { admitStream, type AdmissionDeps, countAdmitted, countIdentity, endUnder, judgeAs, type Standing } from './admission.ts';
+import type { ClientCertificate } from '../tls/client-certificates.ts';
 import type { HandshakeFault, Terminated } from '../tls/terminate.ts';
 import type { AnyStreamService, StreamService, StreamTable, Termination } from './services.ts';
 import type { StreamMember, StreamTargets } from './targets.ts';
@@ -31,15 +33,21 @@ export interface StreamForwarderDeps extends AdmissionDeps {
     hello: ClientHello | undefined,
     termination: Termination,
   ) => Promise<Terminated | { readonly fault: HandshakeFault }>;
+  /** Whose a certificate of the account's own authority is; left out, nobody's. Rejects where nobody can be asked. */
+  readonly certificateHolder?:
+    | ((fingerprint: string, service: ServiceId, address: string, signal: AbortSignal) => CredentialCheck | Promise<CredentialCheck>)
+    | undefined;
   readonly accessLog: (entry: AccessLogEntry) => void;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 /** What a record begins with. */
-interface Entry extends Pick<AccessLogEntry, 'id' | 'timestamp' | 'rule' | 'observed'> {
+interface Entry extends Pick<AccessLogEntry, 'id' | 'timestamp'> {
+  rule: string | undefined;
+  observed: readonly string[] | undefined;
   readonly started: number;
-  readonly identity: Identity | undefined;
+  identity: Identity | undefined;
   /** The subject of the certificate that the client has shown. */
   clientCertificate: string | undefined;
 }
@@ -53,8 +61,12 @@ class Flow implements Deadlined, Standing {
   letInBy: AnyStreamService;
   readonly address: string;
   readonly socket: Socket;
-  /** Under whose sign-in it came in. */
+  /** Under whose sign-in it came in, or whose certificate. */
   unlock: Unlock | undefined = undefined;
+  /** Nobody knows yet who it is: a certificate has to say it. */
+  unknown = false;
+  /** When the holder of its certificate is asked for again; monotonic milliseconds. */
+  confirmAt = 0;
   /** Which rule let it in or kept it out, and what was only observed. */
   rule: string | undefined = undefined;
   observed: readonly string[] | undefined = undefined;
@@ -99,6 +111,8 @@ class Flow implements Deadlined, Standing {
 export class StreamForwarder {
   readonly #deps: StreamForwarderDeps;
   readonly #flows = new Set<Flow>();
+  /** Those that came with a certificate of the account's own authority. */
+  readonly #certified = new Set<Flow>();
   readonly #shares = new NetworkShares(STREAMS_PER_ADDRESS);
   readonly #ids = createIdSource();
   readonly #deadlines: Deadlines;
@@ -137,6 +151,68 @@ export class StreamForwarder {
   /** Ends what came in under a sign-in that has ended. */
   endUnlock(ended: Unlock): number {
     return this.end(({ unlock }) => unlock !== undefined && sameTrust(unlock, ended), 'session_revoked');
+  }
+
+  /** Ends what came in under a trust that has ended at a service. */
+  endTrust(trustKey: string, serviceId: ServiceId): number {
+    return this.end(({ unlock }) => unlock?.trustKey === trustKey && unlock.serviceId === serviceId, 'session_revoked');
+  }
+
+  /** Asks again for the holders of certificates, now and then; most answers come from a cache. What is not trusted any more ends. */
+  confirm(): void {
+    const now = this.#deps.clock.now();
+    for (const flow of this.#certified) {
+      if (flow.confirmAt > now) continue;
+      flow.confirmAt = now + CONFIRM_MS;
+      void this.#holder(flow, flow.unlock?.trustKey ?? '').then((check) => {
+        if (check === undefined || check.kind === 'denied') this.#cut(flow, 'session_revoked');
+      });
+    }
+  }
+
+  /** Undefined where nobody can be asked. Never rejects. */
+  async #holder({ service, address }: Flow, fingerprint: string): Promise<CredentialCheck | undefined> {
+    try {
+      return await this.#deps.certificateHolder?.(fingerprint, service.id, address, AbortSignal.timeout(CERTIFICATE_ASK_MS));
+    } catch (error) {
+      this.#deps.log.error('whose a certificate is could not be asked', { service: service.domain, error: describeError(error) });
+      return undefined;
+    }
+  }
+
+  /** Lets in by the certificate that was shown, or says why not. A bad one lets nobody in, whoever has signed in at the page. */
+  async #identify(flow: Flow, entry: Entry, certificate: ClientCertificate | undefined): Promise<string | undefined> {
+    const { service, address } = flow;
+    if (certificate === undefined) return flow.unknown ? 'not_signed_in' : undefined;
+    const check = await this.#holder(flow, certificate.fingerprint);
+    if (check === undefined) return 'auth_unavailable';
+    if (check.kind === 'denied') return check.why === 'group_not_allowed' ? 'group_not_allowed' : 'credential_invalid';
+    const { identity } = check;
+    const unlock: Unlock = {
+      serviceId: service.id,
+      access: service.access,
+      address,
+      trustKey: certificate.fingerprint,
+      identity,
+      expiresAt: Number.POSITIVE_INFINITY,
+      confirm: () => true, // never opened for its address: see `confirm` above
+    };
+    const { refused, rule, observed } = judgeAs(flow.letInBy, address, unlock, this.#deps.around);
+    if (refused !== undefined) {
+      if (!flow.unknown) return undefined;
+      entry.identity = identity;
+      entry.rule = rule;
+      return refused;
+    }
+    if (!countIdentity(service, unlock, this.#deps)) return 'rate_limited';
+    flow.unlock = unlock;
+    flow.unknown = false;
+    flow.confirmAt = this.#deps.clock.now() + CONFIRM_MS;
+    this.#certified.add(flow);
+    entry.identity = identity;
+    entry.rule = rule;
+    entry.observed = observed ?? entry.observed;
+    return undefined;
   }
 
   /** Ends what the predicate names. */
@@ -205,7 +281,15 @@ export class StreamForwarder {
         if (tls.fault !== 'challenge') this.#record(entry, service, remote, flow.cut ?? `tls_${tls.fault}`, false, 0, 0);
         return;
       }
-      entry.clientCertificate = tls?.shown?.certificate?.subject;
+      const shown = tls?.shown?.certificate;
+      entry.clientCertificate = shown?.subject;
+      if (takesCertificates(service)) {
+        const unknown = await this.#identify(flow, entry, shown);
+        if (unknown !== undefined || flow.cut !== undefined) {
+          socket.destroy();
+          return this.#record(entry, service, remote, flow.cut ?? unknown ?? 'internal_error', false, 0, 0);
+        }
+      }
       const client = tls?.socket ?? socket;
       if (tls !== undefined) {
         client.on('error', () => undefined);
@@ -240,6 +324,7 @@ export class StreamForwarder {
       if (member !== undefined) member.health.inFlight--;
       this.#deadlines.remove(flow);
       this.#flows.delete(flow);
+      this.#certified.delete(flow);
       if (this.#flows.size === 0) this.#emptied?.();
       if (flow.network !== undefined) this.#shares.give(flow.network);
     }
@@ -253,9 +338,13 @@ export class StreamForwarder {
     if (service.closed !== undefined) log.debug('a stream was refused', { service: service.domain, reason: service.closed });
     const admitted = admitStream(service, remote.address, this.#deps);
     flow.rule = admitted.rule;
-    if ('refused' in admitted) return admitted.refused;
-    flow.unlock = admitted.unlock;
-    flow.observed = admitted.observed;
+    if ('refused' in admitted) {
+      if (admitted.refused !== 'not_signed_in' || !takesCertificates(service)) return admitted.refused;
+      flow.unknown = true;
+    } else {
+      flow.unlock = admitted.unlock;
+      flow.observed = admitted.observed;
+    }
     const network = this.#flows.size >= STREAMS ? undefined : this.#shares.take(remote.address);
     if (network === undefined) return 'too_many_streams';
     if (!countAdmitted(service, flow.unlock, this.#deps)) {
@@ -314,6 +403,12 @@ export class StreamForwarder {
       ...(entry.clientCertificate === undefined ? {} : { clientCertificate: entry.clientCertificate }),
     });
   }
+}
+
+/** Whether a certificate of the client says who it is. */
+function takesCertificates({ termination }: StreamService): boolean {
+  const clients = termination?.clients;
+  return clients !== undefined && !('problem' in clients) && clients.account;
 }
 
 function dialReason(error: unknown): string {

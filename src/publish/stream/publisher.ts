@@ -32,6 +32,8 @@ export interface StreamPublisher extends Closable {
   drain(deadlineMs: number): Promise<void>;
   /** Swaps the table; what it does not keep is ended at once. */
   apply(table: StreamTable): void;
+  /** A trust has ended at a service: so does what came in with its certificate. */
+  endTrust(trustKey: string, serviceId: ServiceId): void;
   /** Whether a tls service has exactly this name, or this wildcard, on the port. */
   takesName(port: number, domain: string): boolean;
   /** Targets of the service that get nothing new now, and why. */
@@ -98,6 +100,7 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
 
   /** For the sweep: what decides has changed, or the time of the day has. */
   function recheck(): void {
+    forwarder.confirm();
     const before = { version, minute };
     version = around.version();
     minute = Math.floor(deps.clock.wall() / 60_000);
@@ -150,6 +153,9 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
         return holdRefusal(service, unlock.address, unlock, around) === undefined ? service.access : undefined;
       });
       keep(() => false);
+    },
+    endTrust(trustKey, serviceId) {
+      forwarder.endTrust(trustKey, serviceId);
     },
     handleDatagrams(run, size, from, port, reply, via) {
       const service = table.udp.get(port);

@@ -251,7 +251,7 @@ export function streamRefusal({ mode, access, private: isPrivate, paths, stream 
   if (stream.limits.maxConnections !== undefined || stream.limits.newPerMinute !== undefined)
     return 'limits of a service are not kept by this version of the gateway';
   if (path === undefined) return 'the service has no enabled target';
-  const problem = policyProblem(access);
+  const problem = policyProblem(access, stream.termination?.clientCertificate);
   if (problem !== undefined) return problem;
   if (isPrivate) return 'private services are not served by this version of the gateway';
   const { proxyProtocol, proxyProtocolVersion } = path.options;

@@ -10,6 +10,8 @@ export interface ClientTrust {
   readonly key: string;
   readonly ca: readonly string[];
   readonly required: boolean;
+  /** Whose a certificate is has to be asked of the control plane. */
+  readonly account: boolean;
 }
 
 /** What can be made of a rule. Where there is a problem nobody gets in (attack row T-10). */
@@ -36,7 +38,7 @@ export interface ShownCertificate {
 }
 
 /** Worked out once for each version of a service. */
-export function compileClientRule({ ca, required }: ClientCertificateRule): CompiledClientRule {
+export function compileClientRule({ ca, required, account = false }: ClientCertificateRule): CompiledClientRule {
   const bundle = ca.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   if (bundle.length === 0) return { problem: 'there are no authorities for client certificates, so nobody is let in' };
   try {
@@ -45,9 +47,9 @@ export function compileClientRule({ ca, required }: ClientCertificateRule): Comp
     return { problem: 'an authority for client certificates cannot be read, so nobody is let in' };
   }
   const key = createHash('sha256')
-    .update(JSON.stringify([bundle, required]))
+    .update(JSON.stringify([bundle, required, account]))
     .digest('base64url');
-  return { key, ca: bundle, required };
+  return { key, ca: bundle, required, account };
 }
 
 /** What the client of a finished handshake has shown, or why it may not go on. The handshake has to have asked for it under `trust`. */

@@ -2,6 +2,7 @@
 import type { Access } from './access.ts';
 import * as accounts from './accounts.ts';
 import type { Handler, OpenHandler } from './call.ts';
+import * as certificates from './minted.ts';
 import * as clusters from './clusters.ts';
 import * as devices from './devices.ts';
 import * as events from './events.ts';
@@ -62,6 +63,11 @@ export const routes: readonly Route[] = [
   route('DELETE', '/identity-providers/:id', 'users:write', identityProviders.deleteIssuer),
   route('GET', '/devices', 'member', devices.listDevices),
   route('DELETE', '/devices/:id', 'member', devices.revokeDevice),
+  route('GET', '/certificates', 'member', certificates.listCertificates),
+  route('GET', '/certificates/authorities', 'member', certificates.getAuthorities),
+  route('POST', '/certificates/client', 'member', certificates.mintClient),
+  route('POST', '/certificates/ssh', 'member', certificates.mintSsh),
+  route('DELETE', '/certificates/:id', 'member', certificates.revokeCertificate),
   route('GET', '/sessions', 'member', sessions.listSessions),
   route('DELETE', '/sessions/:id', 'member', sessions.endSession),
   route('GET', '/users/:id/tokens', 'member', tokens.listTokens),

@@ -1,13 +1,19 @@
 // Our own part of a service's body: what its gateway does with TCP, TLS and UDP beyond NetBird's shapes.
 import { boolean, convert, duration, integer, list, object, oneOf, optional, type Schema, string } from '#lib/schema.ts';
 import type { ClientCertificateRule } from '#model/client-certificate.ts';
+import { certificateMaxMs, sshPrincipalPattern, sshPrincipals } from '../domain/constants.ts';
 import { defaultStream, portsPerService, type StreamOptions, streamStickyKinds, streamStrategies } from '#model/stream.ts';
 
 const port = (): Schema<number> => integer({ min: 1, max: 65_535 });
 
 /** `client_certificate` of `web` and of `stream.terminate`. */
 export const clientCertificate = (): Schema<ClientCertificateRule | undefined> =>
-  optional(object({ ca: string({ min: 0, max: 262_144 }), required: boolean({ default: true }) }));
+  optional(
+    convert(
+      object({ account: boolean({ default: false }), ca: string({ min: 0, max: 262_144, default: '' }), required: boolean({ default: true }) }),
+      ({ account, ca, required }) => (account ? { account, ca, required } : { ca, required }),
+    ),
+  );
 
 /** `stream` of a service's body. */
 export const streamRequest: Schema<StreamOptions> = convert(
@@ -37,6 +43,14 @@ export const streamRequest: Schema<StreamOptions> = convert(
       max_connections: optional(integer({ min: 1, max: 1_000_000 })),
       new_per_minute: optional(integer({ min: 1, max: 1_000_000 })),
     }),
+    certificates: object({
+      max_age: duration({ minMs: 60_000, maxMs: certificateMaxMs, default: '1h' }),
+      ssh: boolean({ default: false }),
+      ssh_principals: list(string({ max: 32, pattern: sshPrincipalPattern, hint: 'must be the name of a user such as deploy' }), {
+        default: [],
+        max: sshPrincipals,
+      }),
+    }),
   }),
   (fields) => ({
     portRanges: fields.port_ranges.map(({ start, end, target }) => ({ start, end, target })),
@@ -56,5 +70,9 @@ export const streamRequest: Schema<StreamOptions> = convert(
           },
     ejection: { failures: fields.ejection.failures, ejectMs: fields.ejection.for },
     limits: { maxConnections: fields.limits.max_connections, newPerMinute: fields.limits.new_per_minute },
+    certificates: {
+      maxAgeMs: fields.certificates.max_age,
+      ssh: fields.certificates.ssh || fields.certificates.ssh_principals.length > 0 ? { principals: fields.certificates.ssh_principals } : undefined,
+    },
   }),
 );

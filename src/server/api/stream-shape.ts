@@ -3,7 +3,15 @@ import type { StreamOptions } from '#model/stream.ts';
 import { present } from './fields.ts';
 import { durationText } from './web-shape.ts';
 
-export function streamShape({ portRanges, termination, balancing, healthCheck, ejection, limits }: StreamOptions): Readonly<Record<string, unknown>> {
+export function streamShape({
+  portRanges,
+  termination,
+  balancing,
+  healthCheck,
+  ejection,
+  limits,
+  certificates,
+}: StreamOptions): Readonly<Record<string, unknown>> {
   return present({
     port_ranges: portRanges.map(({ start, end, target }) => present({ start, end, target })),
     terminate:
@@ -22,5 +30,10 @@ export function streamShape({ portRanges, termination, balancing, healthCheck, e
           },
     ejection: { failures: ejection.failures, for: durationText(ejection.ejectMs) },
     limits: present({ max_connections: limits.maxConnections, new_per_minute: limits.newPerMinute }),
+    certificates: {
+      max_age: durationText(certificates.maxAgeMs),
+      ssh: certificates.ssh !== undefined,
+      ssh_principals: certificates.ssh?.principals ?? [],
+    },
   });
 }

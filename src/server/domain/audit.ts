@@ -88,6 +88,8 @@ const activities: Readonly<Record<string, string>> = {
   'service.link.revoke': 'Share link revoked',
   'device.pair': 'Device paired',
   'device.revoke': 'Device revoked',
+  'certificate.mint': 'Certificate of a user made',
+  'certificate.revoke': 'Certificate of a user revoked',
   'session.revoke': 'Session at a service ended by somebody',
   'cluster.add': 'Cluster of gateways seen for the first time',
   'cluster.delete': 'Cluster deleted',

@@ -251,6 +251,21 @@ export const linkMaxMs = 90 * day;
 export const linkMaxUses = 10_000;
 export const linksKeptMs = 30 * day;
 
+/** Life of the account's certificate authorities, and how far before now a certificate begins, for clocks that are behind. */
+export const authorityMs = 3_650 * day;
+export const certificateSkewMs = minute;
+
+/** Live certificates that one user may have at once, those that one list tells, and the longest life of one. */
+export const certificatesPerUser = 500;
+export const certificatesListed = 5_000;
+export const certificateMaxMs = hour;
+/** What was opened with one may live on this long at most, as long as a session can. */
+export const certificatesKeptMs = 90 * day;
+
+/** Names of users of SSH servers: what `useradd` takes, and dots. */
+export const sshPrincipalPattern = /^[a-z_][a-z0-9_.-]{0,31}$/;
+export const sshPrincipals = 20;
+
 /** Devices that one user may have paired with one service, and those that one list tells. */
 export const devicesPerUser = 50;
 export const devicesListed = 5_000;

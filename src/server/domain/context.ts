@@ -7,6 +7,7 @@ import type { AccountId } from '#model/ids.ts';
 import type { Issuer } from '#model/issuer.ts';
 import type { Store, Tables } from '../store/store.ts';
 import { describeActor } from './audit.ts';
+import type { Authorities } from './authorities.ts';
 import type { DomainLimits } from './constants.ts';
 import type { Actor, Change } from './contract.ts';
 import type { Changes } from './changes.ts';
@@ -41,6 +42,7 @@ export interface Context {
   readonly limits: DomainLimits;
   readonly hasher: PasswordHasher;
   readonly sealer: Sealer;
+  readonly authorities: Authorities;
   readonly changes: Changes;
   readonly serial: MapSerial;
   /** An exposed service lives on so long without a renewal, milliseconds. */

@@ -14,6 +14,7 @@ import type { CertificateUseCases } from './certificate-contract.ts';
 import type { FactorUseCases } from './factors-contract.ts';
 import type { ClusterUseCases } from './cluster-contract.ts';
 import type { ExposeSettings, ExposureUseCases } from './expose-contract.ts';
+import type { MintedUseCases } from './minted-contract.ts';
 import type { DeviceUseCases, LinkUseCases, ProofUseCases } from './proof-contract.ts';
 import type { PlanUseCases } from './plan-contract.ts';
 import type { SessionUseCases, VisitorUseCases } from './session-contract.ts';
@@ -405,6 +406,7 @@ export interface ControlDomain extends PlanUseCases {
   readonly proofs: ProofUseCases;
   readonly links: LinkUseCases;
   readonly devices: DeviceUseCases;
+  readonly minted: MintedUseCases;
   readonly events: EventUseCases;
   readonly vault: VaultUseCases;
   close(): Promise<void>;

@@ -62,6 +62,7 @@ const table = {
   DOMAIN_PASSKEY_TAKEN: row(409, 'This passkey is registered already.'),
 
   DOMAIN_SERVICE_UNKNOWN: row(404, 'There is no such service, or it is switched off.'),
+  DOMAIN_SERVICE_NO_CERTIFICATES: row(409, 'No certificates are made for this service.'),
   DOMAIN_SERVICE_NO_SIGN_IN: row(403, 'Nobody signs in at this service.'),
   DOMAIN_SERVICE_DOMAIN_TAKEN: row(409, 'Another service has this domain.'),
   DOMAIN_SERVICE_CLUSTER_UNKNOWN: row(422, 'The domain is not at or below the address of a known cluster or a validated custom domain.'),

@@ -12,6 +12,7 @@ import { openStore, type Store } from '../store/store.ts';
 import type { StoreTimes } from '../store/timed-database.ts';
 import { newNetwork } from './addresses.ts';
 import { agentDoorUseCases, type AgentDoorUseCases } from './agent-doors.ts';
+import { openAuthorities } from './authorities.ts';
 import { certificateUseCases } from './certificates.ts';
 import { Changes } from './changes.ts';
 import { canonicalHost } from './checks.ts';
@@ -28,6 +29,7 @@ import { allGroupName, groupUseCases } from './groups.ts';
 import { newId, type RandomBytes } from './ids.ts';
 import { issuerUseCases } from './issuers.ts';
 import { mapUseCases } from './maps.ts';
+import { mintedUseCases } from './minted.ts';
 import { nameserverUseCases } from './nameservers.ts';
 import { resourceUseCases } from './network-resources.ts';
 import { routerUseCases } from './network-routers.ts';
@@ -98,6 +100,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
     const sealer = new Sealer(masterKey, random);
     const store = scope.use(await openStore(options.storeUrl, log));
     const account = await openAccount(store, sealer, clock, random);
+    const authorities = await openAuthorities(store, sealer, clock);
     const serverId = newId(random);
     await register(store, serverId, clock);
     const changes = scope.use(new Changes(store, serverId, await store.tables.account.counter('change'), log));
@@ -117,6 +120,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       limits,
       hasher,
       sealer,
+      authorities,
       changes,
       serial,
       configuredIssuers: options.issuers ?? [],
@@ -160,6 +164,7 @@ export async function openControlDomain(options: ControlDomainOptions): Promise<
       links: linkUseCases(context),
       devices: deviceUseCases(context, sessions),
       agentDoors: agentDoorUseCases(context),
+      minted: mintedUseCases(context),
       events: eventUseCases(context),
       vault: vaultUseCases(context),
       storeTimes: store.times,

@@ -1,6 +1,7 @@
 // Services as gateways get them: only what is enabled, only targets that exist.
 import type { AccountId } from '#model/ids.ts';
 import { asksFor, signInProofs, type CredentialHeader, type ProofAlternatives } from '#model/access.ts';
+import type { ClientCertificateRule } from '#model/client-certificate.ts';
 import type { MappingPath, ServiceAuth, ServiceMapping } from '#model/service.ts';
 import type { ServiceState, ServiceStatus } from '#model/status.ts';
 import type { GatewayReport, ServiceRecord } from '../store/service-table.ts';
@@ -19,6 +20,7 @@ export function mappingOf(
   sealer: Sealer,
   tokens: OneTimeTokens,
   settings: AccountSettings,
+  clientAuthority: string,
 ): ServiceMapping | undefined {
   if (!service.enabled) return undefined;
   const paths = pathsOf(service, hosts, sealer);
@@ -40,10 +42,20 @@ export function mappingOf(
       session: sessionTimes(service, settings),
     },
     private: service.private,
-    web: service.web,
-    stream: service.stream,
+    web: { ...service.web, clientCertificate: withAuthority(service.web.clientCertificate, clientAuthority) },
+    stream: {
+      ...service.stream,
+      termination: service.stream.termination && {
+        ...service.stream.termination,
+        clientCertificate: withAuthority(service.stream.termination.clientCertificate, clientAuthority),
+      },
+    },
     authToken: tokens.issue(service.id),
   };
+}
+
+function withAuthority(rule: ClientCertificateRule | undefined, authority: string): ClientCertificateRule | undefined {
+  return rule?.account === true ? { ...rule, ca: authority } : rule;
 }
 
 /** Targets with the same path and match are one path that shares the load; what is asked of one of them is asked of all (service-rules). */
@@ -69,6 +81,9 @@ interface Switched {
 /** What of a service says which proofs are asked for. */
 interface SwitchedProofs {
   readonly private: boolean;
+  /** Of what the service asks TLS clients for. */
+  readonly stream: { readonly termination: { readonly clientCertificate: ClientCertificateRule | undefined } | undefined };
+  readonly web: { readonly clientCertificate: ClientCertificateRule | undefined };
   readonly access: Pick<ServiceRecord['access'], 'proofs' | 'devices'>;
   readonly auth: {
     readonly oidc: Switched;
@@ -81,7 +96,7 @@ interface SwitchedProofs {
 }
 
 /** The alternatives that the service's policy names, or else any one of the proofs that are switched on. */
-export function proofsOf({ access, auth, private: isPrivate }: SwitchedProofs): ProofAlternatives {
+export function proofsOf({ access, auth, private: isPrivate, stream, web }: SwitchedProofs): ProofAlternatives {
   if (isPrivate) return access.proofs.length > 0 ? access.proofs : [['peer']];
   // A device was paired by somebody who had proven all the rest.
   const devices: ProofAlternatives = access.devices && !access.proofs.some((all) => all.includes('device')) ? [['device']] : [];
@@ -89,6 +104,7 @@ export function proofsOf({ access, auth, private: isPrivate }: SwitchedProofs): 
   return [
     ...devices,
     ...(auth.oidc.enabled ? signInProofs : []),
+    ...((stream.termination?.clientCertificate ?? web.clientCertificate)?.account === true ? [['certificate'] as const] : []),
     ...(auth.password?.enabled === true ? [['password'] as const] : []),
     ...(auth.pin?.enabled === true ? [['pin'] as const] : []),
     ...(auth.headers.some((header) => header.enabled) ? [['header'] as const] : []),

@@ -11,6 +11,7 @@ import type { ProofUseCases } from './proof-contract.ts';
 import { Credentials } from './credentials.ts';
 import { verifyDevice } from './devices.ts';
 import { newId } from './ids.ts';
+import { verifyMinted } from './minted.ts';
 import { holderOfLink } from './links.ts';
 import { type AttemptKey, beginAttempt, digestOf, withdrawAttempt } from './proof-attempts.ts';
 import { enabledService, openSession, waysIn } from './sessions.ts';
@@ -29,6 +30,7 @@ export function proofUseCases(context: Context): ProofUseCases {
 
     async verify(attempt, cluster) {
       if (attempt.kind === 'device') return await verifyDevice(context, attempt, cluster);
+      if (attempt.kind === 'certificate') return await verifyMinted(context, attempt, cluster);
       return await credentials.verify({ ...attempt, kind: attempt.kind }, cluster);
     },
   };

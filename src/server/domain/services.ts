@@ -33,7 +33,7 @@ export interface ServiceSessionKeys {
 }
 
 export function serviceUseCases(context: Context, tokens: OneTimeTokens): ServiceUseCases & ServiceSessionKeys {
-  const { store, account, sealer } = context;
+  const { store, account, sealer, authorities } = context;
   const complete = async (tables: Tables, record: ServiceRecord): Promise<Service> =>
     (await completeAll(context, tables, [record]))[0] ?? unknownService();
 
@@ -107,7 +107,7 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
         const settings = await readSettings(tables);
         return services.flatMap((service) => {
           const view = viewOf(service, own);
-          return (view && mappingOf(view, account.id, hosts, sealer, tokens, settings)) ?? [];
+          return (view && mappingOf(view, account.id, hosts, sealer, tokens, settings, authorities.client.certPem)) ?? [];
         });
       });
     },
@@ -117,7 +117,8 @@ export function serviceUseCases(context: Context, tokens: OneTimeTokens): Servic
         const service = await tables.services.find(id);
         const view = service && viewOf(service, canonicalCluster(cluster) ?? cluster);
         if (view === undefined) return undefined;
-        return mappingOf(view, account.id, await targetHosts(tables, view.targets), sealer, tokens, await readSettings(tables));
+        const hosts = await targetHosts(tables, view.targets);
+        return mappingOf(view, account.id, hosts, sealer, tokens, await readSettings(tables), authorities.client.certPem);
       });
     },
 

@@ -31,9 +31,9 @@ export function sessionUseCases(context: Context): SessionUseCases {
         if (service === undefined) throw domainError('DOMAIN_SERVICE_UNKNOWN');
         if (!service.auth.oidc.enabled) throw domainError('DOMAIN_SERVICE_NO_SIGN_IN');
         const user = await tables.users.find(userId);
-        if (user === undefined || user.blocked) throw domainError('DOMAIN_USER_BLOCKED');
-        if (!comesFrom(service, user)) throw domainError('DOMAIN_ISSUER_NOT_ALLOWED');
-        if (!inGroup(service, user)) throw domainError('DOMAIN_GROUP_NOT_ALLOWED');
+        if (user === undefined) throw domainError('DOMAIN_USER_BLOCKED');
+        const problem = userProblem(service, user);
+        if (problem !== undefined) throw domainError(problem);
         const session = await openSession(context, write, service, { userId, name: '' }, 'oidc', origin, previous);
         await endOldest(write, user, limits.sessionsPerUser);
         return session;
@@ -226,6 +226,16 @@ function endOf(record: SessionRecord, { maxAgeMs }: SessionTimes): number {
 function isOver(record: SessionRecord, times: SessionTimes, now: number): boolean {
   if (endOf(record, times) <= now || record.createdAt > now + sessionClockToleranceMs) return true;
   return times.idleMs !== undefined && now - record.lastUsed > times.idleMs + sessionUseLagMs;
+}
+
+/** Why the user may not use the service; undefined where he may. */
+export function userProblem(
+  service: ServiceRecord,
+  user: User,
+): 'DOMAIN_USER_BLOCKED' | 'DOMAIN_ISSUER_NOT_ALLOWED' | 'DOMAIN_GROUP_NOT_ALLOWED' | undefined {
+  if (user.blocked) return 'DOMAIN_USER_BLOCKED';
+  if (!comesFrom(service, user)) return 'DOMAIN_ISSUER_NOT_ALLOWED';
+  return inGroup(service, user) ? undefined : 'DOMAIN_GROUP_NOT_ALLOWED';
 }
 
 export function mayUse(service: ServiceRecord, user: User): boolean {

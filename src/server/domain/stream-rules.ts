@@ -27,6 +27,7 @@ export function checkStream(
   if (stream.termination !== undefined) checkTermination(mode, targets, stream.termination);
   else if (mode === 'tls' && targets.some(({ protocol }) => protocol === 'tls')) throw invalid('TLS that is passed on is not put into TLS again.');
   if (stream.healthCheck !== undefined) checkHealth(mode, stream.healthCheck);
+  if (stream.certificates.ssh !== undefined && mode === 'udp') throw invalid('An SSH server is no udp service.');
   const portRanges = stream.portRanges.toSorted((a, b) => a.start - b.start);
   checkRanges(mode, listenPort, targets, portRanges);
   return { ...stream, portRanges };
@@ -65,7 +66,11 @@ function checkTermination(mode: ServiceMode, targets: readonly ServiceTarget[], 
 }
 
 /** Every certificate of the bundle can be read, and there is one. */
-export function checkClientCertificate({ ca }: ClientCertificateRule): void {
+export function checkClientCertificate({ ca, account }: ClientCertificateRule): void {
+  if (account === true) {
+    if (ca.trim() !== '') throw invalid('Client certificates are of the account’s own authority, or of those that are named: not of both.');
+    return;
+  }
   const blocks = ca.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   const rest = blocks.reduce((text, block) => text.replace(block, ''), ca);
   if (blocks.length === 0 || /-----(?:BEGIN|END)/.test(rest))

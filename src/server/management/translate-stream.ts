@@ -65,5 +65,5 @@ function checkOf({ healthCheck }: StreamOptions): Pick<StreamExtension, 'healthC
 export function clientCertificatesOf(rule: ClientCertificateRule | undefined): {
   readonly clientCertificates?: MessageInitShape<typeof ClientCertificatesSchema>;
 } {
-  return rule === undefined ? {} : { clientCertificates: { ca: rule.ca, required: rule.required } };
+  return rule === undefined ? {} : { clientCertificates: { ca: rule.ca, required: rule.required, account: rule.account === true } };
 }

@@ -168,6 +168,14 @@ const migrations: readonly (readonly string[])[] = [
     `CREATE INDEX devices_user ON devices (user_id)`,
     `CREATE INDEX devices_service ON devices (service_id)`,
   ],
+  [
+    `CREATE TABLE minted_certificates (
+      id TEXT PRIMARY KEY, kind TEXT NOT NULL, digest TEXT NOT NULL UNIQUE, service_id TEXT NOT NULL REFERENCES services (id) ON DELETE CASCADE,
+      user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL)`,
+    `CREATE INDEX minted_certificates_user ON minted_certificates (user_id)`,
+    `CREATE INDEX minted_certificates_service ON minted_certificates (service_id)`,
+    `CREATE INDEX minted_certificates_created ON minted_certificates (created_at)`,
+  ],
 ];
 
 /** Brings the schema up to date, or to an older version. STORE_TOO_NEW where a later version of Meshgate wrote it. */

@@ -202,6 +202,7 @@ function streamOf(stored: ServiceBody['stream'] | undefined): ServiceBody['strea
     ...stored,
     portRanges: (stored?.portRanges ?? []).map(({ start, end, target }) => ({ start, end, target })),
     termination: termination === undefined ? undefined : { ...termination, clientCertificate: termination.clientCertificate },
+    certificates: { ...defaultStream.certificates, ...stored?.certificates },
     limits: { ...defaultStream.limits, ...stored?.limits },
   };
 }

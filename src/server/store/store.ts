@@ -16,6 +16,7 @@ import { factorTables, type FactorTables } from './factor-tables.ts';
 import { GroupTable } from './group-table.ts';
 import { issuerTable, type IssuerRecord } from './issuer-table.ts';
 import { LinkTable } from './link-table.ts';
+import { MintedTable } from './minted-table.ts';
 import { migrate } from './migrations.ts';
 import { PeerTable } from './peer-table.ts';
 import { planTables, type PlanTables } from './plan-tables.ts';
@@ -48,6 +49,7 @@ export interface Tables extends PlanTables, FactorTables {
   readonly attempts: AttemptTable;
   readonly links: LinkTable;
   readonly devices: DeviceTable;
+  readonly minted: MintedTable;
   readonly events: EventTable;
   readonly vault: VaultTable;
 }
@@ -71,6 +73,7 @@ function tablesOver(sql: Sql): Tables {
     attempts: new AttemptTable(sql),
     links: new LinkTable(sql),
     devices: new DeviceTable(sql),
+    minted: new MintedTable(sql),
     events: new EventTable(sql),
     vault: new VaultTable(sql),
     ...planTables(sql),

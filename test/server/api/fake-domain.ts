@@ -417,6 +417,7 @@ export function fakeDomain(): FakeDomain {
     },
     proofs: { prove: never, verify: never },
     links: { list: never, create: never, revoke: never },
+    minted: { authorities: { client: '', ssh: '' }, mintTls: never, mintSsh: never, list: never, revoke: never },
     devices: { list: never, revoke: never, pair: never, listAt: never, revokeAt: never },
     events: {
       audit: async () => [

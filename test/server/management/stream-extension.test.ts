@@ -18,11 +18,12 @@ const full: StreamOptions = {
     { start: 5000, end: 5010, target: undefined },
     { start: 6000, end: 6000, target: 80 },
   ],
-  termination: { alpn: ['postgresql'], clientCertificate: { ca: 'pem', required: true }, tellTarget: true },
+  termination: { alpn: ['postgresql'], clientCertificate: { ca: 'pem', required: true, account: true }, tellTarget: true },
   balancing: { strategy: 'least_connections', sticky: 'address' },
   healthCheck: { intervalMs: 5000, timeoutMs: 1000, healthyAfter: 2, unhealthyAfter: 3 },
   ejection: { failures: 3, ejectMs: 10_000 },
   limits: { maxConnections: 10, newPerMinute: 100 },
+  certificates: defaultStream.certificates,
 };
 
 function service(stream: StreamOptions = defaultStream, change: Partial<ServiceMapping> = {}): ServiceMapping {

@@ -3,8 +3,8 @@ import { deny, type Check } from '../check.ts';
 import { policyProblem } from '../proofs.ts';
 
 export const authSupported: Check = ({ subject }) => {
-  const access = subject.service?.mapping.access;
-  if (access === undefined) return deny('internal_error', 'no service');
-  const problem = policyProblem(access);
+  const mapping = subject.service?.mapping;
+  if (mapping === undefined) return deny('internal_error', 'no service');
+  const problem = policyProblem(mapping.access, mapping.web.clientCertificate);
   return problem === undefined ? undefined : deny('auth_method_unsupported', problem);
 };

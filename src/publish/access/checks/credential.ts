@@ -1,4 +1,4 @@
-// Secrets that come with every request: headers, basic authentication, paired devices. One that is wrong denies, whatever cookie comes beside it.
+// Secrets that come with every request: headers, basic authentication, paired devices, and the connection's certificate. One that is wrong denies, whatever cookie comes beside it.
 import type { ProofKind } from '#model/access.ts';
 import type { Credential, CredentialCheck, Identity } from '#model/identity.ts';
 import { formatIp } from '#lib/ip.ts';
@@ -10,11 +10,20 @@ import { admit } from '../rules/admit.ts';
 
 export const requestCredential: Check = (input) => {
   const { service, request, deviceSecret } = input.subject;
-  if (service?.credentials === undefined) return deviceSecret === undefined ? undefined : deny('credential_invalid', 'no device is paired here');
-  const credentials = credentialsOf(service.credentials, request.fields, deviceSecret);
-  if (credentials === 'unreadable') return deny('credential_invalid', 'it cannot be read');
+  const certificate = certificateOf(input.subject);
+  if (service?.credentials === undefined && deviceSecret !== undefined) return deny('credential_invalid', 'no device is paired here');
+  const sent = service?.credentials === undefined ? [] : credentialsOf(service.credentials, request.fields, deviceSecret);
+  if (sent === 'unreadable') return deny('credential_invalid', 'it cannot be read');
+  const credentials = certificate === undefined ? sent : [certificate, ...sent];
   return credentials.length === 0 ? undefined : judge(input, credentials, []);
 };
+
+/** A certificate of the account's own authority that the handshake has shown; the check of client certificates has been before. */
+function certificateOf({ service, shown }: CheckInput['subject']): Credential | undefined {
+  const rule = service?.clients;
+  if (rule === undefined || 'problem' in rule || !rule.account || shown?.certificate === undefined) return undefined;
+  return { kind: 'certificate', name: '', secret: shown.certificate.fingerprint };
+}
 
 interface Proven {
   readonly credential: Credential;
@@ -44,8 +53,8 @@ function judge(input: CheckInput, credentials: readonly Credential[], proven: re
 }
 
 function admitted(input: CheckInput, proven: readonly Proven[]): Verdict | undefined {
-  // A device stands for its user; the others stand for nobody who has an account.
-  const { identity } = proven.find(({ credential }) => credential.kind === 'device') ?? proven[0] ?? {};
+  // A device or certificate stands for its user; the others stand for nobody who has an account.
+  const { identity } = proven.find(({ credential: { kind } }) => kind === 'device' || kind === 'certificate') ?? proven[0] ?? {};
   if (identity === undefined) return undefined;
   const proofs: readonly ProofKind[] = proven.map(({ credential }) => credential.kind);
   const trustKeys = proven.map(({ credential }) => input.backend.credentialKey(credential));

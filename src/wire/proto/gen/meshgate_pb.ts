@@ -567,7 +567,7 @@ export type VerifyCredentialRequest = Message<"meshgate.v1.VerifyCredentialReque
   serviceId: string;
 
   /**
-   * `header`, `basic` or `device`
+   * `header`, `basic`, `device` or `certificate`
    *
    * @generated from field: string kind = 2;
    */
@@ -581,6 +581,8 @@ export type VerifyCredentialRequest = Message<"meshgate.v1.VerifyCredentialReque
   name: string;
 
   /**
+   * of a certificate: SHA-256 in lower-case hexadecimal
+   *
    * @generated from field: string secret = 4;
    */
   secret: string;
