@@ -16,6 +16,7 @@ import type { Minted, MintedUseCases, MintFor } from './minted-contract.ts';
 import { readSettings } from './saved-settings.ts';
 import { sessionTimes } from './session-times.ts';
 import { enabledService, identityOf, mayUse, userProblem } from './sessions.ts';
+import { doorOf } from './tls-place.ts';
 
 const sshExtensions = ['permit-port-forwarding', 'permit-pty'];
 
@@ -106,7 +107,8 @@ export function mintedUseCases(context: Context): MintedUseCases {
         if (record === undefined || (of !== undefined && record.userId !== of)) throw domainError('DOMAIN_NOT_FOUND', 'certificate');
         if (!(await tables.minted.delete(id))) return;
         await audit('certificate.revoke', actor, record.serviceId, { certificate: id, kind: record.kind, user_id: record.userId });
-        const cluster = (await tables.services.find(record.serviceId))?.cluster;
+        const service = await tables.services.find(record.serviceId);
+        const cluster = service && doorOf(service);
         if (record.kind === 'tls') changed({ kind: 'revocation', revocation: { kind: 'token', digest: record.digest }, cluster });
       });
     },
