@@ -131,7 +131,6 @@ export class Connectors implements Closable {
     if (token === undefined) return refuse('the logout token is not valid');
     const seen = `${id} ${token.jti}`;
     if ((await records.kept(logoutKind, seen)) !== undefined) return refuse('the logout token was used before');
-    await records.keep(logoutKind, seen, {}, logoutRememberedSeconds);
     const ofSid = token.sid === undefined ? undefined : userIdOf((await records.kept(sidKind, `${id} ${token.sid}`))?.['userId']);
     const userId = token.sub === undefined ? ofSid : await users.ofSubject(id, token.sub);
     if (userId !== undefined) {
@@ -139,6 +138,8 @@ export class Connectors implements Closable {
       await sessions.endAllOf(userId, { kind: 'system' });
       log.info('an issuer has signed a user out', { connector: id, user: userId });
     }
+    // Not before it is done: where that failed, the issuer sends it again.
+    await records.keep(logoutKind, seen, {}, logoutRememberedSeconds);
     sendJson(res, 200, undefined);
   }
 

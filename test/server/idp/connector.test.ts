@@ -324,6 +324,12 @@ t.test('the issuer signs somebody out, once and only by a token that is for that
   t.ok((await browser.follow(browser.get(authorize(mesh.issuer).url))).location?.href.startsWith(redirectUri), 'still signed in');
 
   const good = await corp.signed(claims());
+  const { endedUsers } = mesh.domain;
+  endedUsers.push = () => {
+    Reflect.deleteProperty(endedUsers, 'push');
+    throw new TypeError('the database is away');
+  };
+  t.equal((await send(good)).status, 500, 'it could not be done');
   const done = await send(good);
   t.equal(done.status, 200, done.text);
   t.same(mesh.domain.endedUsers, ['ext-1']);
