@@ -1,13 +1,17 @@
 // The composition root of the agent: the only file that knows all of its parts. Only the CLI may import it, through index.ts.
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { systemClock } from '#lib/clock.ts';
 import { hostDial } from '#lib/host-dial.ts';
 import { startScoped, type Closable, type Scope } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import { readFileIfThere } from '#lib/files.ts';
+import type { Dial } from '#lib/net.ts';
 import { serveStatus } from '#lib/status-socket.ts';
-import { chooseHostUdp, createMeshNode, hostMeta, overlayOptions } from '#mesh/index.ts';
+import { type ControlAddress, chooseHostUdp, createMeshNode, hostMeta, overlayOptions } from '#mesh/index.ts';
 import { serveMetrics } from '#metrics/index.ts';
+import { agentTlsPort } from '#model/tls-grant.ts';
 import type { AgentConfig } from './config.ts';
 import { DockerDiscovery } from './discovery/docker.ts';
 import { type Discovery, FileDiscovery } from './discovery/file.ts';
@@ -19,6 +23,7 @@ import { Forwarder } from './forward.ts';
 import { resolveForPeers } from './host-names.ts';
 import { exposeWhenJoined } from './joined.ts';
 import { agentFamilies } from './metrics.ts';
+import { type OpenTlsDoor, TlsHere, type TlsHereDeps } from './tls-here.ts';
 import { UdpForwarder } from './udp-forward.ts';
 
 export interface RunningAgent extends Closable {
@@ -29,13 +34,14 @@ export interface RunningAgent extends Closable {
  * Starts the agent. It is up when it has joined the mesh, or at once where the control plane is away: it goes on trying and its status
  * says why. AGENT_SETUP_KEY_UNREADABLE, AGENT_CA_UNREADABLE, and what the mesh node rejects with.
  */
-export function startAgent(config: AgentConfig, deps: { readonly log: Logger }): Promise<RunningAgent> {
+export function startAgent(config: AgentConfig, deps: { readonly log: Logger; readonly openTlsDoor: OpenTlsDoor }): Promise<RunningAgent> {
   return startScoped(async (scope) => {
     const { log } = deps;
     if (config.control.url.startsWith('http:') && !config.control.allowInsecure) throw agentError('AGENT_CONTROL_INSECURE', config.control.url);
+    const control = { url: config.control.url, ca: await readCa(config.control.caFile) };
     const node = await createMeshNode(
       {
-        control: { url: config.control.url, ca: await readCa(config.control.caFile) },
+        control,
         stateFolder: config.stateDir,
         meta: hostMeta(config.hostname),
         setupKey: await readSetupKey(config, log),
@@ -48,10 +54,24 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
     const defaultHost = config.defaultHost === '' ? undefined : config.defaultHost;
     const forwarder = new Forwarder(targets, defaultHost, { dial: hostDial, log: log.with({ part: 'forward' }) });
     scope.defer(() => forwarder.close());
+    const tlsHere = await openTlsHere(config, {
+      control,
+      grant: (current, signal) => node.tlsGrant(current, signal),
+      open: deps.openTlsDoor,
+      forwarder,
+      log,
+    });
+    if (tlsHere !== undefined) scope.use(tlsHere);
+    const endsTls = (port: number): boolean => tlsHere !== undefined && port === agentTlsPort;
     node.overlay.accept(
-      (port) => forwarder.wants(port),
-      (connection, way) => void forwarder.handle(connection, way),
-      forwarder.open,
+      (port) => endsTls(port) || forwarder.wants(port),
+      (connection, way) => {
+        if (tlsHere === undefined || !endsTls(connection.local.port)) return void forwarder.handle(connection, way);
+        way?.destroy();
+        void tlsHere.accept(connection);
+      },
+      // Nothing has to be reached before TLS begins: the way is none.
+      (port, signal) => (endsTls(port) ? Promise.resolve(new PassThrough()) : forwarder.open(port, signal)),
     );
     const openUdp = chooseHostUdp(config.wireguard.accelerators).open;
     const udp = new UdpForwarder({
@@ -90,6 +110,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
       mesh: node.status(),
       targets: forwarder.status(),
       udpFlows: udp.open,
+      tlsHere: tlsHere?.status(),
       exposures: exposures.rows(),
       discovery: discoveries.map((discovery) => discovery.status()),
     });
@@ -107,12 +128,30 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger }):
     scope.defer(() => stop.abort());
     // Being refused or late is no reason to end: the node goes on, and the state says what to do.
     void node.start(stop.signal).catch(() => undefined);
+    tlsHere?.start();
     await exposures.restore();
     return {
       describe: () => [`Agent ${node.publicKey}, control plane ${config.control.url}`],
       close: () => scope.close(),
     };
   });
+}
+
+/** Undefined where it is switched off. What it serves is where a connection to the same port of this peer would lead. */
+async function openTlsHere(
+  { stateDir, tlsHere: { enabled, certDir, acme } }: AgentConfig,
+  deps: Pick<TlsHereDeps, 'grant' | 'open' | 'log'> & { readonly control: ControlAddress; readonly forwarder: Forwarder },
+): Promise<TlsHere | undefined> {
+  if (!enabled) return undefined;
+  const { control, grant, open, forwarder, log } = deps;
+  const folder = join(stateDir, 'tls');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const dial: Dial = async ({ port }, options) => {
+    const target = forwarder.targetOf(port);
+    if (target === undefined) throw agentError('AGENT_PORT_CLOSED', String(port));
+    return await forwarder.dialCarried(target, options);
+  };
+  return new TlsHere({ grant, open, dial, settings: { control, stateDir: folder, certDir, acme }, log: log.with({ part: 'tls' }) });
 }
 
 /** Begins to look for services where the configuration says so. */

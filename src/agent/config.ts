@@ -4,6 +4,7 @@ import { logLevels } from '#lib/log.ts';
 import { boolean, convert, integer, list, object, oneOf, optional, string, type Infer } from '#lib/schema.ts';
 import { controlSettings, wireguardSettings } from '#mesh/index.ts';
 import { metricsSettings } from '#metrics/index.ts';
+import { ownAcmeSettings } from '#publish/certs/acme/settings.ts';
 
 const target = convert(
   string({ about: 'Internal host and port.', example: '10.0.0.5:8080' }),
@@ -27,6 +28,14 @@ export const agentSchema = object({
     about: 'Overlay ports that lead elsewhere than to the same port of defaultHost.',
     default: [],
     max: 1000,
+  }),
+  tlsHere: object({
+    enabled: boolean({
+      about: 'Ends TLS of services that are published with tls_at agent, and asks for the login: the gateway then sees neither requests nor keys.',
+      default: false,
+    }),
+    certDir: string({ about: 'Directory of their certificates; see certs/README.md.', default: 'certs' }),
+    acme: ownAcmeSettings,
   }),
   discovery: object({
     file: optional(

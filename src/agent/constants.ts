@@ -53,3 +53,10 @@ export const dockerAnswerBytes = 16 * 1024 * 1024;
 export const dockerLineLength = 262_144;
 export const dockerGatherMs = 200;
 export const dockerRetry = { firstMs: 500, factor: 1.7, maxMs: 15_000, jitter: 0.2 } as const;
+
+/** Where TLS ends here: one question to the control plane; how often it is asked, well before the token's hour is over, and after a failure. */
+export const tlsGrantMs = 15_000;
+export const tlsRenewMs = 10 * 60_000;
+export const tlsGrantRetryMs = 3_000;
+/** A connection of an unknown peer asks again at most this often: it may be a gateway that is new. */
+export const tlsAskAgainMs = 1_000;

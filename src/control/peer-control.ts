@@ -6,11 +6,12 @@ import type { Clock } from '#lib/clock.ts';
 import { describeError, errorCode } from '#lib/errors.ts';
 import type { Logger } from '#lib/log.ts';
 import type { ExposeAnswer, ExposeRequest } from '#model/exposure.ts';
-import { parsePublicKey, type PublicKey } from '#model/ids.ts';
+import { asId, parsePublicKey, type ProxyId, type PublicKey } from '#model/ids.ts';
 import type { MeshEndpoints } from '#model/network-map.ts';
 import type { PathReport } from '#model/path-report.ts';
 import type { SignalMessage } from '#model/signal.ts';
 import type { LinkStatus } from '#model/status.ts';
+import type { TlsGrant } from '#model/tls-grant.ts';
 import { parseRpcUrl, RpcChannel } from '#rpc/client.ts';
 import type { UnaryMethod } from '#rpc/method.ts';
 import { Sealer } from '#rpc/sealed.ts';
@@ -23,7 +24,7 @@ import {
   SyncRequestSchema,
   SyncResponseSchema,
 } from '#wire/proto/gen/management_pb.ts';
-import { PathReportSchema, PeerReportService } from '#wire/proto/gen/meshgate_peer_pb.ts';
+import { PathReportSchema, PeerReportService, PeerTlsService, TlsGrantRequestSchema, TlsGrantSchema } from '#wire/proto/gen/meshgate_peer_pb.ts';
 import { loginMs, reportMs, serverKeyMs, streamOpenMs, verifyMs } from './constants.ts';
 import { controlError } from './errors.ts';
 import { ExposeCalls } from './expose-calls.ts';
@@ -173,6 +174,15 @@ export class PeerControlClient implements PeerControl {
 
   stopExposure(id: string, signal: AbortSignal): Promise<void> {
     return this.#exposures.stopExposure(id, signal);
+  }
+
+  async tlsGrant(current: string, signal: AbortSignal): Promise<TlsGrant> {
+    const within = AbortSignal.any([signal, this.#closing.signal]);
+    const serverKey = await this.#serverKey(within);
+    const { grant } = PeerTlsService.method;
+    const answer = await this.#sealedCall(grant, serverKey, TlsGrantRequestSchema, { token: current }, TlsGrantSchema, within);
+    const gateways = answer.gateways.flatMap((key) => parsePublicKey(toBase64(key)) ?? []);
+    return { token: answer.token, cluster: answer.cluster, proxyId: asId<ProxyId>(answer.proxyId), gateways };
   }
 
   networkChanged(): void {

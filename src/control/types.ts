@@ -9,6 +9,7 @@ import type { PathReport } from '#model/path-report.ts';
 import type { PeerMeta } from '#model/network.ts';
 import type { MappingChange } from '#model/service.ts';
 import type { SignalMessage } from '#model/signal.ts';
+import type { TlsGrant } from '#model/tls-grant.ts';
 import type { LinkStatus, ServiceStatus } from '#model/status.ts';
 import type { ExposeControl } from './expose-calls.ts';
 
@@ -57,6 +58,8 @@ export interface PeerControl extends Closable, ExposeControl {
    * cannot be reached or does not take it now.
    */
   reportPaths(report: PathReport, signal: AbortSignal): Promise<'taken' | 'unsupported'>;
+  /** What an agent needs at which TLS of services ends. `current` is the token in use, empty for none. Rejects with RPC_UNIMPLEMENTED at a stock control plane. */
+  tlsGrant(current: string, signal: AbortSignal): Promise<TlsGrant>;
   /** This host's network changed: connections that may be dead are tried and replaced, pauses end. */
   networkChanged(): void;
   /** Removes this peer at the control plane. */

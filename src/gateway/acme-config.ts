@@ -1,6 +1,7 @@
 // The settings `acme.*`: who issues certificates by itself, and how names are proven.
 import { parseHostPort, type DialTarget } from '#lib/net.ts';
-import { boolean, convert, duration, type Infer, list, object, oneOf, optional, string } from '#lib/schema.ts';
+import { convert, duration, type Infer, list, object, oneOf, optional, string } from '#lib/schema.ts';
+import { ownAcmeFields } from '#publish/certs/acme/settings.ts';
 
 const name = string({
   about: 'Name.',
@@ -10,43 +11,11 @@ const name = string({
 });
 
 export const acmeSettings = object({
-  authorities: list(
-    object({
-      directory: string({
-        about: 'ACME directory.',
-        pattern: /^https:\/\/[^\s@]+$/,
-        hint: 'must be an https URL',
-        example: 'https://acme-v02.api.letsencrypt.org/directory',
-      }),
-      caFile: optional(string({ about: 'PEM file with the root of a private directory’s own TLS.' })),
-      eab: optional(
-        object({
-          keyId: string({ about: 'Key id of the external account binding.' }),
-          hmacKeyFile: string({ about: 'File with its HMAC key, base64url.' }),
-        }),
-      ),
-    }),
-    {
-      about:
-        'Certificate authorities, in the order in which they are asked: `{directory, caFile?, eab?: {keyId, hmacKeyFile}}`. One that limits, refuses or is away is passed over. Empty turns automatic certificates off.',
-      default: [],
-      max: 10,
-    },
-  ),
-  email: optional(
-    string({
-      about: 'Address for the authority’s notices.',
-      pattern: /^[^\s@]+@[^\s@]+$/,
-      hint: 'must be an e-mail address',
-      example: 'admin@example.com',
-    }),
-  ),
-  termsAgreed: boolean({ about: 'You have read and accept the terms of service of every authority in the list.', default: false }),
+  ...ownAcmeFields,
   challenge: oneOf(['tls-alpn-01', 'http-01', 'dns-01'], {
     about: 'How names are proven: in a TLS handshake on port 443, over HTTP on port 80 (see httpListen), or in DNS. Wildcards always in DNS.',
     default: 'tls-alpn-01',
   }),
-  keyType: oneOf(['ec256', 'ec384', 'rsa2048'], { about: 'Keys of certificates.', default: 'ec256' }),
   together: list(object({ names: list(name, { min: 1, max: 100 }) }), {
     about:
       'Names that share one certificate: `{names: ["*.apps.example.com", "apps.example.com"]}`. A host that one of them covers has none of its own.',

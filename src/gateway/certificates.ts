@@ -33,9 +33,12 @@ export interface CertificateDeps {
   readonly log: Logger;
 }
 
+/** `dns` undefined proves no name in DNS. */
+export type CertificateSettings = Omit<AcmeSettings, 'dns'> & { readonly dns: AcmeSettings['dns'] | undefined };
+
 /** GATEWAY_ACME_TERMS, GATEWAY_ACME_DNS, GATEWAY_FILE_UNREADABLE. */
 export async function openCertificates(
-  settings: AcmeSettings,
+  settings: CertificateSettings,
   stateDir: string,
   directory: CertificateDirectory,
   deps: CertificateDeps,
@@ -62,10 +65,10 @@ export async function openCertificates(
   };
 }
 
-async function openAutomatic(settings: AcmeSettings, stateDir: string, deps: CertificateDeps): Promise<AutomaticCertificates> {
+async function openAutomatic(settings: CertificateSettings, stateDir: string, deps: CertificateDeps): Promise<AutomaticCertificates> {
   if (!settings.termsAgreed) throw gatewayError('GATEWAY_ACME_TERMS');
   const together = settings.together.map(({ names }) => [...new Set(names)].sort());
-  const dns = await openDnsRecords(settings.dns);
+  const dns = settings.dns && (await openDnsRecords(settings.dns));
   const needsDns = settings.challenge === 'dns-01' || together.some((names) => names.some((name) => name.startsWith('*.')));
   if (dns === undefined && needsDns) throw gatewayError('GATEWAY_ACME_DNS');
   const authorities = await Promise.all(settings.authorities.map((authority) => readAuthority(authority)));

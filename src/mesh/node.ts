@@ -8,6 +8,7 @@ import { describeError, MeshgateError } from '#lib/errors.ts';
 import { formatIp } from '#lib/ip.ts';
 import { type Closable, Scope, startScoped } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
+import type { TlsGrant } from '#model/tls-grant.ts';
 import type { PublicKey } from '#model/ids.ts';
 import { closedFilter, type MeshEndpoints, type NetworkMap, type PacketFilter } from '#model/network-map.ts';
 import type { PeerMeta } from '#model/network.ts';
@@ -45,6 +46,8 @@ export interface MeshNode extends Closable {
   readonly publicKey: PublicKey;
   /** The services that this peer publishes by itself. */
   readonly exposures: ExposeControl;
+  /** What an agent needs at which TLS of services ends. `current` is the token in use, empty for none. */
+  tlsGrant(current: string, signal: AbortSignal): Promise<TlsGrant>;
   /**
    * Signs in and waits for the first map. Rejects with MESH_REFUSED, with MESH_START_TIMEOUT where the signal aborts first, with
    * MESH_CLOSED; after the first two the node goes on trying until it is closed.
@@ -166,6 +169,10 @@ class RunningMeshNode implements MeshNode {
 
   onState(handler: StateHandler): () => void {
     return this.#state.on(handler);
+  }
+
+  tlsGrant(current: string, signal: AbortSignal): Promise<TlsGrant> {
+    return this.#control.tlsGrant(current, signal);
   }
 
   retry(): void {

@@ -28,7 +28,9 @@ const loaders = {
   },
   agent: async () => {
     const part = await import('#agent/index.ts');
-    return bindProcess('agent', part.agentSchema, part.startAgent);
+    return bindProcess('agent', part.agentSchema, (config, { log }) =>
+      part.startAgent(config, { log, openTlsDoor: async (...door) => (await import('#gateway/index.ts')).openAgentDoor(...door) }),
+    );
   },
 } satisfies ProcessLoaders;
 

@@ -36,6 +36,11 @@ const serviceCreate = apiCommand({
     public: { kind: 'switch', about: 'everybody may use it without signing in' },
     ...accessFlags,
     private: { kind: 'switch', about: 'only peers of --group may use it, over the mesh; they do not sign in, and nobody else finds it' },
+    'tls-at': {
+      kind: 'text',
+      value: 'PLACE',
+      about: 'where TLS ends: gateway (the default), or agent, where the gateway sees neither requests nor the key',
+    },
     'pass-host-header': { kind: 'switch', about: 'the service sees the public host name' },
     disabled: { kind: 'switch', about: 'do not serve it yet' },
   },
@@ -83,6 +88,7 @@ async function serviceFromFlags(session: ApiSession): Promise<unknown> {
     enabled: !input.on('disabled'),
     pass_host_header: input.on('pass-host-header'),
     rewrite_redirects: false,
+    ...(input.text('tls-at') === undefined ? {} : { tls_at: input.text('tls-at') }),
     ...(input.on('private') ? { private: true, access_groups: groups } : {}),
     auth: {
       bearer_auth: {

@@ -1,5 +1,5 @@
 // Load balancers before the gateway: each of their connections says first, in a PROXY header, whose it is. Nobody else's word is taken.
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Clock } from '#lib/clock.ts';
 import { parseIp, prefixContains, type IpPrefix } from '#lib/ip.ts';
 import type { Closable } from '#lib/lifecycle.ts';
@@ -18,7 +18,7 @@ export interface ProxyDoorDeps {
 export class ProxyDoor implements Closable {
   readonly #deps: ProxyDoorDeps;
   /** Connections that have to say whose they are. */
-  readonly #waiting = new Set<Socket>();
+  readonly #waiting = new Set<Duplex>();
 
   constructor(deps: ProxyDoorDeps) {
     this.#deps = deps;
@@ -28,7 +28,7 @@ export class ProxyDoor implements Closable {
    * Calls `enter` at once for connections of their own, and for a load balancer's when its header has come, with all that follows it still in the
    * socket. A load balancer's connection without a good header in time is closed; a health check that it says is its own comes through as its own.
    */
-  admit(socket: Socket, ends: Ends, enter: (ends: Ends) => void): void {
+  admit(socket: Duplex, ends: Ends, enter: (ends: Ends) => void): void {
     const ip = parseIp(ends.remote.address);
     if (ip === undefined || !this.#deps.trusted.some((prefix) => prefixContains(prefix, ip))) return enter(ends);
     if (this.#waiting.size >= maxProxyHeaders) return this.#refuse(socket, ends, 'too many at once');
@@ -69,7 +69,7 @@ export class ProxyDoor implements Closable {
     return Promise.resolve();
   }
 
-  #refuse(socket: Socket, { remote }: Ends, reason: string): void {
+  #refuse(socket: Duplex, { remote }: Ends, reason: string): void {
     this.#deps.log.debug('a connection of a load balancer was refused', { remote: remote.address, reason });
     socket.on('error', () => undefined);
     socket.destroy();

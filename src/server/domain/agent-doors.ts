@@ -1,36 +1,34 @@
 // What an agent needs where TLS of its services ends: a token for the cluster that it is alone, and who may bring visitors. The token lives for as
 // long as the agent asks again, and ends with its peer.
 import { generateToken, proxyTokenPrefix, tokenDigest } from '#crypto/tokens.ts';
-import { asId, type PeerId, type ProxyId, type PublicKey, type TokenId } from '#model/ids.ts';
+import { asId, type PeerId, type PublicKey, type TokenId } from '#model/ids.ts';
+import type { Peer } from '#model/network.ts';
+import type { TlsGrant } from '#model/tls-grant.ts';
 import type { Tables } from '../store/store.ts';
-import { agentTlsPort, agentTokenMs } from './constants.ts';
+import { agentTokenMs } from './constants.ts';
 import { write, type Context, type Write } from './context.ts';
 import { domainError } from './errors.ts';
 import { agentCluster, agentOf, agentProxyId } from './tls-place.ts';
 
-export interface AgentDoor {
-  readonly token: string;
-  readonly cluster: string;
-  readonly proxyId: ProxyId;
-  /** Wall-clock milliseconds. */
-  readonly expiresAt: number;
-  readonly port: number;
-  /** The gateways of the clusters of its services. */
-  readonly gateways: readonly PublicKey[];
-}
+/** `expiresAt` in wall-clock milliseconds. */
+export type AgentDoor = TlsGrant & { readonly expiresAt: number };
 
 export interface AgentDoorUseCases {
-  /** `current` is the token in use; where it is not, the answer has another. DOMAIN_PEER_UNKNOWN, DOMAIN_LOGIN_EXPIRED, DOMAIN_USER_BLOCKED. */
+  /**
+   * `current` is the token in use; where it is not, the answer has another. Only for peers that an administrator has made a service for:
+   * DOMAIN_AGENT_NO_SERVICE, DOMAIN_PEER_UNKNOWN, DOMAIN_LOGIN_EXPIRED, DOMAIN_USER_BLOCKED.
+   */
   grant(publicKey: PublicKey, current: string): Promise<AgentDoor>;
 }
 
 export function agentDoorUseCases(context: Context): AgentDoorUseCases {
   return {
     async grant(publicKey, current) {
+      // They ask again and again until there is one: that costs no writing.
+      await context.store.read(async (tables) => await clustersAt(tables, publicKey));
       return await write(context, async (write) => {
         const { tables, now } = write;
-        const peer = await tables.peers.findByKey(publicKey);
-        if (peer === undefined || peer.proxyCluster !== undefined) throw domainError('DOMAIN_PEER_UNKNOWN');
+        const { peer, clusters } = await clustersAt(tables, publicKey);
         if (peer.loginExpired) throw domainError('DOMAIN_LOGIN_EXPIRED');
         const user = peer.userId === undefined ? undefined : await tables.users.find(peer.userId);
         if (user?.blocked === true) throw domainError('DOMAIN_USER_BLOCKED');
@@ -54,7 +52,7 @@ export function agentDoorUseCases(context: Context): AgentDoorUseCases {
           await tables.tokens.insertProxy(record, tokenDigest(token));
           await write.audit('proxy.token.create', { kind: 'peer', id: peer.id }, record.id, { name: record.name, cluster });
         }
-        return { token, cluster, proxyId: agentProxyId(peer.id), expiresAt, port: agentTlsPort, gateways: await gatewaysOf(tables, peer.id) };
+        return { token, cluster, proxyId: agentProxyId(peer.id), expiresAt, gateways: await gatewaysOf(tables, clusters) };
       });
     },
   };
@@ -70,9 +68,16 @@ function tokenIdOf(peer: PeerId): TokenId {
   return asId<TokenId>(`agent-${peer}`);
 }
 
-async function gatewaysOf(tables: Tables, peer: PeerId): Promise<readonly PublicKey[]> {
-  const services = await tables.services.listNaming([peer]);
-  const clusters = new Set(services.filter((service) => agentOf(service) === peer).map(({ cluster }) => cluster));
+/** The peer, and the clusters of its services. */
+async function clustersAt(tables: Tables, publicKey: PublicKey): Promise<{ readonly peer: Peer; readonly clusters: ReadonlySet<string> }> {
+  const peer = await tables.peers.findByKey(publicKey);
+  if (peer === undefined || peer.proxyCluster !== undefined) throw domainError('DOMAIN_PEER_UNKNOWN');
+  const services = (await tables.services.listNaming([peer.id])).filter((service) => agentOf(service) === peer.id);
+  if (services.length === 0) throw domainError('DOMAIN_AGENT_NO_SERVICE');
+  return { peer, clusters: new Set(services.map(({ cluster }) => cluster)) };
+}
+
+async function gatewaysOf(tables: Tables, clusters: ReadonlySet<string>): Promise<readonly PublicKey[]> {
   return (await tables.peers.list()).flatMap(({ proxyCluster, publicKey }) =>
     proxyCluster !== undefined && clusters.has(proxyCluster) ? [publicKey] : [],
   );

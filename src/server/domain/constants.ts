@@ -301,7 +301,5 @@ export const attemptRules = {
 } as const satisfies Readonly<Record<string, AttemptRule>>;
 export const attemptsKeptMs = 30 * day;
 
-/** Where an agent at which TLS ends is reached over the mesh, by the gateways of its services and nobody else. */
-export const agentTlsPort = 44_443;
 /** An agent's token for its own services: how long it lives where the agent does not renew it, milliseconds. */
 export const agentTokenMs = 60 * 60_000;

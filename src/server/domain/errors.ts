@@ -71,6 +71,12 @@ const table = {
   DOMAIN_SERVICE_MODE_FIXED: row(422, 'The mode of a service cannot be changed. Make a new service.'),
   DOMAIN_SERVICE_PORT_TAKEN: row(409, 'Another service of the cluster listens on this port.'),
   DOMAIN_SERVICE_NO_PORT: row(409, 'The cluster has no free port left.'),
+  DOMAIN_AGENT_NO_SERVICE: {
+    text: 'No service that is switched on has its TLS end at this peer. Publish one with tls_at agent.',
+    origin: 'input',
+    retry: false,
+    status: 403,
+  },
   DOMAIN_SERVICE_EXPOSED: row(
     409,
     'A peer publishes this service itself and decides what it is like. Delete it, or publish it as a service of its own.',

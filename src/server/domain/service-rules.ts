@@ -139,12 +139,8 @@ function checkPrivate({ mode, domain, auth, accessGroups }: ServiceInput): void 
   if (auth.oidc.enabled) throw invalid('A private service has no sign-in: its visitors are peers.');
 }
 
-/** Whether agents of this version can end TLS. */
-const agentTls: boolean = false;
-
 /** The agent of one peer has the key and asks who somebody is; the gateway can tell it nothing but the visitor's address. */
 function checkTlsAtAgent({ mode, domain, private: isPrivate, targets, accessGroups, access, web }: ServiceInput): void {
-  if (!agentTls) throw invalid('TLS cannot end at the agent in this version: leave tls_at out.');
   if (mode !== 'http') throw invalid('Only for an http service can it be said where TLS ends: for a tls service it is the target, or see stream.');
   if (isPrivate || accessGroups.length > 0) throw invalid('A service whose TLS ends at the agent is not for visitors over the mesh.');
   if (domain.startsWith('*')) throw invalid('A service whose TLS ends at the agent has one name.');

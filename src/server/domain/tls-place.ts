@@ -5,9 +5,9 @@ import { asId, type PeerId, type ProxyId } from '#model/ids.ts';
 import { defaultTargetOptions } from '#model/service.ts';
 import { plainAccess } from '#model/access.ts';
 import { defaultStream } from '#model/stream.ts';
+import { agentTlsPort } from '#model/tls-grant.ts';
 import { defaultWeb } from '#model/web.ts';
 import type { ServiceRecord } from '../store/service-table.ts';
-import { agentTlsPort } from './constants.ts';
 
 /** No name below it can ever be somebody's (RFC 6761 §6.4). */
 const suffix = '.agent.invalid';

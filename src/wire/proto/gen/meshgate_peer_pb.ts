@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshgate_peer.proto.
  */
 export const file_meshgate_peer: GenFile = /*@__PURE__*/
-  fileDesc("ChNtZXNoZ2F0ZV9wZWVyLnByb3RvEgttZXNoZ2F0ZS52MSJDCgpQYXRoUmVwb3J0EiQKBXBhdGhzGAEgAygLMhUubWVzaGdhdGUudjEuUGVlclBhdGgSDwoHb21pdHRlZBgCIAEoDSLVAQoIUGVlclBhdGgSEgoKcHVibGljX2tleRgBIAEoDBIMCgRraW5kGAIgASgJEhcKCmxhdGVuY3lfbXMYAyABKAFIAIgBARINCgVzaW5jZRgEIAEoAxIWCg5sYXN0X3N3aXRjaF9hdBgFIAEoAxIaChJsYXN0X3N3aXRjaF9yZWFzb24YBiABKAkSEAoIc3dpdGNoZXMYByABKA0SFgoOcmVjZWl2ZWRfYnl0ZXMYCCABKAQSEgoKc2VudF9ieXRlcxgJIAEoBEINCgtfbGF0ZW5jeV9tcyIgCg9UbHNHcmFudFJlcXVlc3QSDQoFdG9rZW4YASABKAkicAoIVGxzR3JhbnQSDQoFdG9rZW4YASABKAkSDwoHY2x1c3RlchgCIAEoCRIQCghwcm94eV9pZBgDIAEoCRISCgpleHBpcmVzX2F0GAQgASgDEgwKBHBvcnQYBSABKA0SEAoIZ2F0ZXdheXMYBiADKAwyUwoRUGVlclJlcG9ydFNlcnZpY2USPgoLUmVwb3J0UGF0aHMSHC5tYW5hZ2VtZW50LkVuY3J5cHRlZE1lc3NhZ2UaES5tYW5hZ2VtZW50LkVtcHR5MlUKDlBlZXJUbHNTZXJ2aWNlEkMKBUdyYW50EhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlYgZwcm90bzM", [file_management]);
+  fileDesc("ChNtZXNoZ2F0ZV9wZWVyLnByb3RvEgttZXNoZ2F0ZS52MSJDCgpQYXRoUmVwb3J0EiQKBXBhdGhzGAEgAygLMhUubWVzaGdhdGUudjEuUGVlclBhdGgSDwoHb21pdHRlZBgCIAEoDSLVAQoIUGVlclBhdGgSEgoKcHVibGljX2tleRgBIAEoDBIMCgRraW5kGAIgASgJEhcKCmxhdGVuY3lfbXMYAyABKAFIAIgBARINCgVzaW5jZRgEIAEoAxIWCg5sYXN0X3N3aXRjaF9hdBgFIAEoAxIaChJsYXN0X3N3aXRjaF9yZWFzb24YBiABKAkSEAoIc3dpdGNoZXMYByABKA0SFgoOcmVjZWl2ZWRfYnl0ZXMYCCABKAQSEgoKc2VudF9ieXRlcxgJIAEoBEINCgtfbGF0ZW5jeV9tcyIgCg9UbHNHcmFudFJlcXVlc3QSDQoFdG9rZW4YASABKAkiYgoIVGxzR3JhbnQSDQoFdG9rZW4YASABKAkSDwoHY2x1c3RlchgCIAEoCRIQCghwcm94eV9pZBgDIAEoCRISCgpleHBpcmVzX2F0GAQgASgDEhAKCGdhdGV3YXlzGAUgAygMMlMKEVBlZXJSZXBvcnRTZXJ2aWNlEj4KC1JlcG9ydFBhdGhzEhwubWFuYWdlbWVudC5FbmNyeXB0ZWRNZXNzYWdlGhEubWFuYWdlbWVudC5FbXB0eTJVCg5QZWVyVGxzU2VydmljZRJDCgVHcmFudBIcLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZRocLm1hbmFnZW1lbnQuRW5jcnlwdGVkTWVzc2FnZWIGcHJvdG8z", [file_management]);
 
 /**
  * @generated from message meshgate.v1.PathReport
@@ -154,16 +154,9 @@ export type TlsGrant = Message<"meshgate.v1.TlsGrant"> & {
   expiresAt: bigint;
 
   /**
-   * of the overlay: where gateways bring visitors
+   * public keys of the peers that may bring visitors; 32 bytes each
    *
-   * @generated from field: uint32 port = 5;
-   */
-  port: number;
-
-  /**
-   * public keys of the peers that may; 32 bytes each
-   *
-   * @generated from field: repeated bytes gateways = 6;
+   * @generated from field: repeated bytes gateways = 5;
    */
   gateways: Uint8Array[];
 };
