@@ -1,7 +1,7 @@
 // Services whose TLS ends at an agent: the public gateway is told of them what it needs to pass bytes on, and can open, see and end nothing there.
 import t from 'tap';
 import { plainAccess } from '#model/access.ts';
-import { asId, type PeerId, type ServiceId, type UserId } from '#model/ids.ts';
+import { asId, type PeerId, type ProxyId, type ServiceId, type UserId } from '#model/ids.ts';
 import { noRestrictions } from '#model/service.ts';
 import { defaultWeb } from '#model/web.ts';
 import { agentTokenMs } from '../../../src/server/domain/constants.ts';
@@ -138,7 +138,7 @@ t.test('no other token is good for an agent’s cluster', async (t) => {
   const { domain, own } = await ready();
   await t.rejects(domain.tokens.createProxy({ name: 'x', expiresInSeconds: 0, cluster: own }, system), { code: 'DOMAIN_INVALID' });
   const { token } = await domain.tokens.createProxy({ name: 'x', expiresInSeconds: 0, cluster: undefined }, system);
-  const connection = { proxyId: asId<'x' & never>('x'), tokenId: token.id, cluster: own, version: '1', publicPort: 443 };
+  const connection = { proxyId: asId<ProxyId>('x'), tokenId: token.id, cluster: own, version: '1', publicPort: 443 };
   await t.rejects(domain.clusters.proxyConnected(connection), { code: 'DOMAIN_PROXY_TOKEN_ELSEWHERE' });
 });
 
