@@ -92,14 +92,18 @@ export function openAgentDoor(options: AgentDoorOptions, { dial, log }: AgentDoo
 
     const accounts = new ServiceAccounts(() => mappings.current);
     const routes = new RouteTable((service, problem) => log.warn('a service cannot be served', { service, problem }));
-    const mappings: Mappings = new Mappings(stateDir, log, {
-      set: (mapping) => routes.set(mapping),
-      removed: (mapping) => {
-        accounts.remember([mapping]);
-        routes.remove(mapping.id);
+    const mappings: Mappings = new Mappings(
+      stateDir,
+      { clock, log },
+      {
+        set: (mapping) => routes.set(mapping),
+        removed: (mapping) => {
+          accounts.remember([mapping]);
+          routes.remove(mapping.id);
+        },
+        settled: () => certificates.want(hostsWithCertificates(mappings.current.values())),
       },
-      settled: () => certificates.want(hostsWithCertificates(mappings.current.values())),
-    });
+    );
     await mappings.load();
 
     const sessions = scope.use(new SessionCache({ authority: control, clock, log: log.with({ part: 'sessions' }) }));
