@@ -170,6 +170,10 @@ async function domainOf(context: Context, write: Write, settings: ExposeSettings
   const { tables } = write;
   if (place.kind === 'exact') {
     const domain = checkExactName(settings, place.domain);
+    // On no port and in no mode: a tls service that passes TLS on would get what was meant for the web service of its name.
+    for (const other of await tables.services.listByDomain(domain)) {
+      if ((await tables.exposures.find(other.id))?.peerId !== peer) throw domainErrorNaming('DOMAIN_SERVICE_DOMAIN_TAKEN', `It is ${other.name}'s.`);
+    }
     const own = await tables.exposures.findByDomain(peer, domain);
     if (own !== undefined && !own.withdrawn) await end(write, own, 'service.peer.unexpose', { kind: 'peer', id: peer });
     return domain;

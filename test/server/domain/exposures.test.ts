@@ -39,6 +39,26 @@ function askFor(more: Partial<ExposeRequest> = {}): ExposeRequest {
 
 const signIn = { kind: 'proof', signIn: true, groups: [], password: undefined, pin: undefined } as const;
 
+t.test('a peer takes no name at which somebody else has a service, on no port', async (t) => {
+  const { domain, key, peerId, group } = await ready({ public: true, domains: ['proxy.test'] });
+  const other = await addPeer(domain, 'other');
+  const otherId = (await domain.peers.self(other)).peer.id;
+  await domain.groups.update(group, { name: 'developers', peers: [peerId, otherId] }, system);
+  await domain.services.create(serviceOf(peerId, { domain: 'wiki.proxy.test' }), system);
+  await domain.exposures.create(other, askFor({ place: { kind: 'exact', domain: 'theirs.proxy.test' } }));
+  const at = (name: string, more: Partial<ExposeRequest>): ExposeRequest =>
+    askFor({ place: { kind: 'exact', domain: name }, access: { kind: 'public' }, ...more });
+  for (const name of ['wiki.proxy.test', 'theirs.proxy.test']) {
+    for (const more of [
+      { protocol: 'tls' },
+      { protocol: 'tls', listenPort: 8443 },
+      { protocol: 'tcp', listenPort: 2222 },
+      { protocol: 'udp' },
+    ] as const)
+      await t.rejects(domain.exposures.create(key, at(name, more)), { code: 'DOMAIN_SERVICE_DOMAIN_TAKEN' }, `${name} ${more.protocol}`);
+  }
+});
+
 t.test('a peer publishes a port of its own under a random name; it ends with its peer’s word', async (t) => {
   const { domain, changes, key, peerId } = await ready();
   const { service, url, ttlMs, endsAt } = await domain.exposures.create(key, askFor());
