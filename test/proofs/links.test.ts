@@ -1,9 +1,11 @@
 // Share links and paired devices, from the page to the upstream: with the control domain and the publisher of the product. Attack rows A-10, A-17, L-2.
 import t from 'tap';
-import { until } from '../attacks/harness.ts';
+import { startRecorder, until } from '../attacks/harness.ts';
+import { path } from '../publish/harness.ts';
 import { plainAccess } from '#model/access.ts';
-import { serviceOf, system } from '../server/domain/support.ts';
-import { hiddenOf, openFrontDoor, Visitor, type FrontDoor } from '../support/front-door.ts';
+import { asId, type ServiceId } from '#model/ids.ts';
+import { addGatewayToken, addPeer, openDomain, serviceOf, system } from '../server/domain/support.ts';
+import { hiddenOf, noAuth, openFrontDoor, Visitor, type FrontDoor } from '../support/front-door.ts';
 
 const link = { enabled: true };
 const oidc = { enabled: true, groups: [] };
@@ -35,6 +37,26 @@ void t.test('a share link opens the service once, by whoever sends its form', as
   t.equal((await open(door, code)).status, 401, 'it is used up');
   t.equal((await visitor.ask('/')).status, 200, 'and who came in stays');
   t.match(await door.domain.links.list(door.serviceId), [{ label: 'for Bob', uses: 1, used: 1 }]);
+});
+
+void t.test('a link says where it opens: the port of the gateways, and a name where the service has many', async (t) => {
+  const { domain } = await openDomain();
+  t.teardown(() => domain.close());
+  const { id: tokenId } = (await addGatewayToken(domain)).token;
+  await domain.clusters.proxyConnected({ proxyId: asId('gw'), tokenId, cluster: 'a.test', version: '1', publicPort: 8_443 });
+  const { id: peerId } = (await domain.peers.self(await addPeer(domain, 'web'))).peer;
+  const make = async (host: string): Promise<ServiceId> =>
+    (await domain.services.create(serviceOf(peerId, { name: host, domain: host, auth: { ...noAuth, link } }), system)).id;
+  const request = { label: 'x', expiresInMs: 60_000, uses: 1 };
+  const one = await make('one.a.test');
+  t.equal((await domain.links.create(one, request, system)).origin, 'https://one.a.test:8443');
+  t.equal((await domain.links.create(one, { ...request, host: 'One.a.test' }, system)).origin, 'https://one.a.test:8443');
+  await t.rejects(domain.links.create(one, { ...request, host: 'two.a.test' }, system), { code: 'DOMAIN_INVALID' });
+  const many = await make('*.apps.a.test');
+  t.equal((await domain.links.create(many, { ...request, host: 'x.apps.a.test' }, system)).origin, 'https://x.apps.a.test:8443');
+  for (const host of [undefined, '*.apps.a.test', 'apps.a.test', 'a.b.apps.a.test', 'x.other.test'])
+    await t.rejects(domain.links.create(many, { ...request, host }, system), { code: 'DOMAIN_INVALID' }, host ?? 'none');
+  t.equal((await domain.links.list(many)).length, 1);
 });
 
 void t.test('of fifty clients that race for a link exactly as many get in as it allows', async (t) => {
@@ -115,6 +137,45 @@ void t.test('a signed-in user pairs a device, which comes in by header, basic au
   for (const target of [`/.meshgate/d/${secret.slice(0, -1)}/x`, '/.meshgate/d//x', `/.meshgate/d/${secret}x/x`, '/.meshgate/d/../x'])
     t.equal((await new Visitor(door).ask(target, { fields: [program] })).status, 401, target.slice(-8));
   t.equal((await new Visitor(door).ask(`/.meshgate/d/${secret}/x`, { fields: [program, 'X-Meshgate-Device: other'] })).status, 401);
+});
+
+void t.test('who comes by a device’s path stays there where the application sends them on, and takes the secret nowhere else', async (t) => {
+  const door = await openFrontDoor(t, { oidc }, { devices: true });
+  const secret = await pair(await signIn(door), 'TV');
+  const prefix = `/.meshgate/d/${secret}`;
+  const sends: readonly (readonly [string, string])[] = [
+    ['/home?q=1#f', `${prefix}/home?q=1#f`],
+    ['https://a.test/home', `https://a.test${prefix}/home`],
+    ['https://A.test', `https://a.test${prefix}/`],
+    ['//a.test/home', `https://a.test${prefix}/home`],
+    ['next', 'next'],
+    ['../../../up?x', `${prefix}/up?x`],
+    ['../up', `${prefix}/up`],
+    ['?page=2', '?page=2'],
+    ['http://a.test/home', 'http://a.test/home'],
+    ['https://other.test/home', 'https://other.test/home'],
+    ['https://a.test.evil.test/', 'https://a.test.evil.test/'],
+    ['https://a.test@evil.test/', 'https://a.test@evil.test/'],
+    ['//evil.test/x', '//evil.test/x'],
+    ['/\\\\evil.test/x', '/\\\\evil.test/x'],
+    ['\\\\evil.test', '\\\\evil.test'],
+    ['/\t/evil.test', `${prefix}/\t/evil.test`],
+    ['javascript:alert(1)', 'javascript:alert(1)'],
+  ];
+  let location = '';
+  const app = await startRecorder(t, () => `HTTP/1.1 302 Found\r\nLocation: ${location}\r\nRefresh: 5; url=${location}\r\nContent-Length: 0\r\n\r\n`);
+  const mapping = await door.domain.services.mapping(door.serviceId, 'a.test');
+  if (mapping === undefined) throw new TypeError('no mapping');
+  door.fixture.setRoutes([{ ...mapping, paths: [path(app.port)] }]);
+  for (const [sent, seen] of sends) {
+    location = sent;
+    const there = await new Visitor(door).ask(`${prefix}/a/b`, { fields: [program] });
+    t.match(there, { status: 302, location: seen }, sent);
+    t.match(there.text, `\r\nRefresh: 5; url=${seen}\r\n`, sent);
+    const byHeader = await new Visitor(door).ask('/a/b', { fields: [program, `X-Meshgate-Device: ${secret}`] });
+    t.match(byHeader, { status: 302, location: sent }, 'others as it was');
+    t.notMatch(app.requests.join(''), secret);
+  }
 });
 
 void t.test('a device ends with its revocation, its user and its service', async (t) => {

@@ -20,13 +20,16 @@ const share = apiCommand({
     expires: { kind: 'text', value: 'DURATION', about: 'how long it opens, such as 24h (default), at most 90d' },
     uses: { kind: 'integer', value: 'N', about: 'how many times it opens (default 1)' },
     label: { kind: 'text', value: 'TEXT', about: 'for whom it is: stands in lists and logs' },
+    host: { kind: 'text', value: 'NAME', about: 'the name that it leads to, of a service whose domain is a wildcard' },
   },
   async run(session) {
     const { api, input } = session;
+    const host = input.text('host');
     const request = {
       label: input.text('label') ?? 'share link',
       expires_in: `${seconds('expires', input.text('expires') ?? '24h')}s`,
       uses: input.integer('uses') ?? 1,
+      ...(host === undefined ? {} : { host }),
     };
     const answer = await api.call('POST', await linksOf(session), request);
     if (!session.json) session.io.err('the link is not shown again');

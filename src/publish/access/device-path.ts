@@ -1,7 +1,7 @@
 // Paths that carry a paired device's secret, for apps that can be given nothing but an address.
 
 /** Begins a path that carries a device's secret: `/.meshgate/d/SECRET/…` is `/…`, from that device. */
-const devicePrefix = '/.meshgate/d/';
+export const devicePrefix = '/.meshgate/d/';
 
 /** A path, with a device's secret taken out of it: nothing behind this sees it, no log and no rule (attack row L-2). */
 export function splitDevicePath(path: string): { readonly path: string; readonly secret: string | undefined } {

@@ -2,7 +2,7 @@
 import type { ServiceMapping } from '#model/service.ts';
 import type { Fields } from '#wire/http1-fields.ts';
 import { compileResponseEdits, type ResponseEdits } from './header-edits.ts';
-import { outwardCookiePath, rewriteReference, rewriteRefresh, type Visit } from './location.ts';
+import { behindPrefix, type Behind, outwardCookiePath, rewriteReference, rewriteRefresh, type Visit } from './location.ts';
 
 export interface AnswerEdits {
   readonly redirects: boolean;
@@ -28,7 +28,7 @@ export function editAnswer(fields: Fields, { redirects, cookies, headers }: Answ
         if (redirects) values[i] = rewriteReference(value, visit);
         break;
       case 'refresh':
-        if (redirects) values[i] = rewriteRefresh(value, visit);
+        if (redirects) values[i] = rewriteRefresh(value, (reference) => rewriteReference(reference, visit));
         break;
       case 'set-cookie':
         if (cookies) values[i] = rewriteCookie(value, visit);
@@ -38,6 +38,15 @@ export function editAnswer(fields: Fields, { redirects, cookies, headers }: Answ
     }
   }
   if (headers !== undefined) addFields(fields, headers);
+}
+
+/** Keeps whoever came behind a prefix of ours there, where a final answer sends them on. */
+export function keepBehind({ keys, values }: Fields, behind: Behind): void {
+  for (let i = 0; i < keys.length; i++) {
+    const value = values[i] ?? '';
+    if (keys[i] === 'location' || keys[i] === 'content-location') values[i] = behindPrefix(value, behind);
+    else if (keys[i] === 'refresh') values[i] = rewriteRefresh(value, (reference) => behindPrefix(reference, behind));
+  }
 }
 
 /** Adds what is set and added; what they replace has been left out already. */

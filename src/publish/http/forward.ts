@@ -51,8 +51,8 @@ export interface ForwardEvents {
   visitor(by: 'cookie' | 'address'): string | undefined;
   /** The whole head for the target but framing fields and the empty line. */
   head(target: RouteTarget): string;
-  /** Makes the route's edits in the head of a final answer, in place; asked only where there are some. */
-  edit(fields: Fields, edits: AnswerEdits, target: RouteTarget): void;
+  /** Makes the route's edits, if any, in the head of a final answer, in place, and those that the request asks for. */
+  edit(fields: Fields, edits: AnswerEdits | undefined, target: RouteTarget): void;
   /** A connection to the target is being opened, and was; neither is told where one was kept. */
   dialling(target: RouteTarget): void;
   dialled(): void;
@@ -364,7 +364,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     const stated = statedLength(head);
     const { edits } = this.#order.route;
     const fields = responseFields(head.fields, this.#without());
-    if (edits !== undefined) this.#events.edit(fields, edits, this.#target);
+    this.#events.edit(fields, edits, this.#target);
     if (this.#member !== undefined) this.#greet(this.#member, fields);
     const { exchange } = this.#order;
     const answer: Answer = {

@@ -11,6 +11,7 @@ import type { ResponseHead } from '#wire/http1-head.ts';
 import type { Verdict } from '../access/check.ts';
 import { admittedRate } from '../access/checks/rate.ts';
 import { clientAddress, isTrustedPeer } from '../access/client-address.ts';
+import { behindDevice } from '../access/behind-device.ts';
 import { answerOwnPath } from '../access/own-paths.ts';
 import { isOwnPath, Place } from '../access/place.ts';
 import { askToProve } from '../access/proof-steps.ts';
@@ -23,7 +24,7 @@ import { reasonStatus, type OwnReason } from '../pages/reasons.ts';
 import { diagnosisOf, type Diagnosis, type StageTimes } from '../pages/stages.ts';
 import type { Trace } from '../tracing/trace-context.ts';
 import { CONFIRM_MS, UPGRADE_IDLE_MS } from '../constants.ts';
-import { editAnswer, type AnswerEdits } from './answer-edits.ts';
+import { editAnswer, keepBehind, type AnswerEdits } from './answer-edits.ts';
 import { credentialOf, memberKey } from './credential.ts';
 import { diagnose, diagnosisToken } from './diagnose.ts';
 import type { Exchange, ExchangeOwner } from './exchange.ts';
@@ -230,7 +231,7 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     const { path, query } = subject;
     const location = answer.kind === 'redirect' ? redirectLocation(answer, new Place(subject).origin, path.slice(prefix.length), query) : '';
     this.#status = answer.status;
-    giveAnswer(this.#exchange, answer, location, edits?.headers);
+    giveAnswer(this.#exchange, answer, location, edits?.headers, behindDevice(subject));
   }
 
   #send(identity: string): void {
@@ -271,20 +272,21 @@ class Work implements OpenStream, ExchangeOwner, ForwardEvents {
     );
   }
 
-  edit(fields: Fields, edits: AnswerEdits, target: RouteTarget): void {
+  edit(fields: Fields, edits: AnswerEdits | undefined, target: RouteTarget): void {
     const [subject, route] = this.#admitted();
-    const { host, path } = subject;
-    const { authority } = this.#exchange.request;
-    const innerPath = target.basePath + this.#innerPath;
-    editAnswer(fields, edits, {
-      frame: publicFrame(route.paths, target.basePath),
-      upstream: target.upstream,
-      origin: new Place(subject).origin,
-      authority,
-      host,
-      path,
-      innerPath,
-    });
+    if (edits !== undefined) {
+      editAnswer(fields, edits, {
+        frame: publicFrame(route.paths, target.basePath),
+        upstream: target.upstream,
+        origin: new Place(subject).origin,
+        authority: this.#exchange.request.authority,
+        host: subject.host,
+        path: subject.path,
+        innerPath: target.basePath + this.#innerPath,
+      });
+    }
+    const behind = behindDevice(subject);
+    if (behind !== undefined) keepBehind(fields, behind);
   }
 
   dialling(target: RouteTarget): void {

@@ -41,11 +41,37 @@ export function rewriteReference(reference: string, visit: Visit): string {
 }
 
 /** Refresh: seconds, and where to go then. */
-export function rewriteRefresh(value: string, visit: Visit): string {
+export function rewriteRefresh(value: string, rewrite: (reference: string) => string): string {
   const match = /^(\s*[0-9.]*\s*[;,]?\s*url\s*=\s*)(["']?)(.*?)\2(\s*)$/i.exec(value);
   if (match === null) return value;
   const [, before = '', quote = '', url = '', after = ''] = match;
-  return `${before}${quote}${rewriteReference(url, visit)}${quote}${after}`;
+  return `${before}${quote}${rewrite(url)}${quote}${after}`;
+}
+
+/** Where a visitor is whose addresses all begin with a prefix that the application knows nothing of. */
+export interface Behind {
+  readonly prefix: string;
+  readonly origin: string;
+  readonly authority: string;
+  /** That was asked for, without the prefix. */
+  readonly path: string;
+}
+
+/**
+ * A reference of an answer, so that who follows it stays behind the prefix. It goes into what leads to our own origin over TLS, and nowhere else:
+ * it may be a secret.
+ */
+export function behindPrefix(reference: string, { prefix, origin, authority, path }: Behind): string {
+  const absolute = /^(?:https:)?\/\/([^/?#\\]*)(.*)$/i.exec(reference);
+  if (absolute !== null) {
+    const [, host = '', rest = ''] = absolute;
+    if (host.toLowerCase() !== authority.toLowerCase() && `https://${host.toLowerCase()}` !== origin) return reference;
+    return origin + prefix + (rest.startsWith('/') ? rest : `/${rest}`);
+  }
+  if (/^(?:[a-z][a-z0-9+.-]*:|[/\\]{2}|\\)/i.test(reference)) return reference;
+  const [steps, tail] = split(reference);
+  if (steps.startsWith('/')) return prefix + reference;
+  return /(?:^|\/)\.\.(?:\/|$)/.test(steps) ? prefix + resolvePath(path, steps) + tail : reference;
 }
 
 /** The Path of a target's cookie as the visitor's browser has to see it. A cookie for all of the target is one for all of the route. */

@@ -4,6 +4,7 @@ import type { OwnAnswer } from '#model/web.ts';
 import { ownAnswerProblem } from '#model/web-rules.ts';
 import { addFields } from './answer-edits.ts';
 import type { ResponseEdits } from './header-edits.ts';
+import { behindPrefix, type Behind } from './location.ts';
 import type { Exchange } from './exchange.ts';
 
 export type CompiledAnswer =
@@ -42,10 +43,12 @@ export function giveAnswer(
   answer: CompiledAnswer & { kind: 'respond' | 'redirect' },
   location: string,
   edits: ResponseEdits | undefined,
+  behind: Behind | undefined,
 ): void {
   const fields: Fields = { names: [], keys: [], values: [] };
   const body = answer.kind === 'respond' ? answer.body : Buffer.alloc(0);
-  if (answer.kind === 'redirect') push(fields, 'Location', isFieldValue(location) ? location : '/');
+  const leads = isFieldValue(location) ? location : '/';
+  if (answer.kind === 'redirect') push(fields, 'Location', behind === undefined ? leads : behindPrefix(leads, behind));
   else if (answer.contentType !== '' && edits?.names.has('content-type') !== true) push(fields, 'Content-Type', answer.contentType);
   if (edits !== undefined) addFields(fields, edits);
   exchange.answer({ status: answer.status, reason: '', fields, length: body.length, statedLength: body.length });

@@ -142,5 +142,10 @@ export function exposedService(
 
 /** How people reach it. `publicPort` is that of HTTPS. */
 export function exposedUrl({ mode, domain, listenPort }: Pick<ServiceInput, 'mode' | 'domain' | 'listenPort'>, publicPort: number): string {
-  return mode === 'http' ? `https://${domain}${publicPort === 443 ? '' : `:${publicPort}`}` : `${mode}://${domain}:${listenPort ?? 0}`;
+  return mode === 'http' ? pageOrigin(domain, publicPort) : `${mode}://${domain}:${listenPort ?? 0}`;
+}
+
+/** Of a host's pages. */
+export function pageOrigin(host: string, publicPort: number): string {
+  return `https://${host}${publicPort === 443 ? '' : `:${publicPort}`}`;
 }

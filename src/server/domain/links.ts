@@ -2,11 +2,12 @@
 import { generateToken, linkTokenPrefix, tokenDigest } from '#crypto/tokens.ts';
 import { asId, type UserId } from '#model/ids.ts';
 import type { LinkRecord } from '../store/link-table.ts';
-import { checkLimit, checkName } from './checks.ts';
+import { canonicalHost, checkLimit, checkName } from './checks.ts';
 import { linkMaxMs, linkMaxUses, linksPerService } from './constants.ts';
 import { write, type Context } from './context.ts';
 import type { LinkUseCases, ShareLink } from './proof-contract.ts';
 import { domainError, invalid } from './errors.ts';
+import { pageOrigin } from './expose-rules.ts';
 import { newId } from './ids.ts';
 import { endSession } from './sessions.ts';
 
@@ -36,13 +37,14 @@ export function linkUseCases(context: Context): LinkUseCases {
         const service = await tables.services.find(serviceId);
         if (service === undefined) throw domainError('DOMAIN_SERVICE_UNKNOWN');
         if (service.auth.link?.enabled !== true) throw invalid('The service takes no links: switch link_auth on.');
+        const host = hostOf(service.domain, request.host);
         checkLimit(await tables.links.count(serviceId), linksPerService);
         const createdBy = actor.kind === 'user' ? actor.id : asId<UserId>('');
         const times = { createdAt: now, expiresAt: now + expiresInMs };
         const record: LinkRecord = { id: newId(random), serviceId, label, createdBy, uses, used: 0, revoked: false, ...times };
         await tables.links.insert(record, tokenDigest(plain));
         await audit('service.link.create', actor, serviceId, { service: service.name, label, uses: String(uses) });
-        return { link: viewOf(record), plain, domain: service.domain };
+        return { link: viewOf(record), plain, origin: pageOrigin(host, (await tables.clusters.publicPort(service.cluster)) ?? 443) };
       });
     },
 
@@ -57,6 +59,14 @@ export function linkUseCases(context: Context): LinkUseCases {
       });
     },
   };
+}
+
+/** Where visitors of the link go. A wildcard is no name that a browser could open. */
+function hostOf(domain: string, asked: string | undefined): string {
+  if (asked === undefined && domain.startsWith('*.')) throw invalid('The service stands for many names: say which one the link is to lead to.');
+  const host = asked === undefined ? domain : canonicalHost(asked);
+  if (host === undefined || (host !== domain && `*${host.slice(host.indexOf('.'))}` !== domain)) throw invalid('The host is not one of the service.');
+  return host;
 }
 
 function viewOf({ serviceId: _serviceId, ...link }: LinkRecord): ShareLink {

@@ -23,15 +23,26 @@ export interface ShareLink {
   readonly revoked: boolean;
 }
 
+export interface LinkRequest {
+  readonly label: string;
+  readonly expiresInMs: number;
+  readonly uses: number;
+  /** Where it is to lead, of a service whose domain is a wildcard; else the domain, or left out. */
+  readonly host?: string | undefined;
+}
+
 export interface LinkUseCases {
   /** The newest first. DOMAIN_SERVICE_UNKNOWN. */
   list(serviceId: ServiceId): Promise<readonly ShareLink[]>;
-  /** `plain` is told once; a digest is kept. DOMAIN_SERVICE_UNKNOWN, DOMAIN_INVALID where the service takes no links, DOMAIN_LIMIT. */
+  /**
+   * `plain` is told once; a digest is kept. It opens at `origin`, with the port of the cluster's gateways. DOMAIN_SERVICE_UNKNOWN, DOMAIN_LIMIT,
+   * DOMAIN_INVALID where the service takes no links, or stands for many names and the request names none of them.
+   */
   create(
     serviceId: ServiceId,
-    request: { readonly label: string; readonly expiresInMs: number; readonly uses: number },
+    request: LinkRequest,
     actor: Actor,
-  ): Promise<{ readonly link: ShareLink; readonly plain: string; readonly domain: string }>;
+  ): Promise<{ readonly link: ShareLink; readonly plain: string; readonly origin: string }>;
   /** It opens nothing more, and ends the sessions that it had a part in. DOMAIN_NOT_FOUND. */
   revoke(serviceId: ServiceId, id: string, actor: Actor): Promise<void>;
 }
