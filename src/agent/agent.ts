@@ -111,6 +111,7 @@ export function startAgent(config: AgentConfig, deps: { readonly log: Logger; re
       targets: forwarder.status(),
       udpFlows: udp.open,
       tlsHere: tlsHere?.status(),
+      problems: tlsHere?.problems() ?? [],
       exposures: exposures.rows(),
       discovery: discoveries.map((discovery) => discovery.status()),
     });

@@ -2,7 +2,7 @@
 // serves them, and lets in only connections of the gateways that it was told of.
 import type { Duplex } from 'node:stream';
 import { systemClock, type Timer } from '#lib/clock.ts';
-import { describeError } from '#lib/errors.ts';
+import { describeError, errorCode } from '#lib/errors.ts';
 import type { Closable } from '#lib/lifecycle.ts';
 import type { Logger } from '#lib/log.ts';
 import type { Dial, Ends } from '#lib/net.ts';
@@ -15,6 +15,8 @@ import { tlsAskAgainMs, tlsGrantMs, tlsGrantRetryMs, tlsRenewMs } from './consta
 export interface TlsDoor extends Closable {
   accept(stream: Duplex, ends: Ends): void;
   status(): unknown;
+  /** What is not well, each for people. */
+  problems(): readonly string[];
 }
 
 export interface TlsDoorOptions extends Pick<TlsGrant, 'token' | 'cluster' | 'proxyId'> {
@@ -41,6 +43,8 @@ export class TlsHere implements Closable {
   #door: TlsDoor | undefined;
   #timer: Timer | undefined;
   #reason = 'the control plane has not been asked yet';
+  /** The control plane knows us, and has nothing for us to serve. */
+  #refused = false;
   /** Monotonic milliseconds of the last question. */
   #asked = -Infinity;
   #asking: Promise<void> | undefined;
@@ -68,6 +72,11 @@ export class TlsHere implements Closable {
   status(): unknown {
     const { cluster, gateways = [] } = this.#grant ?? {};
     return { cluster, gateways, reason: this.#reason, door: this.#door?.status() };
+  }
+
+  /** That there is no service yet is none. */
+  problems(): readonly string[] {
+    return [...(this.#reason === '' || this.#refused ? [] : [`TLS cannot end here: ${this.#reason}`]), ...(this.#door?.problems() ?? [])];
   }
 
   async close(): Promise<void> {
@@ -100,6 +109,7 @@ export class TlsHere implements Closable {
       const before = this.#grant;
       const now = await grant(before?.token ?? '', AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(tlsGrantMs)]));
       this.#grant = now;
+      this.#refused = false;
       if (this.#door !== undefined && before?.token === now.token) {
         this.#reason = '';
         return;
@@ -111,6 +121,7 @@ export class TlsHere implements Closable {
       this.#reason = '';
     } catch (error) {
       this.#reason = describeError(error);
+      this.#refused = errorCode(error) === 'RPC_PERMISSION_DENIED';
       this.#deps.log.debug('the control plane has not let TLS end here', { reason: this.#reason });
     }
   }

@@ -68,6 +68,8 @@ export interface AgentDoor extends Closable {
   /** Takes a connection from a gateway, which has to begin with a PROXY header. That it is a gateway's is the caller's to know. */
   accept(stream: Duplex, ends: Ends): void;
   status(): AgentDoorStatus;
+  /** What is not well, each for people. */
+  problems(): readonly string[];
 }
 
 /** Rejects with the errors of certificates, and PUBLISH_LOG_FILE. */
@@ -199,6 +201,11 @@ export function openAgentDoor(options: AgentDoorOptions, { dial, log }: AgentDoo
     return {
       accept: (stream, ends) => door.admit(stream, ends, (said) => publisher.handleConnection(stream, said)),
       status: () => ({ link: control.status(), services: reporter.status(), certificates: certificates.list() }),
+      problems: () => [
+        ...[accessLog.problem, mappings.problem, certificates.problem()].filter((problem) => problem !== ''),
+        ...(control.status().connected ? [] : [`the link for services whose TLS ends here is down: ${control.status().reason}`]),
+        ...reporter.status().flatMap(({ domain, state, reason }) => (state === 'active' ? [] : [`${domain}: ${reason === '' ? state : reason}`])),
+      ],
       close: () => scope.close(),
     };
   });

@@ -284,7 +284,8 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     const plainAt =
       config.httpListen ?? (config.acme.authorities.length > 0 && config.acme.challenge === 'http-01' ? { host: '::', port: 80 } : undefined);
     if (plainAt !== undefined) {
-      const known = (host: string): boolean => routes.service(host) !== undefined;
+      // Also names of TLS services on HTTPS's port, such as those whose TLS ends at an agent.
+      const known = (host: string): boolean => routes.service(host) !== undefined || streams.takesName(sockets.port, host);
       const token = async (host: string, asked: string): Promise<string | undefined> => await certificates.challenges?.token(host, asked);
       scope.use(await listenPlainHttp(plainAt, { known, token, httpsPort: sockets.port, door }));
     }

@@ -54,7 +54,7 @@ export const managementError = defineErrors('server/management', {
   MANAGEMENT_ACCOUNT_WRONG: { text: 'This account is not served here.', origin: 'input', retry: false, status: 403 },
   MANAGEMENT_LOGS_TOO_MANY: { text: 'Too many access log records in one call.', origin: 'input', retry: false, status: 400 },
   MANAGEMENT_METHOD_NONE: { text: 'This server signs people in at its identity provider only.', origin: 'input', retry: false, status: 501 },
-  MANAGEMENT_REPORT_STRANGER: { text: 'Only a connected peer may report its paths.', origin: 'peer', retry: true, status: 412 },
+  MANAGEMENT_REPORT_STRANGER: { text: 'Only a connected peer may report its paths, or ask to end TLS.', origin: 'peer', retry: true, status: 412 },
   MANAGEMENT_REPORT_SOON: { text: 'The last report of this peer came a moment ago.', origin: 'peer', retry: true, status: 429 },
   MANAGEMENT_REPORT_TOO_LONG: { text: 'The report is too long to be one.', origin: 'peer', retry: false, status: 400 },
   MANAGEMENT_EXPOSE_INVALID: { text: 'The request to expose a service makes no sense.', origin: 'peer', retry: false, status: 400 },
