@@ -12,6 +12,7 @@ import { write, type Context, type Write } from './context.ts';
 import type { Actor } from './contract.ts';
 import { domainError } from './errors.ts';
 import { newId } from './ids.ts';
+import { isIssuer } from './issuer-choice.ts';
 import { proofsOf } from './mappings.ts';
 import { beginAttempt } from './proof-attempts.ts';
 import type { DeviceUseCases } from './proof-contract.ts';
@@ -98,7 +99,7 @@ export async function verifyDevice(context: Context, attempt: CredentialAttempt,
   const keys = [{ key: `device ${callerNetwork(attempt.address)}`, rule: attemptRules.device }];
   const now = clock.wall();
   if (!isToken(attempt.secret, deviceTokenPrefix)) return wrong;
-  const found = await store.read(async (tables) => await deviceOf(tables, attempt, cluster));
+  const found = await store.read(async (tables) => await deviceOf(context, tables, attempt, cluster));
   if (found === undefined) {
     const waitMs = await store.write(async (tables) => await beginAttempt(tables, now, keys));
     return waitMs > 0 ? { kind: 'denied', why: 'wait', retryAfterMs: waitMs } : wrong;
@@ -111,6 +112,7 @@ export async function verifyDevice(context: Context, attempt: CredentialAttempt,
 }
 
 async function deviceOf(
+  context: Context,
   tables: Tables,
   { serviceId, secret }: CredentialAttempt,
   cluster: string,
@@ -119,7 +121,7 @@ async function deviceOf(
   const service = await enabledService(tables, serviceId, cluster);
   if (device === undefined || service?.access.devices !== true || device.serviceId !== serviceId) return undefined;
   const user = await tables.users.find(device.userId);
-  if (user === undefined || user.blocked) return undefined;
+  if (user === undefined || user.blocked || !(await isIssuer(context, tables, user.connector))) return undefined;
   if (!mayUse(service, user)) return 'group_not_allowed';
   return { device, identity: await identityOf(tables, user, 'device') };
 }

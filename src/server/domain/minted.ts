@@ -12,6 +12,7 @@ import { certificateSkewMs, certificatesListed, certificatesPerUser, sshPrincipa
 import { write, type Context, type Write } from './context.ts';
 import { domainError, invalid } from './errors.ts';
 import { newId } from './ids.ts';
+import { isIssuer } from './issuer-choice.ts';
 import type { Minted, MintedUseCases, MintFor } from './minted-contract.ts';
 import { readSettings } from './saved-settings.ts';
 import { sessionTimes } from './session-times.ts';
@@ -119,7 +120,8 @@ export function mintedUseCases(context: Context): MintedUseCases {
  * What a client certificate stands for. The gateway has looked at its dates; what was opened with it may live on as long as a session of the
  * service does.
  */
-export async function verifyMinted({ store, clock }: Context, { serviceId, secret }: CredentialAttempt, cluster: string): Promise<CredentialCheck> {
+export async function verifyMinted(context: Context, { serviceId, secret }: CredentialAttempt, cluster: string): Promise<CredentialCheck> {
+  const { store, clock } = context;
   return await store.read(async (tables) => {
     const wrong: CredentialCheck = { kind: 'denied', why: 'wrong', retryAfterMs: 0 };
     const record = await tables.minted.findByDigest(secret);
@@ -127,7 +129,7 @@ export async function verifyMinted({ store, clock }: Context, { serviceId, secre
     if (record?.kind !== 'tls' || record.serviceId !== serviceId || service === undefined || !takesTls(service)) return wrong;
     if (record.createdAt + sessionTimes(service, await readSettings(tables)).maxAgeMs <= clock.wall()) return wrong;
     const user = await tables.users.find(record.userId);
-    if (user === undefined || user.blocked) return wrong;
+    if (user === undefined || user.blocked || !(await isIssuer(context, tables, user.connector))) return wrong;
     if (!mayUse(service, user)) return { kind: 'denied', why: 'group_not_allowed', retryAfterMs: 0 };
     return { kind: 'valid', identity: await identityOf(tables, user, 'certificate') };
   });

@@ -8,6 +8,7 @@ import { write, type Context } from './context.ts';
 import type { ApiToken, ProxyToken, TokenUseCases } from './contract.ts';
 import { domainError, invalid } from './errors.ts';
 import { newId } from './ids.ts';
+import { isIssuer } from './issuer-choice.ts';
 import { isAgentCluster } from './tls-place.ts';
 
 const dayMs = 24 * 60 * 60_000;
@@ -65,7 +66,7 @@ export function tokenUseCases(context: Context): TokenUseCases {
       const now = clock.wall();
       if (token === undefined || token.expiresAt <= now) return undefined;
       const user = await store.tables.users.find(token.userId);
-      if (user === undefined || user.blocked) return undefined;
+      if (user === undefined || user.blocked || !(await isIssuer(context, store.tables, user.connector))) return undefined;
       if (isStale(token.lastUsed, now)) await noted(store.tables.tokens.setUsed(token.id, now));
       return user;
     },

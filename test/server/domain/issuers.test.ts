@@ -1,5 +1,6 @@
 // Issuers in the store, and the users that come from them.
 import t from 'tap';
+import { plainAccess } from '#model/access.ts';
 import { plainIssuerRules } from '#model/issuer.ts';
 import type { IssuerInput } from '../../../src/server/domain/contract.ts';
 import { addCluster, addOwner, addPeer, openDomain, serviceOf, system } from './support.ts';
@@ -41,6 +42,27 @@ t.test('an issuer is kept with its secret sealed, and the secret stays where nob
   t.equal(await domain.issuers.secret(made.id), 'another');
   await domain.issuers.delete(made.id, system);
   t.same(await domain.issuers.list(), []);
+  await domain.close();
+});
+
+t.test('with its issuer goes all that somebody can come in with: tokens and devices, too', async (t) => {
+  const { domain } = await openDomain();
+  await addOwner(domain);
+  await addCluster(domain);
+  const { id } = await domain.issuers.create(corp, system);
+  const { user } = await domain.users.fromConnector({ connector: id, subject: '1', email: 'ada@corp.example', name: 'Ada' });
+  const peerId = (await domain.peers.self(await addPeer(domain, 'web'))).peer.id;
+  const service = await domain.services.create(serviceOf(peerId, { access: { ...plainAccess, devices: true } }), system);
+  const session = await domain.sessions.create(service.id, user.id, 'proxy.test');
+  const paired = await domain.devices.pair(session.id, service.id, 'proxy.test', 'TV');
+  const secret = 'secret' in paired ? paired.secret : '';
+  const device = { kind: 'device', name: '', secret, address: '192.0.2.1', serviceId: service.id } as const;
+  const { plain } = await domain.tokens.create(user.id, 'script', 30, system);
+  t.match(await domain.proofs.verify(device, 'proxy.test'), { kind: 'valid' });
+  t.match(await domain.tokens.verify(plain), { id: user.id });
+  await domain.issuers.delete(id, system);
+  t.match(await domain.proofs.verify(device, 'proxy.test'), { kind: 'denied' });
+  t.equal(await domain.tokens.verify(plain), undefined);
   await domain.close();
 });
 
