@@ -17,5 +17,6 @@ export const cliError = defineErrors('cli', {
   CLI_AGENT_REFUSED: { text: 'the agent refused', origin: 'input', retry: false, status: 400 },
   CLI_CONNECT: { text: 'the service cannot be connected to', origin: 'peer', retry: true, status: 502 },
   CLI_NOT_FOUND: { text: 'nothing has this name or id', ...input },
+  CLI_NOT_PROVEN: { text: 'this host is not proven to be yours, so it is not attacked', ...input },
   CLI_AMBIGUOUS: { text: 'more than one has this name; use the id', ...input },
 });

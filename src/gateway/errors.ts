@@ -38,6 +38,10 @@ export const gatewayError = defineErrors('gateway', {
     retry: true,
     status: 502,
   },
+  GATEWAY_TARGET_SPECIAL: {
+    text: 'The target is dialled by the gateway itself and leads to a link-local, multicast, unspecified or metadata address. Those are never dialled.',
+    ...input,
+  },
   GATEWAY_PORT_IN_USE: { text: 'The public port is in use. Stop the program that holds it, or change listen.', ...input },
   GATEWAY_PORT_FORBIDDEN: { text: 'This user may not open the public port. Choose a port above 1023, or grant CAP_NET_BIND_SERVICE.', ...input },
   GATEWAY_PORT_FAILED: { text: 'The public port cannot be opened. Check the address in listen.', ...input },

@@ -38,6 +38,7 @@ import type { GatewayConfig } from './config.ts';
 import { openCertificates, type GatewayCertificates } from './certificates.ts';
 import { readConfigured } from './configured-file.ts';
 import { drainMs, reachableMs, visitorPort } from './constants.ts';
+import { guardDirect, guardDirectUdp } from './direct-dial.ts';
 import { gatewayError } from './errors.ts';
 import { listenPlainHttp } from './listen/plain-http.ts';
 import { ProxyDoor } from './listen/proxy-door.ts';
@@ -170,12 +171,13 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
     const unlocks = scope.use(new Unlocks({ clock, log: log.with({ part: 'stream' }) }));
     const around = await openSurroundings(config, scope, { clock, log });
     const reachable = viewPaths(() => node.overlay.status().peers, clock);
+    const directDial = guardDirect(hostDial);
     const publisher = createHttpPublisher({
       around,
       routes: () => routes,
       dial: node.overlay.dial,
       reachable,
-      directDial: hostDial,
+      directDial,
       backend: createAccessBackend(sessions, credentials),
       unlocks,
       devices: control,
@@ -217,14 +219,14 @@ export function startGateway(config: GatewayConfig, deps: { readonly log: Logger
         certificateHolder: (secret, service, address, signal) =>
           credentials.verifyCredential({ kind: 'certificate', name: '', secret }, service, address, signal),
         dial: node.overlay.dial,
-        directDial: hostDial,
+        directDial,
         certificates,
         challenges: certificates.challenges,
         reachable,
         webDomain: (host) => routes.service(host)?.domain,
         unlocks,
         openUdp: namedUdp(openOverlayUdp(node.overlay), (name, signal) => node.overlay.resolve(name, signal)),
-        openDirectUdp: namedUdp(udp.open, resolveHost),
+        openDirectUdp: namedUdp(guardDirectUdp(udp.open), resolveHost),
         accessLog: record,
         clock,
         log: log.with({ part: 'stream' }),

@@ -8,7 +8,7 @@ import type { PublicKey } from '#model/ids.ts';
 import { admitsRouted, type RouteRule, type Routing } from '#model/routes.ts';
 import { PrefixTable } from '#lib/prefix-table.ts';
 import { MAX_CARRIED, MAX_NAMES_OF_ADDRESS, MAX_RESOLVED_ADDRESSES, RESOLVED_GRACE_MS, RESOLVED_SWEEP_MS } from './constants.ts';
-import { isInside, specialRange } from './special-addresses.ts';
+import { isInside, specialRange } from '#lib/special-addresses.ts';
 
 export interface CarriedRoutesOptions {
   /** This host's own addresses on its own networks, as text. */

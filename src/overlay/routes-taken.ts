@@ -8,7 +8,7 @@ import type { PublicKey } from '#model/ids.ts';
 import { haGroup, isDefaultRoute, type Route, type Routing } from '#model/routes.ts';
 import { PrefixTable } from '#lib/prefix-table.ts';
 import { MAX_NAMED_ADDRESSES, MAX_PREFIXES_TAKEN } from './constants.ts';
-import { isInside, specialRange } from './special-addresses.ts';
+import { isInside, specialRange } from '#lib/special-addresses.ts';
 
 /** How a peer can be reached now. `idle`: it has no path because nobody wants one; `gone`: the map does not have it. */
 export type Reach = 'direct' | 'relay' | 'idle' | 'seeking' | 'gone';

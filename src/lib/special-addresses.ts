@@ -1,5 +1,5 @@
 // Addresses that mean something else on every host: nobody is carried there unless a route names them, and no name may lead there.
-import { type IpAddress, type IpPrefix, parsePrefix, prefixContains } from '#lib/ip.ts';
+import { type IpAddress, type IpPrefix, parsePrefix, prefixContains } from './ip.ts';
 
 const ipv4: readonly (readonly [address: string, bits: number])[] = [
   ['0.0.0.0', 8],
