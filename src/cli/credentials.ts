@@ -67,8 +67,7 @@ export function checkApiUrl(text: string): string {
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.pathname !== '/' || url.search !== '') {
     throw cliError('CLI_API_URL', `"${text.replace(/\/\/[^/]*@/, '//…@')}" is not https://host[:port]`);
   }
-  const local = isLocalhostName(url.hostname) || url.hostname === '127.0.0.1' || url.hostname === '[::1]';
-  if (url.protocol === 'http:' && !local) throw cliError('CLI_API_URL', 'http:// is for this machine only; use https://');
+  if (url.protocol === 'http:' && !isOfThisMachine(url)) throw cliError('CLI_API_URL', 'http:// is for this machine only; use https://');
   return url.origin;
 }
 
@@ -87,7 +86,20 @@ export async function findCredentials(io: Io, api: string | undefined, ca: strin
 }
 
 async function storedCredentials(env: Io['env']): Promise<Credentials | undefined> {
-  return (await loadCredentials(credentialsPath(env))) ?? (await loadCredentials(localPath(stateDirectory(env))));
+  const own = await loadCredentials(credentialsPath(env));
+  if (own !== undefined) return own;
+  // `meshgate start` makes meshes of this machine only. The state directory may be that of the working directory, which somebody else may have
+  // packed: it cannot send anybody to another server.
+  const path = localPath(stateDirectory(env));
+  const local = await loadCredentials(path);
+  if (local !== undefined && !isOfThisMachine(new URL(checkApiUrl(local.api)))) {
+    throw cliError('CLI_FILE', `${path} is only for a server of this machine, and names ${checkApiUrl(local.api)}; use --api, or meshgate setup`);
+  }
+  return local;
+}
+
+function isOfThisMachine({ hostname }: URL): boolean {
+  return isLocalhostName(hostname) || hostname === '127.0.0.1' || hostname === '[::1]';
 }
 
 function nonEmpty(text: string | undefined): string | undefined {
