@@ -32,7 +32,7 @@ async function upstream(t: Test, answer: (socket: Socket) => void): Promise<numb
   return (server.address() as AddressInfo).port;
 }
 
-void t.test('granted ports lead to their target, to the default host, or nowhere', async (t) => {
+void t.test('row X-4: granted ports lead to their target, to the default host, or nowhere', async (t) => {
   const dialled: unknown[] = [];
   const dial: Dial = async (target) => {
     dialled.push(target);

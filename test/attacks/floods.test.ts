@@ -7,7 +7,7 @@ import { BODY_STALL_MS, H2_RESETS, HEAD_MS, SWEEP_MS, WRITE_STALL_MS } from '#pu
 import { listenTcp, mapping, path, readAll, startEcho, startFixture, type Echo, type Fixture } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
 import { ManualClock } from '../support/manual-clock.ts';
-import * as h2 from './h2-raw.ts';
+import * as h2 from '#cli/attack/h2-raw.ts';
 import { rounds, seed, until } from './harness.ts';
 
 async function start(t: Test): Promise<{ fixture: Fixture; clock: ManualClock; echo: Echo }> {

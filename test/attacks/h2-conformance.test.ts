@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { issue, mapping, path, startEcho, startFixture, type Echo, type Fixture } from '../publish/harness.ts';
-import * as h2 from './h2-raw.ts';
+import * as h2 from '#cli/attack/h2-raw.ts';
 
 const PROTOCOL_ERROR = 1;
 const INTERNAL_ERROR = 2;

@@ -5,7 +5,7 @@ import type { ServiceMapping } from '#model/service.ts';
 import type { HttpPublisherDeps } from '#publish/index.ts';
 import { listenTcp, startFixture, type Fixture } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
-import { RawH2, type Field } from './h2-raw.ts';
+import { RawH2, type Field } from '#cli/attack/h2-raw.ts';
 
 /** Kept small for every day; a longer hunt sets the variable. */
 export const rounds = (usual: number): number => Math.ceil(usual * Number(process.env['MESHGATE_ATTACK_FACTOR'] ?? '1'));

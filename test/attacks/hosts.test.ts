@@ -9,7 +9,8 @@ import t, { type Test } from 'tap';
 import { issue, listenTcp, mapping, path, startFixture, withLogin, type Fixture } from '../publish/harness.ts';
 import { clientHello, Seeded } from '../support/hostile.ts';
 import { createTestCa } from '../support/test-ca.ts';
-import { request } from './h2-raw.ts';
+import { oldTls } from '#cli/attack/cases.ts';
+import { request } from '#cli/attack/h2-raw.ts';
 import { pick, Range, rounds, seed, startRecorder, variants, type Recorder } from './harness.ts';
 
 async function start(t: Test): Promise<{ range: Range; open: Recorder; closed: Recorder }> {
@@ -319,13 +320,7 @@ void t.test('T-16: old versions, weak suites and renegotiation are refused', asy
   const { range } = await start(t);
   const fixture = range.direct;
   t.equal(await handshake(fixture, { servername: 'a.test' }), 'ok');
-  for (const options of [
-    { minVersion: 'TLSv1', maxVersion: 'TLSv1', ciphers: 'ALL@SECLEVEL=0' },
-    { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'ALL@SECLEVEL=0' },
-    ...['AES128-SHA', 'AES128-GCM-SHA256', 'ECDHE-ECDSA-AES128-SHA', 'ECDHE-RSA-AES256-SHA384', 'NULL-SHA256', 'ADH-AES128-SHA', 'DES-CBC3-SHA'].map(
-      (ciphers) => ({ maxVersion: 'TLSv1.2', ciphers: `${ciphers}@SECLEVEL=0` }),
-    ),
-  ]) {
+  for (const options of oldTls) {
     const got = await handshake(fixture, { servername: 'a.test', ...options }).catch(String);
     t.not(got, 'ok', JSON.stringify(options));
   }

@@ -5,7 +5,8 @@ import { identityHeaderNames, identityHeaders, isIdentityHeader } from '#identit
 import type { HttpPublisherDeps, IdentityHeaders } from '#publish/index.ts';
 import { alice, mapping, path, session, withLogin } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
-import { type Field } from './h2-raw.ts';
+import { foreignIdentityFields } from '#cli/attack/cases.ts';
+import { type Field } from '#cli/attack/h2-raw.ts';
 import { lines, pick, proxied, Range, rounds, seed, startRecorder, variants, type Recorder } from './harness.ts';
 import { startTwins } from './twins.ts';
 
@@ -39,19 +40,7 @@ async function start(
 const signedIn: Field = ['Cookie', '__Host-meshgate=s1'];
 
 /** Everything that only the gateway may say. */
-const claims = [
-  ...identityHeaderNames,
-  'Remote-User',
-  'Remote-Email',
-  'Remote-Groups',
-  'Remote-Name',
-  'X-Remote-User',
-  'X-Auth-Request-User',
-  'X-Auth-Request-Email',
-  'X-Forwarded-User',
-  'X-Forwarded-Email',
-  'X-Forwarded-Groups',
-];
+const claims = [...identityHeaderNames, ...foreignIdentityFields];
 
 /** Another spelling of a name that some upstream reads as the same: case, and any separator that CGI and its like fold. */
 function respelled(random: Seeded, name: string, separators = '-_.'): string {

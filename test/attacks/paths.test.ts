@@ -1,6 +1,7 @@
 // Attack rows P: a path under one route never reaches what another route publishes, however it is spelled and whoever reads it.
 import { posix } from 'node:path';
 import t, { type Test } from 'tap';
+import { fragmentTargets, pathlessTargets } from '#cli/attack/cases.ts';
 import { mapping, path } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
 import { pick, Range, rounds, seed, startRecorder, targetOf, type Recorder } from './harness.ts';
@@ -172,7 +173,7 @@ void t.test('plain rules of targets', async (t) => {
   await t.test('P-10: a raw fragment is refused', async (t) => {
     clear();
     for (let i = 0; i < rounds(20); i++) {
-      const text = pick(random, ['/admin#/public', '/public#/../admin', '/#', '#', '/public/a%20b#x', '/public?q#f']);
+      const text = pick(random, fragmentTargets);
       for (const got of await range.all({ target: text })) t.ok(got.status === 400 || got.status === 0, `${got.variant} ${text} ${got.status}`);
     }
     t.ok(await range.quiet());
@@ -218,7 +219,7 @@ void t.test('plain rules of targets', async (t) => {
 
   await t.test('P-15: targets that are no path fall back to nothing', async (t) => {
     clear();
-    for (const target of ['*', 'a.test:443', 'evil.test:80', 'admin', '?x', '.', '..', '\\admin', 'mailto:x', 'http:', 'http:/admin', '%2fadmin']) {
+    for (const target of pathlessTargets) {
       for (const got of await range.all({ target }))
         t.ok([0, 400].includes(got.status) || (target === '*' && got.status === 405), `${got.variant} ${target} ${got.status}`);
     }

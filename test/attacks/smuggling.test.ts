@@ -5,7 +5,17 @@ import t, { type Test } from 'tap';
 import { CHUNK_EXTENSION_BYTES } from '#wire/http1-limits.ts';
 import { listenTcp, mapping, path, type Fixture } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
-import { block, DATA, END_HEADERS, END_STREAM, frame, HEADERS, preface, request, SETTINGS, uint32, type Field } from './h2-raw.ts';
+import {
+  badChunks,
+  badExpectations,
+  badLengths,
+  connectTargets,
+  disguisedCodings,
+  hostileTrailers,
+  httpUpgrades,
+  otherCodings,
+} from '#cli/attack/cases.ts';
+import { block, DATA, END_HEADERS, END_STREAM, frame, HEADERS, preface, request, SETTINGS, uint32, type Field } from '#cli/attack/h2-raw.ts';
 import { lines, pick, proxied, Range, rounds, seed, startRecorder, until, variants, type Outcome, type Recorder, type Variant } from './harness.ts';
 
 async function start(t: Test, answer?: (request: string) => string | undefined): Promise<{ range: Range; recorder: Recorder }> {
@@ -46,27 +56,6 @@ async function refusedAll(t: Test, make: (random: Seeded, variant: Variant) => s
   t.equal(recorder.bytes(), 0, 'nothing reached the upstream');
 }
 
-const badLengths = [
-  '+5',
-  '-5',
-  '0x5',
-  '5, 5',
-  '5,5',
-  '5 5',
-  '5\t',
-  ' 5',
-  '\t5',
-  '5;',
-  '5.0',
-  '1e1',
-  '',
-  '18446744073709551616',
-  '9999999999999999',
-  '5\u00b2',
-  '\u0665',
-  'five',
-];
-
 void t.test('S-1: a length that is not one plain number, or stands beside a coding, is refused', async (t) => {
   await refusedAll(
     t,
@@ -89,36 +78,12 @@ void t.test('S-1: a length that is not one plain number, or stands beside a codi
 });
 
 void t.test('S-2: a coding in disguise is refused', async (t) => {
-  const disguises = [
-    'xchunked',
-    'chunkedx',
-    'chunke',
-    '  chunked',
-    'chunked ',
-    '\tchunked',
-    'chunked\t',
-    'chunked\x0b',
-    '\x0cchunked',
-    'chunked\x00',
-    '"chunked"',
-    'chunked;q=1',
-    'chunked,',
-    ',chunked',
-    'identity',
-    'chunked, identity',
-    'identity, chunked',
-    'chunked, chunked',
-    'ch\u00fcnked',
-    'chunked\x7f',
-    '(chunked)',
-    '',
-  ];
   await refusedAll(
     t,
     (random, variant) => {
       const name = cased(random, 'transfer-encoding');
       const special = pick(random, [
-        [`${name}: ${pick(random, disguises)}`],
+        [`${name}: ${pick(random, disguisedCodings)}`],
         [`${name}: chunked`, `${cased(random, 'transfer-encoding')}: ${pick(random, ['chunked', 'identity', 'x'])}`],
         [`${name} : chunked`],
         [`${name}\t: chunked`],
@@ -160,12 +125,11 @@ void t.test('S-3: any coding but exactly chunked is refused, and any on HTTP/1.0
   await refusedAll(
     t,
     (random, variant) => {
-      const codings = ['gzip', 'x-gzip', 'deflate', 'compress', 'br', 'identity', 'trailers', 'zstd', 'foo'];
-      const list = Array.from({ length: random.below(3) }, () => pick(random, codings));
+      const list = Array.from({ length: random.below(3) }, () => pick(random, otherCodings));
       const old = random.below(4) === 0;
       const value = old
         ? 'chunked'
-        : [...list, pick(random, codings), 'chunked'].slice(0, list.length + 1 + random.below(2)).join(pick(random, [',', ', ', ' ,']));
+        : [...list, pick(random, otherCodings), 'chunked'].slice(0, list.length + 1 + random.below(2)).join(pick(random, [',', ', ', ' ,']));
       return `${head(random, variant, [`${cased(random, 'transfer-encoding')}: ${value}`], `POST / HTTP/1.${old ? 0 : 1}`)}0\r\n\r\n${smuggled}`;
     },
     80,
@@ -210,33 +174,7 @@ void t.test('S-5: bytes that some parser takes for the end of a line are refused
 void t.test('S-6: a chunk that is not exactly a chunk ends the request, and no whole one reaches the upstream', async (t) => {
   const { range, recorder } = await start(t);
   const random = new Seeded(seed);
-  const bad = [
-    '0x2\r\nab\r\n0\r\n\r\n',
-    '-2\r\nab\r\n0\r\n\r\n',
-    '+2\r\nab\r\n0\r\n\r\n',
-    ' 2\r\nab\r\n0\r\n\r\n',
-    '2 \r\nab\r\n0\r\n\r\n',
-    '2\nab\r\n0\r\n\r\n',
-    '2\r\nab0\r\n\r\n',
-    '2\r\nabc\r\n0\r\n\r\n',
-    '2\r\na\r\n0\r\n\r\n',
-    '2\r\nab\n0\r\n\r\n',
-    '2;a\nb\r\nab\r\n0\r\n\r\n',
-    '2;\0\r\nab\r\n0\r\n\r\n',
-    '2\r\r\nab\r\n0\r\n\r\n',
-    'fffffffffffffffff\r\nab\r\n0\r\n\r\n',
-    '10000000000000002\r\nab\r\n0\r\n\r\n',
-    '\r\nab\r\n0\r\n\r\n',
-    'g\r\nab\r\n0\r\n\r\n',
-    '0\r\nX : y\r\n\r\n',
-    '0\r\n X: y\r\n\r\n',
-    '0\r\nX: a\nb\r\n\r\n',
-    '0\n\n',
-    '0\r\n\n',
-    '0\r\nno colon\r\n\r\n',
-    '0\r\nX: \0\r\n\r\n',
-    '2;' + 'x'.repeat(CHUNK_EXTENSION_BYTES + 1) + '\r\nab\r\n0\r\n\r\n',
-  ];
+  const bad = [...badChunks, `2;${'x'.repeat(CHUNK_EXTENSION_BYTES + 1)}\r\nab\r\n0\r\n\r\n`];
   for (let i = 0; i < rounds(100); i++) {
     const variant = pick(random, h1);
     const good = Array.from({ length: random.below(3) }, () => '3\r\nabc\r\n').join('');
@@ -249,33 +187,11 @@ void t.test('S-6: a chunk that is not exactly a chunk ends the request, and no w
   t.ok(recorder.bytes() - before < 2_000, 'extensions go nowhere');
 });
 
-const trailerNames = [
-  'Host',
-  'Content-Length',
-  'Transfer-Encoding',
-  'Authorization',
-  'Remote-User',
-  'Remote_User',
-  'X-Forwarded-For',
-  'Cookie',
-  'X-Identity-User',
-  'X-Meshgate-Assertion',
-  'Connection',
-  'TE',
-  'Content-Type',
-  'Set-Cookie',
-  'X-Forwarded-Host',
-  'Expect',
-  'Upgrade',
-  'Trailer',
-  'X-HTTP-Method-Override',
-];
-
 void t.test('S-7: trailers never frame, route or authenticate, and never join the header', async (t) => {
   const { range } = await start(t);
   const random = new Seeded(seed);
   for (let i = 0; i < rounds(40); i++) {
-    const names = Array.from({ length: 1 + random.below(4) }, () => cased(random, pick(random, trailerNames)));
+    const names = Array.from({ length: 1 + random.below(4) }, () => cased(random, pick(random, hostileTrailers)));
     const trailers: Field[] = [...names.map((name): Field => [name, 'forged']), ['X-Checksum', 'kept']];
     for (const variant of h1) {
       const [got] = [await range.ask(variant, { method: 'POST', body: 'abc', trailers })];
@@ -291,15 +207,7 @@ void t.test('S-9: an expectation that is not exactly 100-continue is refused; on
   const { range, recorder } = await start(t);
   const random = new Seeded(seed);
   for (let i = 0; i < rounds(30); i++) {
-    const value = pick(random, [
-      ['100-continue, x'],
-      ['x'],
-      [''],
-      ['100-continue', '100-continue'],
-      ['200-ok'],
-      ['100-continue;q=1'],
-      ['100 continue'],
-    ]);
+    const value = pick(random, badExpectations);
     await refused(
       t,
       range,
@@ -476,7 +384,7 @@ void t.test('S-12: no upgrade to another version of HTTP', async (t) => {
   const { range } = await start(t);
   const random = new Seeded(seed);
   for (let i = 0; i < rounds(30); i++) {
-    const upgrade = pick(random, ['h2c', 'H2C', 'h2', 'HTTP/2.0', 'h2c, websocket', 'websocket, h2c', 'TLS/1.2', 'http/3']);
+    const upgrade = pick(random, httpUpgrades);
     for (const variant of h1) {
       const got = await range.h1(
         variant,
@@ -530,7 +438,7 @@ void t.test('S-15: CONNECT opens nothing, and what follows it is never read as a
   const { range, recorder } = await start(t);
   const random = new Seeded(seed);
   for (let i = 0; i < rounds(24); i++) {
-    const target = pick(random, ['a.test:443', 'evil.test:22', '/', '*', 'http://a.test/', '127.0.0.1:1', '[::1]:80']);
+    const target = pick(random, connectTargets);
     for (const variant of h1) {
       const got = await range.h1(
         variant,

@@ -7,7 +7,7 @@ import { WebSocketServer } from 'ws';
 import { SWEEP_MS } from '#publish/constants.ts';
 import { listenTcp, mapping, path, session, startFixture, withLogin, type Fixture } from '../publish/harness.ts';
 import { Seeded } from '../support/hostile.ts';
-import * as h2 from './h2-raw.ts';
+import * as h2 from '#cli/attack/h2-raw.ts';
 import { pick, rounds, seed, until } from './harness.ts';
 
 type Over = 'HTTP/1.1' | 'HTTP/2';

@@ -20,7 +20,7 @@ async function start() {
 
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 50));
 
-t.test('a service verifies who calls with the published keys', async (t) => {
+t.test('row X-6: a service verifies who calls with the published keys', async (t) => {
   const { clock, signer } = await start();
   const jwt = await signer.assertion(identity, origin);
   const { payload } = await jwtVerify(jwt, createLocalJWKSet(signer.jwks() as never), {

@@ -48,7 +48,7 @@ t.test('a start that fails leaves nothing behind', async (t) => {
   t.equal(await startScoped(async () => 'started'), 'started');
 });
 
-t.test('backoff grows to its limit, with jitter around it, and starts again', async (t) => {
+t.test('row D-12: backoff grows to its limit, with jitter around it, and starts again', async (t) => {
   const options = { firstMs: 100, factor: 2, maxMs: 1000, jitter: 0 };
   const steady = new Backoff({ ...options, random: () => 0.5 });
   t.same(

@@ -92,7 +92,7 @@ t.test('variables that look like ours are warned about, not refused', async (t) 
   ]);
 });
 
-t.test('a secret has no flag', async (t) => {
+t.test('row L-4: a secret has no flag', async (t) => {
   const settings = settingsOf(schema, 'MESHGATE_T');
   t.equal(settings.find((setting) => setting.path[0] === 'token')?.flag, undefined);
   t.equal(new Set(settings.map((setting) => setting.env)).size, settings.length);

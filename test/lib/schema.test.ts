@@ -111,7 +111,7 @@ t.test('the list of issues ends somewhere', async (t) => {
   t.equal(parsed.ok ? 0 : parsed.issues.length, maxIssues);
 });
 
-t.test('no key of the input reaches a prototype', async (t) => {
+t.test('row M-10: no key of the input reaches a prototype', async (t) => {
   const hostile = JSON.parse('{"name":"a","__proto__":{"enabled":false},"labels":{"__proto__":"x","constructor":"y"}}') as unknown;
   t.same(issues(hostile), ['__proto__ is not known']);
   const labels = parseOrThrow(record(string()), JSON.parse('{"__proto__":"x"}'));

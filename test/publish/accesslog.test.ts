@@ -34,7 +34,7 @@ function entry(changes: Partial<AccessLogEntry> = {}): AccessLogEntry {
   };
 }
 
-void t.test('one line for each record, whatever strangers put into it', async (t) => {
+void t.test('row L-7: one line for each record, whatever strangers put into it', async (t) => {
   let text = '';
   const stream = new Writable({
     write: (chunk: Buffer, _encoding, done) => {
@@ -216,7 +216,7 @@ void t.test('beyond its bound in bytes the oldest records go, and are counted', 
   t.ok(spool.records * 1_000 < bound);
 });
 
-void t.test('a disk that takes nothing is told, and records wait in memory until it does', async (t) => {
+void t.test('row D-15: a disk that takes nothing is told, and records wait in memory until it does', async (t) => {
   const folder = folderOf(t);
   const clock = new ManualClock();
   const taker = new Taker();

@@ -52,7 +52,7 @@ async function deadService(t: Test, brand = plainBrand, changes: Partial<Service
 const ask = (fixture: Fixture, cookie: string, more = html, target = '/x'): Promise<string> =>
   exchange(fixture, `GET ${target} HTTP/1.1\r\nHost: a.test\r\nCookie: __Host-meshgate=${cookie}\r\n${more}Connection: close\r\n\r\n`);
 
-void t.test('a visitor learns nothing of what is behind, an administrator the stage, the reason and the fix', async (t) => {
+void t.test('row L-6: a visitor learns nothing of what is behind, an administrator the stage, the reason and the fix', async (t) => {
   const fixture = await deadService(t);
   const visitor = await ask(fixture, 'plain');
   t.match(visitor, /^HTTP\/1\.1 502 /);
@@ -109,7 +109,7 @@ void t.test('the brand stands on every page, and nothing of it can break out', a
   t.equal(logoUrl(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>')), undefined, 'SVG can hold scripts');
 });
 
-void t.test('whatever stands in a page is escaped (attack row L-5)', async (t) => {
+void t.test('row L-5: whatever stands in a page is escaped', async (t) => {
   const hostile = `"><script>alert(1)</script><img src=x onerror='x'>`;
   const text = { en: hostile, de: hostile };
   const { body, contentPolicy } = new Pages({ ...plainBrand, name: hostile, contact: hostile }).render(

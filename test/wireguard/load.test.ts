@@ -17,7 +17,7 @@ function strangersInitiation(side: Side): Uint8Array {
   return stranger.last(initiation);
 }
 
-void t.test('under load a handshake takes one cookie and goes on', async (t) => {
+void t.test('row D-11: under load a handshake takes one cookie and goes on', async (t) => {
   const pair = new Pair({ b: { limits: { handshakesPerSecond: 5 } } });
   const flood = strangersInitiation(pair.b);
   const storm = (): void => {

@@ -3,6 +3,7 @@ import type { AnyCommand } from '../command.ts';
 import { bindProcess, processCommand } from '../processes.ts';
 import { referenceCommands, type ProcessLoaders } from '../reference.ts';
 import { statusCommand } from '../status.ts';
+import { attackCommand } from './attack.ts';
 import { connectCommands } from './connect.ts';
 import { exposeCommands } from './expose.ts';
 import { doctorCommand } from './doctor.ts';
@@ -52,6 +53,7 @@ export const commands: readonly AnyCommand[] = [
   ...connectCommands,
   ...sshCommands,
   doctorCommand,
+  attackCommand(),
   ...userCommands,
   ...sharingCommands,
   ...sessionCommands,

@@ -26,7 +26,7 @@ export interface Patient {
   readonly stop: AbortSignal;
 }
 
-const services = '/api/reverse-proxies/services';
+export const services = '/api/reverse-proxies/services';
 /** One look from outside, milliseconds. */
 const lookMs = 10_000;
 const askMs = 20_000;
@@ -36,7 +36,7 @@ const maxAddresses = 8;
 
 /** Looks at everything, from the configuration to the target's answer. What cannot be looked at is a finding too. */
 export async function examine(patient: Patient): Promise<readonly Finding[]> {
-  const service = await findService(patient);
+  const service = await findService(patient.api, patient.host);
   if (service === undefined) {
     const fix = '`meshgate service list` tells what there is; `meshgate service create` makes one';
     return [{ stage: 'service', ok: false, text: `no service has the host ${patient.host}`, fix }];
@@ -45,7 +45,7 @@ export async function examine(patient: Patient): Promise<readonly Finding[]> {
 }
 
 /** The exact host first, else the wildcard that stands for its first label. */
-async function findService({ api, host }: Patient): Promise<unknown> {
+export async function findService(api: ApiClient, host: string): Promise<unknown> {
   const rows = asRows(await api.call('GET', services));
   const wildcard = `*.${host.split('.').slice(1).join('.')}`;
   return rows.find((row) => field(row, 'domain') === host) ?? rows.find((row) => field(row, 'domain') === wildcard);

@@ -250,7 +250,7 @@ void t.test('visitors of one address stay at one target', async (t) => {
   t.equal(new Set(seen).size, 1);
 });
 
-void t.test('checks take a target out and bring it back; redirects are not followed; the reason is told', { timeout: 30_000 }, async (t) => {
+void t.test('row X-2: checks take a target out and bring it back; redirects are not followed; the reason is told', { timeout: 30_000 }, async (t) => {
   const web = {
     retries: 0,
     healthCheck: { path: '/health?x=1', intervalMs: 60, timeoutMs: 500, healthyAfter: 2, unhealthyAfter: 2, statuses: [200, 299] },

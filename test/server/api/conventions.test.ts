@@ -46,7 +46,7 @@ t.test('a token or an access token in the header, and nothing else', async (t) =
   t.match(await api.call('GET', '/api/users/current', `jwt-${user.id}`), { status: 403, body: { message: 'the user is blocked' } });
 });
 
-t.test('bodies are JSON in UTF-8, or refused', async (t) => {
+t.test('row D-6: bodies are JSON in UTF-8, or refused', async (t) => {
   const api = await withApi(t.teardown);
   const { token } = api.as.owner;
   const post = (body: string, type = 'application/json'): ReturnType<typeof api.call> =>

@@ -43,7 +43,7 @@ t.test('the roles are what the house says', async (t) => {
   });
 });
 
-t.test('a user sees only the own part', async (t) => {
+t.test('row M-2: a user sees only the own part', async (t) => {
   const api = await withApi(t.teardown);
   const { token, user } = api.as.user;
   t.match((await api.call('GET', '/api/users', token)).body, [{ id: user.id }]);

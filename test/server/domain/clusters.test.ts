@@ -73,7 +73,7 @@ t.test('custom domains belong to a cluster and are checked by CNAME', async (t) 
   await domain.close();
 });
 
-t.test('a custom domain is proven by a TXT record of its own token before anything is published below it, and again later', async (t) => {
+t.test('row M-6: a custom domain is proven by a TXT record of its own token before anything is published below it, and again later', async (t) => {
   const records = new Map<string, readonly (readonly string[])[]>();
   let down = false;
   const resolveTxt = async (name: string): Promise<readonly (readonly string[])[]> => {

@@ -51,7 +51,7 @@ t.test('no secret is in the file', async (t) => {
   }
 });
 
-t.test('what was acknowledged survives kill -9', { timeout: 60_000 }, async (t) => {
+t.test('row D-16: what was acknowledged survives kill -9', { timeout: 60_000 }, async (t) => {
   const storeUrl = `sqlite:${join(t.testdir(), 'server.db')}`;
   const child = spawn(process.execPath, [join(import.meta.dirname, 'writer.ts'), storeUrl], { stdio: ['ignore', 'pipe', 'inherit'] });
   const acknowledged: string[] = [];

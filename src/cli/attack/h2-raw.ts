@@ -1,4 +1,4 @@
-// HTTP/2 at the level of frames (RFC 9113): a client that can say what a library would not let it say.
+// HTTP/2 at the level of frames (RFC 9113): a client that can say what a library would not let it say. The tests of hostile frames use it too.
 import type { TLSSocket } from 'node:tls';
 
 export const DATA = 0;
