@@ -4,7 +4,7 @@ export { buildRouteTable, RouteTable } from './http/routes.ts';
 export { buildStreamTable, streamRefusal, type StreamTable } from './stream/services.ts';
 export { Unlocks } from './stream/unlocks.ts';
 export { compileClientRule } from './tls/client-certificates.ts';
-export { createStreamPublisher, type StreamPublisher } from './stream/publisher.ts';
+export { createStreamPublisher, type StreamPublisher, type StreamPublisherDeps } from './stream/publisher.ts';
 export { openCertificateDirectory, type CertificateDirectory } from './certs/directory.ts';
 export { readCertificate, type Certificate } from './certs/certificate.ts';
 export type { AccessBackend, IdentityHeaders, SignIn, SignInPlace, SignInResult } from './access/backend.ts';

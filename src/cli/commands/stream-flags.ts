@@ -17,6 +17,13 @@ export const streamFlags = {
     value: 'FILE',
     about: 'clients have to show a certificate of these authorities (PEM): http, and tls with --terminate-tls',
   },
+  'account-certificates': {
+    kind: 'text',
+    value: 'HOW',
+    about: 'required or optional: clients show certificates that `meshgate connect` gets for them; http, and tls with --terminate-tls',
+  },
+  'ssh-principal': { kind: 'many', value: 'USER', about: 'an SSH server: users get SSH certificates for it, as this user there' },
+  'ssh-certificates': { kind: 'switch', about: 'likewise, each as the local part of the own e-mail address' },
   'proxy-protocol': { kind: 'switch', about: 'targets are told whose a connection or datagram is, in a PROXY header of version 2' },
   'tell-tls': { kind: 'switch', about: 'with --proxy-protocol and --terminate-tls: and of TLS, the name asked for, and the client certificate' },
   balancing: { kind: 'text', value: 'HOW', about: 'round_robin (default), random, and least_requests (http) or least_connections' },
@@ -34,16 +41,23 @@ export async function streamFields(input: Input, mode: string): Promise<Readonly
   const ranges = rangesOf(input);
   const [first] = ranges;
   const file = input.text('client-ca');
-  const client_certificate = file === undefined ? undefined : { ca: (await readText(file)).text };
+  const how = input.text('account-certificates');
+  if (how !== undefined && !['required', 'optional'].includes(how)) throw cliError('CLI_USAGE', '--account-certificates is required or optional');
+  if (how !== undefined && file !== undefined) throw cliError('CLI_USAGE', '--client-ca and --account-certificates exclude each other');
+  const own = how === undefined ? undefined : { account: true, required: how === 'required' };
+  const client_certificate = file === undefined ? own : { ca: (await readText(file)).text };
+  const ssh_principals = input.many('ssh-principal');
+  const ssh = input.on('ssh-certificates') || ssh_principals.length > 0;
   const balancing = { strategy: input.text('balancing') ?? 'round_robin', sticky: input.on('sticky') ? 'address' : 'off' };
   if (mode === 'http')
     return { listen_port: first?.start ?? 0, web: { balancing, ...(client_certificate === undefined ? {} : { client_certificate }) } };
-  if (client_certificate !== undefined && !input.on('terminate-tls')) throw cliError('CLI_USAGE', '--client-ca needs --terminate-tls');
+  if (client_certificate !== undefined && !input.on('terminate-tls')) throw cliError('CLI_USAGE', 'certificates of clients need --terminate-tls');
   const every = input.text('check-every');
   return {
     listen_port: first?.start ?? 0,
     stream: {
       balancing,
+      ...(ssh ? { certificates: { ssh, ssh_principals } } : {}),
       ...(ranges.some(({ start, end }) => start !== end) || ranges.length > 1 ? { port_ranges: ranges } : {}),
       ...(every === undefined ? {} : { health_check: { interval: every } }),
       ...(input.on('terminate-tls')

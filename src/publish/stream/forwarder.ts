@@ -281,20 +281,19 @@ export class StreamForwarder {
         if (tls.fault !== 'challenge') this.#record(entry, service, remote, flow.cut ?? `tls_${tls.fault}`, false, 0, 0);
         return;
       }
+      const client = tls?.socket ?? socket;
+      if (tls !== undefined) client.on('error', () => undefined);
       const shown = tls?.shown?.certificate;
       entry.clientCertificate = shown?.subject;
       if (takesCertificates(service)) {
         const unknown = await this.#identify(flow, entry, shown);
-        if (unknown !== undefined || flow.cut !== undefined) {
+        if (unknown !== undefined || flow.cut !== undefined || flow.signal.aborted) {
           socket.destroy();
-          return this.#record(entry, service, remote, flow.cut ?? unknown ?? 'internal_error', false, 0, 0);
+          const allowed = unknown === undefined && flow.cut === undefined;
+          return this.#record(entry, service, remote, flow.cut ?? unknown ?? 'client_closed', allowed, 0, 0);
         }
       }
-      const client = tls?.socket ?? socket;
-      if (tls !== undefined) {
-        client.on('error', () => undefined);
-        flow.deadline = this.#deadlines.now() + service.dialMs;
-      }
+      if (tls !== undefined) flow.deadline = this.#deadlines.now() + service.dialMs;
       this.#deadlines.add(flow);
       ({ dialled, member } = await this.#dial(flow, remote));
       member.health.inFlight++;

@@ -9,7 +9,7 @@ import { asId } from '#model/ids.ts';
 import type { Dial } from '#lib/net.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import type { ServiceMapping } from '#model/service.ts';
-import { type Certificate, buildStreamTable, createStreamPublisher, Unlocks } from '#publish/index.ts';
+import { type Certificate, buildStreamTable, createStreamPublisher, type StreamPublisherDeps, Unlocks } from '#publish/index.ts';
 import { dialTcp, listenTcp, mapping, path } from '../harness.ts';
 
 export const port = 5432;
@@ -30,6 +30,7 @@ export interface Door {
   readonly passedOn: string[];
   apply(mappings: readonly ServiceMapping[]): void;
   open(): number;
+  endTrust(trustKey: string, service: string): void;
   readonly unlocks: Unlocks;
   /** Of the service with that name. */
   targetProblems(name: string): readonly string[];
@@ -42,6 +43,7 @@ export async function open(
   passOn = false,
   certificates?: ReadonlyMap<string, Certificate>,
   overlay: Dial = dialTcp,
+  certificateHolder?: StreamPublisherDeps['certificateHolder'],
 ): Promise<Door> {
   const entries: AccessLogEntry[] = [];
   const problems: string[] = [];
@@ -49,6 +51,7 @@ export async function open(
   const unlocks = new Unlocks({ clock: systemClock, log: silentLogger });
   const publisher = createStreamPublisher({
     dial: overlay,
+    certificateHolder,
     directDial: dialTcp,
     unlocks,
     certificates: { find: (host) => certificates?.get(host) },
@@ -84,6 +87,7 @@ export async function open(
     passedOn,
     apply,
     open: () => publisher.stats().streams,
+    endTrust: (trustKey, service) => publisher.endTrust(trustKey, asId(`s-${service}`)),
     unlocks,
     targetProblems: (name) => publisher.targetProblems(asId(`s-${name}`)).map(({ port: at, problem }) => `${at} ${problem}`),
   };
