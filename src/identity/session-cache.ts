@@ -126,8 +126,10 @@ export class SessionCache implements Closable {
     this.#peers.revoke(() => asked);
     asked = true;
     for (const { key, serviceId } of this.#peers.answers()) {
-      const checked = this.verifyPeer(key, serviceId, AbortSignal.timeout(authorityMs));
-      if (checked instanceof Promise) checked.catch(() => undefined); // the entry has taken note
+      const again = (): TokenCheck | Promise<TokenCheck> => this.verifyPeer(key, serviceId, AbortSignal.timeout(authorityMs));
+      const checked = again();
+      // It may have been one that was under way, and worth nothing; what has just been answered costs no question.
+      if (checked instanceof Promise) checked.then(again).catch(() => undefined); // the entry has taken note
     }
   }
 

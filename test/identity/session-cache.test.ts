@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap';
 import { silentLogger } from '#lib/log.ts';
 import { tokenDigest } from '#crypto/tokens.ts';
-import { asId, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
+import { asId, type PublicKey, type ServiceId, type SessionId, type UserId } from '#model/ids.ts';
 import type { Session, SessionAuthority, SessionLookup, TokenCheck } from '#model/identity.ts';
 import {
   authorityMs,
@@ -37,7 +37,7 @@ function start(t: Test) {
   const authority: SessionAuthority = {
     createSession: async () => ({ kind: 'refused', why: 'token_invalid' }),
     findSession: async (session) => ((await answer(session)) as SessionLookup | undefined) ?? { kind: 'none', why: 'unknown' },
-    verifyPeer: () => Promise.resolve({ kind: 'denied', why: 'token_invalid' }),
+    verifyPeer: async (key) => ((await answer(key)) as TokenCheck | undefined) ?? { kind: 'denied', why: 'token_invalid' },
     endSession: async () => undefined,
     verifyServiceToken: async (plain) => ((await answer(plain)) as TokenCheck | undefined) ?? { kind: 'denied', why: 'token_invalid' },
   };
@@ -269,4 +269,22 @@ t.test('a session ends after the time without requests, and a clock that is set 
   jumping.clock.setWall(jumping.clock.wall() - 3_600_000);
   jumping.clock.advance(61_000);
   t.match(jumping.ended, [{ kind: 'session', reason: 'expired' }], 'set back by an hour');
+});
+
+t.test('a peer that has left its group while it was asked for is asked for again', async (t) => {
+  const { clock, answers, ended, state, cache, session } = start(t);
+  const key = asId<PublicKey>('peer');
+  answers.set(key, { kind: 'valid', identity: session('s').identity });
+  t.match(await cache.verifyPeer(key, app, never), { kind: 'valid' });
+  clock.advance(sessionFreshMs);
+  const held = Promise.withResolvers<void>();
+  state.hold = held.promise;
+  t.match(await cache.verifyPeer(key, app, never), { kind: 'valid' }, 'served while it is asked for');
+  t.equal(state.asked, 2);
+  answers.delete(key);
+  cache.recheckPeers();
+  held.resolve();
+  for (let i = 0; i < 5; i++) await settle();
+  t.match(ended, [{ kind: 'token', sessionKey: sessionKey(key) }], 'what it has opened is closed without its next request');
+  t.match(await cache.verifyPeer(key, app, never), { kind: 'denied' });
 });
