@@ -224,6 +224,44 @@ t.test('sessions are listed and ended, and settings of sign-in changed', async (
   t.match(calls.at(-1), { name: 'factors.reset' });
 });
 
+t.test('services are shared by links, which are told once, listed and ended', async (t) => {
+  const { cli, calls, addPeer } = await signedIn(t.teardown);
+  addPeer('web');
+  t.match(await cli('service create app --domain app.proxy.test --peer web --port 3000 --sso'), { code: 0 });
+  const made = await cli('service share app --label Bob --expires 2h --uses 3 --host x.app.test');
+  t.match(made, { code: 0, out: 'https://app.test:8443/.meshgate/link#code-of-the-link', err: /not shown again/ });
+  t.match(calls.at(-1), { name: 'links.create', detail: { label: 'Bob', expiresInMs: 7_200_000, uses: 3, host: 'x.app.test' } });
+  t.match(JSON.parse((await cli('service share app --json')).out), { label: 'share link', uses: 1, code: 'code-of-the-link' });
+  t.match(calls.at(-1), { detail: { expiresInMs: 86_400_000, uses: 1, host: undefined } });
+  const list = await cli('service links app');
+  t.match(list, { code: 0, out: /ID +LABEL +USED +OF +EXPIRES +REVOKED\s+l1 +x +0 +1 / });
+  t.notMatch(list.out, 'code-of-the-link');
+  t.match(await cli('service unshare app l1'), { code: 0, out: 'ended l1' });
+  t.match(calls.at(-1), { name: 'links.revoke', detail: { id: 'l1' } });
+  for (const line of ['service share app --uses 0', 'service share app --expires 10s', 'service share none'])
+    t.match(await cli(line), { code: 1 }, line);
+  t.equal(calls.at(-1)?.name, 'links.revoke', 'nothing was made');
+});
+
+t.test('devices are listed and ended: one’s own, and by who manages users those of all', async (t) => {
+  const { cli, calls, call, as } = await signedIn(t.teardown);
+  t.match(await cli('device list'), { code: 0, out: /d1 +TV +bob@x\.test +app\.test/ });
+  t.match(calls.at(-1), { name: 'devices.list', detail: undefined });
+  t.match(await cli('device list --own'), { code: 0 });
+  t.match(calls.at(-1), { name: 'devices.list', detail: as.owner.user.id });
+  t.match(await cli('device revoke d1'), { code: 0, out: 'ended d1' });
+  t.match(calls.at(-1), { name: 'devices.revoke', detail: { id: 'd1', of: undefined } });
+  t.match(await call('GET', '/api/devices', as.user.token), { status: 200 });
+  t.match(calls.at(-1), { name: 'devices.list', detail: as.user.user.id }, 'a user sees the own ones only');
+  const before = calls.length;
+  t.same((await call('GET', `/api/devices?user=${as.owner.user.id}`, as.user.token)).body, []);
+  t.equal(calls.length, before, 'and asks for no others');
+  t.match(await call('DELETE', '/api/devices/d1', as.user.token), { status: 200 });
+  t.match(calls.at(-1), { name: 'devices.revoke', detail: { id: 'd1', of: as.user.user.id } });
+  t.equal((await call('GET', '/api/devices?scope=some', as.user.token)).status, 422);
+  t.equal((await call('GET', '/api/devices', undefined)).status, 401);
+});
+
 t.test('issuers are made, changed and deleted; the secret comes from a file and is never told', async (t) => {
   const { cli, calls, addPeer } = await signedIn(t.teardown);
   const dir = t.testdir({ secret: 'hush hush\n' });

@@ -94,6 +94,17 @@ export function fakeDomain(): FakeDomain {
 
   const actorUser = (actor: Actor): User['id'] => (actor.kind === 'user' ? actor.id : asId('system'));
 
+  const shareLink = {
+    id: 'l1',
+    label: 'x',
+    createdBy: asId<User['id']>('u9'),
+    createdAt: start,
+    expiresAt: start + 1,
+    uses: 1,
+    used: 0,
+    revoked: false,
+  };
+
   const issuers = new Map<string, Issuer>();
   const putIssuer = (id: string, { clientSecret: _secret, ...rest }: IssuerInput): Issuer => {
     const issuer = { ...rest, id, configured: false };
@@ -416,9 +427,36 @@ export function fakeDomain(): FakeDomain {
       verifyServiceToken: never,
     },
     proofs: { prove: never, verify: never },
-    links: { list: never, create: never, revoke: never },
+    links: {
+      list: async () => [shareLink],
+      async create(serviceId, request, actor) {
+        note('links.create', actor, { serviceId, ...request });
+        return { link: { ...shareLink, label: request.label, uses: request.uses }, plain: 'code-of-the-link', origin: 'https://app.test:8443' };
+      },
+      revoke: async (serviceId, id, actor) => note('links.revoke', actor, { serviceId, id }),
+    },
     minted: { authorities: { client: '', ssh: '' }, mintTls: never, mintSsh: never, list: never, revoke: never },
-    devices: { list: never, revoke: never, pair: never, listAt: never, revokeAt: never },
+    devices: {
+      async list(userId) {
+        note('devices.list', undefined, userId);
+        return [
+          {
+            id: 'd1',
+            name: 'TV',
+            userId: asId('u9'),
+            email: 'bob@x.test',
+            serviceId: asId('s1'),
+            domain: 'app.test',
+            createdAt: start,
+            lastUsed: undefined,
+          },
+        ];
+      },
+      revoke: async (id, of, actor) => note('devices.revoke', actor, { id, of }),
+      pair: never,
+      listAt: never,
+      revokeAt: never,
+    },
     events: {
       audit: async () => [
         {
