@@ -2,7 +2,7 @@
 import type { ProofAlternatives } from '#model/access.ts';
 import type { AllowReason } from '#model/decision.ts';
 import type { Session } from '#model/identity.ts';
-import { allow, challenge, type CheckInput, deny, type Verdict } from '../check.ts';
+import { challenge, type CheckInput, deny, type Verdict } from '../check.ts';
 import type { Caller } from './facts.ts';
 import type { Judgement } from './policy.ts';
 
@@ -25,7 +25,7 @@ export function admit(input: CheckInput, reason: AllowReason, caller: Caller, se
     case 'ask':
       return { ...challenge('not_signed_in', judged.proofs, session), rule: judged.rule, proven: caller.proofs };
     case 'allow':
-      return { ...allow(reason, caller.identity, session), rule: judged.rule, proven: caller.proofs };
+      return { kind: 'allow', reason, identity: caller.identity, session, rule: judged.rule, proven: caller.proofs };
   }
 }
 

@@ -81,7 +81,7 @@ export class Condition {
   /** Whether the caller is one that it names. Who has no account (a shared password, a link) may be anybody. */
   who(identity: Identity): Answer {
     const { userId, email, groupIds, claims, method } = identity;
-    const account = !userId.startsWith(`${method}:`);
+    const account = !(userId.startsWith(method) && userId.charCodeAt(method.length) === 0x3a);
     let answer: Answer = 'yes';
     if (this.#users !== undefined && !this.#users.has(userId.toLowerCase()) && (email === '' || !this.#users.has(email.toLowerCase()))) {
       if (account) return 'no';

@@ -52,6 +52,8 @@ export class CompiledPolicy {
   readonly #matched: Uint8Array;
   readonly #note: (rule: number) => void;
   #observed: string[] | undefined;
+  /** The path whose only reading `#matched` is of: a request is judged before and after it is known who it is. */
+  #matchedPath: string | undefined;
   /** Whether a decision may become another one by the mere passing of time. */
   readonly asksWhen: boolean;
 
@@ -82,6 +84,7 @@ export class CompiledPolicy {
     this.#observed = undefined;
     this.#answers.fill(unasked);
     if (this.#paths.none || facts.path === undefined) return this.#judgement(this.#decide(undefined, false, facts, caller), caller);
+    if (facts.path === this.#matchedPath) return this.#judgement(this.#walk(facts, caller), caller);
     const readings = this.#paths.readings(facts.path);
     if (readings === undefined) {
       return { kind: 'deny', rule: undefined, observed: undefined, detail: 'its path may be read as one that climbs above the root' };
@@ -89,6 +92,7 @@ export class CompiledPolicy {
     let strictest: Decided | undefined;
     for (const reading of readings.exact) strictest = stricter(strictest, this.#decide(reading, false, facts, caller));
     for (const reading of readings.folded) strictest = stricter(strictest, this.#decide(reading, true, facts, caller));
+    if (readings.exact.length === 1 && readings.folded.length === 0) this.#matchedPath = facts.path;
     return strictest === undefined
       ? { kind: 'deny', rule: undefined, observed: undefined, detail: 'its path has no reading' }
       : this.#judgement(strictest, caller);
@@ -110,12 +114,18 @@ export class CompiledPolicy {
 
   /** By one reading; undefined is the one of what has no path. */
   #decide(reading: string | undefined, byFolding: boolean, facts: Facts, caller: Caller | undefined): Decided {
-    const { otherwise, proofs } = this.#policy;
-    const rules = this.#rules;
     if (reading !== undefined) {
+      this.#matchedPath = undefined;
       this.#matched.fill(0);
       this.#paths.match(reading, byFolding, this.#note);
     }
+    return this.#walk(facts, caller);
+  }
+
+  /** In the order of the rules, of those that name a path by `#matched`. */
+  #walk(facts: Facts, caller: Caller | undefined): Decided {
+    const { otherwise, proofs } = this.#policy;
+    const rules = this.#rules;
     for (let i = 0; i < rules.length; i++) {
       const compiled = rules[i];
       if (compiled === undefined || (compiled.named && this.#matched[i] !== 1)) continue;
