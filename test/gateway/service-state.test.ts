@@ -83,7 +83,6 @@ void t.test('what is missing is named', async (t) => {
     [{ mode: 'tcp', listenPort: 7 }, { ...well, certificate: () => false }, 'certificate_pending', /no certificate/],
     [{ mode: 'tls', listenPort: 443 }, well, 'error', /Give it another port/],
     [{ mode: 'tcp', listenPort: 7 }, { ...well, portProblem: () => 'in use' }, 'error', /in use/],
-    [{ private: true }, well, 'error', /private/],
     [{ access: { ...plainAccess, proofs: [['certificate']] } }, well, 'error', /certificate/],
     [{ paths: [] }, well, 'error', /no enabled target/],
     [{}, { ...well, certificate: () => false }, 'certificate_pending', /no certificate for a\.example\.com/],
