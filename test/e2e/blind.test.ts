@@ -150,7 +150,10 @@ void t.test('a service whose TLS ends at the agent', { timeout: 240_000 }, async
   await writeFile(join(agentCerts, `${host}.crt`), certPem);
   const gateway = await startGatewayPart(t, plane);
   const office = await makeGroup(plane, 'office');
-  const agent = await startAgentPart(t, plane, 'office', await makeSetupKey(plane, [office]), { tlsHere: { enabled: true, certDir: agentCerts } });
+  const key = await makeSetupKey(plane, [office]);
+  const startAgent = (): ReturnType<typeof startAgentPart> =>
+    startAgentPart(t, plane, 'office', key, { tlsHere: { enabled: true, certDir: agentCerts } });
+  const agent = await startAgent();
   await bothKnown(plane);
   await publish(plane, app);
   await call(plane, 'POST', '/api/users', { email, name: 'Ada', role: 'user', auto_groups: [], is_service_user: false, password });
@@ -262,6 +265,28 @@ void t.test('a service whose TLS ends at the agent', { timeout: 240_000 }, async
       const { data } = (await plane.api.call('GET', '/api/events/proxy?page_size=50')) as { readonly data: readonly Json[] };
       return data.some((entry) => entry['path'] === '/read' && entry['host'] === host && String(entry['user_id']) !== '');
     });
+  });
+
+  await t.test('a restart of the agent gets another token, and sessions go on', async (t) => {
+    const again = new ScriptedBrowser(plane.caFile);
+    t.teardown(() => again.close());
+    t.equal((await signIn(again, `${origin}/before`, email, password)).status, 200);
+    await agent.end('SIGTERM');
+    await startAgent();
+    // One that came while the way was being made waits for it longer than the way takes.
+    const request = `GET /after HTTP/1.1\r\nHost: ${host}:${gateway.publicPort}\r\nCookie: ${again.cookieHeader(`${origin}/`)}\r\nConnection: close\r\n\r\n`;
+    const open = (): Promise<number> =>
+      new Promise((resolve) => {
+        const socket = connect({ host: '127.0.0.1', port: gateway.publicPort, servername: host, ca: plane.caPem });
+        socket.setTimeout(2_000, () => socket.destroy());
+        socket.on('error', () => undefined);
+        socket.on('data', (bytes: Buffer) => resolve(Number(bytes.toString('latin1').split(' ')[1])));
+        socket.on('close', () => resolve(0));
+        socket.write(request);
+      });
+    const took = await until('it is served again', async () => (await open()) === 200, 40_000);
+    t.comment(`figure: served again ${took.toFixed(0)} ms after the agent had started again`);
+    t.equal(app.seen.at(-1)?.url, '/after');
   });
 });
 
