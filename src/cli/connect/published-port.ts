@@ -123,6 +123,7 @@ export class PublishedPort implements Closable {
     this.#freshUntil = performance.now() + unlockEveryMs;
     // What is open stays open: it is shown again long before the port closes for this address.
     const leftMs = Date.parse(field(told, 'until')) - Date.now();
+    if (Number.isNaN(leftMs)) throw cliError('CLI_CONNECT', `${url} does not say how long the port is open`);
     clearTimeout(this.#renewal);
     this.#renewal = setTimeout(
       () => {

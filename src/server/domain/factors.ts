@@ -14,7 +14,7 @@ import type { Actor } from './actor.ts';
 import { domainError } from './errors.ts';
 import type { FactorUseCases } from './factors-contract.ts';
 import { readSettings } from './saved-settings.ts';
-import { revokeUser } from './users.ts';
+import { distrustUser } from './users.ts';
 
 export function factorUseCases(context: Context): FactorUseCases {
   const { store, clock, random, sealer } = context;
@@ -186,7 +186,7 @@ export function factorUseCases(context: Context): FactorUseCases {
         for (const { id } of await passkeysOf(tables, userId)) await tables.passkeys.delete(id);
         await tables.factors.delete(userId);
         await write.audit('user.factors.reset', actor, userId);
-        await revokeUser(write, userId);
+        await distrustUser(write, userId);
       });
     },
   };

@@ -17,7 +17,7 @@ import { proofsOf } from './mappings.ts';
 import { readSettings } from './saved-settings.ts';
 import { sessionTimes, type SessionTimes } from './session-times.ts';
 import { isStale, noted } from './tokens.ts';
-import { groupNamesOf, revokeUser } from './users.ts';
+import { distrustUser, groupNamesOf } from './users.ts';
 
 const unknownOrigin: SessionOrigin = { signIn: '', methods: [], address: '', userAgent: '' };
 
@@ -107,7 +107,7 @@ export function sessionUseCases(context: Context): SessionUseCases {
     async endAllOf(userId, actor) {
       await write(context, async (write) => {
         if ((await write.tables.users.find(userId)) === undefined) throw domainError('DOMAIN_NOT_FOUND', 'user');
-        await revokeUser(write, userId);
+        await distrustUser(write, userId);
         await write.audit('user.sessions.end', actor, userId);
       });
     },

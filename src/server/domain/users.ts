@@ -87,7 +87,7 @@ export function userUseCases(context: Context): UserUseCases {
         if (user.service || user.connector !== 'local') throw domainError('DOMAIN_USER_NO_PASSWORD');
         await write.tables.users.setPassword(id, hash);
         await write.audit('user.password.change', actor, id, { email: user.email });
-        await revokeUser(write, id);
+        await distrustUser(write, id);
       });
     },
 
@@ -183,6 +183,15 @@ export async function groupNamesOf(tables: Tables, user: User): Promise<readonly
 }
 
 /** Ends the user's sessions at services. */
+/**
+ * As `revokeUser`, and what was made under the trust that is over: whoever had somebody's session for a while could have paired a device with it,
+ * and stay.
+ */
+export async function distrustUser(write: Write, id: UserId): Promise<void> {
+  await write.tables.devices.deleteOfUser(id);
+  await revokeUser(write, id);
+}
+
 export async function revokeUser(write: Write, id: UserId): Promise<void> {
   await write.tables.sessions.revokeOfUser(id);
   write.changed({ kind: 'revocation', revocation: { kind: 'user', userId: id }, cluster: undefined });

@@ -65,6 +65,10 @@ export class DeviceTable {
     await this.#sql.execute('UPDATE devices SET last_used = ? WHERE id = ?', [at, id]);
   }
 
+  async deleteOfUser(id: UserId): Promise<void> {
+    await this.#sql.execute('DELETE FROM devices WHERE user_id = ?', [id]);
+  }
+
   async delete(id: string): Promise<boolean> {
     return await deleteRow(this.#sql, 'devices', id);
   }
