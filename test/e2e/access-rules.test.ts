@@ -104,7 +104,10 @@ void t.test('access rules from the API to the log', { timeout: 110_000 }, async 
   t.equal((await get('/else')).status, 401);
   const records = async (): Promise<readonly Json[]> =>
     (await readFile(accessLog ?? '', 'utf8')).split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line) as Json]));
-  await until('the log has it', async () => (await records()).some(({ path, rule }) => path === '/ADMIN/x' && rule === 'no admin'));
+  await until('the log has it', async () => {
+    const all = await records();
+    return all.some(({ path, rule }) => path === '/ADMIN/x' && rule === 'no admin') && all.some(({ path }) => path === '/else');
+  });
   const lines = await records();
   t.match(
     lines.findLast(({ path }) => path === '/admin'),
