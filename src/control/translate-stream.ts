@@ -50,7 +50,8 @@ export function streamFrom(message: StreamExtension, mode: ServiceMode, listenPo
       balancing: { strategy, sticky },
       healthCheck: message.healthCheck === undefined ? undefined : checkFrom(message.healthCheck),
       ejection: { failures: message.ejectionFailures, ejectMs: Number(message.ejectionMs) },
-      limits: { maxConnections: message.maxConnections, newPerMinute: message.newPerMinute },
+      slowStartMs: Number(message.slowStartMs),
+      limits: { maxConnections: message.maxConnections, maxPerAddress: message.maxPerAddress, maxPerIdentity: message.maxPerIdentity },
       certificates: defaultStream.certificates,
     },
   };

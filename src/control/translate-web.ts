@@ -8,6 +8,7 @@ import {
   type OwnAnswer,
   type PathRewrite,
   redirectStatuses,
+  retryStatuses,
   type RouteMatch,
   stickyKinds,
   type WebLimits,
@@ -58,6 +59,9 @@ export function webFrom(message: WebExtension): WebParts | { readonly unusable: 
       healthCheck: message.healthCheck === undefined ? undefined : healthFrom(message.healthCheck),
       ejection: { failures: message.ejectionFailures, ejectMs: Number(message.ejectionMs) },
       retries: message.retries,
+      // One that is not known is not repeated: nothing else depends on it.
+      retryOn: retryStatuses.filter((status) => message.retryOn.includes(status)),
+      slowStartMs: Number(message.slowStartMs),
       limits: limitsFrom(message),
       clientCertificate: clientCertificateFrom(message.clientCertificates),
     },

@@ -42,12 +42,14 @@ export interface ConnectCheck {
   readonly unhealthyAfter: number;
 }
 
-/** Of one source: an IPv4 address, an IPv6 /64, and of one signed-in user beside that. Undefined sets no limit of the service's own. */
+/** Connections, or flows of UDP, that are open at once at one gateway. Undefined sets no limit of the service's own. */
 export interface StreamLimits {
-  /** Connections at once, or flows of UDP. */
+  /** In all. */
   readonly maxConnections: number | undefined;
-  /** New ones within a minute. */
-  readonly newPerMinute: number | undefined;
+  /** Of one IPv4 address or IPv6 /64. */
+  readonly maxPerAddress: number | undefined;
+  /** Of one signed-in user. */
+  readonly maxPerIdentity: number | undefined;
 }
 
 /** Certificates that users get for the service. */
@@ -66,6 +68,8 @@ export interface StreamOptions {
   readonly balancing: StreamBalancing;
   readonly healthCheck: ConnectCheck | undefined;
   readonly ejection: Ejection;
+  /** A target that is new or well again gets its full share after so long; 0 at once. */
+  readonly slowStartMs: number;
   readonly limits: StreamLimits;
   /** Not told to gateways. */
   readonly certificates: MintedCertificates;
@@ -77,7 +81,8 @@ export const defaultStream: StreamOptions = {
   balancing: { strategy: 'round_robin', sticky: 'off' },
   healthCheck: undefined,
   ejection: { failures: 5, ejectMs: 30_000 },
-  limits: { maxConnections: undefined, newPerMinute: undefined },
+  slowStartMs: 0,
+  limits: { maxConnections: undefined, maxPerAddress: undefined, maxPerIdentity: undefined },
   certificates: { maxAgeMs: 3_600_000, ssh: undefined },
 };
 

@@ -65,6 +65,10 @@ export interface OwnAnswer {
 
 export const redirectStatuses = [301, 302, 303, 307, 308] as const;
 
+/** Statuses that may say that another target could do better: 502, 503 and 504 of RFC 9110. */
+export const retryStatuses = [502, 503, 504] as const;
+export type RetryStatus = (typeof retryStatuses)[number];
+
 export const balancingStrategies = ['round_robin', 'least_requests', 'random'] as const;
 export const stickyKinds = ['off', 'cookie', 'address'] as const;
 
@@ -115,6 +119,10 @@ export interface WebOptions {
   readonly ejection: Ejection;
   /** How often a request that is safe to repeat is tried at another target. */
   readonly retries: number;
+  /** Answers that are tried again at another target, where the request is safe to repeat; none of them reaches the visitor then. */
+  readonly retryOn: readonly RetryStatus[];
+  /** A target that is new or well again gets its full share after so long; 0 at once. Visitors that are tied to a target come back at once. */
+  readonly slowStartMs: number;
   readonly limits: WebLimits;
   /** Asked for in the handshake of the service's hosts. */
   readonly clientCertificate: ClientCertificateRule | undefined;
@@ -130,6 +138,8 @@ export const defaultWeb: WebOptions = {
   healthCheck: undefined,
   ejection: { failures: 5, ejectMs: 30_000 },
   retries: 1,
+  retryOn: [],
+  slowStartMs: 0,
   limits: { maxBodyBytes: undefined, answerMs: undefined, idleMs: undefined, maxConcurrent: undefined },
   clientCertificate: undefined,
 };

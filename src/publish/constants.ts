@@ -155,6 +155,8 @@ export const COMPRESSIONS = 256;
 
 /** A target that is ejected again and again stays away twice as long each time, at most so many times. */
 export const EJECT_GROWTH = 4;
+/** The share of its load that a target begins with at a slow start. */
+export const SLOW_START_SHARE = 0.1;
 /** How many comparisons finding a number for a new visitor of a sticky service may take. */
 export const STICKY_WORK = 4_096;
 /** A request body is held for a retry up to this size; a longer one is sent once. */

@@ -306,5 +306,15 @@ t.test('TCP, TLS and UDP services have their ports, their TLS and their load by 
   t.match(api.calls.at(-1), {
     detail: { targets: [{ port: 8443, options: { proxyProtocol: true } }], stream: { termination: { alpn: ['postgresql'], tellTarget: true } } },
   });
+  const limited = `${create} --mode udp --listen-port 53 --slow-start 30s --max-connections 1000 --max-per-address 5`;
+  t.match(await api.cli(limited), { code: 0 });
+  t.match(api.calls.at(-1), {
+    detail: { stream: { slowStartMs: 30_000, limits: { maxConnections: 1_000, maxPerAddress: 5, maxPerIdentity: undefined } } },
+  });
+  t.match(await api.cli(`${create} --mode tcp --listen-port 53 --retry-on 503`), { code: 2, err: /--retry-on is for --mode http/ });
+  t.match(await api.cli(`${create} --port 80 --max-connections 5`), { code: 2, err: /not for --mode http/ });
+  t.match(await api.cli(`${create} --port 80 --retry-on 502 --retry-on 503 --slow-start 1m`), { code: 0 });
+  t.match(api.calls.at(-1), { detail: { web: { retryOn: [502, 503], slowStartMs: 60_000 } } });
+  t.match(await api.cli(`${create} --port 80 --retry-on 500`), { err: /502, 503, 504/ });
   t.match(await api.cli(`${create} --mode tcp --listen-port 5000-x`), { code: 2, err: /no port and no range/ });
 });

@@ -29,6 +29,11 @@ export const streamFlags = {
   balancing: { kind: 'text', value: 'HOW', about: 'round_robin (default), random, and least_requests (http) or least_connections' },
   sticky: { kind: 'switch', about: 'each source address keeps its target' },
   'check-every': { kind: 'text', value: 'DURATION', about: 'with the modes tcp and tls: open a connection to each target so often, such as 10s' },
+  'slow-start': { kind: 'text', value: 'DURATION', about: 'a target that is new or well again gets its full share after so long, such as 30s' },
+  'retry-on': { kind: 'many', value: 'STATUS', about: 'with --mode http: 502, 503 or 504; another target is asked where nothing is done twice' },
+  'max-connections': { kind: 'integer', value: 'N', about: 'for the modes other than http: connections or flows at once, in all' },
+  'max-per-address': { kind: 'integer', value: 'N', about: 'and of one source address (IPv6: its /64)' },
+  'max-per-identity': { kind: 'integer', value: 'N', about: 'and of one signed-in user' },
 } as const;
 
 /** The target's port where none is given: the first public one. */
@@ -49,8 +54,16 @@ export async function streamFields(input: Input, mode: string): Promise<Readonly
   const ssh_principals = input.many('ssh-principal');
   const ssh = input.on('ssh-certificates') || ssh_principals.length > 0;
   const balancing = { strategy: input.text('balancing') ?? 'round_robin', sticky: input.on('sticky') ? 'address' : 'off' };
-  if (mode === 'http')
-    return { listen_port: first?.start ?? 0, web: { balancing, ...(client_certificate === undefined ? {} : { client_certificate }) } };
+  const slow = input.text('slow-start');
+  const start = slow === undefined ? {} : { slow_start: slow };
+  const retry_on = input.many('retry-on').map(Number);
+  const limits = limitsOf(input);
+  if (mode === 'http') {
+    if (limits !== undefined) throw cliError('CLI_USAGE', 'limits of connections are not for --mode http');
+    const certificate = client_certificate === undefined ? {} : { client_certificate };
+    return { listen_port: first?.start ?? 0, web: { balancing, ...start, ...(retry_on.length === 0 ? {} : { retry_on }), ...certificate } };
+  }
+  if (retry_on.length > 0) throw cliError('CLI_USAGE', '--retry-on is for --mode http');
   if (client_certificate !== undefined && !input.on('terminate-tls')) throw cliError('CLI_USAGE', 'certificates of clients need --terminate-tls');
   const every = input.text('check-every');
   return {
@@ -58,6 +71,8 @@ export async function streamFields(input: Input, mode: string): Promise<Readonly
     stream: {
       balancing,
       ...(ssh ? { certificates: { ssh, ssh_principals } } : {}),
+      ...start,
+      ...(limits === undefined ? {} : { limits }),
       ...(ranges.some(({ start, end }) => start !== end) || ranges.length > 1 ? { port_ranges: ranges } : {}),
       ...(every === undefined ? {} : { health_check: { interval: every } }),
       ...(input.on('terminate-tls')
@@ -71,6 +86,20 @@ export async function streamFields(input: Input, mode: string): Promise<Readonly
         : {}),
     },
   };
+}
+
+function limitsOf(input: Input): Readonly<Record<string, number>> | undefined {
+  const [max_connections, max_per_address, max_per_identity] = [
+    input.integer('max-connections'),
+    input.integer('max-per-address'),
+    input.integer('max-per-identity'),
+  ];
+  const given = {
+    ...(max_connections === undefined ? {} : { max_connections }),
+    ...(max_per_address === undefined ? {} : { max_per_address }),
+    ...(max_per_identity === undefined ? {} : { max_per_identity }),
+  };
+  return Object.keys(given).length === 0 ? undefined : given;
 }
 
 /** Options of every target. */

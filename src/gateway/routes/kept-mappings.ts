@@ -13,7 +13,7 @@ import type { ServiceMapping } from '#model/service.ts';
 import { diskRetryMs, journalLines } from '../constants.ts';
 
 /** Bumped where the form of what is written changes: another version's file is not read. */
-const formatVersion = 4;
+const formatVersion = 5;
 /** Services written into the whole file before others get their turn. */
 const slice = 250;
 

@@ -23,6 +23,8 @@ export interface Member<Target extends Weighted = Weighted> {
 export interface BalancerRules {
   readonly balancing: Balancing | StreamBalancing;
   readonly ejection: Ejection;
+  /** Milliseconds until a target that is new or well again gets its full share; 0 for none. */
+  readonly slowStartMs: number;
 }
 
 export class Balancer<Target extends Weighted> {
@@ -31,6 +33,9 @@ export class Balancer<Target extends Weighted> {
   readonly #reachable: (target: Target) => boolean;
   /** Filled anew by every choice. */
   readonly #candidates: Member<Target>[] = [];
+  /** When the choice at hand is made. */
+  #now = 0;
+  readonly #loadOf = (member: Member<Target>): number => weightOf(member) * member.health.share(this.#now, this.rules.slowStartMs);
 
   /** `reachable`: whether there is a path to it now. */
   constructor(members: readonly Member<Target>[], rules: BalancerRules, reachable: (target: Target) => boolean) {
@@ -45,6 +50,7 @@ export class Balancer<Target extends Weighted> {
    */
   choose(now: number, random: () => number, visitor: Hash | undefined, tried: ReadonlySet<Member> | undefined): Member<Target> | undefined {
     const candidates = this.#candidates;
+    this.#now = now;
     this.#fill((member) => member.target.weight > 0 && this.#usable(member, now), tried);
     if (candidates.length === 0) this.#fill((member) => this.#usable(member, now), tried);
     if (candidates.length === 0) this.#fill(({ target }) => target.weight > 0, tried);
@@ -54,12 +60,12 @@ export class Balancer<Target extends Weighted> {
     if (visitor !== undefined) return dearest(candidates, visitor);
     switch (this.rules.balancing.strategy) {
       case 'round_robin':
-        return nextInTurn(candidates);
+        return nextInTurn(candidates, this.#loadOf);
       case 'least_requests':
       case 'least_connections':
-        return lessLoaded(candidates, random);
+        return lessLoaded(candidates, this.#loadOf, random);
       case 'random':
-        return drawn(candidates, random, undefined);
+        return drawn(candidates, this.#loadOf, random, undefined);
     }
   }
 
@@ -77,6 +83,11 @@ export class Balancer<Target extends Weighted> {
       if (this.belongs(visitor, member)) return visitor;
     }
     return undefined;
+  }
+
+  /** Whether one that is well, and neither this nor among `tried`, could be asked instead. */
+  hasOther(member: Member<Target>, now: number, tried: ReadonlySet<Member> | undefined): boolean {
+    return this.members.some((other) => other !== member && other.target.weight > 0 && tried?.has(other) !== true && this.#usable(other, now));
   }
 
   /** A request failed at the target. It is left out for a time only where another is available. */
@@ -102,11 +113,11 @@ function weightOf({ target }: Member): number {
 }
 
 /** Smooth weighted round robin, as nginx has it: the heavy ones do not come in a row. */
-function nextInTurn<M extends Member>(candidates: readonly M[]): M | undefined {
+function nextInTurn<M extends Member>(candidates: readonly M[], loadOf: (member: M) => number): M | undefined {
   let best: M | undefined;
   let total = 0;
   for (const member of candidates) {
-    const weight = weightOf(member);
+    const weight = loadOf(member);
     total += weight;
     member.owed += weight;
     if (best === undefined || member.owed > best.owed) best = member;
@@ -116,22 +127,27 @@ function nextInTurn<M extends Member>(candidates: readonly M[]): M | undefined {
 }
 
 /** The less loaded of two drawn by weight (power of two choices): near the least of all, and no herd runs to one target. */
-function lessLoaded<M extends Member>(candidates: readonly M[], random: () => number): M | undefined {
-  const first = drawn(candidates, random, undefined);
-  const second = drawn(candidates, random, first);
+function lessLoaded<M extends Member>(candidates: readonly M[], loadOf: (member: M) => number, random: () => number): M | undefined {
+  const first = drawn(candidates, loadOf, random, undefined);
+  const second = drawn(candidates, loadOf, random, first);
   if (first === undefined || second === undefined) return first;
-  return second.health.inFlight * weightOf(first) < first.health.inFlight * weightOf(second) ? second : first;
+  return second.health.inFlight * loadOf(first) < first.health.inFlight * loadOf(second) ? second : first;
 }
 
-function drawn<M extends Member>(candidates: readonly M[], random: () => number, without: M | undefined): M | undefined {
+function drawn<M extends Member>(
+  candidates: readonly M[],
+  loadOf: (member: M) => number,
+  random: () => number,
+  without: M | undefined,
+): M | undefined {
   let total = 0;
-  for (const member of candidates) if (member !== without) total += weightOf(member);
+  for (const member of candidates) if (member !== without) total += loadOf(member);
   let left = random() * total;
   let last: M | undefined;
   for (const member of candidates) {
     if (member === without) continue;
     last = member;
-    left -= weightOf(member);
+    left -= loadOf(member);
     if (left < 0) break;
   }
   return last;

@@ -100,7 +100,7 @@ export class HealthChecks<Subject extends CheckSubject> {
     limit.cancel();
     job.abort = undefined;
     if (job.ended) return;
-    if (result !== 'unknown') job.subject.health.checked(result.problem, check);
+    if (result !== 'unknown') job.subject.health.checked(result.problem, check, clock.now());
     this.#schedule(job, check.intervalMs * (1 - HEALTH_JITTER + 2 * HEALTH_JITTER * random()));
   }
 }

@@ -1,6 +1,6 @@
 // How one target is, as its checks and its requests tell: a state machine without a clock. What nobody has complained of is well.
 import type { Ejection, HealthCheck } from '#model/web.ts';
-import { EJECT_GROWTH } from '../constants.ts';
+import { EJECT_GROWTH, SLOW_START_SHARE } from '../constants.ts';
 
 type CheckRules = Pick<HealthCheck, 'healthyAfter' | 'unhealthyAfter'>;
 
@@ -18,10 +18,23 @@ export class TargetHealth {
   #ejectedFor = 0;
   #ejectedUntil = -Infinity;
   #ejectReason = '';
+  /** When it came, or was well again. */
+  #risenAt: number;
+
+  /** `since`: when it came to others that were there before; left out, it is as old as they are. */
+  constructor(since = -Infinity) {
+    this.#risenAt = since;
+  }
 
   /** Whether it should get requests. */
   available(now: number): boolean {
     return this.#checked !== 'unhealthy' && this.#ejectedUntil <= now;
+  }
+
+  /** How much of its share of the load it should get at a slow start: 1 where that is over, or there is none. */
+  share(now: number, slowStartMs: number): number {
+    if (slowStartMs === 0) return 1;
+    return Math.min(1, Math.max(SLOW_START_SHARE, (now - Math.max(this.#risenAt, this.#ejectedUntil)) / slowStartMs));
   }
 
   /** Why it is not available; empty where it is. */
@@ -31,7 +44,7 @@ export class TargetHealth {
   }
 
   /** A check's result. The first good one counts at once; all others only `healthyAfter` or `unhealthyAfter` in a row. */
-  checked(problem: string | undefined, rules: CheckRules): void {
+  checked(problem: string | undefined, rules: CheckRules, now: number): void {
     const good = problem === undefined;
     if (!good) this.#checkReason = problem;
     if (this.#checked === 'unknown' && good) this.#checked = 'healthy';
@@ -44,7 +57,9 @@ export class TargetHealth {
     this.#checked = good ? 'healthy' : 'unhealthy';
     this.#against = 0;
     // What the checks have seen well again is not left out for what requests met before.
-    if (good) this.#ejectedUntil = -Infinity;
+    if (!good) return;
+    this.#ejectedUntil = -Infinity;
+    this.#risenAt = now;
   }
 
   /** Without checks it is as good as unknown. */

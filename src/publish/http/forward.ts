@@ -12,8 +12,9 @@ import type { Deadlined, Deadlines } from './deadlines.ts';
 import { dialReason } from './dial-reason.ts';
 import { codeAnswer } from './content-coding.ts';
 import type { EncodedBody, Encoders } from './encoded-body.ts';
-import type { Answer, AnswerSource, BodySink, Exchange, ExchangeRequest } from './exchange.ts';
+import type { AnswerSource, BodySink, Exchange, ExchangeRequest } from './exchange.ts';
 import type { Hash } from '../balance/hash.ts';
+import { upstreamAnswer } from './upstream-answer.ts';
 import { addressVisitor, formatVisitor, parseVisitor } from '../balance/visitor.ts';
 import type { Balancers, RouteBalancer, RouteMember } from './balance/balancers.ts';
 import { noFields, type FieldClass } from './field-class.ts';
@@ -80,6 +81,8 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   /** When the head of the answer has to be there. */
   #limit: number;
   readonly #limits: WebLimits;
+  /** Statuses that another target may do better than. */
+  readonly #retryOn: readonly number[];
   #bodyBytes = 0;
   /** When the body is asked for also without the upstream's word; Infinity where that is not awaited. */
   #continueBy = Infinity;
@@ -121,6 +124,7 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     route.service.retryBudget.earn();
     const now = deps.deadlines.now();
     this.#limits = route.service.mapping.web.limits;
+    this.#retryOn = route.service.mapping.web.retryOn;
     this.#limit = now + (statedAnswerMs(route) ?? ANSWER_MS);
     this.deadline = Math.min(this.#limit, now + PATH_CHECK_MS);
     deps.deadlines.add(this);
@@ -202,6 +206,10 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
     const route = this.#mayRepeat() ? this.#events.currentRoute() : undefined;
     if (route === undefined) return this.#fail(reason, detail);
     this.#blame(reason);
+    this.#repeat(route, reason, detail);
+  }
+
+  #repeat(route: Route, reason: OwnReason, detail: string): void {
     this.#abort?.abort();
     this.#connection?.destroy();
     this.#connection = undefined;
@@ -356,28 +364,35 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   answerHead(head: ResponseHead): void {
+    if (this.#retryOn.includes(head.status) && this.#passesOver(head.status)) return;
     this.#answered = true;
     this.#continueBy = Infinity;
     this.deadline = Infinity;
     this.#stir();
     this.#events.answered(head.status);
-    const stated = statedLength(head);
     const { edits } = this.#order.route;
     const fields = responseFields(head.fields, this.#without());
     this.#events.edit(fields, edits, this.#target);
-    if (this.#member !== undefined) this.#greet(this.#member, fields);
+    if (this.#member !== undefined) this.#greet(this.#member, fields, head.status);
     const { exchange } = this.#order;
-    const answer: Answer = {
-      status: head.status,
-      reason: head.reason,
-      fields,
-      length: head.framing.kind === 'length' ? head.framing.length : head.framing.kind === 'none' ? 0 : undefined,
-      statedLength: stated,
-    };
+    const answer = upstreamAnswer(head, fields);
     if (!this.#order.route.compression) return exchange.answer(answer);
     const coded = codeAnswer(exchange.request, answer, this.#deps.encoders.busy);
     exchange.answer(coded.answer);
     if (coded.coding !== undefined) this.#encoded = this.#deps.encoders.start(exchange, coded.coding, () => this.#connection?.resumeAnswer());
+  }
+
+  /** Whether another target is asked instead of passing this answer on: one that is well, and nothing is done twice. */
+  #passesOver(status: number): boolean {
+    const [balancer, member] = [this.#balancer, this.#member];
+    if (balancer === undefined || member === undefined) return false;
+    const now = this.#deps.deadlines.now();
+    balancer.failed(member, now, `status ${status}`);
+    if (!balancer.hasOther(member, now, this.#tried) || !this.#mayRepeat()) return false;
+    const route = this.#events.currentRoute();
+    if (route === undefined) return false;
+    this.#repeat(route, 'upstream_closed', `it answered ${status}, and the next one could not be reached`);
+    return true;
   }
 
   /** What the route takes out of answers. */
@@ -386,9 +401,9 @@ export class Forward implements AnswerReceiver, AnswerSource, BodySink, Deadline
   }
 
   /** The target is well; and the visitor of a sticky service is given what leads to it again. */
-  #greet(member: RouteMember, fields: Fields): void {
+  #greet(member: RouteMember, fields: Fields, status: number): void {
     const balancer = this.#balancer;
-    member.health.succeeded(this.#deps.deadlines.now());
+    if (!this.#retryOn.includes(status)) member.health.succeeded(this.#deps.deadlines.now());
     if (balancer === undefined || balancer.rules.balancing.sticky !== 'cookie') return;
     if (this.#visitor !== undefined && balancer.belongs(this.#visitor, member)) return;
     const visitor = balancer.visitorFor(member, this.#deps.random);
@@ -476,10 +491,4 @@ function takesTrailers({ version, fields }: ExchangeRequest): boolean {
   const te = fieldValue(fields, 'te');
   if (te === undefined || !listMembers(te).includes('trailers')) return false;
   return version === '2' || listMembers(joinedValue(fields, 'connection') ?? '').includes('te');
-}
-
-/** Content-Length of an answer without a body (HEAD, 304), which says what a GET would bring. */
-function statedLength(head: ResponseHead): number | undefined {
-  const index = head.fields.keys.indexOf('content-length');
-  return index < 0 ? undefined : Number(head.fields.values[index]);
 }

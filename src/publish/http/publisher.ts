@@ -163,7 +163,10 @@ class Publisher implements HttpPublisher, H1Owner {
       this.#followTargets();
     });
     this.#upstreams = new Upstreams(deps, this.deadlines);
-    this.#balancers = new Balancers(({ upstream }) => this.#upstreams.reachable(upstream));
+    this.#balancers = new Balancers(
+      ({ upstream }) => this.#upstreams.reachable(upstream),
+      () => deps.clock.now(),
+    );
     this.#checks = createHttpChecks({ upstreams: this.#upstreams, clock: deps.clock, random: Math.random });
     this.#handler = {
       routes: deps.routes,

@@ -6,6 +6,7 @@ import { judgeAddress } from '../access/restrictions.ts';
 import type { Caller } from '../access/rules/facts.ts';
 import type { Judgement } from '../access/rules/policy.ts';
 import type { Surroundings } from '../access/surroundings.ts';
+import type { OpenConnections, Place } from './open-connections.ts';
 import type { AnyStreamService, StreamTable } from './services.ts';
 import type { Unlock, Unlocks } from './unlocks.ts';
 
@@ -13,6 +14,8 @@ export interface AdmissionDeps {
   /** Who has signed in for which service, from where. */
   readonly unlocks: Unlocks;
   readonly around: Surroundings;
+  /** What is open at each service. */
+  readonly opened: OpenConnections;
 }
 
 /** Let in: under whose sign-in, by which rule, and what was only observed. */
@@ -40,7 +43,11 @@ export interface Standing {
 }
 
 /** Decides about a new connection or flow; the address is counted against its limits. What throws, denies. */
-export function admitStream(service: AnyStreamService, address: string, { unlocks, around }: AdmissionDeps): Admitted | Refused {
+export function admitStream(
+  service: AnyStreamService,
+  address: string,
+  { unlocks, around }: Pick<AdmissionDeps, 'unlocks' | 'around'>,
+): Admitted | Refused {
   try {
     if (service.closed !== undefined) return refuse('auth_unsupported');
     const ip = ipOf(address);
@@ -58,9 +65,22 @@ export function admitStream(service: AnyStreamService, address: string, { unlock
   }
 }
 
-/** Counts what was let in against the limits of its service and of who it is; false where there were too many. */
-export function countAdmitted({ limits }: AnyStreamService, unlock: Unlock | undefined, { around }: AdmissionDeps): boolean {
-  return around.limits.take(limits, { service: true, address: undefined, identity: unlock?.identity.userId }) === 0;
+/**
+ * Counts what was let in against the limits of its service and of who it is: of what is open at once, which has its place to be given back at its
+ * end, and of how often. Refuses where there are too many.
+ */
+export function countAdmitted(
+  { id, limits, openLimits }: AnyStreamService,
+  address: string,
+  unlock: Unlock | undefined,
+  { around, opened }: AdmissionDeps,
+): { readonly place: Place } | { readonly refused: 'too_many_streams' | 'rate_limited' } {
+  const identity = unlock?.identity.userId;
+  const place = opened.take(id, openLimits, address, identity);
+  if (place === undefined) return { refused: 'too_many_streams' };
+  if (around.limits.take(limits, { service: true, address: undefined, identity }) === 0) return { place };
+  opened.give(place);
+  return { refused: 'rate_limited' };
 }
 
 /** Counts who has turned out to be the holder of a certificate; its service has been counted. */
@@ -118,7 +138,7 @@ function judgeCaller(
   service: AnyStreamService,
   ip: IpAddress | undefined,
   address: string,
-  { unlocks, around }: AdmissionDeps,
+  { unlocks, around }: Pick<AdmissionDeps, 'unlocks' | 'around'>,
 ): { readonly judged: Judgement; readonly unlock: Unlock | undefined } {
   const unknown = judge(service, ip, undefined, around);
   if (unknown.kind !== 'ask') return { judged: unknown, unlock: undefined };

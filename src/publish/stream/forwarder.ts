@@ -19,6 +19,7 @@ import { createIdSource } from '../http/request-id.ts';
 import { admitStream, type AdmissionDeps, countAdmitted, countIdentity, endUnder, judgeAs, type Standing } from './admission.ts';
 import type { ClientCertificate } from '../tls/client-certificates.ts';
 import type { HandshakeFault, Terminated } from '../tls/terminate.ts';
+import type { Place } from './open-connections.ts';
 import type { AnyStreamService, StreamService, StreamTable, Termination } from './services.ts';
 import type { StreamMember, StreamTargets } from './targets.ts';
 import { secureTarget, vectorsOf } from './target-tls.ts';
@@ -72,6 +73,8 @@ class Flow implements Deadlined, Standing {
   observed: readonly string[] | undefined = undefined;
   /** Whose share it is of. */
   network: string | undefined = undefined;
+  /** What it is counted under at its service. */
+  place: Place | undefined = undefined;
   upstream: Duplex | undefined = undefined;
   share: DialTarget | undefined = undefined;
   /** Why it was ended from here; undefined while nobody has. */
@@ -326,6 +329,7 @@ export class StreamForwarder {
       this.#certified.delete(flow);
       if (this.#flows.size === 0) this.#emptied?.();
       if (flow.network !== undefined) this.#shares.give(flow.network);
+      if (flow.place !== undefined) this.#deps.opened.give(flow.place);
     }
   }
 
@@ -346,11 +350,13 @@ export class StreamForwarder {
     }
     const network = this.#flows.size >= STREAMS ? undefined : this.#shares.take(remote.address);
     if (network === undefined) return 'too_many_streams';
-    if (!countAdmitted(service, flow.unlock, this.#deps)) {
+    const counted = countAdmitted(service, remote.address, flow.unlock, this.#deps);
+    if ('refused' in counted) {
       this.#shares.give(network);
-      return 'rate_limited';
+      return counted.refused;
     }
     flow.network = network;
+    flow.place = counted.place;
     return undefined;
   }
 

@@ -16,6 +16,7 @@ import { StreamForwarder, type StreamForwarderDeps } from './forwarder.ts';
 import { readHello } from './hello.ts';
 import { plainSurroundings, type Surroundings } from '../access/surroundings.ts';
 import { holdRefusal } from './admission.ts';
+import { OpenConnections } from './open-connections.ts';
 import { type AnyStreamService, namedService, noStreams, type StreamPort, type StreamTable } from './services.ts';
 import { StreamTargets } from './targets.ts';
 import { type Reply, UdpFlows } from './udp-flows.ts';
@@ -41,7 +42,7 @@ export interface StreamPublisher extends Closable {
   stats(): { readonly streams: number; readonly udpFlows: number; readonly udpDropped: number };
 }
 
-export interface StreamPublisherDeps extends Omit<StreamForwarderDeps, 'around' | 'terminate'> {
+export interface StreamPublisherDeps extends Omit<StreamForwarderDeps, 'around' | 'terminate' | 'opened'> {
   /** What policies are decided by besides the connection; left out, what they ask of data bases cannot be told. */
   readonly around?: Surroundings | undefined;
   /** For services at which TLS ends here. */
@@ -76,9 +77,11 @@ export function createStreamPublisher(deps: StreamPublisherDeps): StreamPublishe
         },
       );
     });
+  const opened = new OpenConnections();
   const targets = new StreamTargets({ ...deps, random: Math.random });
-  const forwarder = new StreamForwarder({ ...deps, around, terminate }, deadlines, targets);
+  const forwarder = new StreamForwarder({ ...deps, around, opened, terminate }, deadlines, targets);
   const flows = new UdpFlows({
+    opened,
     open: deps.openUdp,
     openDirect: deps.openDirectUdp,
     targets,

@@ -5,7 +5,7 @@ import type { AccountId, ServiceId } from '#model/ids.ts';
 import type { ServiceMapping } from '#model/service.ts';
 import type { Ejection } from '#model/web.ts';
 import { policyProblem } from '../access/proofs.ts';
-import { type ConnectCheck, listenPorts, type StreamBalancing, targetPortOf } from '#model/stream.ts';
+import { type ConnectCheck, listenPorts, type StreamBalancing, type StreamLimits, targetPortOf } from '#model/stream.ts';
 import { accessKey, compileRestrictions, homeKey, type CompiledRestrictions } from '../access/restrictions.ts';
 import { CompiledPolicy } from '../access/rules/policy.ts';
 import { type CompiledLimit, compileLimits } from '../access/rules/rate-limits.ts';
@@ -30,6 +30,7 @@ export interface AnyStreamService {
   /** Each source's address has a target of its own. */
   readonly sticky: boolean;
   readonly ejection: Ejection;
+  readonly slowStartMs: number;
   readonly healthCheck: ConnectCheck | undefined;
   /** The PROXY header that checks begin with; undefined for none. */
   readonly checkProxy: 1 | 2 | undefined;
@@ -38,6 +39,8 @@ export interface AnyStreamService {
   readonly restrictions: CompiledRestrictions;
   readonly policy: CompiledPolicy;
   readonly limits: readonly CompiledLimit[];
+  /** Of what is open at once. */
+  readonly openLimits: StreamLimits;
   /** Why nobody may pass, whoever it is; undefined where restrictions and policy decide. */
   readonly closed: string | undefined;
   /** Whoever was let in to one stays with another version only where this is equal. */
@@ -229,6 +232,7 @@ function compile(mapping: ServiceMapping, httpsPort: number | undefined): AnyStr
     balancing: stream.balancing,
     sticky: stream.balancing.sticky === 'address',
     ejection: stream.ejection,
+    slowStartMs: stream.slowStartMs,
     healthCheck: stream.healthCheck,
     checkProxy: options.proxyProtocol ? options.proxyProtocolVersion : undefined,
     direct: options.directUpstream,
@@ -236,6 +240,7 @@ function compile(mapping: ServiceMapping, httpsPort: number | undefined): AnyStr
     restrictions: compileRestrictions(mapping.restrictions),
     policy: new CompiledPolicy(mapping.mode, access),
     limits: compileLimits(mapping.id, access.rateLimits),
+    openLimits: stream.limits,
     closed: streamRefusal(mapping),
     home: homeKey(mapping, domain),
     access: accessKey(mapping, domain),
@@ -248,8 +253,6 @@ export function streamRefusal({ mode, access, private: isPrivate, paths, stream 
   const [path] = paths;
   const clients = stream.termination?.clientCertificate && compileClientRule(stream.termination.clientCertificate);
   if (clients !== undefined && 'problem' in clients) return clients.problem;
-  if (stream.limits.maxConnections !== undefined || stream.limits.newPerMinute !== undefined)
-    return 'limits of a service are not kept by this version of the gateway';
   if (path === undefined) return 'the service has no enabled target';
   const problem = policyProblem(access, stream.termination?.clientCertificate);
   if (problem !== undefined) return problem;

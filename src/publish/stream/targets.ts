@@ -108,21 +108,21 @@ export class StreamTargets {
   }
 
   #make(service: AnyStreamService, old: Known | undefined): Known {
-    const { balancing, ejection, shares, direct } = service;
-    const key = JSON.stringify([balancing, ejection, shares, direct]);
+    const { balancing, ejection, slowStartMs, shares, direct } = service;
+    const key = JSON.stringify([balancing, ejection, slowStartMs, shares, direct]);
     if (old?.key === key) return old;
     const members = shares.map((share, index): StreamMember => {
       const before = old?.balancer.members.find(({ target }) => target.host === share.host && target.port === share.port);
       return {
         target: { ...share, index },
-        health: before?.health ?? new TargetHealth(),
+        health: before?.health ?? new TargetHealth(old === undefined ? undefined : this.#deps.clock.now()),
         // The same at every gateway of the cluster.
         hash: hashText(formatHostPort(share.host, share.port)),
         owed: before?.target.weight === share.weight ? before.owed : 0,
       };
     });
     const reachable = ({ host }: StreamTarget): boolean => direct || this.#deps.reachable === undefined || this.#deps.reachable(host);
-    return { key, balancer: new Balancer(members, { balancing, ejection }, reachable) };
+    return { key, balancer: new Balancer(members, { balancing, ejection, slowStartMs }, reachable) };
   }
 
   /** Opens a connection and looks whether it stays: an agent accepts before it dials, and what it cannot reach it resets. */

@@ -8,6 +8,7 @@ import { writeProxyHeader } from '#wire/proxy-protocol.ts';
 import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_SWEEP_MS } from '../constants.ts';
 import { createIdSource } from '../http/request-id.ts';
 import { admitStream, type AdmissionDeps, type Admitted, countAdmitted, endUnder, type Standing } from './admission.ts';
+import type { Place } from './open-connections.ts';
 import type { AnyStreamService, StreamTable, UdpService } from './services.ts';
 import type { StreamMember, StreamTargets } from './targets.ts';
 import { sameTrust, type Unlock } from './unlocks.ts';
@@ -33,6 +34,8 @@ interface Flow extends Standing {
   readonly header: Buffer | undefined;
   /** Whose share it is of. */
   readonly network: string;
+  /** What it is counted under at its service. */
+  readonly place: Place;
   readonly admitted: Admitted;
   readonly member: StreamMember;
   readonly upstream: UdpFlow;
@@ -109,9 +112,14 @@ export class UdpFlows {
     const member = this.#deps.targets.choose(service, client.address, undefined);
     const target = member === undefined ? undefined : service.targets[member.target.index];
     if (member === undefined || target === undefined) return undefined;
-    if (!countAdmitted(service, unlock, this.#deps)) return undefined;
+    const counted = countAdmitted(service, client.address, unlock, this.#deps);
+    if ('refused' in counted) return undefined;
+    const { place } = counted;
     const network = this.#makeRoom(client);
-    if (network === undefined) return undefined;
+    if (network === undefined) {
+      this.#deps.opened.give(place);
+      return undefined;
+    }
     const open = service.direct ? this.#deps.openDirect : this.#deps.open;
     const received = (run: Uint8Array, size: number): void => {
       if (!flow.open) return;
@@ -135,6 +143,7 @@ export class UdpFlows {
       share: member.target,
       member,
       network,
+      place,
       unlock,
       admitted,
       upstream: open(
@@ -176,6 +185,7 @@ export class UdpFlows {
     this.#flows.delete(flow);
     this.#unanswered.delete(flow);
     this.#shares.give(flow.network);
+    this.#deps.opened.give(flow.place);
     flow.member.health.inFlight--;
     flow.upstream.close();
     this.#record(flow, reason);

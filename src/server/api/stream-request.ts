@@ -39,9 +39,11 @@ export const streamRequest: Schema<StreamOptions> = convert(
       failures: integer({ max: 1000, default: defaultStream.ejection.failures }),
       for: duration({ minMs: 1000, maxMs: 3_600_000, default: '30s' }),
     }),
+    slow_start: optional(duration({ minMs: 1000, maxMs: 3_600_000 })),
     limits: object({
       max_connections: optional(integer({ min: 1, max: 1_000_000 })),
-      new_per_minute: optional(integer({ min: 1, max: 1_000_000 })),
+      max_per_address: optional(integer({ min: 1, max: 1_000_000 })),
+      max_per_identity: optional(integer({ min: 1, max: 1_000_000 })),
     }),
     certificates: object({
       max_age: duration({ minMs: 60_000, maxMs: certificateMaxMs, default: '1h' }),
@@ -69,7 +71,12 @@ export const streamRequest: Schema<StreamOptions> = convert(
             unhealthyAfter: fields.health_check.unhealthy_after,
           },
     ejection: { failures: fields.ejection.failures, ejectMs: fields.ejection.for },
-    limits: { maxConnections: fields.limits.max_connections, newPerMinute: fields.limits.new_per_minute },
+    slowStartMs: fields.slow_start ?? 0,
+    limits: {
+      maxConnections: fields.limits.max_connections,
+      maxPerAddress: fields.limits.max_per_address,
+      maxPerIdentity: fields.limits.max_per_identity,
+    },
     certificates: {
       maxAgeMs: fields.certificates.max_age,
       ssh: fields.certificates.ssh || fields.certificates.ssh_principals.length > 0 ? { principals: fields.certificates.ssh_principals } : undefined,

@@ -9,6 +9,7 @@ export function streamShape({
   balancing,
   healthCheck,
   ejection,
+  slowStartMs,
   limits,
   certificates,
 }: StreamOptions): Readonly<Record<string, unknown>> {
@@ -29,7 +30,8 @@ export function streamShape({
             unhealthy_after: healthCheck.unhealthyAfter,
           },
     ejection: { failures: ejection.failures, for: durationText(ejection.ejectMs) },
-    limits: present({ max_connections: limits.maxConnections, new_per_minute: limits.newPerMinute }),
+    slow_start: slowStartMs === 0 ? undefined : durationText(slowStartMs),
+    limits: present({ max_connections: limits.maxConnections, max_per_address: limits.maxPerAddress, max_per_identity: limits.maxPerIdentity }),
     certificates: {
       max_age: durationText(certificates.maxAgeMs),
       ssh: certificates.ssh !== undefined,

@@ -10,6 +10,8 @@ import {
   type OwnAnswer,
   type PathRewrite,
   redirectStatuses,
+  retryStatuses,
+  type RetryStatus,
   type RouteMatch,
   stickyKinds,
   type WebOptions,
@@ -128,6 +130,11 @@ const healthCheck = object({
   status_to: integer({ min: 100, max: 599, default: 399 }),
 });
 
+const retryStatus: Schema<RetryStatus> = convert(
+  integer(),
+  (status, refuse) => retryStatuses.find((known) => known === status) ?? refuse(`must be one of ${retryStatuses.join(', ')}`),
+);
+
 /** `web` of a service's body. */
 export const webRequest: Schema<WebOptions> = convert(
   object({
@@ -143,6 +150,8 @@ export const webRequest: Schema<WebOptions> = convert(
       for: duration({ minMs: 1000, maxMs: 3_600_000, default: '30s' }),
     }),
     retries: integer({ max: 5, default: defaultWeb.retries }),
+    retry_on: list(retryStatus, { default: [], max: retryStatuses.length }),
+    slow_start: optional(duration({ minMs: 1000, maxMs: 3_600_000 })),
     limits: object({
       max_body_bytes: optional(integer({ min: 0 })),
       answer_timeout: optional(duration({ minMs: 1, maxMs: 86_400_000 })),
@@ -171,6 +180,8 @@ export const webRequest: Schema<WebOptions> = convert(
           },
     ejection: { failures: fields.ejection.failures, ejectMs: fields.ejection.for },
     retries: fields.retries,
+    retryOn: [...new Set(fields.retry_on)],
+    slowStartMs: fields.slow_start ?? 0,
     limits: {
       maxBodyBytes: fields.limits.max_body_bytes,
       answerMs: fields.limits.answer_timeout,

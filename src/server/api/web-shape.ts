@@ -66,6 +66,8 @@ export function webShape(web: WebOptions): Fields {
           },
     ejection: { failures: web.ejection.failures, for: durationText(web.ejection.ejectMs) },
     retries: web.retries,
+    retry_on: web.retryOn.length === 0 ? undefined : web.retryOn,
+    slow_start: web.slowStartMs === 0 ? undefined : durationText(web.slowStartMs),
     limits: present({
       max_body_bytes: limits.maxBodyBytes,
       answer_timeout: durationText(limits.answerMs),

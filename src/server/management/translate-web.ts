@@ -59,6 +59,8 @@ export function webExtensionOf({ paths, web }: ServiceMapping): MessageInitShape
     ejectionFailures: ejection.failures,
     ejectionMs: BigInt(ejection.ejectMs),
     retries: web.retries,
+    retryOn: [...web.retryOn],
+    slowStartMs: BigInt(web.slowStartMs),
     ...(healthCheck === undefined
       ? {}
       : {

@@ -5,7 +5,7 @@ import { hashText } from '../../../src/publish/balance/hash.ts';
 import { RetryBudget } from '../../../src/publish/http/balance/retry-budget.ts';
 import { TargetHealth } from '../../../src/publish/balance/target-health.ts';
 import { addressVisitor, drawVisitor, formatVisitor, parseVisitor } from '../../../src/publish/balance/visitor.ts';
-import { RETRY_BURST, RETRY_RATE, RETRY_SHARE } from '../../../src/publish/constants.ts';
+import { RETRY_BURST, RETRY_RATE, RETRY_SHARE, SLOW_START_SHARE } from '../../../src/publish/constants.ts';
 import type { RouteTarget } from '../../../src/publish/http/routes.ts';
 import { defaultWeb, type Balancing, type Ejection } from '#model/web.ts';
 import { defaultTargetOptions } from '#model/service.ts';
@@ -29,7 +29,11 @@ function balancer(
   more: Partial<Ejection> = {},
   reach?: (target: RouteTarget) => boolean,
 ): Balancer<RouteTarget> {
-  return new Balancer(members, { balancing: { strategy, sticky: 'off' }, ejection: { ...defaultWeb.ejection, ...more } }, reach ?? (() => true));
+  return new Balancer(
+    members,
+    { balancing: { strategy, sticky: 'off' }, ejection: { ...defaultWeb.ejection, ...more }, slowStartMs: 0 },
+    reach ?? (() => true),
+  );
 }
 
 function tally(rounds: number, choose: () => Member | undefined): Record<string, number> {
@@ -152,7 +156,7 @@ t.test('checks decide after so many in a row', (t) => {
   const health = new TargetHealth();
   const rules = { healthyAfter: 2, unhealthyAfter: 3 };
   const feed = (results: string): string => {
-    for (const result of results) health.checked(result === '+' ? undefined : 'status 500', rules);
+    for (const result of results) health.checked(result === '+' ? undefined : 'status 500', rules, 0);
     return health.available(0) ? '' : health.problem(0);
   };
   t.equal(feed('--'), '', 'unknown counts as well');
@@ -238,5 +242,34 @@ t.test('retries are a share of the traffic', (t) => {
   spent = 0;
   while (budget.spend(1_000)) spent++;
   t.ok(Math.abs(spent - RETRY_RATE) <= 1, `${spent}`);
+  t.end();
+});
+
+t.test('a target that is new or well again begins with a small share and grows to its whole one', (t) => {
+  const rules = { healthyAfter: 1, unhealthyAfter: 1 };
+  for (const strategy of ['round_robin', 'random', 'least_requests'] as const) {
+    const members = [member('a'), member('b')];
+    const [, back] = members;
+    const b = new Balancer(members, { balancing: { strategy, sticky: 'off' }, ejection: defaultWeb.ejection, slowStartMs: 10_000 }, () => true);
+    const random = seeded(7);
+    const share = (now: number): number => (tally(2_000, () => b.choose(now, random, undefined, undefined))['b'] ?? 0) / 2_000;
+    t.ok(Math.abs(share(0) - 0.5) < 0.05, `${strategy}: all are as old as the service`);
+    back?.health.checked('down', rules, 0);
+    t.equal(share(1), 0);
+    back?.health.checked(undefined, rules, 100);
+    const shares = [100, 2_600, 5_100, 10_100].map(share);
+    t.ok(
+      shares.every((value, i) => i === 0 || value > (shares[i - 1] ?? 1)),
+      `${strategy}: ${shares.join(', ')}`,
+    );
+    t.ok((shares[0] ?? 1) < 0.15 && (shares[0] ?? 0) > 0, strategy);
+    t.ok(Math.abs((shares[3] ?? 0) - 0.5) < 0.05, strategy);
+  }
+  const ejected = new TargetHealth();
+  ejected.failed(0, 'x', { failures: 1, ejectMs: 1_000 }, true);
+  t.equal(ejected.share(1_000, 10_000), SLOW_START_SHARE, 'after an ejection, too');
+  t.equal(ejected.share(11_000, 10_000), 1);
+  t.equal(ejected.share(1_000, 0), 1);
+  t.equal(new TargetHealth(500).share(500, 10_000), SLOW_START_SHARE);
   t.end();
 });

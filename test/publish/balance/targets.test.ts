@@ -165,6 +165,44 @@ void t.test('what is not safe to repeat is sent once; what was never sent may go
   t.same(answers.toSorted(), ['HTTP/1.1 200', 'HTTP/1.1 502'], 'a large one is not');
 });
 
+void t.test('a status that is named is asked of another target, where nothing is done twice; all else is passed on', async (t) => {
+  const never = { failures: 0, ejectMs: 1_000 };
+  const { fixture, targets } = await begin(t, 2, { retries: 1, retryOn: [503], ejection: never });
+  const [bad, good] = targets;
+  if (bad === undefined || good === undefined) return;
+  const status = (text: string) => (socket: Socket) => socket.write(`HTTP/1.1 ${text}\r\nContent-Length: 3\r\n\r\nbad`);
+  const heads = (): number => targets.reduce((sum, target) => sum + target.heads.length, 0);
+  const post = 'POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc';
+  const put = post.replace('POST', 'PUT');
+  bad.serve = status('503 Busy');
+  for (let i = 0; i < 4; i++) t.equal(bodyOf(await exchange(fixture, get())), 't1');
+  for (let i = 0; i < 4; i++) t.equal(bodyOf(await exchange(fixture, put)), 't1');
+  t.ok(good.heads.at(-1)?.endsWith('abc'), 'with its body');
+  t.equal(heads(), 12, 'half of them twice');
+  const posts = [await exchange(fixture, post), await exchange(fixture, post)].map((text) => text.slice(9, 12));
+  t.same(posts.toSorted(), ['200', '503'], 'a POST once');
+  t.equal(heads(), 14);
+  bad.serve = status('502 Bad');
+  const others = [await exchange(fixture, get()), await exchange(fixture, get())].map((text) => text.slice(9, 12));
+  t.same(others.toSorted(), ['200', '502'], 'a status that is not named');
+  for (const target of targets) target.serve = status('503 Busy');
+  t.match(await exchange(fixture, get()), /^HTTP\/1\.1 503 Busy[^]*bad$/, 'the last answer is the answer');
+  t.equal(heads(), 18, 'both were asked');
+  await good.kill();
+  fixture.setRoutes([shared([bad], { retries: 3, retryOn: [503], ejection: never })]);
+  t.match(await exchange(fixture, get()), /^HTTP\/1\.1 503 Busy/, 'one alone is not asked twice');
+  t.equal(heads(), 19);
+});
+
+void t.test('a target that answers with a named status again and again is left out', async (t) => {
+  const { fixture, targets } = await begin(t, 2, { retries: 1, retryOn: [503, 504], ejection: { failures: 2, ejectMs: 60_000 } });
+  const [bad] = targets;
+  if (bad === undefined) return;
+  bad.serve = (socket) => socket.write('HTTP/1.1 504 Late\r\nContent-Length: 0\r\n\r\n');
+  t.equal(await names(fixture, 12), '1'.repeat(12), 'no visitor sees it');
+  t.equal(bad.heads.length, 2);
+});
+
 void t.test('with retries at 0 a failure is an answer', async (t) => {
   const { fixture, targets } = await begin(t, 2, { retries: 0, ejection: { failures: 0, ejectMs: 1_000 } });
   await targets[0]?.kill();

@@ -1,6 +1,7 @@
 // The page of a stream service: for which address it opens the port.
 import t from 'tap';
 import { asId, type SessionId } from '#model/ids.ts';
+import { accessKey } from '#publish/access/restrictions.ts';
 import { alice, exchange, mapping, path, startFixture, withLogin } from '../harness.ts';
 
 void t.test('a proxy before us that does not say whose request it is opens nothing: everybody behind it would come in', async (t) => {
@@ -16,7 +17,7 @@ void t.test('a proxy before us that does not say whose request it is opens nothi
   t.match(await ask('X-Forwarded-For: unknown\r\n'), /^HTTP\/1\.1 403 /);
   t.equal(fixture.unlocks.size, 0);
   t.match(await ask('X-Forwarded-For: 9.9.9.9, ::ffff:192.0.2.7\r\n'), /^HTTP\/1\.1 200 /);
-  const access = JSON.stringify([service.accountId, 'a.test', service.access, service.restrictions, service.private]);
+  const access = accessKey(service, 'a.test');
   t.match(fixture.unlocks.find({ id: service.id, access }, '192.0.2.7'), { identity: alice }, 'as its TCP port will see it');
   t.equal(fixture.unlocks.size, 1);
 });

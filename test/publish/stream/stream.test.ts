@@ -6,6 +6,8 @@ import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { plainAccess, signInProofs } from '#model/access.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
+import { asId, type ServiceId } from '#model/ids.ts';
+import { defaultStream, type StreamLimits } from '#model/stream.ts';
 import { HELLOS_PER_ADDRESS } from '#publish/constants.ts';
 import { buildStreamTable } from '#publish/index.ts';
 import { CLIENT_HELLO_BYTES } from '#wire/client-hello.ts';
@@ -235,3 +237,51 @@ void t.test('one address has only so many connections of which no hello has come
   t.equal(await read(next), 'one', 'and leave room');
   for (const socket of silent) socket.destroy();
 });
+
+void t.test(
+  'connections at once have a limit of the service, of each address and of each person; more are refused before a target is dialled',
+  async (t) => {
+    const target = await listenTcp((socket) => void socket.pipe(socket));
+    t.teardown(() => target.close());
+    const limited = (limits: Partial<StreamLimits>, change: Partial<ServiceMapping> = {}): ServiceMapping =>
+      stream('db.test', [target.port], { stream: { ...defaultStream, limits: { ...defaultStream.limits, ...limits } }, ...change });
+    const asked = { access: { ...plainAccess, proofs: signInProofs } };
+    const door = await open(t, [limited({ maxConnections: 2 })]);
+    const hold = async (): Promise<Socket> => {
+      const socket = dial(door);
+      socket.write('a');
+      await once(socket, 'data');
+      return socket;
+    };
+    const held = [await hold(), await hold()];
+    await gone(dial(door));
+    t.match(await entry(door, 1), { reason: 'too_many_streams', authSuccess: false, bytesUp: 0 });
+    t.equal(target.sockets.size, 2);
+    door.apply([limited({ maxPerAddress: 2 })]);
+    await gone(dial(door));
+    t.match(await entry(door, 2), { reason: 'too_many_streams' }, 'what was open before the edit counts');
+    held.pop()?.destroy();
+    await entry(door, 3);
+    held.push(await hold());
+    for (const socket of held) socket.destroy();
+    await entry(door, 5);
+
+    door.apply([limited({ maxPerIdentity: 1 }, asked)]);
+    const [service] = buildStreamTable([limited({ maxPerIdentity: 1 }, asked)], () => undefined).services();
+    door.unlocks.open({
+      serviceId: asId<ServiceId>('s-db.test'),
+      access: service?.access ?? '',
+      address: '127.0.0.1',
+      trustKey: 'k',
+      identity: alice,
+      expiresAt: Date.now() + 60_000,
+      confirm: () => true,
+    });
+    const mine = await hold();
+    await gone(dial(door));
+    t.match(await entry(door, 6), { reason: 'too_many_streams', userId: alice.userId });
+    mine.destroy();
+    await entry(door, 7);
+    (await hold()).destroy();
+  },
+);

@@ -8,12 +8,14 @@ import { openHostUdp } from '#lib/host-udp.ts';
 import type { AccessLogEntry } from '#model/access-log.ts';
 import { noRestrictions, type ServiceMapping } from '#model/service.ts';
 import { buildStreamTable, Unlocks } from '#publish/index.ts';
+import { defaultStream, type StreamLimits } from '#model/stream.ts';
 import { UDP_FLOWS, UDP_FLOWS_PER_ADDRESS, UDP_IDLE_MS, UDP_SWEEP_MS } from '#publish/constants.ts';
 import { plainSurroundings } from '#publish/access/surroundings.ts';
 import { UdpFlows } from '#publish/stream/udp-flows.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { readProxyHeader } from '#wire/proxy-protocol.ts';
 import { dialTcp, mapping, path } from '../harness.ts';
+import { OpenConnections } from '#publish/stream/open-connections.ts';
 import { StreamTargets } from '#publish/stream/targets.ts';
 import { anything, plainAccess, signInProofs } from '#model/access.ts';
 
@@ -47,6 +49,7 @@ function open(t: Test, mappings: readonly ServiceMapping[]): Door {
   const targets = new StreamTargets({ dial: dialTcp, directDial: dialTcp, clock, random: () => 0 });
   door.flows = new UdpFlows({
     targets,
+    opened: new OpenConnections(),
     open: target,
     openDirect: target,
     unlocks: door.unlocks,
@@ -263,4 +266,23 @@ void t.test('a flow is whose first datagram brought it: nobody else speaks for i
     ['a', 'd'],
   );
   t.equal(door.flows.counts.dropped, 2);
+});
+
+void t.test('flows at once have a limit of the service, of each address, and are counted again when they end', async (t) => {
+  const limited = (limits: Partial<StreamLimits>): ServiceMapping =>
+    udp('dns.test', ['100.64.0.1'], { stream: { ...defaultStream, limits: { ...defaultStream.limits, ...limits } } });
+  const door = open(t, [limited({ maxConnections: 3, maxPerAddress: 2 })]);
+  for (const from of ['192.0.2.1 1', '192.0.2.1 2', '192.0.2.1 3', '192.0.2.2 1', '192.0.2.3 1']) door.send(from, from);
+  t.same(
+    door.sent.map(({ text }) => text),
+    ['192.0.2.1 1', '192.0.2.1 2', '192.0.2.2 1'],
+  );
+  t.equal(door.flows.counts.dropped, 2);
+  door.apply([limited({ maxPerAddress: 3 })]);
+  door.send('192.0.2.1 3', 'later');
+  door.send('192.0.2.1 4', 'too many');
+  t.equal(door.sent.at(-1)?.text, 'later', 'what was open before the edit counts');
+  door.clock.advance(UDP_IDLE_MS * 2);
+  door.send('192.0.2.1 5', 'again');
+  t.equal(door.sent.at(-1)?.text, 'again');
 });

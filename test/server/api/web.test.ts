@@ -51,6 +51,8 @@ const web = {
   health_check: { path: '/health', interval: '5s', timeout: '1s', healthy_after: 2, unhealthy_after: 3, status_from: 200, status_to: 299 },
   ejection: { failures: 3, for: '10s' },
   retries: 2,
+  retry_on: [503],
+  slow_start: '20s',
   limits: { max_body_bytes: 10, answer_timeout: '1s', idle_timeout: '2s', max_concurrent: 5 },
 };
 

@@ -22,7 +22,8 @@ const full: StreamOptions = {
   balancing: { strategy: 'least_connections', sticky: 'address' },
   healthCheck: { intervalMs: 5000, timeoutMs: 1000, healthyAfter: 2, unhealthyAfter: 3 },
   ejection: { failures: 3, ejectMs: 10_000 },
-  limits: { maxConnections: 10, newPerMinute: 100 },
+  slowStartMs: 30_000,
+  limits: { maxConnections: 10, maxPerAddress: 5, maxPerIdentity: 3 },
   certificates: defaultStream.certificates,
 };
 

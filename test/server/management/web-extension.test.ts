@@ -29,6 +29,8 @@ const full: WebOptions = {
   healthCheck: { path: '/health', intervalMs: 5000, timeoutMs: 1000, healthyAfter: 2, unhealthyAfter: 3, statuses: [200, 299] },
   ejection: { failures: 3, ejectMs: 10_000 },
   retries: 2,
+  retryOn: [502, 504],
+  slowStartMs: 20_000,
   limits: { maxBodyBytes: 10, answerMs: 1000, idleMs: 2000, maxConcurrent: 5 },
   clientCertificate: { ca: 'pem', required: true },
 };

@@ -28,6 +28,7 @@ export interface TargetProblem {
 
 export class Balancers {
   readonly #reachable: (target: RouteTarget) => boolean;
+  readonly #now: () => number;
   readonly #byRoute = new WeakMap<Route, RouteBalancer>();
   /** The newest of each route, by service and route. */
   readonly #newest = new Map<string, RouteBalancer>();
@@ -37,8 +38,10 @@ export class Balancers {
   #table: RouteTable | undefined;
   #version = 0;
 
-  constructor(reachable: (target: RouteTarget) => boolean) {
+  /** `now`: monotonic milliseconds. */
+  constructor(reachable: (target: RouteTarget) => boolean, now: () => number) {
     this.#reachable = reachable;
+    this.#now = now;
   }
 
   of(route: Route): RouteBalancer {
@@ -104,7 +107,7 @@ export class Balancers {
     const members = route.targets.map((target): RouteMember => {
       const key = targetKey(route, target);
       let health = this.#health.get(key);
-      if (health === undefined) this.#health.set(key, (health = new TargetHealth()));
+      if (health === undefined) this.#health.set(key, (health = new TargetHealth(old === undefined ? undefined : this.#now())));
       const owed = old?.members.find((member) => member.target.weight === target.weight && targetKey(route, member.target) === key)?.owed ?? 0;
       // What a visitor's order is made of is the same at every gateway of the cluster.
       return {
@@ -114,8 +117,8 @@ export class Balancers {
         owed,
       };
     });
-    const { balancing, ejection } = route.service.mapping.web;
-    return new Balancer(members, { balancing, ejection }, this.#reachable);
+    const { balancing, ejection, slowStartMs } = route.service.mapping.web;
+    return new Balancer(members, { balancing, ejection, slowStartMs }, this.#reachable);
   }
 }
 
@@ -128,8 +131,9 @@ function targetKey(route: Route, { upstream, basePath }: RouteTarget): string {
 }
 
 function sameChoice({ members, rules }: RouteBalancer, route: Route): boolean {
-  const { balancing, ejection } = route.service.mapping.web;
+  const { balancing, ejection, slowStartMs } = route.service.mapping.web;
   return (
+    rules.slowStartMs === slowStartMs &&
     rules.balancing.strategy === balancing.strategy &&
     rules.balancing.sticky === balancing.sticky &&
     rules.ejection.failures === ejection.failures &&
