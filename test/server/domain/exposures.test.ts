@@ -57,6 +57,7 @@ t.test('a peer takes no name at which somebody else has a service, on no port', 
     ] as const)
       await t.rejects(domain.exposures.create(key, at(name, more)), { code: 'DOMAIN_SERVICE_DOMAIN_TAKEN' }, `${name} ${more.protocol}`);
   }
+  await domain.close();
 });
 
 t.test('a peer publishes a port of its own under a random name; it ends with its peer’s word', async (t) => {

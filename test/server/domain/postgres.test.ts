@@ -4,9 +4,6 @@ import t from 'tap';
 import { postgresMissing, startPostgres } from '../store/postgres-cluster.ts';
 import { overStores } from './support.ts';
 
-// Some sixty databases, one after another.
-t.setTimeout(300_000);
-
 const missing = postgresMissing();
 if (missing === undefined) {
   const cluster = await startPostgres();
